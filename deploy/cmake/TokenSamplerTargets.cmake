@@ -1,0 +1,49 @@
+# Flags of every first-party target, and the functions that make such targets.
+
+add_library(token_sampler_options INTERFACE)
+target_include_directories(token_sampler_options INTERFACE
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_compile_features(token_sampler_options INTERFACE cxx_std_20)
+# Contraction would fuse a * b + c on some machines and not on others: a different token.
+target_compile_options(token_sampler_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>
+  $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>)
+
+set(TOKEN_SAMPLER_WARNINGS
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:Clang>>:-Wthread-safety>)
+if(TOKEN_SAMPLER_WERROR)
+  list(APPEND TOKEN_SAMPLER_WARNINGS
+    $<$<COMPILE_LANGUAGE:CXX>:-Werror>
+    $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
+endif()
+
+if(TOKEN_SAMPLER_SANITIZE)
+  add_compile_options(-fsanitize=${TOKEN_SAMPLER_SANITIZE} -fno-sanitize-recover=all
+                      -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${TOKEN_SAMPLER_SANITIZE})
+endif()
+
+# token_sampler_library(name SOURCES ... [HEADERS ...] [PUBLIC libs ...] [PRIVATE libs ...])
+# makes the static library token_sampler_<name> with the alias token_sampler::<name>.
+function(token_sampler_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;PUBLIC;PRIVATE" ${ARGN})
+  set(target token_sampler_${name})
+  add_library(${target} STATIC ${ARG_SOURCES})
+  add_library(token_sampler::${name} ALIAS ${target})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
+  target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}
+                 FILES ${ARG_HEADERS})
+  target_compile_options(${target} PRIVATE ${TOKEN_SAMPLER_WARNINGS})
+  target_link_libraries(${target} PUBLIC token_sampler_options ${ARG_PUBLIC}
+                        PRIVATE ${ARG_PRIVATE})
+endfunction()
+
+# token_sampler_program(name SOURCES ... LIBS ...) makes the executable `name` in bin/.
+function(token_sampler_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_compile_options(${name} PRIVATE ${TOKEN_SAMPLER_WARNINGS})
+  target_link_libraries(${name} PRIVATE token_sampler_options ${ARG_LIBS})
+endfunction()

@@ -1,0 +1,84 @@
+// The interface that every backend implements: rows in, token ids out.
+//
+// All backends give the same tokens for the same row, bit for bit, as SPEC.md says; which one runs
+// is a question of speed alone.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_SAMPLER_H_
+#define TOKEN_SAMPLER_SAMPLER_SAMPLER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "sampler/data_type.h"
+#include "sampler/philox.h"
+#include "sampler/sampling_params.h"
+
+namespace token_sampler {
+
+// Version of SPEC.md. Any change of any output raises it.
+inline constexpr uint32_t kSpecVersion = 1;
+
+// Largest row that the backends take.
+inline constexpr int64_t kMaxVocab = int64_t{1} << 24;
+
+// One row to sample. Nothing is owned; all of it must outlive the call.
+struct RowInput {
+  const void* values = nullptr;  // [vocab] elements of dtype, contiguous, need not be aligned
+  DataType dtype = DataType::kFloat32;
+  InputKind kind = InputKind::kLogits;
+  int64_t vocab = 0;                       // 1 .. kMaxVocab
+  const SamplingParams* params = nullptr;  // passed ValidateParams for this kind and vocab
+  const OutputOptions* outputs = nullptr;  // null: tokens alone
+  RowKey key;
+};
+
+// Why a row has no tokens. Numbers are those of token_sampler.v1.RowCode.
+enum class RowCode : uint8_t {
+  kOk = 0,
+  kInvalidParams = 10,
+  kNan = 11,
+  kInfinite = 12,
+  kNegative = 13,
+  kAllMasked = 14,
+  kZeroSum = 15,
+  kTooFewTokens = 16,
+};
+
+// One row's outcome. A caller may reuse results from call to call to save allocations.
+struct RowResult {
+  RowCode code = RowCode::kOk;
+  std::string message;                  // empty when OK; else names the token, the value, the rule
+  std::vector<uint32_t> token_ids;      // [num_samples] in draw order; empty when not OK
+  std::vector<float> logprobs;          // [num_samples] when OutputOptions::logprobs
+  std::vector<uint32_t> top_token_ids;  // likeliest first; fewer than OutputOptions::top_logprobs
+                                        // when fewer tokens have a probability above 0
+  std::vector<float> top_logprobs;  // as many
+
+  // Back to the initial state; keeps what the vectors have allocated.
+  void Clear();
+};
+
+// Thread-safe: several threads may call Sample at once.
+class Sampler {
+ public:
+  virtual ~Sampler() = default;
+
+  // "reference", "cpu" or "cuda".
+  virtual absl::string_view name() const = 0;
+
+  // What it runs on, for people: "2 threads, AVX3", "NVIDIA H200".
+  virtual std::string device() const = 0;
+
+  // Samples rows[i] into results[i]; the spans have the same length. A row that cannot be sampled
+  // says so in its result and leaves the others untouched. An error is that of the whole batch (the
+  // device failed, Internal), and then the results mean nothing.
+  virtual absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) = 0;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SAMPLER_SAMPLER_H_

@@ -1,0 +1,55 @@
+// How one row is sampled, and the one place where parameters are checked.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_SAMPLING_PARAMS_H_
+#define TOKEN_SAMPLER_SAMPLER_SAMPLING_PARAMS_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace token_sampler {
+
+// What the values of a row mean.
+enum class InputKind : uint8_t {
+  kLogits,   // finite or -infinity; the distribution is their softmax
+  kWeights,  // finite, >= 0, not normalised; the meaning of torch.multinomial's input
+};
+
+// Meanings and ranges are those of token_sampler.v1.SamplingParams; the defaults are "off".
+struct SamplingParams {
+  double temperature = 1.0;  // 0 (greedy) or [1e-6, 1e6]
+  uint32_t num_samples = 1;  // 1 .. kMaxDraws
+  bool replacement = false;  // whether one row's draws may repeat a token
+  uint32_t top_k = 0;        // 0: off
+  double top_p = 1.0;        // [0, 1]; 1: off
+  double min_p = 0.0;        // [0, 1]; 0: off
+};
+
+// Which distribution log-probabilities are taken from.
+enum class LogprobMode : uint8_t {
+  kRaw,        // the row as received
+  kProcessed,  // what the token was drawn from: after temperature and filters, renormalised
+};
+
+// What a row's result holds besides the tokens.
+struct OutputOptions {
+  bool logprobs = false;      // of each drawn token
+  uint32_t top_logprobs = 0;  // the n likeliest tokens and theirs
+  LogprobMode logprob_mode = LogprobMode::kRaw;
+};
+
+// Where in a request a parameter stands, for messages: "params[2].top_p of row 7 must be ...".
+struct ParamsLocation {
+  absl::string_view profile = "params";  // prefix of the field names
+  int64_t row = -1;                      // -1: not known, not named
+};
+
+// InvalidArgument that names field, row, value and accepted range when a value is outside its range
+// or does not fit a row of `vocab` values of `kind`.
+absl::Status ValidateParams(const SamplingParams& params, InputKind kind, int64_t vocab,
+                            const ParamsLocation& location);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SAMPLER_SAMPLING_PARAMS_H_
