@@ -1,0 +1,97 @@
+// Which parameters are refused, and that the message names field, row, value and range.
+
+#include "sampler/sampling_params.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+#include <string>
+
+namespace token_sampler {
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+struct Case {
+  const char* name;
+  std::function<void(SamplingParams&)> change;
+  InputKind kind;
+  const char* message;  // empty: accepted
+};
+
+void PrintTo(const Case& c, std::ostream* os) { *os << c.name; }
+
+class ValidateParamsTest : public testing::TestWithParam<Case> {};
+
+TEST_P(ValidateParamsTest, AcceptsOrNamesTheFieldItRejects) {
+  SamplingParams params;
+  GetParam().change(params);
+  const absl::Status status =
+      ValidateParams(params, GetParam().kind, 100, {.profile = "params[3]", .row = 7});
+  if (GetParam().message[0] == '\0') {
+    EXPECT_TRUE(status.ok()) << status;
+  } else {
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(status.message(), GetParam().message);
+  }
+}
+
+constexpr InputKind kLogits = InputKind::kLogits;
+constexpr InputKind kWeights = InputKind::kWeights;
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ValidateParamsTest,
+    testing::Values(
+        Case{"defaults", [](SamplingParams&) {}, kLogits, ""},
+        Case{"greedy", [](SamplingParams& p) { p.temperature = 0; }, kLogits, ""},
+        Case{"ends", [](SamplingParams& p) { p = {1e6, 100, false, 0xffffffff, 0.0, 1.0}; },
+             kLogits, ""},
+        Case{"coldest", [](SamplingParams& p) { p.temperature = 1e-6; }, kLogits, ""},
+        Case{"many_with_replacement",
+             [](SamplingParams& p) {
+               p.num_samples = (1 << 24) - 1;
+               p.replacement = true;
+             },
+             kLogits, ""},
+        Case{"too_cold", [](SamplingParams& p) { p.temperature = 1e-7; }, kLogits,
+             "params[3].temperature of row 7 must be 0 (greedy) or in [1e-6, 1e6], got 1e-07"},
+        Case{"negative_temperature", [](SamplingParams& p) { p.temperature = -1; }, kLogits,
+             "params[3].temperature of row 7 must be 0 (greedy) or in [1e-6, 1e6], got -1"},
+        Case{"nan_temperature", [](SamplingParams& p) { p.temperature = kNan; }, kLogits,
+             "params[3].temperature of row 7 must be 0 (greedy) or in [1e-6, 1e6], got nan"},
+        Case{"infinite_temperature", [](SamplingParams& p) { p.temperature = kInfinity; }, kLogits,
+             "params[3].temperature of row 7 must be 0 (greedy) or in [1e-6, 1e6], got inf"},
+        Case{"temperature_of_weights", [](SamplingParams& p) { p.temperature = 0.5; }, kWeights,
+             "params[3].temperature of row 7 must be 0 or 1 with weights, to which no softmax "
+             "applies, got 0.5"},
+        Case{"greedy_weights", [](SamplingParams& p) { p.temperature = 0; }, kWeights, ""},
+        Case{"no_draws", [](SamplingParams& p) { p.num_samples = 0; }, kWeights,
+             "params[3].num_samples of row 7 must be in [1, 16777215], got 0"},
+        Case{"too_many_draws",
+             [](SamplingParams& p) {
+               p.num_samples = 1 << 24;
+               p.replacement = true;
+             },
+             kLogits, "params[3].num_samples of row 7 must be in [1, 16777215], got 16777216"},
+        Case{"more_draws_than_categories", [](SamplingParams& p) { p.num_samples = 101; }, kWeights,
+             "params[3].num_samples of row 7 must be at most the 100 tokens of the row without "
+             "replacement, got 101"},
+        Case{"top_p_above_1", [](SamplingParams& p) { p.top_p = 1.5; }, kLogits,
+             "params[3].top_p of row 7 must be in [0, 1], got 1.5"},
+        Case{"top_p_nan", [](SamplingParams& p) { p.top_p = kNan; }, kLogits,
+             "params[3].top_p of row 7 must be in [0, 1], got nan"},
+        Case{"min_p_below_0", [](SamplingParams& p) { p.min_p = -0.1; }, kLogits,
+             "params[3].min_p of row 7 must be in [0, 1], got -0.1"}),
+    [](const auto& tested) { return std::string(tested.param.name); });
+
+TEST(ValidateParamsMessageTest, LeavesOutAnUnknownRow) {
+  SamplingParams params;
+  params.top_p = 2;
+  EXPECT_EQ(ValidateParams(params, kLogits, 5, {}).message(),
+            "params.top_p must be in [0, 1], got 2");
+}
+
+}  // namespace
+}  // namespace token_sampler
