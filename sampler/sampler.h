@@ -56,7 +56,7 @@ struct RowResult {
   std::vector<float> logprobs;          // [num_samples] when OutputOptions::logprobs
   std::vector<uint32_t> top_token_ids;  // likeliest first; fewer than OutputOptions::top_logprobs
                                         // when fewer tokens have a probability above 0
-  std::vector<float> top_logprobs;  // as many
+  std::vector<float> top_logprobs;      // as many
 
   // Back to the initial state; keeps what the vectors have allocated.
   void Clear();

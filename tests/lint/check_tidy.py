@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""Runs clang-tidy over the sources of sampler, cuda, server and client.
+
+Usage: check_tidy.py [--jobs N] [--all] [--root DIR] BUILD_DIR
+
+A file that passed is checked again when its object file or .clang-tidy is newer, so that a second
+run takes no time. --all checks every file.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+FOLDERS = ("sampler", "cuda", "server", "client")
+
+
+def units(root, build):
+    """(source, object, stamp) of every source file of ours."""
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        source = pathlib.Path(entry["file"])
+        if source.suffix != ".cc" or not any(source.is_relative_to(root / f) for f in FOLDERS):
+            continue
+        command = shlex.split(entry["command"])
+        built = pathlib.Path(entry["directory"]) / command[command.index("-o") + 1]
+        yield source, built, build / "tidy" / f"{source.relative_to(root)}.ok"
+
+
+def is_fresh(root, built, stamp):
+    if not stamp.exists() or not built.exists():
+        return False
+    newest = max(built.stat().st_mtime, (root / ".clang-tidy").stat().st_mtime)
+    return stamp.stat().st_mtime > newest
+
+
+def tidy(build, source, stamp):
+    """What clang-tidy has to say of the file, or an empty string."""
+    run = subprocess.run(
+        ["clang-tidy", "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option", source],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    if run.returncode != 0:
+        return run.stdout
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.touch()
+    return ""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).parents[2])
+    parser.add_argument("build", type=pathlib.Path)
+    args = parser.parse_args()
+
+    root = args.root.resolve()
+    every = list(units(root, args.build))
+    stale = [
+        (source, stamp)
+        for source, built, stamp in every
+        if args.all or not is_fresh(root, built, stamp)
+    ]
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        complaints = [c for c in pool.map(lambda unit: tidy(args.build, *unit), stale) if c]
+    print("\n".join(complaints), end="")
+    print(f"clang-tidy: {len(every)} files, {len(stale)} checked now, {len(complaints)} with findings")
+    return bool(complaints) or not every
+
+
+if __name__ == "__main__":
+    sys.exit(main())

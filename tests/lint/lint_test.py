@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Feeds each checker of this folder a violation: a checker that finds nothing checks nothing."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import check_includes
+import check_layout
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+class Tree(unittest.TestCase):
+    """A tree of files, gone after the test."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = pathlib.Path(folder.name)
+        for name in ("sampler", "cuda", "server", "client", "deploy", "tests", ".ci"):
+            (self.root / name).mkdir()
+        self.write(".ci/run", "#!/bin/sh\n")
+
+    def write(self, path, text):
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def run_script(self, name):
+        """The exit code and the output of a shell checker over the tree."""
+        run = subprocess.run(
+            [HERE / name, self.root],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+        return run.returncode, run.stdout
+
+
+class IncludesTest(Tree):
+    def test_accepts_what_the_direction_allows(self):
+        self.write("sampler/a.h", '#include <vector>\n#include "absl/status/status.h"\n')
+        self.write("cuda/a.cc", '#include <cuda_runtime.h>\n#include "sampler/a.h"\n')
+        self.write("server/a.cc", '#include <grpcpp/grpcpp.h>\n#include "token_sampler/v1/a.pb.h"\n')
+        self.write("server/main.cc", '#include "cuda/cuda_sampler.h"\n#include <sys/socket.h>\n')
+        self.write("server/batching/a.cc", '#include "sampler/a.h"\n')
+        self.write("client/a.cc", '#include "client/a.h"\n#include <nlohmann/json.hpp>\n')
+        self.assertEqual(check_includes.check(self.root), [])
+
+    def test_rejects_every_include_against_the_direction(self):
+        for path, header in [
+            ("sampler/a.h", '"server/a.h"'),
+            ("sampler/a.h", '"cuda/a.h"'),
+            ("sampler/a.h", "<grpcpp/grpcpp.h>"),
+            ("sampler/a.h", '"google/protobuf/message.h"'),
+            ("sampler/a.h", "<cuda_runtime.h>"),
+            ("sampler/a.h", "<spdlog/spdlog.h>"),
+            ("sampler/a.h", '"a.h"'),
+            ("cuda/a.cu", '"server/batching/a.h"'),
+            ("cuda/a.cu", "<grpcpp/grpcpp.h>"),
+            ("server/batching/a.cc", '"server/a.h"'),
+            ("server/batching/a.cc", "<grpcpp/grpcpp.h>"),
+            ("server/batching/a.cc", '"token_sampler/v1/a.pb.h"'),
+            ("server/a.cc", '"cuda/cuda_sampler.h"'),
+            ("server/a.cc", '"client/a.h"'),
+            ("server/main.cc", '"cuda/device_buffer.h"'),
+            ("client/a.cc", '"sampler/a.h"'),
+            ("client/a.cc", '"server/a.h"'),
+            ("client/a.cc", "<boost/any.hpp>"),
+        ]:
+            with self.subTest(path=path, header=header):
+                self.write(path, f"#include <vector>\n  #  include {header}\n")
+                errors = check_includes.check(self.root)
+                (self.root / path).unlink()
+                self.assertEqual(len(errors), 1)
+                self.assertTrue(errors[0].startswith(f"{path}:2: "), errors[0])
+
+
+class LayoutTest(Tree):
+    def setUp(self):
+        super().setUp()
+        self.write("CMakeLists.txt", "add_subdirectory(sampler)\nadd_subdirectory(tests)\n")
+        self.write("sampler/CMakeLists.txt", "SOURCES a.cc HEADERS a.h\n")
+        self.write("sampler/a.cc", "")
+        self.write("sampler/a.h", "")
+        self.write("tests/CMakeLists.txt", "add_subdirectory(unit/sampler)\n")
+        self.write("tests/unit/sampler/CMakeLists.txt", "foreach(name a_test)\n")
+        self.write("tests/unit/sampler/a_test.cc", "")
+
+    def test_accepts_a_tree_in_order(self):
+        self.assertEqual(check_layout.check(self.root), [])
+
+    def test_rejects_what_is_out_of_place(self):
+        for path, what in [
+            ("notes.md", "agreed entry"),
+            ("sampler/b.cc", "names it"),
+            ("sampler/b.h", "names it"),
+            ("cuda/b.cu", "names it"),
+            ("tests/unit/sampler/b_test.cc", "names it"),
+            ("tests/unit/sampler/aa_test.cc", "names it"),
+            ("tests/integration/b_test.py", "names it"),
+            ("tests/integration/CMakeLists.txt", "adds its folder"),
+        ]:
+            with self.subTest(path=path):
+                self.write(path, "")
+                errors = check_layout.check(self.root)
+                (self.root / path).unlink()
+                self.assertEqual(len(errors), 1, errors)
+                self.assertIn(path, errors[0])
+                self.assertIn(what, errors[0])
+
+
+class TidyTest(Tree):
+    def run_tidy(self, source):
+        """The exit code and the output of check_tidy.py over one source file."""
+        shutil.copy(HERE.parents[1] / ".clang-tidy", self.root)
+        self.write("sampler/a.cc", source)
+        file = (self.root / "sampler/a.cc").resolve()
+        unit = {"directory": str(self.root), "file": str(file), "command": f"c++ -o a.o -c {file}"}
+        self.write("compile_commands.json", json.dumps([unit]))
+        run = subprocess.run(
+            [sys.executable, HERE / "check_tidy.py", "--root", self.root, self.root],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+        return run.returncode, run.stdout
+
+    @unittest.skipUnless(shutil.which("clang-tidy"), "no clang-tidy")
+    def test_rejects_findings_and_unguarded_access(self):
+        code, output = self.run_tidy("int Zero() { return 0; }\n")
+        self.assertEqual(code, 0, output)
+        code, output = self.run_tidy("int* Null() { return 0; }\n")
+        self.assertNotEqual(code, 0)
+        self.assertIn("modernize-use-nullptr", output)
+        code, output = self.run_tidy(
+            'struct __attribute__((capability("mutex"))) Mutex {};\n'
+            "struct S { Mutex m; int x __attribute__((guarded_by(m))); int Get() { return x; } };\n"
+        )
+        self.assertNotEqual(code, 0)
+        self.assertIn("thread-safety", output)
+
+
+class ScriptsTest(Tree):
+    @unittest.skipUnless(shutil.which("shellcheck"), "no shellcheck")
+    def test_rejects_an_unquoted_expansion(self):
+        self.write("deploy/a.sh", "#!/bin/sh\nrm $1\n")
+        code, output = self.run_script("check_scripts.sh")
+        self.assertNotEqual(code, 0)
+        self.assertIn("SC2086", output)
+
+    @unittest.skipUnless(shutil.which("clang-format"), "no clang-format")
+    def test_rejects_what_clang_format_would_change(self):
+        self.write("sampler/a.h", "int  a ;\n")
+        code, output = self.run_script("check_format.sh")
+        if code == 77:
+            self.skipTest(output)
+        self.assertNotEqual(code, 0)
+        self.assertIn("sampler/a.h:1", output)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test that needs no GPU. See --help.
+set -uo pipefail
+
+usage() {
+  cat <<'END'
+Usage: tests/run.sh [--quick] [--jobs N] [--no-install]
+
+Builds and runs, each through ctest:
+  release  every test, the linters among them
+  tidy     clang-tidy over sampler, cuda, server and client
+  asan     every test again, under the address and undefined-behaviour sanitizers
+  tsan     the tests that need no gRPC, under the thread sanitizer
+
+  --quick       release alone
+  --jobs N      parallel jobs (default: one per core, fewer when memory is short)
+  --no-install  trust that what is needed is installed
+
+Uses ccache when it is there. Build trees are build/<preset>, logs build/logs.
+END
+}
+
+quick=false
+install=true
+jobs=
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --quick) quick=true ;;
+    --no-install) install=false ;;
+    --jobs)
+      jobs=${2:-}
+      [[ $jobs =~ ^[1-9][0-9]*$ ]] || { echo "--jobs takes a number above 0" >&2; exit 2; }
+      shift
+      ;;
+    -h | --help) usage; exit 0 ;;
+    *) usage >&2; exit 2 ;;
+  esac
+  shift
+done
+
+cd "$(dirname "$0")/.." || exit 1
+mkdir -p build/logs
+if $install; then ./deploy/install-deps.sh test || exit 1; fi
+if [ -z "$jobs" ]; then
+  # A source file that includes gRPC takes up to 1.5 GB to compile under a sanitizer.
+  by_memory=$(awk '/MemAvailable/ {print int($2 / 1500000)}' /proc/meminfo)
+  jobs=$(nproc)
+  [ "$by_memory" -ge "$jobs" ] || jobs=$((by_memory > 0 ? by_memory : 1))
+fi
+if command -v ccache >/dev/null; then export CMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
+
+summary=()
+failed=false
+finish() {  # finish NAME SECONDS_AT_START RESULT
+  summary+=("$(printf '%-8s %-6s %4d s' "$1" "$3" $((SECONDS - $2)))")
+  [ "$3" = ok ] || failed=true
+}
+
+# Builds a preset and runs its tests. Shows the closing lines of ctest, and what failed.
+preset() {
+  local name=$1 start=$SECONDS log
+  shift
+  log=build/logs/$name-build.log
+  echo "== $name: building"
+  if ! { cmake --preset "$name" "$@" && cmake --build "build/$name" -j "$jobs"; } >"$log" 2>&1; then
+    grep -E -A 20 'error|FAILED' "$log" | head -60
+    echo "Building $name failed; the whole output is in $log"
+    finish "$name" "$start" FAILED
+    return
+  fi
+  log=build/logs/$name-test.log
+  echo "== $name: testing"
+  if ctest --preset "$name" -j "$jobs" >"$log" 2>&1; then
+    sed -n '/tests passed/,$p' "$log"
+    finish "$name" "$start" ok
+  else
+    # ctest prints the output of a failed test; that of the passed ones is their one line.
+    grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ Test +#[0-9]+: .* Passed )' "$log"
+    echo "Tests of $name failed; the whole output is in $log"
+    finish "$name" "$start" FAILED
+  fi
+}
+
+tidy() {
+  local start=$SECONDS
+  echo "== tidy"
+  if python3 tests/lint/check_tidy.py --jobs "$jobs" build/release; then
+    finish tidy "$start" ok
+  else
+    finish tidy "$start" FAILED
+  fi
+}
+
+preset release -DTOKEN_SAMPLER_TESTS=ON
+if ! $quick; then
+  if [ -f build/release/compile_commands.json ]; then tidy; fi
+  preset asan
+  preset tsan
+fi
+
+echo "== summary"
+printf '%s\n' "${summary[@]}"
+! $failed
