@@ -1,0 +1,36 @@
+// The golden file: one line per case, `row | parameters | seed step stream | tokens`. README.md has
+// the format.
+
+#ifndef TOKEN_SAMPLER_TESTS_GOLDEN_GOLDEN_FILE_H_
+#define TOKEN_SAMPLER_TESTS_GOLDEN_GOLDEN_FILE_H_
+
+#include <string>
+#include <vector>
+
+#include "sampler/sampler.h"
+#include "tests/golden/golden_rows.h"
+
+namespace token_sampler::testing {
+
+struct GoldenCase {
+  GoldenRowName row;
+  SamplingParams params;
+  RowKey key;
+  std::vector<uint32_t> token_ids;
+};
+
+// A line without its end. Aborts on a case that does not fit the format.
+std::string FormatGoldenCase(const GoldenCase& golden);
+GoldenCase ParseGoldenCase(const std::string& line);
+
+// Reads a file; lines that begin with '#' are comments. Aborts when there is no such file.
+std::vector<GoldenCase> ReadGoldenFile(const std::string& path);
+
+// Samples every case, grouped so that each row is made once and its cases form one batch, and
+// returns the tokens of each case, in the order of the cases.
+std::vector<std::vector<uint32_t>> SampleGoldenCases(const std::vector<GoldenCase>& cases,
+                                                     Sampler& sampler);
+
+}  // namespace token_sampler::testing
+
+#endif  // TOKEN_SAMPLER_TESTS_GOLDEN_GOLDEN_FILE_H_

@@ -1,0 +1,116 @@
+// Prints the golden file, sampled by the reference sampler:
+//   token-sampler-write-golden > tests/golden/golden.txt
+// Only for new cases, or with a new kSpecVersion: a line that changes is a broken promise.
+
+#include <cstdio>
+
+#include "sampler/reference_sampler.h"
+#include "tests/golden/golden_file.h"
+
+namespace token_sampler::testing {
+namespace {
+
+std::vector<GoldenRowName> LogitRows() {
+  std::vector<GoldenRowName> rows;
+  constexpr DataType kF32 = DataType::kFloat32;
+  for (const char* shape : {"flat", "normal", "wide", "shifted", "sunken", "equal", "ties",
+                            "ascending", "descending", "denormal", "peaked", "masked", "lonely"}) {
+    for (const int64_t vocab : {1, 2, 17, 1000, 4099}) rows.push_back({shape, vocab, 1, kF32});
+  }
+  for (const DataType type : {DataType::kFloat16, DataType::kBFloat16, DataType::kFloat64}) {
+    for (const int64_t vocab : {3, 257, 5000}) rows.push_back({"halves", vocab, 2, type});
+  }
+  rows.push_back({"normal", 32'000, 3, DataType::kBFloat16});
+  rows.push_back({"normal", 50'257, 4, DataType::kFloat64});
+  rows.push_back({"flat", 128'256, 5, kF32});
+  rows.push_back({"normal", 128'256, 6, kF32});
+  rows.push_back({"wide", 128'256, 7, DataType::kBFloat16});
+  rows.push_back({"ties", 151'936, 8, kF32});
+  rows.push_back({"normal", 262'144, 9, kF32});
+  rows.push_back({"flat", 600'000, 10, kF32});  // fewer fraction bits
+  for (uint32_t variant = 0; variant < 63; variant += 5) {
+    rows.push_back({"bible", 13'795, variant, DataType::kFloat16});
+  }
+  return rows;
+}
+
+std::vector<GoldenRowName> WeightRows() {
+  std::vector<GoldenRowName> rows;
+  for (const char* shape : {"weights", "counts", "spread"}) {
+    for (const int64_t vocab : {1, 3, 100, 5000, 70'000}) {
+      rows.push_back({shape, vocab, 11, DataType::kFloat32});
+    }
+  }
+  rows.push_back({"counts", 300, 12, DataType::kFloat16});
+  return rows;
+}
+
+std::vector<SamplingParams> AnyParams() {
+  return {{},
+          {.temperature = 0},
+          {.top_k = 1},
+          {.top_k = 50},
+          {.top_p = 0},
+          {.top_p = 0.5},
+          {.top_p = 0.9},
+          {.top_p = 0.999999},
+          {.min_p = 0.05},
+          {.min_p = 1},
+          {.top_k = 50, .top_p = 0.9},
+          {.top_k = 1000, .top_p = 0.3, .min_p = 0.001},
+          {.num_samples = 7, .replacement = true},
+          {.num_samples = 3, .replacement = true, .top_k = 40, .top_p = 0.95, .min_p = 0.02}};
+}
+
+std::vector<SamplingParams> LogitParams() {
+  return {{.temperature = 0.1},
+          {.temperature = 0.7, .top_p = 0.9},
+          {.temperature = 1.3, .top_k = 20},
+          {.temperature = 5, .top_k = 200, .top_p = 0.8, .min_p = 0.01},
+          {.temperature = 1e6},
+          {.temperature = 1e-6}};
+}
+
+void Print(const GoldenRowName& row, const std::vector<SamplingParams>& params) {
+  std::vector<GoldenCase> cases;
+  for (const SamplingParams& p : params) {
+    if (!p.replacement && p.num_samples > row.vocab) continue;
+    for (const RowKey& key : {RowKey{0, 0, 0}, RowKey{42, 1000, 0},
+                              RowKey{0xdeadbeefcafef00d, (uint64_t{1} << 40) + 5, 3}}) {
+      // Long rows are slow to sample by sorting: one key each.
+      if (row.vocab > 100'000 && key.seed != 42) continue;
+      cases.push_back({row, p, key, {}});
+    }
+  }
+  const std::unique_ptr<Sampler> sampler = CreateReferenceSampler();
+  const auto tokens = SampleGoldenCases(cases, *sampler);
+  for (size_t i = 0; i < cases.size(); ++i) {
+    cases[i].token_ids = tokens[i];
+    std::puts(FormatGoldenCase(cases[i]).c_str());
+  }
+}
+
+void PrintAll() {
+  std::printf("# Specification version %u. Format: README.md.\n", kSpecVersion);
+  for (const GoldenRowName& row : LogitRows()) {
+    std::vector<SamplingParams> params = AnyParams();
+    for (const SamplingParams& p : LogitParams()) params.push_back(p);
+    if (row.vocab >= 3 && row.shape != "lonely" && row.shape != "masked")
+      params.push_back({.num_samples = 3});
+    if (row.vocab == 1000 && row.shape != "lonely" && row.shape != "masked" &&
+        row.shape != "wide") {
+      params.push_back({.num_samples = 200});
+    }
+    Print(row, params);
+  }
+  for (const GoldenRowName& row : WeightRows()) {
+    std::vector<SamplingParams> params = AnyParams();
+    if (row.vocab >= 3 && row.shape != "spread") params.push_back({.num_samples = 2});
+    Print(row, params);
+  }
+}
+
+}  // namespace
+}  // namespace token_sampler::testing
+
+int main() { token_sampler::testing::PrintAll(); }
