@@ -1,0 +1,119 @@
+#include "server/batching/batcher.h"
+
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace token_sampler {
+
+Batcher::Batcher(Sampler& sampler, const BatcherOptions& options, const Clock& clock)
+    : sampler_(sampler), options_(options), clock_(clock) {
+  for (int i = 0; i < options_.num_executors; ++i) {
+    executors_.emplace_back([this] { RunExecutor(); });
+  }
+}
+
+Batcher::~Batcher() { Stop(); }
+
+absl::Status Batcher::Submit(std::shared_ptr<SamplingJob> job) {
+  {
+    MutexLock lock(mutex_);
+    if (stopping_) return absl::UnavailableError("the server is shutting down");
+    const uint64_t rows = queued_rows_ + job->rows.size();
+    const uint64_t bytes = queued_bytes_ + job->bytes;
+    if (!queue_.empty() && (rows > options_.max_queued_rows || bytes > options_.max_queued_bytes)) {
+      ++counters_.refused;
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the queue is full: with this call ", rows, " rows and ", bytes,
+                       " bytes would wait, at most ", options_.max_queued_rows, " rows and ",
+                       options_.max_queued_bytes, " bytes may"));
+    }
+    queued_rows_ = rows;
+    queued_bytes_ = bytes;
+    queue_.push_back(std::move(job));
+  }
+  job_added_.NotifyOne();
+  return absl::OkStatus();
+}
+
+void Batcher::Stop() {
+  std::deque<std::shared_ptr<SamplingJob>> left;
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+    left.swap(queue_);
+    queued_rows_ = 0;
+    queued_bytes_ = 0;
+  }
+  job_added_.NotifyAll();
+  for (const auto& job : left) job->Done(absl::UnavailableError("the server is shutting down"));
+  for (std::thread& executor : executors_) executor.join();
+  executors_.clear();
+}
+
+BatcherCounters Batcher::counters() const {
+  MutexLock lock(mutex_);
+  return counters_;
+}
+
+void Batcher::RunExecutor() {
+  Jobs batch;
+  Jobs dropped;
+  while (TakeJobs(batch, dropped)) {
+    for (const auto& job : dropped) {
+      job->Done(job->cancelled() ? absl::CancelledError("the caller has gone")
+                                 : absl::DeadlineExceededError(
+                                       "the deadline passed before the rows were sampled"));
+    }
+    if (!batch.empty()) SampleJobs(batch);
+    batch.clear();
+    dropped.clear();
+  }
+}
+
+bool Batcher::TakeJobs(Jobs& batch, Jobs& dropped) {
+  MutexLock lock(mutex_);
+  while (queue_.empty() && !stopping_) job_added_.Wait(mutex_);
+  if (stopping_) return false;
+  const TimePoint now = clock_.Now();
+  uint64_t batch_rows = 0;
+  while (!queue_.empty()) {
+    const std::shared_ptr<SamplingJob>& job = queue_.front();
+    const bool drop = job->cancelled() || job->deadline < now;
+    if (!drop) {
+      if (!batch.empty() && batch_rows + job->rows.size() > options_.max_batch_rows) break;
+      batch_rows += job->rows.size();
+    }
+    queued_rows_ -= job->rows.size();
+    queued_bytes_ -= job->bytes;
+    (drop ? dropped : batch).push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  counters_.dropped += dropped.size();
+  if (!batch.empty()) ++counters_.batches;
+  counters_.rows += batch_rows;
+  return true;
+}
+
+void Batcher::SampleJobs(Jobs& batch) {
+  if (batch.size() == 1) {
+    SamplingJob& job = *batch.front();
+    job.results.resize(job.rows.size());
+    job.Done(sampler_.Sample(job.rows, absl::MakeSpan(job.results)));
+    return;
+  }
+  std::vector<RowInput> rows;
+  for (const auto& job : batch) rows.insert(rows.end(), job->rows.begin(), job->rows.end());
+  std::vector<RowResult> results(rows.size());
+  const absl::Status status = sampler_.Sample(rows, absl::MakeSpan(results));
+  auto first = results.begin();
+  for (const auto& job : batch) {
+    const auto last = first + static_cast<std::ptrdiff_t>(job->rows.size());
+    job->results.assign(std::make_move_iterator(first), std::make_move_iterator(last));
+    first = last;
+    job->Done(status);
+  }
+}
+
+}  // namespace token_sampler

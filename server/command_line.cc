@@ -1,0 +1,80 @@
+#include "server/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <string>
+
+namespace token_sampler {
+namespace {
+
+std::string EnvironmentName(std::string flag) {
+  std::string name = "TOKEN_SAMPLER_" + flag.substr(2);
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
+    return c == '-' ? '_' : static_cast<char>(std::toupper(c));
+  });
+  return name;
+}
+
+template <typename Value>
+CLI::Option* AddFlag(CLI::App& app, const char* flag, Value& value, const char* help) {
+  return app.add_option(flag, value, help)->envname(EnvironmentName(flag))->capture_default_str();
+}
+
+}  // namespace
+
+CommandLine ParseCommandLine(int argc, const char* const* argv) {
+  CommandLine parsed;
+  ServerOptions& options = parsed.options;
+  int64_t drain_delay_ms = options.drain_delay.count();
+  int64_t drain_timeout_ms = options.drain_timeout.count();
+
+  CLI::App app("Turns batches of logits into token ids over gRPC.", "token-sampler-server");
+  app.set_version_flag("--version", "token-sampler-server " TOKEN_SAMPLER_VERSION);
+  app.get_formatter()->column_width(34);
+  AddFlag(app, "--listen", options.listen,
+          "Address: host:port, port 0 for any free one, or unix:/path. Repeatable; in the "
+          "environment, separated by commas")
+      ->delimiter(',');
+  AddFlag(app, "--device", options.device,
+          "auto (CUDA when a device answers, else CPU), cpu, or cuda (an error without one)");
+  AddFlag(app, "--address-file", options.address_file,
+          "Write the bound addresses here, one per line, once serving");
+  AddFlag(app, "--max-message-bytes", options.max_message_bytes, "Largest request");
+  AddFlag(app, "--max-rows", options.request.max_rows, "Most rows of one call");
+  AddFlag(app, "--max-vocab", options.request.max_vocab, "Longest row");
+  AddFlag(app, "--executors", options.batcher.num_executors, "Threads that run batches")
+      ->check(CLI::PositiveNumber);
+  AddFlag(app, "--max-batch-rows", options.batcher.max_batch_rows,
+          "Most rows that waiting calls are gathered into");
+  AddFlag(app, "--max-queued-rows", options.batcher.max_queued_rows,
+          "Rows that may wait; calls beyond are refused");
+  AddFlag(app, "--max-queued-bytes", options.batcher.max_queued_bytes,
+          "Bytes that may wait; calls beyond are refused");
+  AddFlag(app, "--drain-delay-ms", drain_delay_ms,
+          "After SIGTERM, time as NOT_SERVING before calls are refused")
+      ->check(CLI::NonNegativeNumber);
+  AddFlag(app, "--drain-timeout-ms", drain_timeout_ms, "Then, time for calls in flight to finish")
+      ->check(CLI::NonNegativeNumber);
+  AddFlag(app, "--log-level", options.log_level, "debug, info, warn or error");
+  AddFlag(app, "--log-format", options.log_format, "text or json (one object per line)");
+  app.footer("Each flag is also an environment variable: --max-rows is TOKEN_SAMPLER_MAX_ROWS.");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    parsed.exit_code = app.exit(error);
+    return parsed;
+  }
+  options.drain_delay = std::chrono::milliseconds(drain_delay_ms);
+  options.drain_timeout = std::chrono::milliseconds(drain_timeout_ms);
+  if (const absl::Status status = ValidateOptions(options); !status.ok()) {
+    std::fprintf(stderr, "%s\nRun with --help for more information.\n",
+                 std::string(status.message()).c_str());
+    parsed.exit_code = 2;
+  }
+  return parsed;
+}
+
+}  // namespace token_sampler

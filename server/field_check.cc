@@ -1,0 +1,118 @@
+#include "server/field_check.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/unknown_field_set.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+
+namespace token_sampler {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+// The fields that the codec reads. A field that is set and not here is refused.
+struct ImplementedField {
+  absl::string_view message;
+  absl::string_view field;
+};
+constexpr ImplementedField kImplementedFields[] = {
+    {"SampleRequest", "tensor"},
+    {"SampleRequest", "input_kind"},
+    {"SampleRequest", "params"},
+    {"SampleRequest", "row_params"},
+    {"SampleRequest", "keys"},
+    {"SampleRequest", "outputs"},
+    {"Tensor", "dtype"},
+    {"Tensor", "rows"},
+    {"Tensor", "vocab"},
+    {"Tensor", "data"},
+    {"RowKeys", "seeds"},
+    {"RowKeys", "steps"},
+    {"RowKeys", "streams"},
+    {"SamplingParams", "temperature"},
+    {"SamplingParams", "num_samples"},
+    {"SamplingParams", "replacement"},
+    {"SamplingParams", "top_k"},
+    {"SamplingParams", "top_p"},
+    {"SamplingParams", "min_p"},
+    {"OutputOptions", "logprobs"},
+    {"OutputOptions", "top_logprobs"},
+    {"OutputOptions", "logprob_mode"},
+};
+
+constexpr absl::string_view kImplementedRpcs[] = {"Sample", "GetServerInfo"};
+
+bool IsImplemented(const FieldDescriptor& field) {
+  const std::string& message = field.containing_type()->name();
+  return std::any_of(std::begin(kImplementedFields), std::end(kImplementedFields),
+                     [&](const ImplementedField& implemented) {
+                       return implemented.message == message && implemented.field == field.name();
+                     });
+}
+
+absl::Status CheckEnum(const FieldDescriptor& field, int number, const std::string& path) {
+  const google::protobuf::EnumDescriptor& type = *field.enum_type();
+  if (type.FindValueByNumber(number) != nullptr) return absl::OkStatus();
+  std::vector<absl::string_view> names;
+  for (int i = 0; i < type.value_count(); ++i) {
+    if (type.value(i)->number() != 0) names.emplace_back(type.value(i)->name());
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, " must be one of ", absl::StrJoin(names, ", "), ", got ", number));
+}
+
+absl::Status CheckMessage(const Message& message, const std::string& prefix) {
+  const Reflection& reflection = *message.GetReflection();
+  const auto& unknown = reflection.GetUnknownFields(message);
+  if (!unknown.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("this server knows no field number ",
+                                                   unknown.field(0).number(), " of ",
+                                                   message.GetDescriptor()->name()));
+  }
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const std::string path = absl::StrCat(prefix, field->name());
+    if (!IsImplemented(*field)) {
+      return absl::InvalidArgumentError(absl::StrCat(path, " is not supported by this server yet"));
+    }
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM && !field->is_repeated()) {
+      const absl::Status status = CheckEnum(*field, reflection.GetEnumValue(message, field), path);
+      if (!status.ok()) return status;
+    }
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
+    const int count = field->is_repeated() ? reflection.FieldSize(message, field) : 1;
+    for (int i = 0; i < count; ++i) {
+      const absl::Status status =
+          field->is_repeated()
+              ? CheckMessage(reflection.GetRepeatedMessage(message, field, i),
+                             absl::StrCat(path, "[", i, "]."))
+              : CheckMessage(reflection.GetMessage(message, field), absl::StrCat(path, "."));
+      if (!status.ok()) return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckFields(const Message& message) { return CheckMessage(message, ""); }
+
+std::vector<std::string> ImplementedFeatures() {
+  std::vector<std::string> features;
+  for (const absl::string_view rpc : kImplementedRpcs) features.emplace_back(rpc);
+  for (const ImplementedField& implemented : kImplementedFields) {
+    if (implemented.message == "SamplingParams" || implemented.message == "OutputOptions") {
+      features.emplace_back(implemented.field);
+    }
+  }
+  return features;
+}
+
+}  // namespace token_sampler

@@ -1,0 +1,256 @@
+#include "server/request_codec.h"
+
+#include <sys/random.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "server/field_check.h"
+
+namespace token_sampler {
+namespace {
+
+template <typename... Parts>
+absl::Status Invalid(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+absl::StatusOr<DataType> DecodeType(const v1::Tensor& tensor) {
+  switch (tensor.dtype()) {
+    case v1::DATA_TYPE_FLOAT32:
+      return DataType::kFloat32;
+    case v1::DATA_TYPE_FLOAT16:
+      return DataType::kFloat16;
+    case v1::DATA_TYPE_BFLOAT16:
+      return DataType::kBFloat16;
+    case v1::DATA_TYPE_FLOAT64:
+      return DataType::kFloat64;
+    default:
+      return Invalid(
+          "tensor.dtype must be a floating-point type: FLOAT32, FLOAT16, BFLOAT16 or FLOAT64, got ",
+          tensor.has_dtype() ? absl::StrCat(tensor.dtype()) : "none");
+  }
+}
+
+// Checks the tensor; `rows`' entries then point at its values.
+absl::Status DecodeTensor(const v1::SampleRequest& request, const RequestLimits& limits,
+                          std::vector<RowInput>& rows) {
+  if (!request.has_tensor()) return Invalid("tensor must be set");
+  const v1::Tensor& tensor = request.tensor();
+  const absl::StatusOr<DataType> type = DecodeType(tensor);
+  if (!type.ok()) return type.status();
+  if (tensor.rows() < 1 || tensor.rows() > limits.max_rows) {
+    return Invalid("tensor.rows must be in [1, ", limits.max_rows, "], got ", tensor.rows());
+  }
+  if (tensor.vocab() < 1 || tensor.vocab() > limits.max_vocab) {
+    return Invalid("tensor.vocab must be in [1, ", limits.max_vocab, "], got ", tensor.vocab());
+  }
+  if (tensor.source_case() != v1::Tensor::kData) {
+    return Invalid("tensor.data must be set: the values of the rows");
+  }
+  // At most 2^32 * 2^24 * 8 = 2^59.
+  const uint64_t row_bytes = uint64_t{tensor.vocab()} * ElementSize(*type);
+  const uint64_t expected = tensor.rows() * row_bytes;
+  if (tensor.data().size() != expected) {
+    return Invalid("tensor.data must have ", expected, " bytes for [", tensor.rows(), ", ",
+                   tensor.vocab(), "] values of ", DataTypeName(*type), ", got ",
+                   tensor.data().size());
+  }
+  rows.resize(tensor.rows());
+  for (size_t r = 0; r < rows.size(); ++r) {
+    rows[r].values = tensor.data().data() + r * row_bytes;
+    rows[r].dtype = *type;
+    rows[r].vocab = tensor.vocab();
+    rows[r].kind =
+        request.input_kind() == v1::INPUT_KIND_WEIGHTS ? InputKind::kWeights : InputKind::kLogits;
+  }
+  return absl::OkStatus();
+}
+
+SamplingParams DecodeParams(const v1::SamplingParams& message) {
+  SamplingParams params;
+  if (message.has_temperature()) params.temperature = message.temperature();
+  if (message.has_num_samples()) params.num_samples = message.num_samples();
+  if (message.has_replacement()) params.replacement = message.replacement();
+  if (message.has_top_k()) params.top_k = message.top_k();
+  if (message.has_top_p()) params.top_p = message.top_p();
+  if (message.has_min_p()) params.min_p = message.min_p();
+  return params;
+}
+
+// Gives each row its profile; where its values are out of range, an entry of row_errors.
+absl::Status DecodeProfiles(const v1::SampleRequest& request, std::vector<RowInput>& rows,
+                            DecodedSample& decoded) {
+  for (const v1::SamplingParams& message : request.params()) {
+    decoded.profiles.push_back(DecodeParams(message));
+  }
+  if (decoded.profiles.empty()) decoded.profiles.emplace_back();
+  const auto row_count = static_cast<int>(rows.size());
+  const int indexes = request.row_params_size();
+  if (indexes == 0 && request.params_size() > 1) {
+    return Invalid("row_params must be set when there are several params: one index per row");
+  }
+  if (indexes != 0 && indexes != row_count) {
+    return Invalid("row_params must have one entry per row (", row_count, ") or none, got ",
+                   indexes);
+  }
+  // A good profile is checked once; a bad one again for each row, whose number its message has.
+  std::vector<bool> valid(decoded.profiles.size());
+  uint64_t draws = 0;
+  for (int r = 0; r < row_count; ++r) {
+    const uint32_t index = indexes == 0 ? 0 : request.row_params(r);
+    if (index >= decoded.profiles.size()) {
+      return Invalid("row_params[", r, "] must be an index into params, of which there are ",
+                     request.params_size(), ", got ", index);
+    }
+    RowInput& row = rows[static_cast<size_t>(r)];
+    row.params = &decoded.profiles[index];
+    if (!valid[index]) {
+      const std::string profile = absl::StrCat("params[", index, "]");
+      const absl::Status status =
+          ValidateParams(*row.params, row.kind, row.vocab, {.profile = profile, .row = r});
+      valid[index] = status.ok();
+      if (!status.ok()) {
+        decoded.row_errors.resize(rows.size());
+        decoded.row_errors[static_cast<size_t>(r)] = std::string(status.message());
+        continue;
+      }
+    }
+    draws += row.params->num_samples;
+  }
+  if (draws > kMaxValuesPerCall) {
+    return Invalid("num_samples of all rows together must be at most ", kMaxValuesPerCall, ", got ",
+                   draws);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DecodeOutputs(const v1::SampleRequest& request, uint64_t row_count,
+                           OutputOptions& outputs) {
+  const v1::OutputOptions& message = request.outputs();
+  outputs.logprobs = message.logprobs();
+  outputs.top_logprobs = message.top_logprobs();
+  outputs.logprob_mode = message.logprob_mode() == v1::LOGPROB_MODE_PROCESSED
+                             ? LogprobMode::kProcessed
+                             : LogprobMode::kRaw;
+  if (outputs.top_logprobs > request.tensor().vocab()) {
+    return Invalid("outputs.top_logprobs must be at most the ", request.tensor().vocab(),
+                   " tokens of a row, got ", outputs.top_logprobs);
+  }
+  if (row_count * outputs.top_logprobs > kMaxValuesPerCall) {
+    return Invalid("outputs.top_logprobs of all rows together must be at most ", kMaxValuesPerCall,
+                   ", got ", row_count * outputs.top_logprobs);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckKeyCount(const char* field, int count, size_t rows) {
+  if (count <= 1 || static_cast<size_t>(count) == rows) return absl::OkStatus();
+  return Invalid("keys.", field, " must have one entry per row (", rows,
+                 "), one for all, or none, got ", count);
+}
+
+void FillRandom(std::vector<uint64_t>& words) {
+  auto* bytes = reinterpret_cast<char*>(words.data());
+  size_t left = words.size() * sizeof(uint64_t);
+  while (left > 0) {
+    const ssize_t got = getrandom(bytes, left, 0);
+    if (got < 0 && errno != EINTR) std::abort();  // the kernel has had getrandom since 3.17
+    if (got > 0) {
+      bytes += got;
+      left -= static_cast<size_t>(got);
+    }
+  }
+}
+
+absl::Status DecodeKeys(const v1::RowKeys& message, size_t row_count, std::vector<RowKey>& keys) {
+  for (absl::Status status : {CheckKeyCount("seeds", message.seeds_size(), row_count),
+                              CheckKeyCount("steps", message.steps_size(), row_count),
+                              CheckKeyCount("streams", message.streams_size(), row_count)}) {
+    if (!status.ok()) return status;
+  }
+  const auto entry = [](const auto& array, size_t row) {
+    return array.Get(array.size() == 1 ? 0 : static_cast<int>(row));
+  };
+  std::vector<uint64_t> random_seeds(message.seeds_size() == 0 ? row_count : 0);
+  FillRandom(random_seeds);
+  keys.resize(row_count);
+  for (size_t r = 0; r < row_count; ++r) {
+    keys[r].seed = random_seeds.empty() ? entry(message.seeds(), r) : random_seeds[r];
+    if (message.steps_size() != 0) keys[r].step = entry(message.steps(), r);
+    if (message.streams_size() != 0) keys[r].stream = entry(message.streams(), r);
+  }
+  return absl::OkStatus();
+}
+
+bool WantsDetails(const OutputOptions& outputs) {
+  return outputs.logprobs || outputs.top_logprobs > 0;
+}
+
+void EncodeDetail(const RowResult& result, v1::RowDetail& detail) {
+  detail.mutable_logprobs()->Add(result.logprobs.begin(), result.logprobs.end());
+  detail.mutable_top_token_ids()->Add(result.top_token_ids.begin(), result.top_token_ids.end());
+  detail.mutable_top_logprobs()->Add(result.top_logprobs.begin(), result.top_logprobs.end());
+}
+
+void AddStatus(uint32_t row, RowCode code, const std::string& message,
+               v1::SampleResponse& response) {
+  v1::RowStatus& status = *response.add_row_statuses();
+  status.set_row(row);
+  status.set_code(static_cast<v1::RowCode>(code));
+  status.set_message(message);
+}
+
+}  // namespace
+
+absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits& limits,
+                          DecodedSample& decoded) {
+  if (absl::Status status = CheckFields(request); !status.ok()) return status;
+  std::vector<RowInput> rows;
+  if (absl::Status status = DecodeTensor(request, limits, rows); !status.ok()) return status;
+  if (absl::Status status = DecodeProfiles(request, rows, decoded); !status.ok()) return status;
+  if (absl::Status status = DecodeOutputs(request, rows.size(), decoded.outputs); !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = DecodeKeys(request.keys(), rows.size(), decoded.keys); !status.ok()) {
+    return status;
+  }
+  decoded.inputs.reserve(rows.size());
+  for (size_t r = 0; r < rows.size(); ++r) {
+    if (!decoded.row_errors.empty() && !decoded.row_errors[r].empty()) continue;
+    rows[r].key = decoded.keys[r];
+    if (WantsDetails(decoded.outputs)) rows[r].outputs = &decoded.outputs;
+    decoded.inputs.push_back(rows[r]);
+  }
+  if (decoded.inputs.empty()) return absl::InvalidArgumentError(decoded.row_errors.front());
+  return absl::OkStatus();
+}
+
+void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> results,
+                  v1::SampleResponse& response) {
+  response.set_spec_version(kSpecVersion);
+  const bool details = WantsDetails(decoded.outputs);
+  const RowResult* result = results.data();
+  for (uint32_t row = 0; row < decoded.keys.size(); ++row) {
+    const RowKey& key = decoded.keys[row];
+    response.add_seeds(key.seed);
+    response.add_steps(key.step);
+    response.add_streams(key.stream);
+    v1::RowDetail* detail = details ? response.add_details() : nullptr;
+    if (detail != nullptr) detail->set_row(row);
+    if (!decoded.row_errors.empty() && !decoded.row_errors[row].empty()) {
+      response.add_token_counts(0);
+      AddStatus(row, RowCode::kInvalidParams, decoded.row_errors[row], response);
+      continue;
+    }
+    response.add_token_counts(static_cast<uint32_t>(result->token_ids.size()));
+    response.mutable_token_ids()->Add(result->token_ids.begin(), result->token_ids.end());
+    if (result->code != RowCode::kOk) AddStatus(row, result->code, result->message, response);
+    if (detail != nullptr) EncodeDetail(*result, *detail);
+    ++result;
+  }
+}
+
+}  // namespace token_sampler

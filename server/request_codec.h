@@ -1,0 +1,52 @@
+// Between the wire and the sampler: the only reader and writer of request and response fields, and
+// the one place that distrusts input. What it decodes is valid for any Sampler.
+
+#ifndef TOKEN_SAMPLER_SERVER_REQUEST_CODEC_H_
+#define TOKEN_SAMPLER_SERVER_REQUEST_CODEC_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "sampler/sampler.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler {
+
+struct RequestLimits {
+  uint32_t max_rows = 4096;       // per call
+  uint32_t max_vocab = 1u << 24;  // at most kMaxVocab
+};
+
+// Draws, and top log-probabilities, of all rows of one call: bounds the response.
+inline constexpr uint64_t kMaxValuesPerCall = uint64_t{1} << 24;
+
+// A request as the sampler takes it. Rows point into the request and into this object, so neither
+// may move or go while they are in use.
+struct DecodedSample {
+  DecodedSample() = default;
+  DecodedSample(const DecodedSample&) = delete;
+  DecodedSample& operator=(const DecodedSample&) = delete;
+
+  std::vector<SamplingParams> profiles;
+  OutputOptions outputs;
+  std::vector<RowKey> keys;             // [rows]
+  std::vector<RowInput> inputs;         // the rows that can be sampled
+  std::vector<std::string> row_errors;  // [rows], empty where the parameters are valid; or no
+                                        // entries when all are
+};
+
+// InvalidArgument names the field, its value and what is accepted. A profile whose values are out
+// of range fails the rows that use it; when that is every row, it is the call's error.
+absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits& limits,
+                          DecodedSample& decoded);
+
+// `results` belong to decoded.inputs, one each.
+void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> results,
+                  v1::SampleResponse& response);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_REQUEST_CODEC_H_

@@ -1,0 +1,54 @@
+// The native gRPC service: decode, queue, encode. No sampling happens on a gRPC thread.
+
+#ifndef TOKEN_SAMPLER_SERVER_SAMPLING_SERVICE_H_
+#define TOKEN_SAMPLER_SERVER_SAMPLING_SERVICE_H_
+
+#include <string>
+
+#include "server/batching/batcher.h"
+#include "server/request_codec.h"
+#include "token_sampler/v1/token_sampler.grpc.pb.h"
+
+namespace token_sampler {
+
+// Thread-safe, as gRPC calls it from many threads.
+class SamplingService final : public v1::TokenSampler::CallbackService {
+ public:
+  // `batcher` must outlive the service; `info` answers GetServerInfo.
+  SamplingService(Batcher& batcher, const RequestLimits& limits, v1::GetServerInfoResponse info);
+
+  grpc::ServerUnaryReactor* Sample(grpc::CallbackServerContext* context,
+                                   const v1::SampleRequest* request,
+                                   v1::SampleResponse* response) override;
+  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
+                                          const v1::GetServerInfoRequest* request,
+                                          v1::GetServerInfoResponse* response) override;
+
+  // Not there yet: UNIMPLEMENTED, with the name of the call.
+  grpc::ServerBidiReactor<v1::SampleStreamRequest, v1::SampleStreamResponse>* SampleStream(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* VerifyDraft(grpc::CallbackServerContext* context,
+                                        const v1::VerifyDraftRequest* request,
+                                        v1::VerifyDraftResponse* response) override;
+  grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
+                                     const v1::DescribeRequest* request,
+                                     v1::DescribeResponse* response) override;
+  grpc::ServerUnaryReactor* RegisterRegion(grpc::CallbackServerContext* context,
+                                           const v1::RegisterRegionRequest* request,
+                                           v1::RegisterRegionResponse* response) override;
+  grpc::ServerUnaryReactor* UnregisterRegion(grpc::CallbackServerContext* context,
+                                             const v1::UnregisterRegionRequest* request,
+                                             v1::UnregisterRegionResponse* response) override;
+  grpc::ServerUnaryReactor* ListRegions(grpc::CallbackServerContext* context,
+                                        const v1::ListRegionsRequest* request,
+                                        v1::ListRegionsResponse* response) override;
+
+ private:
+  Batcher& batcher_;
+  const RequestLimits limits_;
+  const v1::GetServerInfoResponse info_;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_SAMPLING_SERVICE_H_

@@ -1,0 +1,91 @@
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server_builder.h>
+
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/field_check.h"
+#include "server/listen_address.h"
+
+namespace token_sampler {
+namespace {
+
+v1::GetServerInfoResponse MakeInfo(const ServerOptions& options, const Sampler& sampler) {
+  v1::GetServerInfoResponse info;
+  info.set_version(TOKEN_SAMPLER_VERSION);
+  info.set_spec_version(kSpecVersion);
+  info.set_backend(std::string(sampler.name()));
+  info.set_device(sampler.device());
+  info.set_max_rows(options.request.max_rows);
+  info.set_max_vocab(options.request.max_vocab);
+  info.set_max_message_bytes(options.max_message_bytes);
+  info.set_max_num_samples(kMaxDraws);
+  for (std::string& feature : ImplementedFeatures()) info.add_features(std::move(feature));
+  return info;
+}
+
+// Plugins are process-wide in gRPC and must be registered before the first builder.
+void EnablePluginsOnce() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
+}
+
+}  // namespace
+
+Server::Server(const ServerOptions& options, Sampler& sampler)
+    : batcher_(sampler, options.batcher),
+      service_(batcher_, options.request, MakeInfo(options, sampler)) {}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
+                                                      Sampler& sampler) {
+  if (absl::Status status = ValidateOptions(options); !status.ok()) return status;
+  EnablePluginsOnce();
+  std::unique_ptr<Server> server(new Server(options, sampler));
+  grpc::ServerBuilder builder;
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
+  // By default two servers could share a port unnoticed.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.RegisterService(&server->service_);
+  std::vector<int> ports(options.listen.size());
+  for (size_t i = 0; i < options.listen.size(); ++i) {
+    if (absl::Status status = ClearStaleSocket(options.listen[i]); !status.ok()) return status;
+    builder.AddListeningPort(options.listen[i], grpc::InsecureServerCredentials(), &ports[i]);
+  }
+  server->grpc_server_ = builder.BuildAndStart();
+  if (server->grpc_server_ == nullptr) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", absl::StrJoin(options.listen, ", "),
+                     ": is another server there, or is the address not this machine's?"));
+  }
+  for (size_t i = 0; i < ports.size(); ++i) {
+    server->addresses_.push_back(BoundAddress(options.listen[i], ports[i]));
+  }
+  server->grpc_server_->GetHealthCheckService()->SetServingStatus(
+      v1::TokenSampler::service_full_name(), true);
+  return server;
+}
+
+Server::~Server() { Stop(std::chrono::milliseconds(0)); }
+
+void Server::BeginDrain() {
+  if (grpc_server_ != nullptr) grpc_server_->GetHealthCheckService()->Shutdown();
+}
+
+void Server::Stop(std::chrono::milliseconds timeout) {
+  if (grpc_server_ != nullptr) {
+    BeginDrain();
+    grpc_server_->Shutdown(std::chrono::system_clock::now() + timeout);
+    grpc_server_.reset();
+  }
+  batcher_.Stop();
+}
+
+}  // namespace token_sampler

@@ -1,0 +1,54 @@
+// The server's life: listen, serve, drain, stop.
+
+#ifndef TOKEN_SAMPLER_SERVER_SERVER_H_
+#define TOKEN_SAMPLER_SERVER_SERVER_H_
+
+#include <grpcpp/server.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "sampler/sampler.h"
+#include "server/batching/batcher.h"
+#include "server/sampling_service.h"
+#include "server/server_options.h"
+
+namespace token_sampler {
+
+class Server {
+ public:
+  // Listens on every address of the options and serves. `sampler` must outlive the server.
+  // Unavailable or AlreadyExists name the address that could not be had.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
+                                                       Sampler& sampler);
+
+  // As Stop without any time for calls in flight.
+  ~Server();
+
+  // What it listens on, with the real ports.
+  const std::vector<std::string>& addresses() const { return addresses_; }
+
+  // Health answers NOT_SERVING from now on, so that load balancers look elsewhere; calls are still
+  // served.
+  void BeginDrain();
+
+  // Refuses new calls, gives those in flight `timeout` to finish, cancels the rest, and stops the
+  // executors. Idempotent.
+  void Stop(std::chrono::milliseconds timeout);
+
+  BatcherCounters counters() const { return batcher_.counters(); }
+
+ private:
+  Server(const ServerOptions& options, Sampler& sampler);
+
+  Batcher batcher_;
+  SamplingService service_;
+  std::unique_ptr<grpc::Server> grpc_server_;
+  std::vector<std::string> addresses_;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_SERVER_H_

@@ -1,0 +1,36 @@
+// Every tunable of the server, its default, and what is accepted.
+
+#ifndef TOKEN_SAMPLER_SERVER_SERVER_OPTIONS_H_
+#define TOKEN_SAMPLER_SERVER_SERVER_OPTIONS_H_
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/batching/batcher.h"
+#include "server/request_codec.h"
+
+namespace token_sampler {
+
+struct ServerOptions {
+  // "host:port", "[v6]:port" (port 0: any free one) or "unix:/path"; at least one.
+  std::vector<std::string> listen = {"127.0.0.1:50051"};
+  std::string address_file;     // written once serving: a bound address per line
+  std::string device = "auto";  // auto, cpu or cuda
+  uint64_t max_message_bytes = uint64_t{256} << 20;  // of one request; at most 2^31 - 1
+  RequestLimits request;
+  BatcherOptions batcher;
+  std::chrono::milliseconds drain_delay{0};         // NOT_SERVING, yet accepting calls
+  std::chrono::milliseconds drain_timeout{10'000};  // then for calls in flight to finish
+  std::string log_level = "info";                   // debug, info, warn or error
+  std::string log_format = "text";                  // text or json
+};
+
+// InvalidArgument names the flag, its value and what is accepted.
+absl::Status ValidateOptions(const ServerOptions& options);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_SERVER_OPTIONS_H_
