@@ -9,7 +9,7 @@
 namespace token_sampler {
 namespace {
 
-std::string EnvironmentName(std::string flag) {
+std::string EnvironmentName(const std::string& flag) {
   std::string name = "TOKEN_SAMPLER_" + flag.substr(2);
   std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
     return c == '-' ? '_' : static_cast<char>(std::toupper(c));

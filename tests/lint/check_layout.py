@@ -2,8 +2,8 @@
 """Checks what the tree holds. Usage: check_layout.py ROOT
 
 - The top level holds the agreed entries alone, dotfiles and what git ignores aside.
-- Every source file, test and header is named by a CMakeLists.txt, and every CMakeLists.txt is
-  added by one above it: what is not would be neither built nor run nor checked.
+- Every source file, test and header is named by a CMakeLists.txt, and the folder
+  of every CMakeLists.txt by one above it: what is not would be neither built nor run nor checked.
 """
 
 import pathlib
@@ -24,30 +24,21 @@ def must_be_named(path):
     return path.suffix == ".h" and path.parts[0] != "tests"
 
 
-def names(cmake_file, file):
-    """Whether the CMakeLists.txt names the file, by its path from there with or without suffix."""
-    path = file.relative_to(cmake_file.parent)
-    either = "|".join(re.escape(p.as_posix()) for p in (path, path.with_suffix("")))
-    word = rf'(^|[\s("]|}}/)({either})(?![\w/.-])'
-    return re.search(word, cmake_file.read_text()) is not None
-
-
-def lists_above(root, folder):
-    """The CMakeLists.txt of the folder and of those above it, the root's last."""
-    for above in (folder, *folder.parents):
-        if (above / "CMakeLists.txt").exists():
-            yield above / "CMakeLists.txt"
-        if above == root:
-            return
-
-
-def is_added(root, cmake_file):
-    """Whether a CMakeLists.txt above has an add_subdirectory of this one's folder."""
-    folder = cmake_file.parent
-    return any(
-        f"add_subdirectory({folder.relative_to(above.parent).as_posix()})" in above.read_text()
-        for above in lists_above(root, folder.parent)
-    )
+def is_named_above(root, entry):
+    """Whether a CMakeLists.txt above the entry names its path from there. For a test
+    the name without suffix will do, since lists of tests are written that way."""
+    for folder in entry.parents:
+        cmake_file = folder / "CMakeLists.txt"
+        stem = re.escape(entry.relative_to(folder).with_suffix("").as_posix())
+        suffix = re.escape(entry.suffix)
+        if entry.stem.endswith("_test"):
+            suffix = f"({suffix})?"
+        word = rf'(^|[\s("]|}}/){stem}{suffix}(?![\w/.-])'
+        if cmake_file.exists() and re.search(word, cmake_file.read_text()):
+            return True
+        if folder == root:
+            return False
+    return False
 
 
 def check(root):
@@ -59,10 +50,10 @@ def check(root):
     ]
     for file in sorted(file for folder in CODE for file in (root / folder).rglob("*")):
         path = file.relative_to(root)
-        if must_be_named(path) and not any(names(c, file) for c in lists_above(root, file.parent)):
+        if must_be_named(path) and not is_named_above(root, file):
             errors.append(f"{path}: no CMakeLists.txt names it")
-        if file.name == "CMakeLists.txt" and not is_added(root, file):
-            errors.append(f"{path}: no CMakeLists.txt above adds its folder")
+        if file.name == "CMakeLists.txt" and not is_named_above(root, file.parent):
+            errors.append(f"{path}: no CMakeLists.txt above names its folder")
     return errors
 
 

@@ -102,7 +102,7 @@ class LayoutTest(Tree):
             ("tests/unit/sampler/b_test.cc", "names it"),
             ("tests/unit/sampler/aa_test.cc", "names it"),
             ("tests/integration/b_test.py", "names it"),
-            ("tests/integration/CMakeLists.txt", "adds its folder"),
+            ("tests/integration/CMakeLists.txt", "names its folder"),
         ]:
             with self.subTest(path=path):
                 self.write(path, "")
