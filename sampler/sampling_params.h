@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "sampler/stage_order.h"
 
 namespace token_sampler {
 
@@ -14,6 +15,12 @@ namespace token_sampler {
 enum class InputKind : uint8_t {
   kLogits,   // finite or -infinity; the distribution is their softmax
   kWeights,  // finite, >= 0, not normalised; the meaning of torch.multinomial's input
+};
+
+// Which tokens top-k keeps of those whose value equals that of the k-th.
+enum class TiePolicy : uint8_t {
+  kExactlyK,  // those of the lowest ids, so that k are kept
+  kKeepAll,   // all of them
 };
 
 // Meanings and ranges are those of token_sampler.v1.SamplingParams; the defaults are "off".
@@ -24,6 +31,14 @@ struct SamplingParams {
   uint32_t top_k = 0;        // 0: off
   double top_p = 1.0;        // [0, 1]; 1: off
   double min_p = 0.0;        // [0, 1]; 0: off
+
+  TiePolicy top_k_ties = TiePolicy::kExactlyK;
+  double epsilon_cutoff = 0.0;  // [0, 1); 0: off
+  bool p_less = false;
+  double xtc_probability = 0.0;     // [0, 1]; 0: off
+  double xtc_threshold = 0.1;       // [0, 1]
+  uint32_t min_tokens_to_keep = 1;  // by every filter; >= 1
+  StageOrder stage_order = kVllmOrder;
 };
 
 // Which distribution log-probabilities are taken from.

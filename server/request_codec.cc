@@ -2,8 +2,10 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <iterator>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -69,22 +71,79 @@ absl::Status DecodeTensor(const v1::SampleRequest& request, const RequestLimits&
   return absl::OkStatus();
 }
 
-SamplingParams DecodeParams(const v1::SamplingParams& message) {
-  SamplingParams params;
+// The stages that this server has, as the sampler names them.
+constexpr struct {
+  v1::Stage wire;
+  Stage stage;
+} kStages[] = {
+    {v1::STAGE_TEMPERATURE, Stage::kTemperature},
+    {v1::STAGE_MIN_P, Stage::kMinP},
+    {v1::STAGE_TOP_K, Stage::kTopK},
+    {v1::STAGE_TOP_P, Stage::kTopP},
+    {v1::STAGE_EPSILON, Stage::kEpsilon},
+    {v1::STAGE_P_LESS, Stage::kPLess},
+    {v1::STAGE_XTC, Stage::kXtc},
+    {v1::STAGE_TOP_K_TOP_P, Stage::kTopKTopP},
+};
+
+absl::Status DecodeStageOrder(const v1::SamplingParams& message, int index, StageOrder& order) {
+  const std::string profile = absl::StrCat("params[", index, "]");
+  switch (message.stage_preset()) {
+    case v1::STAGE_PRESET_HF:
+      order = kHfOrder;
+      break;
+    case v1::STAGE_PRESET_LLAMA_CPP:
+      order = kLlamaCppOrder;
+      break;
+    case v1::STAGE_PRESET_SGLANG:
+      order = kSglangOrder;
+      break;
+    default:
+      order = kVllmOrder;
+  }
+  if (message.stage_order().empty()) return absl::OkStatus();
+  if (message.has_stage_preset()) {
+    return Invalid(profile, " must not set both stage_preset and stage_order");
+  }
+  order = StageOrder();
+  for (int i = 0; i < message.stage_order_size(); ++i) {
+    const v1::Stage wire = message.stage_order(i);
+    const auto* known = std::find_if(std::begin(kStages), std::end(kStages),
+                                     [&](const auto& entry) { return entry.wire == wire; });
+    const std::string name = v1::Stage_IsValid(wire) ? v1::Stage_Name(wire) : absl::StrCat(wire);
+    if (known == std::end(kStages)) {
+      return Invalid(profile, ".stage_order[", i, "] is not a stage of this server: ", name);
+    }
+    if (!order.Add(known->stage)) {
+      return Invalid(profile, ".stage_order[", i, "] names ", name, " again");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// `index` is that of the profile, for messages.
+absl::Status DecodeParams(const v1::SamplingParams& message, int index, SamplingParams& params) {
   if (message.has_temperature()) params.temperature = message.temperature();
   if (message.has_num_samples()) params.num_samples = message.num_samples();
   if (message.has_replacement()) params.replacement = message.replacement();
   if (message.has_top_k()) params.top_k = message.top_k();
   if (message.has_top_p()) params.top_p = message.top_p();
   if (message.has_min_p()) params.min_p = message.min_p();
-  return params;
+  if (message.top_k_ties() == v1::TIE_POLICY_KEEP_ALL) params.top_k_ties = TiePolicy::kKeepAll;
+  if (message.has_epsilon_cutoff()) params.epsilon_cutoff = message.epsilon_cutoff();
+  if (message.has_p_less()) params.p_less = message.p_less();
+  if (message.xtc().has_probability()) params.xtc_probability = message.xtc().probability();
+  if (message.xtc().has_threshold()) params.xtc_threshold = message.xtc().threshold();
+  if (message.has_min_tokens_to_keep()) params.min_tokens_to_keep = message.min_tokens_to_keep();
+  return DecodeStageOrder(message, index, params.stage_order);
 }
 
 // Gives each row its profile; where its values are out of range, an entry of row_errors.
 absl::Status DecodeProfiles(const v1::SampleRequest& request, std::vector<RowInput>& rows,
                             DecodedSample& decoded) {
-  for (const v1::SamplingParams& message : request.params()) {
-    decoded.profiles.push_back(DecodeParams(message));
+  for (int i = 0; i < request.params_size(); ++i) {
+    const absl::Status status = DecodeParams(request.params(i), i, decoded.profiles.emplace_back());
+    if (!status.ok()) return status;
   }
   if (decoded.profiles.empty()) decoded.profiles.emplace_back();
   const auto row_count = static_cast<int>(rows.size());

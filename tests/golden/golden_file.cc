@@ -36,7 +36,37 @@ std::string FormatParams(const SamplingParams& params) {
     text << "num_samples=" << params.num_samples << ' ';
   if (params.replacement != defaults.replacement)
     text << "replacement=" << params.replacement << ' ';
+  if (params.top_k_ties != defaults.top_k_ties) text << "keep_all_ties=1 ";
+  if (params.epsilon_cutoff != defaults.epsilon_cutoff) {
+    text << "epsilon_cutoff=" << params.epsilon_cutoff << ' ';
+  }
+  if (params.p_less) text << "p_less=1 ";
+  if (params.xtc_probability != defaults.xtc_probability) {
+    text << "xtc_probability=" << params.xtc_probability << ' ';
+  }
+  if (params.xtc_threshold != defaults.xtc_threshold) {
+    text << "xtc_threshold=" << params.xtc_threshold << ' ';
+  }
+  if (params.min_tokens_to_keep != defaults.min_tokens_to_keep) {
+    text << "min_tokens_to_keep=" << params.min_tokens_to_keep << ' ';
+  }
+  if (!(params.stage_order == defaults.stage_order)) {
+    text << "stage_order=";
+    for (const Stage& stage : params.stage_order) {
+      text << (&stage == params.stage_order.begin() ? "" : ",") << static_cast<int>(stage);
+    }
+    text << ' ';
+  }
   return text.str();
+}
+
+StageOrder ParseOrder(const std::string& value) {
+  StageOrder order;
+  std::istringstream text(value);
+  for (std::string number; std::getline(text, number, ',');) {
+    order.Add(static_cast<Stage>(std::stoi(number)));
+  }
+  return order;
 }
 
 void SetParam(const std::string& field, const std::string& value, SamplingParams& params) {
@@ -52,6 +82,20 @@ void SetParam(const std::string& field, const std::string& value, SamplingParams
     params.num_samples = static_cast<uint32_t>(std::stoul(value));
   } else if (field == "replacement") {
     params.replacement = value == "1";
+  } else if (field == "keep_all_ties") {
+    params.top_k_ties = TiePolicy::kKeepAll;
+  } else if (field == "epsilon_cutoff") {
+    params.epsilon_cutoff = std::stod(value);
+  } else if (field == "p_less") {
+    params.p_less = true;
+  } else if (field == "xtc_probability") {
+    params.xtc_probability = std::stod(value);
+  } else if (field == "xtc_threshold") {
+    params.xtc_threshold = std::stod(value);
+  } else if (field == "min_tokens_to_keep") {
+    params.min_tokens_to_keep = static_cast<uint32_t>(std::stoul(value));
+  } else if (field == "stage_order") {
+    params.stage_order = ParseOrder(value);
   } else {
     Abort("no parameter " + field);
   }

@@ -90,6 +90,22 @@ void Print(const GoldenRowName& row, const std::vector<SamplingParams>& params) 
   }
 }
 
+// Rarer filters and the orders of other engines.
+std::vector<SamplingParams> RareParams() {
+  return {{.top_k = 3, .top_k_ties = TiePolicy::kKeepAll},
+          {.top_k = 100, .top_p = 0.9, .top_k_ties = TiePolicy::kKeepAll},
+          {.epsilon_cutoff = 0.001},
+          {.p_less = true},
+          {.xtc_probability = 0.5, .xtc_threshold = 0.01},
+          {.top_k = 20, .xtc_probability = 1, .xtc_threshold = 0.05, .min_tokens_to_keep = 3},
+          {.top_k = 50, .top_p = 0.6, .min_p = 0.02, .stage_order = kHfOrder},
+          {.top_k = 50, .top_p = 0.6, .min_p = 0.02, .stage_order = kLlamaCppOrder},
+          {.top_k = 50, .top_p = 0.6, .min_p = 0.02, .stage_order = kSglangOrder},
+          {.top_p = 0.9,
+           .epsilon_cutoff = 0.0001,
+           .stage_order = StageOrder(Stage::kEpsilon, Stage::kTopP)}};
+}
+
 void PrintAll() {
   std::printf("# Specification version %u. Format: README.md.\n", kSpecVersion);
   for (const GoldenRowName& row : LogitRows()) {
@@ -107,6 +123,19 @@ void PrintAll() {
     std::vector<SamplingParams> params = AnyParams();
     if (row.vocab >= 3 && row.shape != "spread") params.push_back({.num_samples = 2});
     Print(row, params);
+  }
+  for (const std::vector<GoldenRowName>& rows : {LogitRows(), WeightRows()}) {
+    for (const GoldenRowName& row : rows) {
+      std::vector<SamplingParams> params = RareParams();
+      if (row.shape != "weights" && row.shape != "counts" && row.shape != "spread") {
+        params.push_back({.temperature = 0.6,
+                          .top_p = 0.8,
+                          .xtc_probability = 1,
+                          .xtc_threshold = 0.02,
+                          .stage_order = kLlamaCppOrder});
+      }
+      if (row.vocab > 2 && row.vocab <= 32'000) Print(row, params);
+    }
   }
 }
 

@@ -94,6 +94,118 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"min_p_c", {.97f, .01f, .01f, .01f}, MinP(.05), {{0, 1}}}),
     [](const auto& tested) { return tested.param.name; });
 
+INSTANTIATE_TEST_SUITE_P(
+    Epsilon, FilterTest,
+    ::testing::Values(
+        Case{"transformers_a", {.87f, .099f, .001f, .03f}, {.epsilon_cutoff = .1}, {{0, 1}}},
+        Case{"transformers_b",
+             {.4f, .299f, .101f, .2f},
+             {.epsilon_cutoff = .1},
+             {{0, .4}, {1, .299}, {2, .101}, {3, .2}}},
+        Case{"equal_is_kept",
+             {.5f, .25f, .25f},
+             {.epsilon_cutoff = .25},
+             {{0, .5}, {1, .25}, {2, .25}}},
+        Case{"at_least_one", {.5f, .25f, .25f}, {.epsilon_cutoff = .9}, {{0, 1}}}),
+    [](const auto& tested) { return tested.param.name; });
+
+// Exclude Top Choices, always (llama.cpp: probability .99 and a fixed seed).
+SamplingParams Xtc(double threshold) {
+  return {.xtc_probability = 1.0, .xtc_threshold = threshold};
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Xtc, FilterTest,
+    ::testing::Values(Case{"threshold_0_09", kRamp, Xtc(.09), {{0, 1}}},
+                      Case{"threshold_0_19", kRamp, Xtc(.19), {{0, .33333}, {1, .66667}}},
+                      Case{"threshold_0_29", kRamp, Xtc(.29), {{0, .16667}, {1, .33333}, {2, .5}}},
+                      Case{"threshold_0_39", kRamp, Xtc(.39), kAllOfRamp},
+                      Case{"keeps_enough",
+                           kRamp,
+                           {.xtc_probability = 1, .xtc_threshold = .09, .min_tokens_to_keep = 2},
+                           kAllOfRamp}),
+    [](const auto& tested) { return tested.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    PLess, FilterTest,
+    ::testing::Values(
+        // The sum of squares is .225.
+        Case{"published",
+             {.1f, .15f, .2f, .25f, .3f},
+             {.p_less = true},
+             {{3, .454545}, {4, .545455}}},
+        Case{"uniform", {1, 1, 1, 1}, {.p_less = true}, {{0, .25}, {1, .25}, {2, .25}, {3, .25}}},
+        Case{"certain", {0, 5}, {.p_less = true}, {{1, 1}}}),
+    [](const auto& tested) { return tested.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Ties, FilterTest,
+    ::testing::Values(Case{"exactly_k", {5, 4, 4, 1}, {.top_k = 2}, {{0, .55556}, {1, .44444}}},
+                      Case{"keep_all",
+                           {5, 4, 4, 1},
+                           {.top_k = 2, .top_k_ties = TiePolicy::kKeepAll},
+                           {{0, .384615}, {1, .307692}, {2, .307692}}},
+                      Case{"keep_all_of_equals",
+                           {2, 2, 2},
+                           {.top_k = 1, .top_k_ties = TiePolicy::kKeepAll},
+                           {{0, .33333}, {1, .33333}, {2, .33333}}}),
+    [](const auto& tested) { return tested.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    MinTokensToKeep, FilterTest,
+    ::testing::Values(
+        Case{"top_k",
+             {5, 4, 4, 1},
+             {.top_k = 1, .min_tokens_to_keep = 2},
+             {{0, .55556}, {1, .44444}}},
+        Case{"top_p",
+             {.5f, .25f, .25f},
+             {.top_p = 0, .min_tokens_to_keep = 2},
+             {{0, .66667}, {1, .33333}}},
+        Case{"min_p", kRamp, {.min_p = 1, .min_tokens_to_keep = 3}, kThreeOfRamp},
+        Case{"more_than_there_are", kRamp, {.top_k = 1, .min_tokens_to_keep = 9}, kAllOfRamp}),
+    [](const auto& tested) { return tested.param.name; });
+
+// The same parameters keep different sets in the orders of different engines.
+INSTANTIATE_TEST_SUITE_P(
+    Orders, FilterTest,
+    ::testing::Values(
+        // top-p on the masses that top-k leaves: 4/7 reaches .5.
+        Case{"vllm", kRamp, {.top_k = 2, .top_p = .5}, kOneOfRamp},
+        // top-p on the full masses: .4 does not.
+        Case{"sglang", kRamp, {.top_k = 2, .top_p = .5, .stage_order = kSglangOrder}, kTwoOfRamp},
+        // min-p first leaves {.3, .4}, of which top-p .55 keeps one; last, top-p has kept two.
+        Case{"min_p_first", kRamp, {.top_p = .55, .min_p = .7}, kOneOfRamp},
+        Case{"min_p_last", kRamp, {.top_p = .55, .min_p = .7, .stage_order = kHfOrder}, kTwoOfRamp},
+        Case{"explicit",
+             kRamp,
+             {.top_k = 2,
+              .top_p = .6,
+              .stage_order = StageOrder(Stage::kTopP, Stage::kTemperature, Stage::kTopK)},
+             kTwoOfRamp}),
+    [](const auto& tested) { return tested.param.name; });
+
+// llama.cpp filters at temperature 1 and divides what is left.
+TEST(TemperatureLastTest, FiltersSeeUndividedLogits) {
+  const std::vector<float> logits = Logs(kRamp);
+  const SamplingParams first = {.temperature = .25, .top_p = .8};
+  const SamplingParams last = {.temperature = .25, .top_p = .8, .stage_order = kLlamaCppOrder};
+  ExpectKept(KeptProbabilities(LogitRow(logits, first)), {{2, .240356}, {3, .759644}});
+  ExpectKept(KeptProbabilities(LogitRow(logits, last)), {{1, .045326}, {2, .229462}, {3, .725212}});
+}
+
+TEST(XtcCoinTest, FallsAsOftenAsAsked) {
+  const std::vector<float> logits = Logs(kRamp);
+  const SamplingParams params = {.xtc_probability = .3, .xtc_threshold = .09};
+  int removed = 0;
+  constexpr int kTrials = 2000;
+  for (uint64_t seed = 0; seed < kTrials; ++seed) {
+    if (KeptProbabilities(LogitRow(logits, params, {.seed = seed})).size() == 1) ++removed;
+  }
+  // Binomial(2000, .3): deviation 20.5; the bound is exceeded once in 10^6.
+  EXPECT_NEAR(removed, 600, 4.9 * 20.5);
+}
+
 // Binary fractions, so that the boundary is hit exactly.
 INSTANTIATE_TEST_SUITE_P(
     Boundaries, FilterTest,

@@ -46,7 +46,14 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Case{"defaults", [](SamplingParams&) {}, kLogits, ""},
         Case{"greedy", [](SamplingParams& p) { p.temperature = 0; }, kLogits, ""},
-        Case{"ends", [](SamplingParams& p) { p = {1e6, 100, false, 0xffffffff, 0.0, 1.0}; },
+        Case{"ends",
+             [](SamplingParams& p) {
+               p = {.temperature = 1e6,
+                    .num_samples = 100,
+                    .top_k = 0xffffffff,
+                    .top_p = 0.0,
+                    .min_p = 1.0};
+             },
              kLogits, ""},
         Case{"coldest", [](SamplingParams& p) { p.temperature = 1e-6; }, kLogits, ""},
         Case{"many_with_replacement",
@@ -82,6 +89,36 @@ INSTANTIATE_TEST_SUITE_P(
              "params[3].top_p of row 7 must be in [0, 1], got 1.5"},
         Case{"top_p_nan", [](SamplingParams& p) { p.top_p = kNan; }, kLogits,
              "params[3].top_p of row 7 must be in [0, 1], got nan"},
+        Case{"epsilon_of_1", [](SamplingParams& p) { p.epsilon_cutoff = 1; }, kLogits,
+             "params[3].epsilon_cutoff of row 7 must be in [0, 1), got 1"},
+        Case{"xtc_probability", [](SamplingParams& p) { p.xtc_probability = 1.5; }, kLogits,
+             "params[3].xtc.probability of row 7 must be in [0, 1], got 1.5"},
+        Case{"xtc_threshold", [](SamplingParams& p) { p.xtc_threshold = kNan; }, kLogits,
+             "params[3].xtc.threshold of row 7 must be in [0, 1], got nan"},
+        Case{"keep_none", [](SamplingParams& p) { p.min_tokens_to_keep = 0; }, kLogits,
+             "params[3].min_tokens_to_keep of row 7 must be at least 1, got 0"},
+        Case{"order_without_a_stage_that_is_on",
+             [](SamplingParams& p) {
+               p.top_k = 5;
+               p.stage_order = StageOrder(Stage::kTemperature, Stage::kTopP);
+             },
+             kLogits,
+             "params[3].stage_order of row 7 must be one that names TOP_K, because top_k is set, "
+             "got one without"},
+        Case{"order_without_a_stage_that_is_off",
+             [](SamplingParams& p) { p.stage_order = StageOrder(Stage::kTopP); }, kLogits, ""},
+        Case{"joint_top_k_beside_top_k",
+             [](SamplingParams& p) { p.stage_order = StageOrder(Stage::kTopKTopP, Stage::kTopK); },
+             kLogits,
+             "params[3].stage_order of row 7 must be without TOP_K and TOP_P beside TOP_K_TOP_P, "
+             "got both"},
+        Case{"joint_stage_takes_both",
+             [](SamplingParams& p) {
+               p.top_k = 5;
+               p.top_p = .5;
+               p.stage_order = kSglangOrder;
+             },
+             kLogits, ""},
         Case{"min_p_below_0", [](SamplingParams& p) { p.min_p = -0.1; }, kLogits,
              "params[3].min_p of row 7 must be in [0, 1], got -0.1"}),
     [](const auto& tested) { return std::string(tested.param.name); });
