@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "sampler/logarithm.h"
@@ -223,32 +224,97 @@ bool TakeGreedy(const SamplingParams& params, const std::vector<Token>& tokens, 
   return true;
 }
 
-// SPEC §7: log-probabilities of `tokens` (in the total order) at `temperature`.
-void WriteLogprobs(const RowInput& row, const std::vector<Token>& tokens, double temperature,
-                   RowResult& result) {
-  const int fraction_bits = FractionBits(row.vocab);
-  const double log_total =
-      Log(std::ldexp(static_cast<double>(TotalWeight(tokens)), -fraction_bits));
-  const auto logprob = [&](const Token& token) {
-    if (row.kind == InputKind::kWeights) {
+// SPEC §7: log-probabilities over `tokens`, which are in the total order, at `temperature`.
+class Distribution {
+ public:
+  Distribution(const RowInput& row, const std::vector<Token>& tokens, double temperature)
+      : kind_(row.kind),
+        tokens_(tokens),
+        temperature_(temperature),
+        fraction_bits_(FractionBits(row.vocab)),
+        log_total_(LogWeight(TotalWeight(tokens))) {}
+
+  float Logprob(const Token& token) const {
+    if (kind_ == InputKind::kWeights) {
       if (token.weight == 0) return -kInfinity;
-      const auto weight = std::ldexp(static_cast<double>(token.weight), -fraction_bits);
-      return static_cast<float>(Log(weight) - log_total);
+      return static_cast<float>(LogWeight(token.weight) - log_total_);
     }
-    const double difference = double{token.value} - double{tokens.front().value};
-    return static_cast<float>(difference / temperature - log_total);
-  };
-  if (row.outputs->logprobs) {
-    for (const uint32_t id : result.token_ids) {
-      const auto token = std::find_if(tokens.begin(), tokens.end(),
-                                      [id](const Token& candidate) { return candidate.id == id; });
-      result.logprobs.push_back(token == tokens.end() ? -kInfinity : logprob(*token));
+    const double difference = double{token.value} - double{tokens_.front().value};
+    return static_cast<float>(difference / temperature_ - log_total_);
+  }
+
+  // Null when the distribution leaves it out.
+  const Token* Find(uint32_t id) const {
+    const auto token = std::find_if(tokens_.begin(), tokens_.end(),
+                                    [id](const Token& candidate) { return candidate.id == id; });
+    return token == tokens_.end() ? nullptr : &*token;
+  }
+
+  uint32_t Rank(const Token& token, RankMode mode) const {
+    return static_cast<uint32_t>(
+        mode == RankMode::kGreater
+            ? 1 + std::count_if(tokens_.begin(), tokens_.end(),
+                                [&](const Token& other) { return other.value > token.value; })
+            : std::count_if(tokens_.begin(), tokens_.end(),
+                            [&](const Token& other) { return other.value >= token.value; }));
+  }
+
+ private:
+  double LogWeight(uint64_t weight) const {
+    return Log(std::ldexp(static_cast<double>(weight), -fraction_bits_));
+  }
+
+  InputKind kind_;
+  const std::vector<Token>& tokens_;
+  double temperature_;
+  int fraction_bits_;
+  double log_total_;
+};
+
+// What OutputOptions asks for of the distribution that logprob_mode names.
+void WriteOutputs(const RowInput& row, const std::vector<Token>& tokens, double temperature,
+                  RowResult& result) {
+  const OutputOptions& outputs = *row.outputs;
+  const Distribution distribution(row, tokens, temperature);
+  for (const uint32_t id : result.token_ids) {
+    if (!outputs.logprobs && !outputs.ranks) break;
+    const Token* token = distribution.Find(id);
+    if (outputs.logprobs) {
+      result.logprobs.push_back(token == nullptr ? -kInfinity : distribution.Logprob(*token));
+    }
+    if (outputs.ranks) {
+      result.ranks.push_back(token == nullptr ? 0 : distribution.Rank(*token, outputs.rank_mode));
     }
   }
-  const size_t count = std::min<size_t>(row.outputs->top_logprobs, tokens.size());
+  const size_t count = std::min<size_t>(outputs.top_logprobs, tokens.size());
   for (size_t i = 0; i < count; ++i) {
     result.top_token_ids.push_back(tokens[i].id);
-    result.top_logprobs.push_back(logprob(tokens[i]));
+    result.top_logprobs.push_back(distribution.Logprob(tokens[i]));
+  }
+  if (outputs.extremes) {
+    uint64_t largest = 0;
+    uint64_t smallest = std::numeric_limits<uint64_t>::max();
+    for (const Token& token : tokens) {
+      largest = std::max(largest, token.weight);
+      if (token.weight > 0) smallest = std::min(smallest, token.weight);
+    }
+    const auto total = static_cast<double>(TotalWeight(tokens));
+    result.max_probability = static_cast<double>(largest) / total;
+    result.min_probability = static_cast<double>(smallest) / total;
+  }
+}
+
+// What OutputOptions asks for of the tokens that the filters kept.
+void WriteKeptSet(const RowInput& row, std::vector<Token> kept, double temperature,
+                  RowResult& result) {
+  if (row.outputs->kept_count) result.kept_count = static_cast<uint32_t>(kept.size());
+  if (!row.outputs->kept_set) return;
+  const std::vector<Token> ordered = kept;
+  const Distribution distribution(row, ordered, temperature);
+  std::sort(kept.begin(), kept.end(), [](const Token& a, const Token& b) { return a.id < b.id; });
+  for (const Token& token : kept) {
+    result.kept_token_ids.push_back(token.id);
+    result.kept_logprobs.push_back(distribution.Logprob(token));
   }
 }
 
@@ -279,10 +345,11 @@ void SampleRowByPipeline(const RowInput& row, RowResult& result) {
   if (row.outputs == nullptr) return;
   if (greedy) kept.resize(1);
   if (row.outputs->logprob_mode == LogprobMode::kRaw) {
-    WriteLogprobs(row, tokens, 1.0, result);
+    WriteOutputs(row, tokens, 1.0, result);
   } else {
-    WriteLogprobs(row, kept, temperature, result);
+    WriteOutputs(row, kept, temperature, result);
   }
+  WriteKeptSet(row, std::move(kept), temperature, result);
 }
 
 }  // namespace token_sampler

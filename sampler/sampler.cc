@@ -9,6 +9,12 @@ void RowResult::Clear() {
   logprobs.clear();
   top_token_ids.clear();
   top_logprobs.clear();
+  ranks.clear();
+  kept_count = 0;
+  kept_token_ids.clear();
+  kept_logprobs.clear();
+  max_probability = 0.0;
+  min_probability = 0.0;
 }
 
 }  // namespace token_sampler

@@ -58,6 +58,14 @@ struct RowResult {
                                         // when fewer tokens have a probability above 0
   std::vector<float> top_logprobs;      // as many
 
+  std::vector<uint32_t> ranks;  // [num_samples] when OutputOptions::ranks; 1 = likeliest, 0 for a
+                                // token outside of the distribution
+  uint32_t kept_count = 0;      // when OutputOptions::kept_count
+  std::vector<uint32_t> kept_token_ids;  // when OutputOptions::kept_set, ascending
+  std::vector<float> kept_logprobs;      // as many, over the kept set
+  double max_probability = 0.0;          // when OutputOptions::extremes
+  double min_probability = 0.0;          // of the tokens that can be drawn
+
   // Back to the initial state; keeps what the vectors have allocated.
   void Clear();
 };

@@ -47,11 +47,23 @@ enum class LogprobMode : uint8_t {
   kProcessed,  // what the token was drawn from: after temperature and filters, renormalised
 };
 
-// What a row's result holds besides the tokens.
+// How the rank of a token counts its equals.
+enum class RankMode : uint8_t {
+  kGreater,       // 1 + the number of tokens with a greater value
+  kGreaterEqual,  // the number of tokens with a greater or equal value (vLLM)
+};
+
+// What a row's result holds besides the tokens. Ranks and extremes are those of the distribution
+// that logprob_mode names.
 struct OutputOptions {
   bool logprobs = false;      // of each drawn token
   uint32_t top_logprobs = 0;  // the n likeliest tokens and theirs
   LogprobMode logprob_mode = LogprobMode::kRaw;
+  bool ranks = false;  // of each drawn token
+  RankMode rank_mode = RankMode::kGreater;
+  bool kept_count = false;
+  bool kept_set = false;  // the tokens that the filters kept, and their log-probabilities
+  bool extremes = false;  // the largest and the smallest probability
 };
 
 // Where in a request a parameter stands, for messages: "params[2].top_p of row 7 must be ...".

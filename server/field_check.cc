@@ -53,6 +53,11 @@ constexpr ImplementedField kImplementedFields[] = {
     {"OutputOptions", "logprobs"},
     {"OutputOptions", "top_logprobs"},
     {"OutputOptions", "logprob_mode"},
+    {"OutputOptions", "ranks"},
+    {"OutputOptions", "rank_mode"},
+    {"OutputOptions", "kept_count"},
+    {"OutputOptions", "kept_set"},
+    {"OutputOptions", "extremes"},
 };
 
 constexpr absl::string_view kImplementedRpcs[] = {"Sample", "GetServerInfo"};

@@ -194,6 +194,12 @@ absl::Status DecodeOutputs(const v1::SampleRequest& request, uint64_t row_count,
   outputs.logprob_mode = message.logprob_mode() == v1::LOGPROB_MODE_PROCESSED
                              ? LogprobMode::kProcessed
                              : LogprobMode::kRaw;
+  outputs.ranks = message.ranks();
+  outputs.rank_mode = message.rank_mode() == v1::RANK_MODE_GREATER_EQUAL ? RankMode::kGreaterEqual
+                                                                         : RankMode::kGreater;
+  outputs.kept_count = message.kept_count();
+  outputs.kept_set = message.kept_set();
+  outputs.extremes = message.extremes();
   if (outputs.top_logprobs > request.tensor().vocab()) {
     return Invalid("outputs.top_logprobs must be at most the ", request.tensor().vocab(),
                    " tokens of a row, got ", outputs.top_logprobs);
@@ -203,6 +209,21 @@ absl::Status DecodeOutputs(const v1::SampleRequest& request, uint64_t row_count,
                    ", got ", row_count * outputs.top_logprobs);
   }
   return absl::OkStatus();
+}
+
+// The kept sets of all rows must fit a response. Only top-k bounds a set beforehand.
+absl::Status CheckKeptSets(const std::vector<RowInput>& rows) {
+  uint64_t most = 0;
+  for (const RowInput& row : rows) {
+    const SamplingParams& params = *row.params;
+    const bool bounded = params.top_k > 0 && params.top_k_ties == TiePolicy::kExactlyK;
+    const auto vocab = static_cast<uint64_t>(row.vocab);
+    most += bounded ? std::min<uint64_t>(vocab, std::max(params.top_k, params.min_tokens_to_keep))
+                    : vocab;
+  }
+  if (most <= kMaxValuesPerCall) return absl::OkStatus();
+  return Invalid("outputs.kept_set could hold ", most, " tokens, at most ", kMaxValuesPerCall,
+                 " may be: set top_k, or send fewer rows");
 }
 
 absl::Status CheckKeyCount(const char* field, int count, size_t rows) {
@@ -244,14 +265,32 @@ absl::Status DecodeKeys(const v1::RowKeys& message, size_t row_count, std::vecto
   return absl::OkStatus();
 }
 
+// Whether RowDetail has something to hold.
 bool WantsDetails(const OutputOptions& outputs) {
-  return outputs.logprobs || outputs.top_logprobs > 0;
+  return outputs.logprobs || outputs.top_logprobs > 0 || outputs.ranks || outputs.kept_count ||
+         outputs.extremes;
 }
 
-void EncodeDetail(const RowResult& result, v1::RowDetail& detail) {
+void EncodeDetail(const OutputOptions& outputs, const RowResult& result, v1::RowDetail& detail) {
+  if (outputs.kept_count) detail.set_kept_count(result.kept_count);
+  if (outputs.extremes) {
+    detail.set_max_probability(result.max_probability);
+    detail.set_min_probability(result.min_probability);
+  }
+  detail.mutable_ranks()->Add(result.ranks.begin(), result.ranks.end());
   detail.mutable_logprobs()->Add(result.logprobs.begin(), result.logprobs.end());
   detail.mutable_top_token_ids()->Add(result.top_token_ids.begin(), result.top_token_ids.end());
   detail.mutable_top_logprobs()->Add(result.top_logprobs.begin(), result.top_logprobs.end());
+}
+
+// `result` is null for a row that was not sampled.
+void AddKeptSet(const RowResult* result, v1::KeptSets& sets) {
+  if (sets.offsets().empty()) sets.add_offsets(0);
+  if (result != nullptr) {
+    sets.mutable_token_ids()->Add(result->kept_token_ids.begin(), result->kept_token_ids.end());
+    sets.mutable_logprobs()->Add(result->kept_logprobs.begin(), result->kept_logprobs.end());
+  }
+  sets.add_offsets(static_cast<uint64_t>(sets.token_ids_size()));
 }
 
 void AddStatus(uint32_t row, RowCode code, const std::string& message,
@@ -276,11 +315,16 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
   if (absl::Status status = DecodeKeys(request.keys(), rows.size(), decoded.keys); !status.ok()) {
     return status;
   }
+  if (decoded.outputs.kept_set) {
+    if (absl::Status status = CheckKeptSets(rows); !status.ok()) return status;
+  }
+  const bool tokens_alone = !WantsDetails(decoded.outputs) && !decoded.outputs.kept_set;
+  const OutputOptions* outputs = tokens_alone ? nullptr : &decoded.outputs;
   decoded.inputs.reserve(rows.size());
   for (size_t r = 0; r < rows.size(); ++r) {
     if (!decoded.row_errors.empty() && !decoded.row_errors[r].empty()) continue;
     rows[r].key = decoded.keys[r];
-    if (WantsDetails(decoded.outputs)) rows[r].outputs = &decoded.outputs;
+    rows[r].outputs = outputs;
     decoded.inputs.push_back(rows[r]);
   }
   if (decoded.inputs.empty()) return absl::InvalidArgumentError(decoded.row_errors.front());
@@ -302,12 +346,16 @@ void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> resu
     if (!decoded.row_errors.empty() && !decoded.row_errors[row].empty()) {
       response.add_token_counts(0);
       AddStatus(row, RowCode::kInvalidParams, decoded.row_errors[row], response);
+      if (decoded.outputs.kept_set) AddKeptSet(nullptr, *response.mutable_kept_sets());
       continue;
     }
     response.add_token_counts(static_cast<uint32_t>(result->token_ids.size()));
     response.mutable_token_ids()->Add(result->token_ids.begin(), result->token_ids.end());
     if (result->code != RowCode::kOk) AddStatus(row, result->code, result->message, response);
-    if (detail != nullptr) EncodeDetail(*result, *detail);
+    if (detail != nullptr && result->code == RowCode::kOk) {
+      EncodeDetail(decoded.outputs, *result, *detail);
+    }
+    if (decoded.outputs.kept_set) AddKeptSet(result, *response.mutable_kept_sets());
     ++result;
   }
 }
