@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "sampler/adjustments.h"
 #include "sampler/logarithm.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
@@ -39,14 +40,14 @@ void Fail(RowResult& result, RowCode code, std::string message) {
   result.message = std::move(message);
 }
 
-// SPEC §2: the values as float32, -0 made +0. False when the row failed.
-bool ReadRow(const RowInput& row, std::vector<float>& values, RowResult& result) {
+// SPEC §2: checks values, which are float32 with -0 made +0. False when the row failed.
+bool CheckValues(const RowInput& row, const std::vector<float>& values, RowResult& result) {
   const bool logits = row.kind == InputKind::kLogits;
   const char* noun = logits ? "logit" : "weight";
   const char* rule = logits ? "finite or -infinity" : "finite and >= 0";
   bool drawable = false;
-  for (int64_t id = 0; id < row.vocab; ++id) {
-    const float value = LoadAsFloat(row.values, row.dtype, id) + 0.0f;
+  for (size_t id = 0; id < values.size(); ++id) {
+    const float value = values[id];
     RowCode code = RowCode::kOk;
     if (std::isnan(value)) {
       code = RowCode::kNan;
@@ -60,7 +61,6 @@ bool ReadRow(const RowInput& row, std::vector<float>& values, RowResult& result)
       return false;
     }
     drawable = drawable || (logits ? value != -kInfinity : value > 0);
-    values.push_back(value);
   }
   if (drawable) return true;
   if (logits) {
@@ -68,6 +68,27 @@ bool ReadRow(const RowInput& row, std::vector<float>& values, RowResult& result)
   } else {
     Fail(result, RowCode::kZeroSum, "every weight is 0: the sum must be above 0");
   }
+  return false;
+}
+
+std::vector<float> ReadValues(const RowInput& row) {
+  std::vector<float> values;
+  for (int64_t id = 0; id < row.vocab; ++id) {
+    values.push_back(LoadAsFloat(row.values, row.dtype, id) + 0.0f);
+  }
+  return values;
+}
+
+// Adjusts checked values, and checks them again. False when the row failed.
+bool Adjust(const RowInput& row, std::vector<float>& values, RowResult& result) {
+  if (std::string error = CheckHistory(row); !error.empty()) {
+    Fail(result, RowCode::kInvalidInput, std::move(error));
+    return false;
+  }
+  if (!HasAdjustments(row)) return true;
+  AdjustValues(row, absl::MakeSpan(values));
+  if (CheckValues(row, values, result)) return true;
+  result.message = absl::StrCat("after adjustments, ", result.message);
   return false;
 }
 
@@ -323,11 +344,13 @@ void WriteKeptSet(const RowInput& row, std::vector<Token> kept, double temperatu
 void SampleRowByPipeline(const RowInput& row, RowResult& result) {
   result.Clear();
   const SamplingParams& params = *row.params;
-  std::vector<float> values;
-  if (!ReadRow(row, values, result)) return;
-  const std::vector<Token> tokens = SortTokens(row, values);
+  std::vector<float> values = ReadValues(row);
+  if (!CheckValues(row, values, result)) return;
+  const bool raw = row.outputs != nullptr && row.outputs->logprob_mode == LogprobMode::kRaw;
+  const std::vector<Token> received = raw ? SortTokens(row, values) : std::vector<Token>();
+  if (!Adjust(row, values, result)) return;
 
-  std::vector<Token> kept = tokens;
+  std::vector<Token> kept = SortTokens(row, values);
   double temperature = 1.0;
   bool greedy = false;
   for (const Stage stage : params.stage_order) {
@@ -344,8 +367,8 @@ void SampleRowByPipeline(const RowInput& row, RowResult& result) {
 
   if (row.outputs == nullptr) return;
   if (greedy) kept.resize(1);
-  if (row.outputs->logprob_mode == LogprobMode::kRaw) {
-    WriteOutputs(row, tokens, 1.0, result);
+  if (raw) {
+    WriteOutputs(row, received, 1.0, result);
   } else {
     WriteOutputs(row, kept, temperature, result);
   }

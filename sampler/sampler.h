@@ -25,6 +25,16 @@ inline constexpr uint32_t kSpecVersion = 1;
 // Largest row that the backends take.
 inline constexpr int64_t kMaxVocab = int64_t{1} << 24;
 
+// What the row's sequence held so far, for adjustments. Ids are in the order of the sequence, or
+// where order does not matter a set of the prompt's and counts of the output's.
+struct RowHistory {
+  absl::Span<const uint32_t> prompt_ids = {};
+  absl::Span<const uint32_t> output_ids = {};
+  absl::Span<const uint32_t> prompt_set = {};        // instead of prompt_ids
+  absl::Span<const uint32_t> output_count_ids = {};  // instead of output_ids; none twice
+  absl::Span<const uint32_t> output_counts = {};     // as many, >= 1
+};
+
 // One row to sample. Nothing is owned; all of it must outlive the call.
 struct RowInput {
   const void* values = nullptr;  // [vocab] elements of dtype, contiguous, need not be aligned
@@ -34,6 +44,9 @@ struct RowInput {
   const SamplingParams* params = nullptr;  // passed ValidateParams for this kind and vocab
   const OutputOptions* outputs = nullptr;  // null: tokens alone
   RowKey key;
+  const RowHistory* history = nullptr;  // null: empty
+  // ceil(vocab / 32) little-endian words, one bit per token, 1 = allowed; null: all are.
+  const uint8_t* bitmask = nullptr;
 };
 
 // Why a row has no tokens. Numbers are those of token_sampler.v1.RowCode.
@@ -46,6 +59,7 @@ enum class RowCode : uint8_t {
   kAllMasked = 14,
   kZeroSum = 15,
   kTooFewTokens = 16,
+  kInvalidInput = 17,
 };
 
 // One row's outcome. A caller may reuse results from call to call to save allocations.

@@ -4,6 +4,7 @@
 #define TOKEN_SAMPLER_SAMPLER_SAMPLING_PARAMS_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -23,6 +24,12 @@ enum class TiePolicy : uint8_t {
   kKeepAll,   // all of them
 };
 
+// Added to one token's logit: finite or -infinity.
+struct TokenBias {
+  uint32_t token_id;
+  float value;
+};
+
 // Meanings and ranges are those of token_sampler.v1.SamplingParams; the defaults are "off".
 struct SamplingParams {
   double temperature = 1.0;  // 0 (greedy) or [1e-6, 1e6]
@@ -39,6 +46,18 @@ struct SamplingParams {
   double xtc_threshold = 0.1;       // [0, 1]
   uint32_t min_tokens_to_keep = 1;  // by every filter; >= 1
   StageOrder stage_order = kVllmOrder;
+
+  // Adjustments, in the order in which they act. Ids are below vocab.
+  std::vector<uint32_t> allowed_ids = {};  // empty: all
+  std::vector<uint32_t> banned_ids = {};
+  std::vector<std::vector<uint32_t>> bad_words = {};  // none empty
+  uint32_t min_tokens = 0;                            // below this step, stop_ids are banned
+  std::vector<uint32_t> stop_ids = {};
+  std::vector<TokenBias> logit_bias = {};  // no id twice
+  double repetition_penalty = 1.0;         // (0, 1e6]; 1: off
+  double frequency_penalty = 0.0;          // [-1e6, 1e6]; 0: off
+  double presence_penalty = 0.0;           // [-1e6, 1e6]; 0: off
+  uint32_t no_repeat_ngram_size = 0;       // 0: off
 };
 
 // Which distribution log-probabilities are taken from.

@@ -5,11 +5,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <iterator>
+#include <numeric>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "server/field_check.h"
+#include "server/params_codec.h"
 
 namespace token_sampler {
 namespace {
@@ -69,73 +70,6 @@ absl::Status DecodeTensor(const v1::SampleRequest& request, const RequestLimits&
         request.input_kind() == v1::INPUT_KIND_WEIGHTS ? InputKind::kWeights : InputKind::kLogits;
   }
   return absl::OkStatus();
-}
-
-// The stages that this server has, as the sampler names them.
-constexpr struct {
-  v1::Stage wire;
-  Stage stage;
-} kStages[] = {
-    {v1::STAGE_TEMPERATURE, Stage::kTemperature},
-    {v1::STAGE_MIN_P, Stage::kMinP},
-    {v1::STAGE_TOP_K, Stage::kTopK},
-    {v1::STAGE_TOP_P, Stage::kTopP},
-    {v1::STAGE_EPSILON, Stage::kEpsilon},
-    {v1::STAGE_P_LESS, Stage::kPLess},
-    {v1::STAGE_XTC, Stage::kXtc},
-    {v1::STAGE_TOP_K_TOP_P, Stage::kTopKTopP},
-};
-
-absl::Status DecodeStageOrder(const v1::SamplingParams& message, int index, StageOrder& order) {
-  const std::string profile = absl::StrCat("params[", index, "]");
-  switch (message.stage_preset()) {
-    case v1::STAGE_PRESET_HF:
-      order = kHfOrder;
-      break;
-    case v1::STAGE_PRESET_LLAMA_CPP:
-      order = kLlamaCppOrder;
-      break;
-    case v1::STAGE_PRESET_SGLANG:
-      order = kSglangOrder;
-      break;
-    default:
-      order = kVllmOrder;
-  }
-  if (message.stage_order().empty()) return absl::OkStatus();
-  if (message.has_stage_preset()) {
-    return Invalid(profile, " must not set both stage_preset and stage_order");
-  }
-  order = StageOrder();
-  for (int i = 0; i < message.stage_order_size(); ++i) {
-    const v1::Stage wire = message.stage_order(i);
-    const auto* known = std::find_if(std::begin(kStages), std::end(kStages),
-                                     [&](const auto& entry) { return entry.wire == wire; });
-    const std::string name = v1::Stage_IsValid(wire) ? v1::Stage_Name(wire) : absl::StrCat(wire);
-    if (known == std::end(kStages)) {
-      return Invalid(profile, ".stage_order[", i, "] is not a stage of this server: ", name);
-    }
-    if (!order.Add(known->stage)) {
-      return Invalid(profile, ".stage_order[", i, "] names ", name, " again");
-    }
-  }
-  return absl::OkStatus();
-}
-
-// `index` is that of the profile, for messages.
-absl::Status DecodeParams(const v1::SamplingParams& message, int index, SamplingParams& params) {
-  if (message.has_temperature()) params.temperature = message.temperature();
-  if (message.has_num_samples()) params.num_samples = message.num_samples();
-  if (message.has_replacement()) params.replacement = message.replacement();
-  if (message.has_top_k()) params.top_k = message.top_k();
-  if (message.has_top_p()) params.top_p = message.top_p();
-  if (message.has_min_p()) params.min_p = message.min_p();
-  if (message.top_k_ties() == v1::TIE_POLICY_KEEP_ALL) params.top_k_ties = TiePolicy::kKeepAll;
-  if (message.has_epsilon_cutoff()) params.epsilon_cutoff = message.epsilon_cutoff();
-  if (message.has_p_less()) params.p_less = message.p_less();
-  if (message.xtc().has_probability()) params.xtc_probability = message.xtc().probability();
-  if (message.xtc().has_threshold()) params.xtc_threshold = message.xtc().threshold();
-  if (message.has_min_tokens_to_keep()) params.min_tokens_to_keep = message.min_tokens_to_keep();
-  return DecodeStageOrder(message, index, params.stage_order);
 }
 
 // Gives each row its profile; where its values are out of range, an entry of row_errors.
@@ -226,6 +160,102 @@ absl::Status CheckKeptSets(const std::vector<RowInput>& rows) {
                  " may be: set top_k, or send fewer rows");
 }
 
+// One list of ids per row, as [lengths] and all ids one after the other.
+absl::Status CheckLists(absl::string_view field, int lengths, uint64_t sum, int ids, size_t rows) {
+  if (lengths == 0 && ids == 0) return absl::OkStatus();
+  if (static_cast<size_t>(lengths) != rows) {
+    return Invalid("histories.", field, ".lengths must have one entry per row (", rows, "), got ",
+                   lengths);
+  }
+  if (sum != static_cast<uint64_t>(ids)) {
+    return Invalid("histories.", field,
+                   ".token_ids must have as many entries as its lengths sum up to, ", sum, ", got ",
+                   ids);
+  }
+  return absl::OkStatus();
+}
+
+// Hands out the rows' shares of an array, in their order.
+class Shares {
+ public:
+  Shares(const google::protobuf::RepeatedField<uint32_t>& lengths,
+         const google::protobuf::RepeatedField<uint32_t>& array)
+      : lengths_(lengths), rest_(array.data(), static_cast<size_t>(array.size())) {}
+
+  absl::Span<const uint32_t> Next() {
+    if (row_ >= lengths_.size()) return {};
+    const absl::Span<const uint32_t> share = rest_.first(lengths_.Get(row_++));
+    rest_.remove_prefix(share.size());
+    return share;
+  }
+
+ private:
+  const google::protobuf::RepeatedField<uint32_t>& lengths_;
+  absl::Span<const uint32_t> rest_;
+  int row_ = 0;
+};
+
+template <typename Lists>
+absl::Status CheckLists(absl::string_view field, const Lists& lists, size_t rows) {
+  const uint64_t sum = std::accumulate(lists.lengths().begin(), lists.lengths().end(), uint64_t{0});
+  return CheckLists(field, lists.lengths_size(), sum, lists.token_ids_size(), rows);
+}
+
+absl::Status DecodeHistories(const v1::Histories& message, std::vector<RowInput>& rows,
+                             std::vector<RowHistory>& histories) {
+  if (message.has_prompt_ids() && message.has_prompt_set()) {
+    return Invalid("histories must not set both prompt_ids and prompt_set");
+  }
+  if (message.has_output_ids() && message.has_output_counts()) {
+    return Invalid("histories must not set both output_ids and output_counts");
+  }
+  for (absl::Status status : {CheckLists("prompt_ids", message.prompt_ids(), rows.size()),
+                              CheckLists("output_ids", message.output_ids(), rows.size()),
+                              CheckLists("prompt_set", message.prompt_set(), rows.size()),
+                              CheckLists("output_counts", message.output_counts(), rows.size())}) {
+    if (!status.ok()) return status;
+  }
+  const v1::IdCounts& counts = message.output_counts();
+  if (counts.counts_size() != counts.token_ids_size()) {
+    return Invalid("histories.output_counts.counts must have one entry per token id (",
+                   counts.token_ids_size(), "), got ", counts.counts_size());
+  }
+  Shares prompt_ids(message.prompt_ids().lengths(), message.prompt_ids().token_ids());
+  Shares output_ids(message.output_ids().lengths(), message.output_ids().token_ids());
+  Shares prompt_set(message.prompt_set().lengths(), message.prompt_set().token_ids());
+  Shares count_ids(counts.lengths(), counts.token_ids());
+  Shares count_values(counts.lengths(), counts.counts());
+  histories.resize(rows.size());
+  for (size_t r = 0; r < rows.size(); ++r) {
+    histories[r] = {prompt_ids.Next(), output_ids.Next(), prompt_set.Next(), count_ids.Next(),
+                    count_values.Next()};
+    rows[r].history = &histories[r];
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DecodeBitmask(const v1::Bitmask& message, std::vector<RowInput>& rows) {
+  const size_t masks =
+      message.rows().empty() ? rows.size() : static_cast<size_t>(message.rows_size());
+  const size_t mask_bytes = (static_cast<size_t>(rows[0].vocab) + 31) / 32 * 4;
+  if (message.words().size() != masks * mask_bytes) {
+    return Invalid("bitmask.words must have ", masks * mask_bytes, " bytes for ", masks,
+                   " masks of ", mask_bytes / 4, " words, got ", message.words().size());
+  }
+  const auto* words = reinterpret_cast<const uint8_t*>(message.words().data());
+  for (size_t i = 0; i < masks; ++i) {
+    const size_t row = message.rows().empty() ? i : message.rows(static_cast<int>(i));
+    if (row >= rows.size()) {
+      return Invalid("bitmask.rows[", i, "] must be below the ", rows.size(), " rows, got ", row);
+    }
+    if (rows[row].bitmask != nullptr) {
+      return Invalid("bitmask.rows[", i, "] names row ", row, " again");
+    }
+    rows[row].bitmask = words + i * mask_bytes;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckKeyCount(const char* field, int count, size_t rows) {
   if (count <= 1 || static_cast<size_t>(count) == rows) return absl::OkStatus();
   return Invalid("keys.", field, " must have one entry per row (", rows,
@@ -314,6 +344,13 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
   }
   if (absl::Status status = DecodeKeys(request.keys(), rows.size(), decoded.keys); !status.ok()) {
     return status;
+  }
+  if (request.has_histories()) {
+    absl::Status status = DecodeHistories(request.histories(), rows, decoded.histories);
+    if (!status.ok()) return status;
+  }
+  if (request.has_bitmask()) {
+    if (absl::Status status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
   }
   if (decoded.outputs.kept_set) {
     if (absl::Status status = CheckKeptSets(rows); !status.ok()) return status;

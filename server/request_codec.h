@@ -32,6 +32,7 @@ struct DecodedSample {
 
   std::vector<SamplingParams> profiles;
   OutputOptions outputs;
+  std::vector<RowHistory> histories;    // [rows], or none
   std::vector<RowKey> keys;             // [rows]
   std::vector<RowInput> inputs;         // the rows that can be sampled
   std::vector<std::string> row_errors;  // [rows], empty where the parameters are valid; or no
