@@ -1,0 +1,37 @@
+// Memory that grows and never shrinks, so that a call that was served once allocates nothing again.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_CPU_BUFFER_H_
+#define TOKEN_SAMPLER_SAMPLER_CPU_BUFFER_H_
+
+#include <cstddef>
+#include <memory>
+
+#include "sampler/cpu/kernels.h"
+
+namespace token_sampler::cpu {
+
+template <typename T>
+class Buffer {
+ public:
+  // Room for `count` elements and the kernels' slack. The contents are lost when it grows.
+  T* Reserve(size_t count) {
+    if (count > capacity_) {
+      data_ = std::make_unique_for_overwrite<T[]>(count + kSlack);
+      capacity_ = count;
+    }
+    return data_.get();
+  }
+
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
+  T& operator[](size_t i) { return data_[i]; }
+  const T& operator[](size_t i) const { return data_[i]; }
+
+ private:
+  std::unique_ptr<T[]> data_;
+  size_t capacity_ = 0;
+};
+
+}  // namespace token_sampler::cpu
+
+#endif  // TOKEN_SAMPLER_SAMPLER_CPU_BUFFER_H_
