@@ -1,0 +1,21 @@
+// The program's subcommands. Each function adds one to the program and returns what runs it, which
+// gives the exit code.
+
+#ifndef TOKEN_SAMPLER_CLIENT_CLI_COMMANDS_H_
+#define TOKEN_SAMPLER_CLIENT_CLI_COMMANDS_H_
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <utility>
+
+namespace token_sampler::client {
+
+using Command = std::pair<CLI::App*, std::function<int()>>;
+
+Command AddSampleCommand(CLI::App& program);
+Command AddInfoCommand(CLI::App& program);
+Command AddHealthCommand(CLI::App& program);
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_CLI_COMMANDS_H_

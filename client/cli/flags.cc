@@ -1,0 +1,175 @@
+#include "client/cli/flags.h"
+
+#include <iostream>
+#include <map>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace token_sampler::client {
+namespace {
+
+constexpr char kSampling[] = "Sampling";
+
+// Zero when the text is no length of time above 0.
+absl::Duration ParseDuration(const std::string& text) {
+  double seconds = 0.0;
+  absl::Duration duration;
+  if (absl::SimpleAtod(text, &seconds)) {
+    duration = absl::Seconds(seconds);
+  } else if (!absl::ParseDuration(text, &duration)) {
+    return absl::ZeroDuration();
+  }
+  const bool usable = duration > absl::ZeroDuration() && duration < absl::InfiniteDuration();
+  return usable ? duration : absl::ZeroDuration();
+}
+
+// Takes one of the names.
+template <typename Enum, typename Target>
+CLI::Option* AddChoice(CLI::App& app, const std::string& name, Target& value,
+                       const std::map<std::string, Enum>& choices, const std::string& description) {
+  std::string names;
+  for (const auto& [choice, unused] : choices) {
+    absl::StrAppend(&names, names.empty() ? "" : "|", choice);
+  }
+  return app
+      .add_option_function<std::string>(
+          name, [&value, choices](const std::string& text) { value = choices.at(text); },
+          description)
+      ->check(CLI::Validator(
+          [choices, names](const std::string& text) {
+            return choices.count(text) > 0 ? ""
+                                           : absl::StrCat("must be one of ", names, ", got ", text);
+          },
+          ""))
+      ->type_name(names);
+}
+
+}  // namespace
+
+absl::StatusOr<SamplerClient> ConnectionFlags::Connect(int channels) const {
+  ClientOptions options;
+  options.timeout = timeout;
+  options.channels = channels;
+  return SamplerClient::Connect(address, options);
+}
+
+OutputOptions SamplingFlags::outputs() const {
+  OutputOptions outputs;
+  outputs.logprobs = top_logprobs.has_value();
+  outputs.top_logprobs = top_logprobs.value_or(0);
+  outputs.logprob_mode = logprob_mode;
+  return outputs;
+}
+
+void AddConnectionFlags(CLI::App& app, ConnectionFlags& flags, absl::Duration default_timeout) {
+  flags.timeout = default_timeout;
+  app.add_option("--address", flags.address, "Server: host:port or unix:/path")
+      ->envname("TOKEN_SAMPLER_ADDRESS")
+      ->capture_default_str()
+      ->type_name("ADDRESS")
+      ->group("Server");
+  AddDurationFlag(app, "--timeout", flags.timeout, "Longest wait for an answer")
+      ->envname("TOKEN_SAMPLER_TIMEOUT")
+      ->group("Server");
+}
+
+void AddSamplingFlags(CLI::App& app, SamplingFlags& flags) {
+  SamplingParams& params = flags.params;
+  app.add_option("--temperature", params.temperature, "Divides the logits; 0 is greedy [1]")
+      ->type_name("T")
+      ->group(kSampling);
+  app.add_option("--top-k", params.top_k, "Keep the K likeliest tokens; 0 is off [0]")
+      ->type_name("K")
+      ->group(kSampling)
+      ->check(WholeNumber(0, UINT32_MAX));
+  app.add_option("--top-p", params.top_p, "Keep the likeliest tokens that reach mass P [1]")
+      ->type_name("P")
+      ->group(kSampling);
+  app.add_option("--min-p", params.min_p, "Keep tokens of at least P times the largest [0]")
+      ->type_name("P")
+      ->group(kSampling);
+  app.add_option("--num-samples", params.num_samples, "Tokens drawn per row [1]")
+      ->type_name("N")
+      ->group(kSampling)
+      ->check(WholeNumber(1, UINT32_MAX));
+  app.add_flag_callback(
+         "--replacement", [&params] { params.replacement = true; },
+         "Let a row's draws repeat a token")
+      ->group(kSampling);
+  app.add_option("--logprobs", flags.top_logprobs,
+                 "Return the log-probability of each drawn token, and the N likeliest tokens")
+      ->type_name("N")
+      ->group("Output")
+      ->check(WholeNumber(0, UINT32_MAX));
+  AddChoice<LogprobMode>(app, "--logprob-mode", flags.logprob_mode,
+                         {{"raw", LogprobMode::kRaw}, {"processed", LogprobMode::kProcessed}},
+                         "Of the row as sent, or behind temperature and filters")
+      ->default_str("raw")
+      ->group("Output");
+}
+
+void AddFormatFlag(CLI::App& app, Format& format) {
+  AddChoice<Format>(app, "--format", format, {{"table", Format::kTable}, {"json", Format::kJson}},
+                    "Form of the output")
+      ->default_str("table")
+      ->group("Output");
+}
+
+CLI::Option* AddDataTypeFlag(CLI::App& app, std::optional<DataType>& dtype,
+                             const std::string& description) {
+  return AddChoice<DataType>(app, "--dtype", dtype,
+                             {{"f32", DataType::kFloat32},
+                              {"f16", DataType::kFloat16},
+                              {"bf16", DataType::kBFloat16},
+                              {"f64", DataType::kFloat64}},
+                             description);
+}
+
+CLI::Option* AddDurationFlag(CLI::App& app, const std::string& name, absl::Duration& value,
+                             const std::string& description) {
+  const CLI::Validator check(
+      [](const std::string& text) {
+        return ParseDuration(text) > absl::ZeroDuration()
+                   ? ""
+                   : absl::StrCat("must be a time above 0 (2, 250ms, 1.5s, 1m), got ", text);
+      },
+      "");
+  return app
+      .add_option_function<std::string>(
+          name, [&value](const std::string& text) { value = ParseDuration(text); }, description)
+      ->check(check)
+      ->type_name("TIME")
+      ->default_str(absl::FormatDuration(value));
+}
+
+CLI::Validator WholeNumber(uint64_t low, uint64_t high) {
+  return CLI::Validator(
+      [low, high](const std::string& text) {
+        uint64_t number = 0;
+        const bool decimal = !text.empty() &&
+                             absl::ascii_isdigit(static_cast<unsigned char>(text[0])) &&
+                             (text[0] != '0' || text.size() == 1);
+        if (decimal && absl::SimpleAtoi(text, &number) && number >= low && number <= high) {
+          return std::string();
+        }
+        return absl::StrCat("must be a whole number in [", low, ", ", high, "], got ", text);
+      },
+      "");
+}
+
+int Fail(const absl::Status& status, int exit_code) {
+  std::cerr << "error: " << absl::StatusCodeToString(status.code()) << ": " << status.message()
+            << std::endl;
+  return exit_code;
+}
+
+int Print(absl::string_view text, int exit_code) {
+  std::cout.write(text.data(), static_cast<std::streamsize>(text.size())).flush();
+  if (std::cout) return exit_code;
+  return Fail(absl::DataLossError("standard output cannot be written"));
+}
+
+}  // namespace token_sampler::client

@@ -1,0 +1,68 @@
+// Flags that several commands share.
+
+#ifndef TOKEN_SAMPLER_CLIENT_CLI_FLAGS_H_
+#define TOKEN_SAMPLER_CLIENT_CLI_FLAGS_H_
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/sampler_client.h"
+
+namespace token_sampler::client {
+
+// Exit codes of the program.
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailed = 1;     // the call failed, or the server is not serving
+inline constexpr int kExitUsage = 2;      // the command line or a file named by it is wrong
+inline constexpr int kExitRowFailed = 3;  // the call went well, some row failed
+
+enum class Format { kTable, kJson };
+
+// Where the server is and how long to wait for it.
+struct ConnectionFlags {
+  std::string address = "127.0.0.1:50051";
+  absl::Duration timeout;
+
+  absl::StatusOr<SamplerClient> Connect(int channels = 1) const;
+};
+
+// How rows are sampled and what comes back.
+struct SamplingFlags {
+  SamplingParams params;
+  std::optional<uint32_t> top_logprobs;  // set: log-probabilities are asked for
+  LogprobMode logprob_mode = LogprobMode::kRaw;
+
+  OutputOptions outputs() const;
+};
+
+// Each adds its flags to a command; what they are stored in must outlive the parsing.
+void AddConnectionFlags(CLI::App& app, ConnectionFlags& flags, absl::Duration default_timeout);
+void AddSamplingFlags(CLI::App& app, SamplingFlags& flags);
+void AddFormatFlag(CLI::App& app, Format& format);
+CLI::Option* AddDataTypeFlag(CLI::App& app, std::optional<DataType>& dtype,
+                             const std::string& description);
+
+// A length of time, > 0: a number of seconds, or a number with a unit (250ms, 1.5s, 2m).
+CLI::Option* AddDurationFlag(CLI::App& app, const std::string& name, absl::Duration& value,
+                             const std::string& description);
+
+// Accepts decimal whole numbers in [low, high] alone: CLI11 itself takes 010 for 8 and cuts what is
+// too large.
+CLI::Validator WholeNumber(uint64_t low = 0, uint64_t high = std::numeric_limits<uint64_t>::max());
+
+// Writes "error: CODE: message" to standard error. Returns `exit_code`.
+int Fail(const absl::Status& status, int exit_code = kExitFailed);
+
+// Writes to standard output. Returns `exit_code`, or kExitFailed when that cannot be written.
+int Print(absl::string_view text, int exit_code);
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_CLI_FLAGS_H_

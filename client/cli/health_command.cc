@@ -1,0 +1,41 @@
+// `health`: for probes. Its exit code says whether the server serves.
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "client/cli/commands.h"
+#include "client/cli/flags.h"
+#include "client/sampler_client.h"
+
+namespace token_sampler::client {
+namespace {
+
+struct HealthFlags {
+  ConnectionFlags connection;
+  std::string service;
+};
+
+int RunHealth(const HealthFlags& flags) {
+  absl::StatusOr<SamplerClient> client = flags.connection.Connect();
+  if (!client.ok()) return Fail(client.status(), kExitUsage);
+  absl::StatusOr<HealthStatus> health = client->CheckHealth(flags.service);
+  if (!health.ok()) return Fail(health.status());
+  return Print(absl::StrCat(HealthStatusName(*health), "\n"),
+               *health == HealthStatus::kServing ? kExitOk : kExitFailed);
+}
+
+}  // namespace
+
+Command AddHealthCommand(CLI::App& program) {
+  CLI::App* app =
+      program.add_subcommand("health", "Ask for the server's health; exit code 0 when it serves");
+  auto flags = std::make_shared<HealthFlags>();
+  AddConnectionFlags(*app, flags->connection, absl::Seconds(5));
+  app->add_option("--service", flags->service, "The service to ask for [the whole server]")
+      ->type_name("NAME");
+  return {app, [flags] { return RunHealth(*flags); }};
+}
+
+}  // namespace token_sampler::client

@@ -1,0 +1,24 @@
+// Files that say what tokens and rows are called.
+
+#ifndef TOKEN_SAMPLER_CLIENT_CLI_LABELS_H_
+#define TOKEN_SAMPLER_CLIENT_CLI_LABELS_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace token_sampler::client {
+
+// A vocabulary: line i is the word of token i. InvalidArgument unless there are `vocab` lines.
+absl::StatusOr<std::vector<std::string>> ReadVocabulary(const std::string& path, int64_t vocab);
+
+// The text that comes before each row, by row: the columns `row` and `context` of a tab-separated
+// file whose first line names its columns.
+absl::StatusOr<std::map<int64_t, std::string>> ReadContexts(const std::string& path);
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_CLI_LABELS_H_

@@ -1,0 +1,180 @@
+// `sample`: the rows of a .npy file in, tokens out.
+
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/cli/commands.h"
+#include "client/cli/flags.h"
+#include "client/cli/labels.h"
+#include "client/cli/sample_report.h"
+#include "client/cli/table.h"
+#include "client/npy.h"
+#include "client/sampler_client.h"
+
+namespace token_sampler::client {
+namespace {
+
+constexpr char kInput[] = "Input, one file";
+constexpr char kGenerator[] = "Generator";
+
+struct SampleFlags {
+  ConnectionFlags connection;
+  SamplingFlags sampling;
+  Format format = Format::kTable;
+  std::string logits;
+  std::string weights;
+  std::optional<DataType> dtype;
+  std::string rows;
+  std::optional<uint64_t> seed;
+  std::optional<uint64_t> step;
+  std::optional<uint32_t> stream;
+  std::string vocab;
+  std::string contexts;
+};
+
+// A half-open range of the file's rows.
+struct RowRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+// "A:B", "A:", ":B" or "A" of `rows` rows; "" is all of them.
+absl::StatusOr<RowRange> ParseRows(const std::string& text, int64_t rows) {
+  RowRange range = {0, rows};
+  const std::vector<std::string> ends = absl::StrSplit(text, ':');
+  const auto parse = [](const std::string& end, int64_t& value) {
+    return end.empty() || absl::SimpleAtoi(end, &value);
+  };
+  bool good = ends.size() <= 2 && parse(ends.front(), range.begin) && parse(ends.back(), range.end);
+  if (good && ends.size() == 1 && !text.empty()) range.end = range.begin + 1;
+  good = good && range.begin >= 0 && range.begin < range.end && range.end <= rows;
+  if (!good) {
+    return absl::InvalidArgumentError(absl::StrCat("--rows must be A:B with 0 <= A < B <= ", rows,
+                                                   ", the rows of the file, got ", text));
+  }
+  return range;
+}
+
+// Rows of the matrix, in place.
+Matrix Slice(const Matrix& matrix, const RowRange& range) {
+  const size_t row_bytes = matrix.byte_size / static_cast<size_t>(matrix.rows);
+  Matrix slice = matrix;
+  slice.rows = range.end - range.begin;
+  slice.values =
+      static_cast<const char*>(matrix.values) + row_bytes * static_cast<size_t>(range.begin);
+  slice.byte_size = row_bytes * static_cast<size_t>(slice.rows);
+  return slice;
+}
+
+// With a seed and no stream, row r of the file has stream r: rows draw independently, and a subset
+// of them draws what they draw among all.
+RowKeys MakeKeys(const SampleFlags& flags, const RowRange& range) {
+  RowKeys keys;
+  if (flags.seed) keys.seeds = {*flags.seed};
+  if (flags.step) keys.steps = {*flags.step};
+  if (flags.stream) {
+    keys.streams = {*flags.stream};
+  } else if (flags.seed) {
+    keys.streams.resize(static_cast<size_t>(range.end - range.begin));
+    std::iota(keys.streams.begin(), keys.streams.end(), static_cast<uint32_t>(range.begin));
+  }
+  return keys;
+}
+
+// The request, and all of the report but its result.
+absl::Status Prepare(const SampleFlags& flags, SampleRequest& request, SampleReport& report) {
+  const bool weights = !flags.weights.empty();
+  if (weights != flags.logits.empty()) {
+    return absl::InvalidArgumentError("say either --logits FILE.npy or --weights FILE.npy");
+  }
+  absl::StatusOr<Matrix> matrix = ReadNpy(weights ? flags.weights : flags.logits, flags.dtype);
+  if (!matrix.ok()) return matrix.status();
+  absl::StatusOr<RowRange> range = ParseRows(flags.rows, matrix->rows);
+  if (!range.ok()) return range.status();
+  if (!flags.vocab.empty()) {
+    absl::StatusOr<std::vector<std::string>> words = ReadVocabulary(flags.vocab, matrix->vocab);
+    if (!words.ok()) return words.status();
+    report.words = *std::move(words);
+  }
+  if (!flags.contexts.empty()) {
+    absl::StatusOr<std::map<int64_t, std::string>> contexts = ReadContexts(flags.contexts);
+    if (!contexts.ok()) return contexts.status();
+    report.contexts = *std::move(contexts);
+  }
+  report.first_row = range->begin;
+  request.matrix = Slice(*matrix, *range);
+  request.kind = weights ? InputKind::kWeights : InputKind::kLogits;
+  request.params = {flags.sampling.params};
+  request.keys = MakeKeys(flags, *range);
+  request.outputs = flags.sampling.outputs();
+  return absl::OkStatus();
+}
+
+int RunSample(const SampleFlags& flags) {
+  SampleRequest request;
+  SampleReport report;
+  if (absl::Status status = Prepare(flags, request, report); !status.ok()) {
+    return Fail(status, kExitUsage);
+  }
+  absl::StatusOr<SamplerClient> client = flags.connection.Connect();
+  if (!client.ok()) return Fail(client.status(), kExitUsage);
+  absl::StatusOr<SampleResult> result = client->Sample(request);
+  if (!result.ok()) return Fail(result.status());
+  report.result = *std::move(result);
+  return Print(
+      flags.format == Format::kJson ? SampleJson(report) : SampleTable(report, TerminalWidth()),
+      report.failed_rows() > 0 ? kExitRowFailed : kExitOk);
+}
+
+}  // namespace
+
+Command AddSampleCommand(CLI::App& program) {
+  CLI::App* app = program.add_subcommand("sample", "Sample the rows of a .npy file");
+  auto flags = std::make_shared<SampleFlags>();
+  app->add_option("--logits", flags->logits, "[rows, vocab] or [vocab] logits")
+      ->type_name("FILE.npy")
+      ->group(kInput);
+  app->add_option("--weights", flags->weights,
+                  "[rows, vocab] or [vocab] weights, as torch.multinomial takes them")
+      ->type_name("FILE.npy")
+      ->group(kInput);
+  AddDataTypeFlag(*app, flags->dtype, "What the file holds; bf16 is stored as u2 [as it says]")
+      ->group(kInput);
+  app->add_option("--rows", flags->rows, "Rows A to B - 1, or row A alone [all]")
+      ->type_name("A:B|A")
+      ->group(kInput);
+  AddSamplingFlags(*app, flags->sampling);
+  app->add_option("--seed", flags->seed,
+                  "Seed of every row; row R gets stream R [the server chooses, per row]")
+      ->type_name("N")
+      ->group(kGenerator)
+      ->check(WholeNumber());
+  app->add_option("--step", flags->step, "Position of the token in its sequence [0]")
+      ->type_name("N")
+      ->group(kGenerator)
+      ->check(WholeNumber());
+  app->add_option("--stream", flags->stream, "Stream of every row")
+      ->type_name("N")
+      ->group(kGenerator)
+      ->check(WholeNumber(0, UINT32_MAX));
+  app->add_option("--vocab", flags->vocab, "Words of the tokens, one per line")
+      ->type_name("FILE")
+      ->group("Output");
+  app->add_option("--contexts", flags->contexts,
+                  "What comes before each row: columns `row` and `context`")
+      ->type_name("FILE.tsv")
+      ->group("Output");
+  AddFormatFlag(*app, flags->format);
+  AddConnectionFlags(*app, flags->connection, absl::Seconds(30));
+  return {app, [flags] { return RunSample(*flags); }};
+}
+
+}  // namespace token_sampler::client

@@ -1,0 +1,36 @@
+// What `sample` prints.
+
+#ifndef TOKEN_SAMPLER_CLIENT_CLI_SAMPLE_REPORT_H_
+#define TOKEN_SAMPLER_CLIENT_CLI_SAMPLE_REPORT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "client/sampler_client.h"
+
+namespace token_sampler::client {
+
+struct SampleReport {
+  SampleResult result;
+  int64_t first_row = 0;                    // which row of the file result.rows[0] is
+  std::vector<std::string> words;           // of each token, or empty
+  std::map<int64_t, std::string> contexts;  // by row of the file, or empty
+
+  int64_t failed_rows() const;
+};
+
+// A line per draw, what the draws were made with, and a line per row that failed or was repaired.
+std::string SampleTable(const SampleReport& report, size_t width);
+
+// {"spec_version": .., "rows": [{"row", "status", "token_ids", "logprobs", "seed", "step",
+// "stream"}, ..]}; a row also has "message" when it has one, "top_logprobs" ({"token_id",
+// "logprob"}) when asked for, "words" and "context" when they are known. "logprobs" is empty unless
+// asked for.
+std::string SampleJson(const SampleReport& report);
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_CLI_SAMPLE_REPORT_H_

@@ -1,0 +1,35 @@
+// Reads and writes .npy files (numpy.save) of floating-point matrices.
+
+#ifndef TOKEN_SAMPLER_CLIENT_NPY_H_
+#define TOKEN_SAMPLER_CLIENT_NPY_H_
+
+#include <cstdint>
+#include <istream>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "client/sampler_client.h"
+
+namespace token_sampler::client {
+
+// Reads a matrix in format version 1, 2 or 3, little-endian, C order, of 2 dimensions, or of 1,
+// which is one row. The element type is that of the file: <f2, <f4 or <f8. numpy has no bfloat16:
+// with `dtype` kBFloat16 a file of <u2 or 2-byte void (|V2) is read as such; with another `dtype`
+// the file must hold it. The matrix owns its values.
+//
+// Takes no more memory than the file has bytes, whatever its header says. Errors begin with `name`:
+// NotFound when the file cannot be opened, else InvalidArgument.
+absl::StatusOr<Matrix> ReadNpy(const std::string& path, std::optional<DataType> dtype = {});
+absl::StatusOr<Matrix> ReadNpy(std::istream& stream, absl::string_view name,
+                               std::optional<DataType> dtype = {});
+
+// The bytes of a .npy file, format version 1. BF16 is written as <u2.
+std::string NpyBytes(const Matrix& matrix);
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_NPY_H_

@@ -1,0 +1,302 @@
+#include "client/sampler_client.h"
+
+#include <google/protobuf/wrappers.pb.h>
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "client/wire.h"
+#include "token_sampler/v1/token_sampler.grpc.pb.h"
+
+namespace token_sampler::client {
+namespace {
+
+constexpr int kMaxChannels = 1024;
+
+template <typename Value>
+Matrix MakeMatrix(absl::Span<const Value> values, DataType dtype, int64_t vocab) {
+  Matrix matrix;
+  matrix.values = values.data();
+  matrix.byte_size = values.size() * sizeof(Value);
+  matrix.dtype = dtype;
+  matrix.rows = vocab > 0 ? static_cast<int64_t>(values.size()) / vocab : 0;
+  matrix.vocab = vocab;
+  return matrix;
+}
+
+absl::Status CheckAddress(absl::string_view address) {
+  for (absl::string_view scheme : {"unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:"}) {
+    if (absl::StartsWith(address, scheme) && address.size() > scheme.size()) {
+      return absl::OkStatus();
+    }
+  }
+  const size_t colon = address.rfind(':');
+  uint32_t port = 0;
+  if (colon == absl::string_view::npos || colon == 0 ||
+      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 1 || port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("address must be host:port or unix:/path, got '", address, "'"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOptions(const ClientOptions& options) {
+  if (!(options.timeout > absl::ZeroDuration())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("timeout must be above 0, got ", absl::FormatDuration(options.timeout)));
+  }
+  if (options.max_message_bytes < 1 || options.max_message_bytes > INT32_MAX) {
+    return absl::InvalidArgumentError(absl::StrCat("max_message_bytes must be in [1, ", INT32_MAX,
+                                                   "], got ", options.max_message_bytes));
+  }
+  if (options.channels < 1 || options.channels > kMaxChannels) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("channels must be in [1, ", kMaxChannels, "], got ", options.channels));
+  }
+  return absl::OkStatus();
+}
+
+std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  // Channels to one address would share one connection.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+// What the caller can do about it, behind the message of the server or of gRPC.
+std::string Advice(grpc::StatusCode code, const std::string& address, absl::Duration timeout) {
+  switch (code) {
+    case grpc::StatusCode::UNAVAILABLE:
+      return absl::StrCat("nothing answers at ", address, ", or the server there is stopping");
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return absl::StrCat("no answer from ", address, " within ", absl::FormatDuration(timeout),
+                          "; a longer timeout or smaller requests may help");
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return absl::StrCat(address, " does not have this call; is it a token-sampler-server?");
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      return "send fewer or smaller requests, or raise the server's limits";
+    default:
+      return "";
+  }
+}
+
+absl::Status ToAbsl(const grpc::Status& status, const std::string& address,
+                    absl::Duration timeout) {
+  if (status.ok()) return absl::OkStatus();
+  std::string message = status.error_message();
+  const std::string advice = Advice(status.error_code(), address, timeout);
+  if (!advice.empty()) absl::StrAppend(&message, message.empty() ? "" : " ", "(", advice, ")");
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), message);
+}
+
+// Everything that must live until a call has ended.
+template <typename Request, typename Response>
+struct Call {
+  grpc::ClientContext context;
+  Request request;
+  Response response;
+};
+
+}  // namespace
+
+size_t ElementSize(DataType type) {
+  switch (type) {
+    case DataType::kFloat32:
+      return 4;
+    case DataType::kFloat64:
+      return 8;
+    case DataType::kFloat16:
+    case DataType::kBFloat16:
+      break;
+  }
+  return 2;
+}
+
+absl::string_view DataTypeName(DataType type) {
+  switch (type) {
+    case DataType::kFloat32:
+      return "f32";
+    case DataType::kFloat16:
+      return "f16";
+    case DataType::kBFloat16:
+      return "bf16";
+    case DataType::kFloat64:
+      break;
+  }
+  return "f64";
+}
+
+Matrix Float32Matrix(absl::Span<const float> values, int64_t vocab) {
+  return MakeMatrix(values, DataType::kFloat32, vocab);
+}
+
+Matrix Float64Matrix(absl::Span<const double> values, int64_t vocab) {
+  return MakeMatrix(values, DataType::kFloat64, vocab);
+}
+
+Matrix Float16Matrix(absl::Span<const uint16_t> values, int64_t vocab) {
+  return MakeMatrix(values, DataType::kFloat16, vocab);
+}
+
+Matrix BFloat16Matrix(absl::Span<const uint16_t> values, int64_t vocab) {
+  return MakeMatrix(values, DataType::kBFloat16, vocab);
+}
+
+std::string RowCodeName(RowCode code) {
+  const std::string& name = v1::RowCode_Name(static_cast<int>(code));
+  if (name.empty()) return absl::StrCat("CODE_", static_cast<int>(code));
+  return name.substr(sizeof("ROW_CODE_") - 1);
+}
+
+absl::string_view HealthStatusName(HealthStatus status) {
+  switch (status) {
+    case HealthStatus::kServing:
+      return "SERVING";
+    case HealthStatus::kNotServing:
+      return "NOT_SERVING";
+    case HealthStatus::kServiceUnknown:
+      return "SERVICE_UNKNOWN";
+    case HealthStatus::kUnknown:
+      break;
+  }
+  return "UNKNOWN";
+}
+
+struct EncodedRequest::Message {
+  grpc::ByteBuffer bytes;
+};
+
+absl::StatusOr<EncodedRequest> EncodedRequest::Create(const SampleRequest& request) {
+  absl::StatusOr<grpc::ByteBuffer> bytes = EncodeSampleRequest(request);
+  if (!bytes.ok()) return bytes.status();
+  EncodedRequest encoded;
+  encoded.rows_ = request.matrix.rows;
+  encoded.byte_size_ = static_cast<int64_t>(bytes->Length());
+  encoded.message_ = std::make_shared<Message>(Message{*std::move(bytes)});
+  return encoded;
+}
+
+// The channels, and what every call does: deadline, next channel, status.
+class SamplerClient::Connection {
+ public:
+  Connection(absl::string_view address, const ClientOptions& options)
+      : address_(address), options_(options) {
+    for (int i = 0; i < options.channels; ++i) channels_.push_back(CreateChannel(address_));
+  }
+
+  const ClientOptions& options() const { return options_; }
+
+  // Starts a call. `done` takes the status and, when that is OK, the response.
+  template <typename Response, typename Request, typename Done>
+  void Start(const std::string& method, Request request, Done done) {
+    auto call = std::make_shared<Call<Request, Response>>();
+    call->request = std::move(request);
+    if (options_.timeout != absl::InfiniteDuration()) {
+      call->context.set_deadline(absl::ToChronoTime(absl::Now() + options_.timeout));
+    }
+    const size_t next = next_channel_.fetch_add(1, std::memory_order_relaxed);
+    grpc::TemplatedGenericStub<Request, Response> stub(channels_[next % channels_.size()]);
+    stub.UnaryCall(&call->context, method, grpc::StubOptions(), &call->request, &call->response,
+                   [call, done = std::move(done), address = address_,
+                    timeout = options_.timeout](const grpc::Status& status) {
+                     done(ToAbsl(status, address, timeout), call->response);
+                   });
+  }
+
+  // Makes a call and waits for its end.
+  template <typename Response, typename Request>
+  absl::StatusOr<Response> Wait(const std::string& method, Request request) {
+    using Result = absl::StatusOr<Response>;
+    auto promise = std::make_shared<std::promise<Result>>();
+    std::future<Result> future = promise->get_future();
+    Start<Response>(method, std::move(request),
+                    [promise](const absl::Status& status, const Response& response) {
+                      promise->set_value(status.ok() ? Result(response) : Result(status));
+                    });
+    return future.get();
+  }
+
+ private:
+  const std::string address_;
+  const ClientOptions options_;
+  std::vector<std::shared_ptr<grpc::Channel>> channels_;
+  std::atomic<size_t> next_channel_{0};
+};
+
+SamplerClient::SamplerClient(std::unique_ptr<Connection> connection)
+    : connection_(std::move(connection)) {}
+SamplerClient::SamplerClient(SamplerClient&&) noexcept = default;
+SamplerClient& SamplerClient::operator=(SamplerClient&&) noexcept = default;
+SamplerClient::~SamplerClient() = default;
+
+absl::StatusOr<SamplerClient> SamplerClient::Connect(absl::string_view address,
+                                                     const ClientOptions& options) {
+  if (absl::Status status = CheckAddress(address); !status.ok()) return status;
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  return SamplerClient(std::make_unique<Connection>(address, options));
+}
+
+void SamplerClient::SampleAsync(const SampleRequest& request, SampleCallback done) const {
+  absl::StatusOr<EncodedRequest> encoded = EncodedRequest::Create(request);
+  if (!encoded.ok()) return done(encoded.status());
+  SampleAsync(*encoded, std::move(done));
+}
+
+void SamplerClient::SampleAsync(const EncodedRequest& request, SampleCallback done) const {
+  const int64_t limit = connection_->options().max_message_bytes;
+  if (request.byte_size() > limit) {
+    return done(absl::InvalidArgumentError(absl::StrCat("the request has ", request.byte_size(),
+                                                        " bytes, max_message_bytes is ", limit,
+                                                        "; send fewer rows per call or raise it")));
+  }
+  connection_->Start<v1::SampleResponse>(
+      "/token_sampler.v1.TokenSampler/Sample", request.message_->bytes,
+      [done = std::move(done), rows = request.rows()](const absl::Status& status,
+                                                      const v1::SampleResponse& response) {
+        done(status.ok() ? DecodeSampleResponse(response, rows) : status);
+      });
+}
+
+absl::StatusOr<SampleResult> SamplerClient::Sample(const SampleRequest& request) const {
+  // Shared, because set_value may still be at work when get() has returned.
+  auto promise = std::make_shared<std::promise<absl::StatusOr<SampleResult>>>();
+  std::future<absl::StatusOr<SampleResult>> future = promise->get_future();
+  SampleAsync(request, [promise](absl::StatusOr<SampleResult> result) {
+    promise->set_value(std::move(result));
+  });
+  return future.get();
+}
+
+absl::StatusOr<ServerInfo> SamplerClient::GetServerInfo() const {
+  absl::StatusOr<v1::GetServerInfoResponse> response = connection_->Wait<v1::GetServerInfoResponse>(
+      "/token_sampler.v1.TokenSampler/GetServerInfo", v1::GetServerInfoRequest());
+  if (!response.ok()) return response.status();
+  return DecodeServerInfo(*response);
+}
+
+absl::StatusOr<HealthStatus> SamplerClient::CheckHealth(absl::string_view service) const {
+  // On the wire these are HealthCheckRequest { string service = 1; } and
+  // HealthCheckResponse { ServingStatus status = 1; }.
+  google::protobuf::StringValue request;
+  request.set_value(std::string(service));
+  absl::StatusOr<google::protobuf::Int32Value> response =
+      connection_->Wait<google::protobuf::Int32Value>("/grpc.health.v1.Health/Check",
+                                                      std::move(request));
+  if (!response.ok()) return response.status();
+  return static_cast<HealthStatus>(response->value());
+}
+
+}  // namespace token_sampler::client

@@ -1,0 +1,249 @@
+// The client library of token-sampler: rows of logits or weights in, token ids out.
+//
+//   absl::StatusOr<SamplerClient> client = SamplerClient::Connect("127.0.0.1:50051");
+//   SampleRequest request;
+//   request.matrix = Float32Matrix(logits, vocab);  // a span of [rows, vocab] floats
+//   request.params = {{.temperature = 0.8, .top_p = 0.95}};
+//   request.keys.seeds = {42};
+//   request.keys.streams = {0, 1, 2, 3};  // one per row, so that rows draw independently
+//   absl::StatusOr<SampleResult> result = client->Sample(request);
+//   uint32_t token = result->rows[0].token_ids[0];
+//
+// Plain C++ types alone: no protobuf, no gRPC. Meanings, ranges and defaults are those of
+// proto/token_sampler/v1, which the server checks; a field that is not set takes its default there.
+
+#ifndef TOKEN_SAMPLER_CLIENT_SAMPLER_CLIENT_H_
+#define TOKEN_SAMPLER_CLIENT_SAMPLER_CLIENT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+namespace token_sampler::client {
+
+enum class DataType : uint8_t { kFloat32, kFloat16, kBFloat16, kFloat64 };
+
+// Bytes per element.
+size_t ElementSize(DataType type);
+
+// "f32", "f16", "bf16" or "f64".
+absl::string_view DataTypeName(DataType type);
+
+// [rows, vocab] values, row-major, little-endian, without padding.
+struct Matrix {
+  const void* values = nullptr;
+  size_t byte_size = 0;  // rows * vocab * ElementSize(dtype)
+  DataType dtype = DataType::kFloat32;
+  int64_t rows = 0;   // 1 .. 2^32 - 1
+  int64_t vocab = 0;  // 1 .. 2^32 - 1
+
+  // Null: the values are copied when the request is encoded, and need not outlive that. Else they
+  // are sent from where they are, and `owner` keeps them alive until the transport is done with
+  // them, which may be later than the end of the call.
+  std::shared_ptr<const void> owner;
+};
+
+// A matrix over values.size() / vocab rows. A size that is no multiple of vocab fails the call.
+Matrix Float32Matrix(absl::Span<const float> values, int64_t vocab);
+Matrix Float64Matrix(absl::Span<const double> values, int64_t vocab);
+// The values as bits: IEEE binary16, and the upper half of a float32.
+Matrix Float16Matrix(absl::Span<const uint16_t> values, int64_t vocab);
+Matrix BFloat16Matrix(absl::Span<const uint16_t> values, int64_t vocab);
+
+// What the values mean.
+enum class InputKind : uint8_t {
+  kLogits,   // softmax is applied
+  kWeights,  // as torch.multinomial: used as they are
+};
+
+// How a row is sampled.
+struct SamplingParams {
+  std::optional<double> temperature;    // 0 (greedy) or [1e-6, 1e6], default 1
+  std::optional<uint32_t> num_samples;  // draws per row, >= 1, default 1
+  std::optional<bool> replacement;      // whether a token may be drawn again, default false
+  std::optional<uint32_t> top_k;        // default 0 (off)
+  std::optional<double> top_p;          // [0, 1], default 1 (off)
+  std::optional<double> min_p;          // [0, 1], default 0 (off)
+};
+
+// The generator of each row. Each holds one entry per row, or one for all rows, or none.
+struct RowKeys {
+  std::vector<uint64_t> seeds;    // none: the server chooses, see RowResult::seed
+  std::vector<uint64_t> steps;    // none: 0
+  std::vector<uint32_t> streams;  // none: 0
+};
+
+// Which distribution log-probabilities are taken from.
+enum class LogprobMode : uint8_t {
+  kRaw,        // the row as sent
+  kProcessed,  // what the token was drawn from: after temperature and filters
+};
+
+// What comes back besides the tokens.
+struct OutputOptions {
+  bool logprobs = false;      // of each drawn token
+  uint32_t top_logprobs = 0;  // the n likeliest tokens with theirs
+  LogprobMode logprob_mode = LogprobMode::kRaw;
+};
+
+struct SampleRequest {
+  Matrix matrix;
+  InputKind kind = InputKind::kLogits;
+  std::vector<SamplingParams> params;  // profiles; none: the defaults for every row
+  std::vector<uint32_t> row_params;    // [rows] indices into params; none: params[0] for every row
+  RowKeys keys;
+  OutputOptions outputs;
+};
+
+// Why a row has no tokens, or what was done to it. Numbers are those of token_sampler.v1.RowCode;
+// a server of a later version may send others.
+enum class RowCode : int {
+  kOk = 0,
+  kSanitized = 1,
+  kUniform = 2,
+  kApproximate = 3,
+  kInvalidParams = 10,
+  kNan = 11,
+  kInfinite = 12,
+  kNegative = 13,
+  kAllMasked = 14,
+  kZeroSum = 15,
+  kTooFewTokens = 16,
+  kInvalidInput = 17,
+  kInexact = 18,
+};
+
+// "OK", "NAN", "ALL_MASKED" ...; "CODE_<n>" for a number that this library does not know.
+std::string RowCodeName(RowCode code);
+
+struct TokenLogprob {
+  uint32_t token_id = 0;
+  float logprob = 0.0f;  // natural logarithm
+};
+
+struct RowResult {
+  RowCode code = RowCode::kOk;
+  std::string message;                     // why the row failed, or what was done to it
+  std::vector<uint32_t> token_ids;         // [num_samples] in draw order; empty when it failed
+  std::vector<float> logprobs;             // [num_samples] when asked for
+  std::vector<TokenLogprob> top_logprobs;  // likeliest first, when asked for
+  // What the row was drawn with: sending these again repeats the draw.
+  uint64_t seed = 0;
+  uint64_t step = 0;
+  uint32_t stream = 0;
+
+  // Whether the row has no tokens.
+  bool failed() const { return code >= RowCode::kInvalidParams; }
+};
+
+struct SampleResult {
+  uint32_t spec_version = 0;    // of sampler/SPEC.md, which the draws follow
+  std::vector<RowResult> rows;  // one per row of the request
+};
+
+struct ServerInfo {
+  std::string version;
+  uint32_t spec_version = 0;
+  std::string backend;  // "reference", "cpu" or "cuda"
+  std::string device;   // what it runs on, in words
+  uint32_t max_rows = 0;
+  uint32_t max_vocab = 0;
+  uint64_t max_message_bytes = 0;
+  uint32_t max_num_samples = 0;
+  std::vector<std::string> features;  // names of the parameters, outputs and calls it has
+};
+
+// Of grpc.health.v1.
+enum class HealthStatus : int { kUnknown = 0, kServing = 1, kNotServing = 2, kServiceUnknown = 3 };
+
+// "SERVING", "NOT_SERVING" ...
+absl::string_view HealthStatusName(HealthStatus status);
+
+struct ClientOptions {
+  // From the start of a call to its answer; > 0. A call that takes longer is DeadlineExceeded.
+  absl::Duration timeout = absl::Seconds(30);
+
+  // The largest request that is sent, 1 .. 2^31 - 1 bytes (gRPC's own limit). A larger one is
+  // InvalidArgument before anything is sent. Answers may have any size.
+  int64_t max_message_bytes = INT32_MAX;
+
+  // TCP connections, 1 .. 1024, used in turn. One moves about 1 GB/s; more help when requests are
+  // large and several are in flight.
+  int channels = 1;
+};
+
+// A request in the form in which it is sent, for a caller that sends it more than once. Copies
+// share the bytes.
+class EncodedRequest {
+ public:
+  // InvalidArgument when the matrix contradicts itself or is larger than gRPC can send.
+  static absl::StatusOr<EncodedRequest> Create(const SampleRequest& request);
+
+  int64_t rows() const { return rows_; }
+  int64_t byte_size() const { return byte_size_; }
+
+ private:
+  friend class SamplerClient;
+  struct Message;
+
+  EncodedRequest() = default;
+
+  std::shared_ptr<const Message> message_;
+  int64_t rows_ = 0;
+  int64_t byte_size_ = 0;
+};
+
+// A connection to one server. Thread-safe. Connects directly: http_proxy is not looked at.
+//
+// Errors keep the server's code and message: InvalidArgument for a request that it refuses,
+// ResourceExhausted when its queue is full, Unavailable when nothing answers at the address or the
+// server is stopping, DeadlineExceeded after ClientOptions::timeout.
+class SamplerClient {
+ public:
+  // Address: "host:port", "unix:/path", or another gRPC target ("dns:///name:port"). Returns at
+  // once; the connection is made by the first call. InvalidArgument for a malformed address or
+  // option.
+  static absl::StatusOr<SamplerClient> Connect(absl::string_view address,
+                                               const ClientOptions& options = {});
+
+  SamplerClient(SamplerClient&&) noexcept;
+  SamplerClient& operator=(SamplerClient&&) noexcept;
+  ~SamplerClient();
+
+  // Samples every row. A row that fails leaves the call OK; see RowResult::failed().
+  absl::StatusOr<SampleResult> Sample(const SampleRequest& request) const;
+
+  // The same without waiting. `done` runs once, on a thread of gRPC, and must not block there; when
+  // the request cannot be sent it runs before SampleAsync returns. A call that is in flight when
+  // the client is destroyed goes on to its end.
+  using SampleCallback = std::function<void(absl::StatusOr<SampleResult>)>;
+  void SampleAsync(const SampleRequest& request, SampleCallback done) const;
+  void SampleAsync(const EncodedRequest& request, SampleCallback done) const;
+
+  absl::StatusOr<ServerInfo> GetServerInfo() const;
+
+  // Health of a service, "" for the whole server. NotFound for a service that the server does not
+  // know.
+  absl::StatusOr<HealthStatus> CheckHealth(absl::string_view service = "") const;
+
+ private:
+  class Connection;
+
+  explicit SamplerClient(std::unique_ptr<Connection> connection);
+
+  std::unique_ptr<Connection> connection_;
+};
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_SAMPLER_CLIENT_H_

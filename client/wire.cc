@@ -1,0 +1,241 @@
+#include "client/wire.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <grpcpp/support/slice.h>
+
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace token_sampler::client {
+namespace {
+
+constexpr int64_t kMaxMessageBytes = std::numeric_limits<int32_t>::max();
+
+absl::Status CheckMatrix(const Matrix& matrix) {
+  constexpr int64_t kMaxDimension = std::numeric_limits<uint32_t>::max();
+  if (matrix.vocab < 1 || matrix.vocab > kMaxDimension) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("matrix.vocab must be in [1, ", kMaxDimension, "], got ", matrix.vocab));
+  }
+  if (matrix.rows < 1 || matrix.rows > kMaxDimension) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("matrix.rows must be in [1, ", kMaxDimension, "], got ", matrix.rows));
+  }
+  // The product of the dimensions is below 2^64, that with the element size may not be.
+  const uint64_t values = static_cast<uint64_t>(matrix.rows) * static_cast<uint64_t>(matrix.vocab);
+  const uint64_t element_size = ElementSize(matrix.dtype);
+  if (matrix.byte_size % element_size != 0 || matrix.byte_size / element_size != values) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("matrix of ", matrix.rows, " rows of ", matrix.vocab, " ",
+                     DataTypeName(matrix.dtype), " values must hold ", values, " values of ",
+                     element_size, " bytes, got ", matrix.byte_size, " bytes"));
+  }
+  if (matrix.values == nullptr) {
+    return absl::InvalidArgumentError("matrix.values must not be null");
+  }
+  return absl::OkStatus();
+}
+
+v1::DataType ToProto(DataType type) {
+  switch (type) {
+    case DataType::kFloat32:
+      return v1::DATA_TYPE_FLOAT32;
+    case DataType::kFloat16:
+      return v1::DATA_TYPE_FLOAT16;
+    case DataType::kBFloat16:
+      return v1::DATA_TYPE_BFLOAT16;
+    case DataType::kFloat64:
+      break;
+  }
+  return v1::DATA_TYPE_FLOAT64;
+}
+
+void ToProto(const SamplingParams& params, v1::SamplingParams* proto) {
+  if (params.temperature) proto->set_temperature(*params.temperature);
+  if (params.num_samples) proto->set_num_samples(*params.num_samples);
+  if (params.replacement) proto->set_replacement(*params.replacement);
+  if (params.top_k) proto->set_top_k(*params.top_k);
+  if (params.top_p) proto->set_top_p(*params.top_p);
+  if (params.min_p) proto->set_min_p(*params.min_p);
+}
+
+void ToProto(const OutputOptions& outputs, v1::OutputOptions* proto) {
+  if (outputs.logprobs) proto->set_logprobs(true);
+  if (outputs.top_logprobs > 0) proto->set_top_logprobs(outputs.top_logprobs);
+  if (outputs.logprob_mode == LogprobMode::kProcessed) {
+    proto->set_logprob_mode(v1::LOGPROB_MODE_PROCESSED);
+  }
+}
+
+// The request without its tensor.
+v1::SampleRequest ToProto(const SampleRequest& request) {
+  v1::SampleRequest proto;
+  if (request.kind == InputKind::kWeights) proto.set_input_kind(v1::INPUT_KIND_WEIGHTS);
+  for (const SamplingParams& params : request.params) ToProto(params, proto.add_params());
+  proto.mutable_row_params()->Add(request.row_params.begin(), request.row_params.end());
+  v1::RowKeys* keys = proto.mutable_keys();
+  keys->mutable_seeds()->Add(request.keys.seeds.begin(), request.keys.seeds.end());
+  keys->mutable_steps()->Add(request.keys.steps.begin(), request.keys.steps.end());
+  keys->mutable_streams()->Add(request.keys.streams.begin(), request.keys.streams.end());
+  ToProto(request.outputs, proto.mutable_outputs());
+  return proto;
+}
+
+// Tag and length of a length-delimited field.
+std::string FieldHead(int field, size_t length) {
+  std::string head;
+  google::protobuf::io::StringOutputStream stream(&head);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  constexpr uint32_t kLengthDelimited = 2;  // the wire type
+  coded.WriteTag(static_cast<uint32_t>(field) << 3 | kLengthDelimited);
+  coded.WriteVarint64(length);
+  coded.Trim();
+  return head;
+}
+
+grpc::Slice ValuesSlice(const Matrix& matrix) {
+  if (matrix.owner == nullptr) return grpc::Slice(matrix.values, matrix.byte_size);
+  using Owner = std::shared_ptr<const void>;
+  auto owner = std::make_unique<Owner>(matrix.owner);
+  // gRPC only reads what it sends.
+  void* values = const_cast<void*>(matrix.values);
+  return grpc::Slice(
+      values, matrix.byte_size, [](void* held) { delete static_cast<Owner*>(held); },
+      owner.release());
+}
+
+absl::Status Malformed(absl::string_view what) {
+  return absl::InternalError(absl::StrCat("malformed response of the server: ", what));
+}
+
+// Whether the packed arrays of the response have the lengths that they state.
+absl::Status CheckLengths(const v1::SampleResponse& response, int64_t rows) {
+  const auto& counts = response.token_counts();
+  if (counts.size() != rows) {
+    return Malformed(
+        absl::StrCat("token_counts has ", counts.size(), " entries for ", rows, " rows"));
+  }
+  const uint64_t tokens = std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+  if (tokens != static_cast<uint64_t>(response.token_ids_size())) {
+    return Malformed(absl::StrCat("token_ids has ", response.token_ids_size(), " entries, ",
+                                  "token_counts add up to ", tokens));
+  }
+  if (response.seeds_size() != rows || response.steps_size() != rows ||
+      response.streams_size() != rows) {
+    return Malformed(absl::StrCat("seeds, steps and streams have ", response.seeds_size(), ", ",
+                                  response.steps_size(), " and ", response.streams_size(),
+                                  " entries for ", rows, " rows"));
+  }
+  if (response.details_size() != 0 && response.details_size() != rows) {
+    return Malformed(
+        absl::StrCat("details has ", response.details_size(), " entries for ", rows, " rows"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DecodeDetail(const v1::RowDetail& detail, RowResult& row) {
+  if (detail.logprobs_size() != 0 &&
+      static_cast<size_t>(detail.logprobs_size()) != row.token_ids.size()) {
+    return Malformed(absl::StrCat("logprobs has ", detail.logprobs_size(), " entries for ",
+                                  row.token_ids.size(), " tokens"));
+  }
+  if (detail.top_token_ids_size() != detail.top_logprobs_size()) {
+    return Malformed("top_token_ids and top_logprobs differ in length");
+  }
+  row.logprobs.assign(detail.logprobs().begin(), detail.logprobs().end());
+  for (int i = 0; i < detail.top_token_ids_size(); ++i) {
+    row.top_logprobs.push_back({detail.top_token_ids(i), detail.top_logprobs(i)});
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<grpc::ByteBuffer> EncodeSampleRequest(const SampleRequest& request) {
+  if (absl::Status status = CheckMatrix(request.matrix); !status.ok()) return status;
+  const Matrix& matrix = request.matrix;
+
+  // The message is written piece by piece, so that the values are not copied through a protobuf
+  // string: [tag, length] of the tensor, its small fields, [tag, length] of the values, the values,
+  // the request's other fields.
+  v1::Tensor tensor;
+  tensor.set_dtype(ToProto(matrix.dtype));
+  tensor.set_rows(static_cast<uint32_t>(matrix.rows));
+  tensor.set_vocab(static_cast<uint32_t>(matrix.vocab));
+  const std::string shape = tensor.SerializeAsString();
+  const std::string values_head = FieldHead(v1::Tensor::kDataFieldNumber, matrix.byte_size);
+  const std::string head = FieldHead(v1::SampleRequest::kTensorFieldNumber,
+                                     shape.size() + values_head.size() + matrix.byte_size) +
+                           shape + values_head;
+
+  const v1::SampleRequest others = ToProto(request);
+  const uint64_t total = head.size() + matrix.byte_size + others.ByteSizeLong();
+  if (total > uint64_t{kMaxMessageBytes}) {
+    return absl::InvalidArgumentError(absl::StrCat("the request has ", total, " bytes, gRPC sends ",
+                                                   kMaxMessageBytes,
+                                                   " at most; send fewer rows per call"));
+  }
+  std::vector<grpc::Slice> slices;
+  slices.emplace_back(head);
+  slices.push_back(ValuesSlice(matrix));
+  slices.emplace_back(others.SerializeAsString());
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& response,
+                                                  int64_t rows) {
+  if (absl::Status status = CheckLengths(response, rows); !status.ok()) return status;
+  SampleResult result;
+  result.spec_version = response.spec_version();
+  result.rows.resize(static_cast<size_t>(rows));
+  auto next_token = response.token_ids().begin();
+  for (int r = 0; r < response.token_counts_size(); ++r) {
+    RowResult& row = result.rows[static_cast<size_t>(r)];
+    const auto end = next_token + static_cast<int>(response.token_counts(r));
+    row.token_ids.assign(next_token, end);
+    next_token = end;
+    row.seed = response.seeds(r);
+    row.step = response.steps(r);
+    row.stream = response.streams(r);
+    if (response.details_size() == 0) continue;
+    if (absl::Status status = DecodeDetail(response.details(r), row); !status.ok()) return status;
+  }
+  for (const v1::RowStatus& status : response.row_statuses()) {
+    if (status.row() >= result.rows.size()) {
+      return Malformed(absl::StrCat("row_statuses names row ", status.row(), " of ", rows));
+    }
+    RowResult& row = result.rows[status.row()];
+    row.code = static_cast<RowCode>(status.code());
+    row.message = status.message();
+  }
+  for (size_t r = 0; r < result.rows.size(); ++r) {
+    if (result.rows[r].failed() != result.rows[r].token_ids.empty()) {
+      return Malformed(absl::StrCat("row ", r, " has status ", RowCodeName(result.rows[r].code),
+                                    " and ", result.rows[r].token_ids.size(), " tokens"));
+    }
+  }
+  return result;
+}
+
+ServerInfo DecodeServerInfo(const v1::GetServerInfoResponse& response) {
+  ServerInfo info;
+  info.version = response.version();
+  info.spec_version = response.spec_version();
+  info.backend = response.backend();
+  info.device = response.device();
+  info.max_rows = response.max_rows();
+  info.max_vocab = response.max_vocab();
+  info.max_message_bytes = response.max_message_bytes();
+  info.max_num_samples = response.max_num_samples();
+  info.features.assign(response.features().begin(), response.features().end());
+  return info;
+}
+
+}  // namespace token_sampler::client

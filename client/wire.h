@@ -1,0 +1,28 @@
+// Between the library's plain types and token_sampler.v1 messages. Private to the library.
+
+#ifndef TOKEN_SAMPLER_CLIENT_WIRE_H_
+#define TOKEN_SAMPLER_CLIENT_WIRE_H_
+
+#include <grpcpp/support/byte_buffer.h>
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "client/sampler_client.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler::client {
+
+// The serialised request. The values are a slice of their own: they are copied once, or not at all
+// when the matrix has an owner. InvalidArgument when the matrix contradicts itself or the message
+// would exceed 2^31 - 1 bytes.
+absl::StatusOr<grpc::ByteBuffer> EncodeSampleRequest(const SampleRequest& request);
+
+// Internal when the response does not hold together or is not about `rows` rows.
+absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& response, int64_t rows);
+
+ServerInfo DecodeServerInfo(const v1::GetServerInfoResponse& response);
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_WIRE_H_
