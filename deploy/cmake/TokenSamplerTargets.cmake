@@ -3,7 +3,7 @@
 add_library(token_sampler_options INTERFACE)
 target_include_directories(token_sampler_options INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
-  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/token_sampler>)
 target_compile_features(token_sampler_options INTERFACE cxx_std_20)
 # Contraction would fuse a * b + c on some machines and not on others: a different token.
 target_compile_options(token_sampler_options INTERFACE

@@ -1,0 +1,99 @@
+// `load`: keeps a number of calls in flight and reports rates and latencies.
+
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/cli/commands.h"
+#include "client/cli/flags.h"
+#include "client/load/closed_loop.h"
+#include "client/load/recorder.h"
+#include "client/load/report.h"
+#include "client/load/workload.h"
+#include "client/sampler_client.h"
+
+namespace token_sampler::client {
+namespace {
+
+constexpr char kLoad[] = "Load";
+
+struct LoadFlags {
+  ConnectionFlags connection;
+  SamplingFlags sampling;
+  Format format = Format::kTable;
+  WorkloadOptions workload;
+  std::optional<DataType> dtype;
+  ClosedLoopOptions loop;
+  int channels = 1;
+};
+
+int RunLoad(const LoadFlags& flags) {
+  WorkloadOptions options = flags.workload;
+  options.dtype = flags.dtype.value_or(DataType::kFloat32);
+  options.params = flags.sampling.params;
+  options.outputs = flags.sampling.outputs();
+  const absl::StatusOr<Workload> workload = Workload::Create(options);
+  if (!workload.ok()) return Fail(workload.status(), kExitUsage);
+  const absl::StatusOr<SamplerClient> client = flags.connection.Connect(flags.channels);
+  if (!client.ok()) return Fail(client.status(), kExitUsage);
+  // Connects, and fails before the test does where nothing answers.
+  if (const absl::StatusOr<ServerInfo> info = client->GetServerInfo(); !info.ok()) {
+    return Fail(info.status());
+  }
+
+  Recorder recorder;
+  ClosedLoopOptions loop = flags.loop;
+  loop.progress = [&](absl::Duration elapsed) {
+    std::fputs(LoadProgress(recorder.Snapshot(), elapsed).c_str(), stderr);
+  };
+  const absl::Duration elapsed = RunClosedLoop(*client, *workload, loop, recorder);
+  const Measurements measurements = recorder.Snapshot();
+  const int exit_code = measurements.failed_calls() > 0 ? kExitFailed
+                        : measurements.failed_rows > 0  ? kExitRowFailed
+                                                        : kExitOk;
+  return Print(flags.format == Format::kJson ? LoadJson(measurements, elapsed)
+                                             : LoadTable(measurements, elapsed),
+               exit_code);
+}
+
+}  // namespace
+
+Command AddLoadCommand(CLI::App& program) {
+  CLI::App* app = program.add_subcommand("load", "Measure the server under a closed loop of calls");
+  auto flags = std::make_shared<LoadFlags>();
+  app->add_option("--concurrency", flags->loop.concurrency, "Calls in flight")
+      ->capture_default_str()
+      ->group(kLoad)
+      ->check(WholeNumber(1, 65'536));
+  AddDurationFlag(*app, "--duration", flags->loop.duration, "How long calls are started [10s]")
+      ->group(kLoad);
+  app->add_option("--calls", flags->loop.max_calls, "Most calls [no limit but --duration]")
+      ->group(kLoad)
+      ->check(WholeNumber(1));
+  app->add_option("--channels", flags->channels, "TCP connections that the calls share")
+      ->capture_default_str()
+      ->group(kLoad)
+      ->check(WholeNumber(1, 1024));
+  app->add_option("--rows", flags->workload.rows, "Rows per call")
+      ->capture_default_str()
+      ->group(kLoad)
+      ->check(WholeNumber(1, UINT32_MAX));
+  app->add_option("--vocab", flags->workload.vocab, "Tokens per row")
+      ->capture_default_str()
+      ->group(kLoad)
+      ->check(WholeNumber(1, UINT32_MAX));
+  AddDataTypeFlag(*app, flags->dtype, "Element type of the generated logits [f32]")->group(kLoad);
+  app->add_option("--seed", flags->workload.seed, "Seed of the logits and of the draws")
+      ->capture_default_str()
+      ->group(kLoad)
+      ->check(WholeNumber());
+  AddSamplingFlags(*app, flags->sampling);
+  AddFormatFlag(*app, flags->format);
+  AddConnectionFlags(*app, flags->connection, absl::Seconds(30));
+  return {app, [flags] { return RunLoad(*flags); }};
+}
+
+}  // namespace token_sampler::client

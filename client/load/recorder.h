@@ -1,0 +1,45 @@
+// What a load test measures.
+
+#ifndef TOKEN_SAMPLER_CLIENT_LOAD_RECORDER_H_
+#define TOKEN_SAMPLER_CLIENT_LOAD_RECORDER_H_
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/histogram.h"
+#include "client/sampler_client.h"
+
+namespace token_sampler::client {
+
+struct Measurements {
+  Histogram latency_ns;  // of the calls that went well
+  uint64_t calls = 0;    // ended, well or not
+  uint64_t rows = 0;     // that came back with tokens
+  uint64_t bytes = 0;    // sent in calls that went well
+  uint64_t failed_rows = 0;
+  std::map<std::string, uint64_t> errors;  // calls by status code
+
+  uint64_t failed_calls() const { return calls - latency_ns.count(); }
+};
+
+// Thread-safe.
+class Recorder {
+ public:
+  void Record(absl::Duration latency, int64_t request_bytes,
+              const absl::StatusOr<SampleResult>& result);
+
+  // What was recorded so far.
+  Measurements Snapshot() const;
+
+ private:
+  mutable std::mutex mutex_;
+  Measurements measurements_;  // guarded by mutex_
+};
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_LOAD_RECORDER_H_
