@@ -37,7 +37,7 @@ def calls():
     """(file, program and command, flags) of every program call that the files show."""
     for file in FILES:
         text = file.read_text().replace("\\\n", " ")
-        for name, rest in re.findall(r"token-sampler-(server|client)([^\n`|;#]*)", text):
+        for name, rest in re.findall(r"token-sampler-(server|client)([^\n`|;#&]*)", text):
             words = re.sub(r'["\',]', " ", rest).split()
             if name == "client" and words and words[0] in client_commands():
                 name = words[0]
@@ -51,7 +51,7 @@ def examples():
     """(command, what it prints) of every example in README.md."""
     for block in re.findall(r"^```console\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M):
         for example in re.split(r"^\$ ", block, flags=re.M)[1:]:
-            command, shown = re.match(r"((?:.*\\\n)*.*)\n(.*)", example, re.S).groups()
+            command, shown = re.match(r"((?:[^\n]*\\\n)*[^\n]*)\n(.*)", example, re.S).groups()
             yield command.replace("\\\n", " "), shown
 
 
