@@ -19,12 +19,12 @@
 namespace token_sampler::client {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::FakeServer;
+using ::testing::HasSubstr;
 
 // Answers each row with token 7, or every third call with `refusal`.
 FakeServer::Answer Answering(std::atomic<uint64_t>& calls,
-                                    grpc::Status refusal = grpc::Status::OK) {
+                             grpc::Status refusal = grpc::Status::OK) {
   return [&calls, refusal](const v1::SampleRequest& request, v1::SampleResponse* response) {
     if (++calls % 3 == 0 && !refusal.ok()) return refusal;
     for (uint32_t row = 0; row < request.tensor().rows(); ++row) {
