@@ -123,13 +123,13 @@ absl::Status CheckMessage(const Message& message, const std::string& prefix) {
       return absl::InvalidArgumentError(absl::StrCat(path, " is not supported by this server yet"));
     }
     if (field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM && !field->is_repeated()) {
-      const absl::Status status = CheckEnum(*field, reflection.GetEnumValue(message, field), path);
+      absl::Status status = CheckEnum(*field, reflection.GetEnumValue(message, field), path);
       if (!status.ok()) return status;
     }
     if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
     const int count = field->is_repeated() ? reflection.FieldSize(message, field) : 1;
     for (int i = 0; i < count; ++i) {
-      const absl::Status status =
+      absl::Status status =
           field->is_repeated()
               ? CheckMessage(reflection.GetRepeatedMessage(message, field, i),
                              absl::StrCat(path, "[", i, "]."))

@@ -18,17 +18,18 @@
 namespace token_sampler {
 namespace {
 
-bool SomebodyListens(const std::string& path) {
+// False only when the system says that nobody does: what cannot be tried is left alone.
+bool MaySomebodyListen(const std::string& path) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) return false;
+  if (path.size() >= sizeof(address.sun_path)) return true;
   std::memcpy(address.sun_path, path.data(), path.size());
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return false;
+  if (fd < 0) return true;
   const int result = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
-  const bool listens = result == 0 || errno == EAGAIN || errno == EINPROGRESS;
+  const bool refused = result != 0 && errno == ECONNREFUSED;
   close(fd);
-  return listens;
+  return !refused;
 }
 
 }  // namespace
@@ -44,7 +45,7 @@ absl::Status ClearStaleSocket(const std::string& address) {
     return absl::AlreadyExistsError(
         absl::StrCat("--listen ", address, ": ", path, " exists and is not a socket"));
   }
-  if (SomebodyListens(path)) {
+  if (MaySomebodyListen(path)) {
     return absl::AlreadyExistsError(
         absl::StrCat("--listen ", address, ": another server listens there"));
   }

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <numeric>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -89,8 +90,8 @@ absl::Status DecodeProfiles(const v1::SampleRequest& request, std::vector<RowInp
     return Invalid("row_params must have one entry per row (", row_count, ") or none, got ",
                    indexes);
   }
-  // A good profile is checked once; a bad one again for each row, whose number its message has.
-  std::vector<bool> valid(decoded.profiles.size());
+  // Each profile that a row uses is checked once, however many rows use it: a check may be long.
+  std::vector<std::optional<absl::Status>> checked(decoded.profiles.size());
   uint64_t draws = 0;
   for (int r = 0; r < row_count; ++r) {
     const uint32_t index = indexes == 0 ? 0 : request.row_params(r);
@@ -100,16 +101,15 @@ absl::Status DecodeProfiles(const v1::SampleRequest& request, std::vector<RowInp
     }
     RowInput& row = rows[static_cast<size_t>(r)];
     row.params = &decoded.profiles[index];
-    if (!valid[index]) {
+    std::optional<absl::Status>& status = checked[index];
+    if (!status.has_value()) {
       const std::string profile = absl::StrCat("params[", index, "]");
-      const absl::Status status =
-          ValidateParams(*row.params, row.kind, row.vocab, {.profile = profile, .row = r});
-      valid[index] = status.ok();
-      if (!status.ok()) {
-        decoded.row_errors.resize(rows.size());
-        decoded.row_errors[static_cast<size_t>(r)] = std::string(status.message());
-        continue;
-      }
+      status = ValidateParams(*row.params, row.kind, row.vocab, {.profile = profile});
+    }
+    if (!status->ok()) {
+      decoded.row_errors.resize(rows.size());
+      decoded.row_errors[static_cast<size_t>(r)] = absl::StrCat("row ", r, ": ", status->message());
+      continue;
     }
     draws += row.params->num_samples;
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/field_check.h"
 #include "server/status_mapping.h"
 
 namespace token_sampler {
@@ -17,11 +18,11 @@ constexpr char kRetryPushbackMs[] = "50";
 // One Sample call. gRPC owns the request, the response and the context until OnDone.
 class SampleReactor final : public grpc::ServerUnaryReactor {
  public:
-  SampleReactor(grpc::CallbackServerContext* context, const v1::SampleRequest& request,
-                v1::SampleResponse& response)
-      : context_(context), request_(request), response_(response) {}
+  SampleReactor(Batcher& batcher, grpc::CallbackServerContext* context,
+                const v1::SampleRequest& request, v1::SampleResponse& response)
+      : batcher_(batcher), context_(context), request_(request), response_(response) {}
 
-  void Start(Batcher& batcher, const RequestLimits& limits) {
+  void Start(const RequestLimits& limits) {
     auto job = std::make_shared<Job>(*this);
     absl::Status status = DecodeSample(request_, limits, job->decoded);
     if (!status.ok()) {
@@ -31,20 +32,14 @@ class SampleReactor final : public grpc::ServerUnaryReactor {
     job->rows = std::move(job->decoded.inputs);
     job->deadline = context_->deadline();
     job->bytes = request_.tensor().data().size();
-    // OnCancel may run as soon as this is set, and must find the job before it can be done.
-    {
-      MutexLock lock(mutex_);
-      job_ = job;
-      if (cancelled_) job->Cancel();
-    }
-    status = batcher.Submit(job);
+    job_ = job;
+    status = batcher_.Submit(std::move(job));
     if (!status.ok()) FinishUnsampled(status);
   }
 
+  // gRPC calls this after Start has returned, and OnDone after this has.
   void OnCancel() override {
-    MutexLock lock(mutex_);
-    cancelled_ = true;
-    if (job_ != nullptr) job_->Cancel();
+    if (job_ != nullptr) batcher_.Cancel(*job_);
   }
 
   void OnDone() override { delete this; }
@@ -77,13 +72,11 @@ class SampleReactor final : public grpc::ServerUnaryReactor {
     Finish(ToGrpcStatus(status));
   }
 
+  Batcher& batcher_;
   grpc::CallbackServerContext* const context_;
   const v1::SampleRequest& request_;
   v1::SampleResponse& response_;
-
-  Mutex mutex_;
-  std::shared_ptr<Job> job_ ABSL_GUARDED_BY(mutex_);
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<Job> job_;
 };
 
 grpc::Status NotImplemented(const char* rpc) {
@@ -113,17 +106,18 @@ SamplingService::SamplingService(Batcher& batcher, const RequestLimits& limits,
 grpc::ServerUnaryReactor* SamplingService::Sample(grpc::CallbackServerContext* context,
                                                   const v1::SampleRequest* request,
                                                   v1::SampleResponse* response) {
-  auto* reactor = new SampleReactor(context, *request, *response);
-  reactor->Start(batcher_, limits_);
+  auto* reactor = new SampleReactor(batcher_, context, *request, *response);
+  reactor->Start(limits_);
   return reactor;
 }
 
 grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerContext* context,
-                                                         const v1::GetServerInfoRequest*,
+                                                         const v1::GetServerInfoRequest* request,
                                                          v1::GetServerInfoResponse* response) {
-  *response = info_;
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
+  const absl::Status status = CheckFields(*request);
+  if (status.ok()) *response = info_;
+  reactor->Finish(ToGrpcStatus(status));
   return reactor;
 }
 

@@ -6,6 +6,13 @@
 #include "absl/strings/str_cat.h"
 
 namespace token_sampler {
+namespace {
+
+constexpr char kStopped[] = "the server is shutting down";
+constexpr char kExpired[] = "the deadline passed before the rows were sampled";
+constexpr char kCallerGone[] = "the caller has gone";
+
+}  // namespace
 
 Batcher::Batcher(Sampler& sampler, const BatcherOptions& options, const Clock& clock)
     : sampler_(sampler), options_(options), clock_(clock) {
@@ -19,7 +26,8 @@ Batcher::~Batcher() { Stop(); }
 absl::Status Batcher::Submit(std::shared_ptr<SamplingJob> job) {
   {
     MutexLock lock(mutex_);
-    if (stopping_) return absl::UnavailableError("the server is shutting down");
+    if (stopping_) return absl::UnavailableError(kStopped);
+    if (job->cancelled_) return absl::CancelledError(kCallerGone);
     const uint64_t rows = queued_rows_ + job->rows.size();
     const uint64_t bytes = queued_bytes_ + job->bytes;
     if (!queue_.empty() && (rows > options_.max_queued_rows || bytes > options_.max_queued_bytes)) {
@@ -31,23 +39,36 @@ absl::Status Batcher::Submit(std::shared_ptr<SamplingJob> job) {
     }
     queued_rows_ = rows;
     queued_bytes_ = bytes;
-    queue_.push_back(std::move(job));
+    SamplingJob& queued = *job;
+    queued.position_ = queue_.insert(queue_.end(), std::move(job));
+    queued.queued_ = true;
   }
   job_added_.NotifyOne();
   return absl::OkStatus();
 }
 
+void Batcher::Cancel(SamplingJob& job) {
+  std::shared_ptr<SamplingJob> dropped;
+  {
+    MutexLock lock(mutex_);
+    job.cancelled_ = true;
+    if (!job.queued_) return;
+    dropped = RemoveFromQueue(job.position_);
+    ++counters_.dropped;
+  }
+  dropped->Done(dropped->deadline < clock_.Now() ? absl::DeadlineExceededError(kExpired)
+                                                 : absl::CancelledError(kCallerGone));
+}
+
 void Batcher::Stop() {
-  std::deque<std::shared_ptr<SamplingJob>> left;
+  Jobs left;
   {
     MutexLock lock(mutex_);
     stopping_ = true;
-    left.swap(queue_);
-    queued_rows_ = 0;
-    queued_bytes_ = 0;
+    while (!queue_.empty()) left.push_back(RemoveFromQueue(queue_.begin()));
   }
   job_added_.NotifyAll();
-  for (const auto& job : left) job->Done(absl::UnavailableError("the server is shutting down"));
+  for (const auto& job : left) job->Done(absl::UnavailableError(kStopped));
   for (std::thread& executor : executors_) executor.join();
   executors_.clear();
 }
@@ -57,14 +78,21 @@ BatcherCounters Batcher::counters() const {
   return counters_;
 }
 
+std::shared_ptr<SamplingJob> Batcher::RemoveFromQueue(Queue::iterator position) {
+  std::shared_ptr<SamplingJob> job = std::move(*position);
+  queue_.erase(position);
+  job->queued_ = false;
+  queued_rows_ -= job->rows.size();
+  queued_bytes_ -= job->bytes;
+  return job;
+}
+
 void Batcher::RunExecutor() {
   Jobs batch;
   Jobs dropped;
   while (TakeJobs(batch, dropped)) {
     for (const auto& job : dropped) {
-      job->Done(job->cancelled() ? absl::CancelledError("the caller has gone")
-                                 : absl::DeadlineExceededError(
-                                       "the deadline passed before the rows were sampled"));
+      job->Done(absl::DeadlineExceededError(kExpired));
     }
     if (!batch.empty()) SampleJobs(batch);
     batch.clear();
@@ -79,16 +107,13 @@ bool Batcher::TakeJobs(Jobs& batch, Jobs& dropped) {
   const TimePoint now = clock_.Now();
   uint64_t batch_rows = 0;
   while (!queue_.empty()) {
-    const std::shared_ptr<SamplingJob>& job = queue_.front();
-    const bool drop = job->cancelled() || job->deadline < now;
+    const SamplingJob& job = *queue_.front();
+    const bool drop = job.deadline < now;
     if (!drop) {
-      if (!batch.empty() && batch_rows + job->rows.size() > options_.max_batch_rows) break;
-      batch_rows += job->rows.size();
+      if (!batch.empty() && batch_rows + job.rows.size() > options_.max_batch_rows) break;
+      batch_rows += job.rows.size();
     }
-    queued_rows_ -= job->rows.size();
-    queued_bytes_ -= job->bytes;
-    (drop ? dropped : batch).push_back(std::move(queue_.front()));
-    queue_.pop_front();
+    (drop ? dropped : batch).push_back(RemoveFromQueue(queue_.begin()));
   }
   counters_.dropped += dropped.size();
   if (!batch.empty()) ++counters_.batches;

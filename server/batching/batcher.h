@@ -7,9 +7,8 @@
 #ifndef TOKEN_SAMPLER_SERVER_BATCHING_BATCHER_H_
 #define TOKEN_SAMPLER_SERVER_BATCHING_BATCHER_H_
 
-#include <atomic>
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -28,14 +27,11 @@ class SamplingJob {
  public:
   virtual ~SamplingJob() = default;
 
-  // Called once for each job that Submit accepted, on an executor thread or in Stop. When `status`
-  // is OK, results[i] belongs to rows[i]. Otherwise it is Cancelled or DeadlineExceeded (the job
-  // left the queue unsampled), Unavailable (the batcher stopped), or the sampler's own error.
-  // Must not block: other jobs wait behind it.
+  // Called once for each job that Submit accepted, on an executor thread or in Cancel or Stop. When
+  // `status` is OK, results[i] belongs to rows[i]. Otherwise it is Cancelled or DeadlineExceeded
+  // (the job left the queue unsampled), Unavailable (the batcher stopped), or the sampler's own
+  // error. Must not block: other jobs wait behind it.
   virtual void Done(const absl::Status& status) = 0;
-
-  // Whoever waits for the job has gone: it is dropped if still queued. Thread-safe.
-  void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
 
   std::vector<RowInput> rows;
   std::vector<RowResult> results;         // same length, filled before Done
@@ -44,9 +40,11 @@ class SamplingJob {
 
  private:
   friend class Batcher;
-  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
 
-  std::atomic<bool> cancelled_ = false;
+  // The batcher's own, under its mutex.
+  std::list<std::shared_ptr<SamplingJob>>::iterator position_;  // in the queue, while queued_
+  bool queued_ = false;
+  bool cancelled_ = false;
 };
 
 struct BatcherOptions {
@@ -77,8 +75,12 @@ class Batcher {
   Batcher& operator=(const Batcher&) = delete;
 
   // Queues the job. When this is not OK, Done is not called: ResourceExhausted when the queue is
-  // full, Unavailable after Stop.
+  // full, Unavailable after Stop, Cancelled after Cancel.
   absl::Status Submit(std::shared_ptr<SamplingJob> job);
+
+  // Whoever waits for the job has gone. If it is still queued it leaves the queue now, and Done is
+  // called here; a job under way is finished as if nothing had happened.
+  void Cancel(SamplingJob& job);
 
   // Refuses new jobs, finishes the batches under way, completes what is still queued with
   // Unavailable, and joins the threads. Idempotent; call it from one thread.
@@ -87,8 +89,11 @@ class Batcher {
   BatcherCounters counters() const;
 
  private:
+  using Queue = std::list<std::shared_ptr<SamplingJob>>;
   using Jobs = std::vector<std::shared_ptr<SamplingJob>>;
 
+  std::shared_ptr<SamplingJob> RemoveFromQueue(Queue::iterator position)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RunExecutor();
   // Waits for jobs; puts those to sample into `batch` and those to drop into `dropped`. False when
   // the batcher stops.
@@ -101,7 +106,7 @@ class Batcher {
 
   mutable Mutex mutex_;
   CondVar job_added_;
-  std::deque<std::shared_ptr<SamplingJob>> queue_ ABSL_GUARDED_BY(mutex_);
+  Queue queue_ ABSL_GUARDED_BY(mutex_);
   uint64_t queued_rows_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t queued_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -1,0 +1,74 @@
+// A sampler that a test holds back and lets go, to see what happens meanwhile.
+
+#ifndef TOKEN_SAMPLER_TESTS_TESTING_GATED_SAMPLER_H_
+#define TOKEN_SAMPLER_TESTS_TESTING_GATED_SAMPLER_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sampler/sampler.h"
+#include "server/batching/mutex.h"
+
+namespace token_sampler {
+
+// Every row's token is its step, so that a test sees whose result it got. Thread-safe.
+class GatedSampler final : public Sampler {
+ public:
+  absl::string_view name() const override { return "gated"; }
+  std::string device() const override { return "a test"; }
+
+  absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
+    MutexLock lock(mutex_);
+    batch_rows_.push_back(rows.size());
+    changed_.NotifyAll();
+    while (closed_) changed_.Wait(mutex_);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      results[i].Clear();
+      results[i].token_ids.push_back(static_cast<uint32_t>(rows[i].key.step));
+    }
+    return std::exchange(next_status_, absl::OkStatus());
+  }
+
+  // From now on Sample waits until Open.
+  void Close() {
+    MutexLock lock(mutex_);
+    closed_ = true;
+  }
+
+  void Open() {
+    MutexLock lock(mutex_);
+    closed_ = false;
+    changed_.NotifyAll();
+  }
+
+  // What the next call to finish returns.
+  void FailNext(absl::Status status) {
+    MutexLock lock(mutex_);
+    next_status_ = std::move(status);
+  }
+
+  // Returns once `calls` calls have begun since the start.
+  void AwaitCalls(size_t calls) {
+    MutexLock lock(mutex_);
+    while (batch_rows_.size() < calls) changed_.Wait(mutex_);
+  }
+
+  // The number of rows of each call, in order.
+  std::vector<size_t> batch_rows() const {
+    MutexLock lock(mutex_);
+    return batch_rows_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  CondVar changed_;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status next_status_ ABSL_GUARDED_BY(mutex_);
+  std::vector<size_t> batch_rows_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_TESTS_TESTING_GATED_SAMPLER_H_

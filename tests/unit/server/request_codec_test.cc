@@ -1,0 +1,336 @@
+// What the server refuses, in which words, and what it makes of good requests. The errors of
+// torch.multinomial have each their place here.
+
+#include "server/request_codec.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+
+#include "sampler/reference_sampler.h"
+#include "server/field_check.h"
+
+namespace token_sampler {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
+
+std::string Bytes(const std::vector<float>& values) {
+  std::string bytes(values.size() * sizeof(float), '\0');
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+v1::SampleRequest Request(uint32_t rows, uint32_t vocab, const std::vector<float>& values) {
+  v1::SampleRequest request;
+  request.mutable_tensor()->set_dtype(v1::DATA_TYPE_FLOAT32);
+  request.mutable_tensor()->set_rows(rows);
+  request.mutable_tensor()->set_vocab(vocab);
+  request.mutable_tensor()->set_data(Bytes(values));
+  return request;
+}
+
+// Two rows of three tokens, changed by fields in text format.
+v1::SampleRequest Changed(const std::string& text) {
+  v1::SampleRequest request = Request(2, 3, {1, 2, 3, 4, 5, 6});
+  v1::SampleRequest change;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &change)) << text;
+  request.MergeFrom(change);
+  return request;
+}
+
+// Through the codec and the reference sampler.
+struct Outcome {
+  absl::Status status;
+  v1::SampleResponse response;
+};
+
+Outcome Sample(const v1::SampleRequest& request) {
+  Outcome outcome;
+  DecodedSample decoded;
+  outcome.status = DecodeSample(request, kLimits, decoded);
+  if (!outcome.status.ok()) return outcome;
+  std::vector<RowResult> results(decoded.inputs.size());
+  outcome.status = CreateReferenceSampler()->Sample(decoded.inputs, absl::MakeSpan(results));
+  EncodeSample(decoded, results, outcome.response);
+  return outcome;
+}
+
+struct Refusal {
+  const char* name;
+  const char* change;
+  const char* message;
+};
+
+void PrintTo(const Refusal& refusal, std::ostream* os) { *os << refusal.name; }
+
+class RefusalTest : public ::testing::TestWithParam<Refusal> {};
+
+TEST_P(RefusalTest, IsInvalidArgumentAndNamesWhatIsWrong) {
+  const absl::Status status = Sample(Changed(GetParam().change)).status;
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), GetParam().message);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Tensor, RefusalTest,
+    ::testing::Values(
+        Refusal{"no_rows", "tensor { rows: 0 }", "tensor.rows must be in [1, 8], got 0"},
+        Refusal{"too_many_rows", "tensor { rows: 9 }", "tensor.rows must be in [1, 8], got 9"},
+        Refusal{"no_vocab", "tensor { vocab: 0 }", "tensor.vocab must be in [1, 1000], got 0"},
+        Refusal{"too_much_vocab", "tensor { vocab: 1001 }",
+                "tensor.vocab must be in [1, 1000], got 1001"},
+        Refusal{"unspecified_type", "tensor { dtype: DATA_TYPE_UNSPECIFIED }",
+                "tensor.dtype must be a floating-point type: FLOAT32, FLOAT16, BFLOAT16 or "
+                "FLOAT64, got 0"},
+        Refusal{"shape_and_bytes_disagree", "tensor { rows: 3 }",
+                "tensor.data must have 36 bytes for [3, 3] values of FLOAT32, got 24"},
+        Refusal{"type_and_bytes_disagree", "tensor { dtype: DATA_TYPE_FLOAT64 }",
+                "tensor.data must have 48 bytes for [2, 3] values of FLOAT64, got 24"},
+        Refusal{"region", "tensor { region { name: 'r' } }",
+                "tensor.region is not supported by this server yet"},
+        Refusal{"candidates", "tensor { candidates { lengths: 1 } }",
+                "tensor.candidates is not supported by this server yet"}),
+    [](const auto& tested) { return tested.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Params, RefusalTest,
+    ::testing::Values(
+        Refusal{"no_draws", "params { num_samples: 0 }",
+                "row 0: params[0].num_samples must be in [1, 16777215], got 0"},
+        Refusal{"more_draws_than_categories", "params { num_samples: 4 }",
+                "row 0: params[0].num_samples must be at most the 3 tokens of the row without "
+                "replacement, got 4"},
+        Refusal{"too_many_draws_in_all", "params { num_samples: 16777215 replacement: true }",
+                "num_samples of all rows together must be at most 16777216, got 33554430"},
+        Refusal{"out_of_range", "params { top_p: 1.5 }",
+                "row 0: params[0].top_p must be in [0, 1], got 1.5"},
+        Refusal{"not_implemented", "params { } params { typical_p: 0.5 } row_params: [0, 1]",
+                "params[1].typical_p is not supported by this server yet"},
+        Refusal{"stage_not_implemented", "params { stage_order: STAGE_MIROSTAT }",
+                "params[0].stage_order[0] is not a stage of this server: STAGE_MIROSTAT"},
+        Refusal{"stage_twice", "params { stage_order: [STAGE_TOP_K, STAGE_TOP_K] }",
+                "params[0].stage_order[1] names STAGE_TOP_K again"},
+        Refusal{"preset_and_order",
+                "params { stage_preset: STAGE_PRESET_HF stage_order: STAGE_TOP_K }",
+                "params[0] must not set both stage_preset and stage_order"},
+        Refusal{"bias_lengths", "params { logit_bias { token_ids: 1 } }",
+                "params[0].logit_bias must have as many values as token_ids (1), got 0"},
+        Refusal{"profiles_without_choice", "params { } params { }",
+                "row_params must be set when there are several params: one index per row"},
+        Refusal{"choices_for_other_rows", "params { } row_params: 0",
+                "row_params must have one entry per row (2) or none, got 1"},
+        Refusal{"choice_of_no_profile", "params { } row_params: [0, 1]",
+                "row_params[1] must be an index into params, of which there are 1, got 1"}),
+    [](const auto& tested) { return tested.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Rest, RefusalTest,
+    ::testing::Values(
+        Refusal{"seeds", "keys { seeds: [1, 2, 3] }",
+                "keys.seeds must have one entry per row (2), one for all, or none, got 3"},
+        Refusal{"steps", "keys { steps: [1, 2, 3] }",
+                "keys.steps must have one entry per row (2), one for all, or none, got 3"},
+        Refusal{"streams", "keys { streams: [1, 2, 3] }",
+                "keys.streams must have one entry per row (2), one for all, or none, got 3"},
+        Refusal{"top_logprobs", "outputs { top_logprobs: 4 }",
+                "outputs.top_logprobs must be at most the 3 tokens of a row, got 4"},
+        Refusal{"output_not_implemented", "outputs { entropy: true }",
+                "outputs.entropy is not supported by this server yet"},
+        Refusal{"states", "states { top_p: 0.5 }", "states is not supported by this server yet"},
+        Refusal{"history_lengths", "histories { prompt_ids { lengths: 1 token_ids: 1 } }",
+                "histories.prompt_ids.lengths must have one entry per row (2), got 1"},
+        Refusal{"history_sum", "histories { output_ids { lengths: [1, 2] token_ids: [1, 2] } }",
+                "histories.output_ids.token_ids must have as many entries as its lengths sum up "
+                "to, 3, got 2"},
+        Refusal{"history_twice", "histories { prompt_ids { } prompt_set { } }",
+                "histories must not set both prompt_ids and prompt_set"},
+        Refusal{"counts",
+                "histories { output_counts { lengths: [1, 0] token_ids: 1 counts: [1, 2] } }",
+                "histories.output_counts.counts must have one entry per token id (1), got 2"},
+        Refusal{"bitmask_size", "bitmask { words: 'abcd' }",
+                "bitmask.words must have 8 bytes for 2 masks of 1 words, got 4"},
+        Refusal{"bitmask_row", "bitmask { words: 'abcd' rows: 2 }",
+                "bitmask.rows[0] must be below the 2 rows, got 2"},
+        Refusal{"bitmask_row_twice", "bitmask { words: 'abcdabcd' rows: [1, 1] }",
+                "bitmask.rows[1] names row 1 again"}),
+    [](const auto& tested) { return tested.param.name; });
+
+TEST(RefusalOfNewFieldsTest, UnknownFieldNumbersAreNamedAtAnyDepth) {
+  v1::SampleRequest request = Changed("params { }");
+  request.GetReflection()->MutableUnknownFields(&request)->AddVarint(77, 1);
+  EXPECT_EQ(Sample(request).status.message(),
+            "this server knows no field number 77 of SampleRequest");
+  request = Changed("params { }");
+  v1::SamplingParams& params = *request.mutable_params(0);
+  params.GetReflection()->MutableUnknownFields(&params)->AddVarint(999, 1);
+  EXPECT_EQ(Sample(request).status.message(),
+            "this server knows no field number 999 of SamplingParams");
+}
+
+TEST(RefusalOfNewFieldsTest, UnknownEnumValuesAreNamed) {
+  v1::SampleRequest request = Changed("");
+  request.mutable_tensor()->set_dtype(static_cast<v1::DataType>(9));
+  EXPECT_EQ(Sample(request).status.message(),
+            "tensor.dtype must be one of DATA_TYPE_FLOAT32, DATA_TYPE_FLOAT16, "
+            "DATA_TYPE_BFLOAT16, DATA_TYPE_FLOAT64, got 9");
+}
+
+TEST(RefusalOfNewFieldsTest, WhatIsMissing) {
+  EXPECT_EQ(Sample(v1::SampleRequest()).status.message(), "tensor must be set");
+  v1::SampleRequest request = Changed("");
+  request.mutable_tensor()->clear_data();
+  EXPECT_EQ(Sample(request).status.message(), "tensor.data must be set: the values of the rows");
+}
+
+// torch.multinomial raises for the whole batch; here the row that is wrong fails alone.
+TEST(RowErrorTest, OneBadRowFailsAlone) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  v1::SampleRequest request = Request(6, 2, {1, 2, 1, -1, 0, 0, 1, kNan, kInfinity, 1, 3, 0});
+  request.set_input_kind(v1::INPUT_KIND_WEIGHTS);
+  const Outcome outcome = Sample(request);
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_THAT(outcome.response.token_counts(), ElementsAre(1, 0, 0, 0, 0, 1));
+  ASSERT_EQ(outcome.response.row_statuses_size(), 4);
+  const auto expect = [&](int i, uint32_t row, v1::RowCode code, const char* message) {
+    const v1::RowStatus& status = outcome.response.row_statuses(i);
+    EXPECT_EQ(status.row(), row);
+    EXPECT_EQ(status.code(), code);
+    EXPECT_EQ(status.message(), message);
+  };
+  expect(0, 1, v1::ROW_CODE_NEGATIVE, "weight of token 1 must be finite and >= 0, got -1");
+  expect(1, 2, v1::ROW_CODE_ZERO_SUM, "every weight is 0: the sum must be above 0");
+  expect(2, 3, v1::ROW_CODE_NAN, "weight of token 1 must be finite and >= 0, got nan");
+  expect(3, 4, v1::ROW_CODE_INFINITE, "weight of token 0 must be finite and >= 0, got inf");
+}
+
+TEST(RowErrorTest, ABadProfileFailsItsRowsAlone) {
+  const Outcome outcome =
+      Sample(Changed("params { } params { top_p: -1 } row_params: [0, 1] keys { seeds: 5 }"));
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_THAT(outcome.response.token_counts(), ElementsAre(1, 0));
+  ASSERT_EQ(outcome.response.row_statuses_size(), 1);
+  EXPECT_EQ(outcome.response.row_statuses(0).row(), 1u);
+  EXPECT_EQ(outcome.response.row_statuses(0).code(), v1::ROW_CODE_INVALID_PARAMS);
+  EXPECT_EQ(outcome.response.row_statuses(0).message(),
+            "row 1: params[1].top_p must be in [0, 1], got -1");
+}
+
+TEST(KeysTest, AreSentBackOneEntryForAllOrEach) {
+  const v1::SampleResponse response =
+      Sample(Changed("keys { seeds: 18446744073709551615 steps: [3, 4] }")).response;
+  EXPECT_THAT(response.seeds(), ElementsAre(UINT64_MAX, UINT64_MAX));
+  EXPECT_THAT(response.steps(), ElementsAre(3, 4));
+  EXPECT_THAT(response.streams(), ElementsAre(0, 0));
+  EXPECT_EQ(response.spec_version(), kSpecVersion);
+}
+
+TEST(KeysTest, WithoutASeedEveryRowGetsOneThatRepeatsItsDraw) {
+  const v1::SampleResponse first = Sample(Changed("")).response;
+  EXPECT_NE(first.seeds(0), first.seeds(1));
+  EXPECT_NE(first.seeds(0), Sample(Changed("")).response.seeds(0));
+  v1::SampleRequest again = Changed("");
+  again.mutable_keys()->mutable_seeds()->CopyFrom(first.seeds());
+  EXPECT_THAT(Sample(again).response.token_ids(),
+              ElementsAre(first.token_ids(0), first.token_ids(1)));
+}
+
+TEST(OutputsTest, DetailsAndKeptSetsAreThoseOfTheRow) {
+  const v1::SampleResponse response =
+      Sample(Changed("params { temperature: 0 } "
+                     "outputs { logprobs: true top_logprobs: 2 ranks: true kept_count: true "
+                     "kept_set: true extremes: true }"))
+          .response;
+  EXPECT_THAT(response.token_ids(), ElementsAre(2, 2));
+  ASSERT_EQ(response.details_size(), 2);
+  const v1::RowDetail& detail = response.details(1);
+  EXPECT_EQ(detail.row(), 1u);
+  EXPECT_EQ(detail.logprobs_size(), 1);
+  EXPECT_THAT(detail.ranks(), ElementsAre(1));
+  EXPECT_THAT(detail.top_token_ids(), ElementsAre(2, 1));
+  EXPECT_EQ(detail.kept_count(), 1u);
+  EXPECT_GT(detail.max_probability(), detail.min_probability());
+  EXPECT_THAT(response.kept_sets().offsets(), ElementsAre(0, 1, 2));
+  EXPECT_THAT(response.kept_sets().token_ids(), ElementsAre(2, 2));
+}
+
+TEST(OutputsTest, NothingThatWasNotAskedFor) {
+  const v1::SampleResponse response = Sample(Changed("")).response;
+  EXPECT_EQ(response.details_size(), 0);
+  EXPECT_FALSE(response.has_kept_sets());
+  EXPECT_EQ(response.row_statuses_size(), 0);
+}
+
+TEST(AdjustmentsTest, ReachTheirRows) {
+  // Row 0 is masked to token 1, row 1 keeps all but the greedy token 2 of its history.
+  const v1::SampleResponse response =
+      Sample(Changed("params { temperature: 0 no_repeat_ngram_size: 1 } "
+                     "bitmask { words: '\\002\\000\\000\\000' rows: 0 } "
+                     "histories { output_ids { lengths: [0, 1] token_ids: 2 } }"))
+          .response;
+  EXPECT_THAT(response.token_ids(), ElementsAre(1, 1));
+}
+
+TEST(FeaturesTest, NameWhatIsImplementedAndNothingElse) {
+  const std::vector<std::string> features = ImplementedFeatures();
+  for (const char* there : {"Sample", "temperature", "top_k", "logit_bias", "kept_set"}) {
+    EXPECT_THAT(features, Contains(there));
+  }
+  for (const char* missing : {"SampleStream", "typical_p", "mirostat", "entropy"}) {
+    EXPECT_THAT(features, Not(Contains(missing)));
+  }
+}
+
+// Whatever arrives, the codec and the sampler live.
+TEST(MutationTest, MutatedRequestsAreRefusedOrSampled) {
+  const std::string good =
+      Changed(
+          "params { top_k: 2 temperature: 0.7 logit_bias { token_ids: 1 values: 2 } } "
+          "row_params: [0, 0] keys { seeds: [1, 2] steps: [5, 6] } "
+          "histories { output_ids { lengths: [1, 1] token_ids: [2, 0] } } "
+          "bitmask { words: 'abcdabcd' } outputs { logprobs: true kept_set: true }")
+          .SerializeAsString();
+  std::mt19937 random(20261123);
+  int sampled = 0;
+  int refused = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    std::string bytes = good;
+    for (uint32_t change = 0; change <= random() % 3; ++change) {
+      const size_t at = random() % bytes.size();
+      switch (random() % 3) {
+        case 0:
+          bytes[at] = static_cast<char>(random());
+          break;
+        case 1:
+          bytes.erase(at, 1 + random() % 4);
+          break;
+        default:
+          bytes.insert(at, 1, static_cast<char>(random()));
+      }
+      if (bytes.empty()) bytes = good;
+    }
+    v1::SampleRequest request;
+    if (!request.ParseFromString(bytes)) continue;
+    // A draw of millions is allowed and slow.
+    for (v1::SamplingParams& params : *request.mutable_params()) {
+      if (params.num_samples() > 100) params.set_num_samples(100);
+    }
+    Sample(request).status.ok() ? ++sampled : ++refused;
+  }
+  EXPECT_GT(sampled, 100);
+  EXPECT_GT(refused, 100);
+}
+
+}  // namespace
+}  // namespace token_sampler

@@ -1,0 +1,131 @@
+// Options, command line, log format, address file, status mapping.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <spdlog/details/log_msg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "server/command_line.h"
+#include "server/listen_address.h"
+#include "server/logging.h"
+#include "server/server_options.h"
+#include "server/status_mapping.h"
+
+namespace token_sampler {
+namespace {
+
+using ::testing::ElementsAre;
+
+CommandLine Parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "token-sampler-server");
+  return ParseCommandLine(static_cast<int>(arguments.size()), arguments.data());
+}
+
+TEST(CommandLineTest, TakesFlags) {
+  const CommandLine line = Parse({"--listen=127.0.0.1:0", "--listen", "unix:/tmp/s", "--device=cpu",
+                                  "--max-rows=7", "--drain-delay-ms=5", "--log-format=json"});
+  ASSERT_FALSE(line.exit_code.has_value());
+  EXPECT_THAT(line.options.listen, ElementsAre("127.0.0.1:0", "unix:/tmp/s"));
+  EXPECT_EQ(line.options.device, "cpu");
+  EXPECT_EQ(line.options.request.max_rows, 7u);
+  EXPECT_EQ(line.options.drain_delay, std::chrono::milliseconds(5));
+  EXPECT_EQ(line.options.log_format, "json");
+}
+
+TEST(CommandLineTest, AFlagWinsOverTheEnvironment) {
+  setenv("TOKEN_SAMPLER_MAX_ROWS", "11", 1);
+  setenv("TOKEN_SAMPLER_LISTEN", "127.0.0.1:1,unix:/a", 1);
+  const CommandLine from_environment = Parse({});
+  const CommandLine from_flag = Parse({"--max-rows=12"});
+  unsetenv("TOKEN_SAMPLER_MAX_ROWS");
+  unsetenv("TOKEN_SAMPLER_LISTEN");
+  EXPECT_EQ(from_environment.options.request.max_rows, 11u);
+  EXPECT_THAT(from_environment.options.listen, ElementsAre("127.0.0.1:1", "unix:/a"));
+  EXPECT_EQ(from_flag.options.request.max_rows, 12u);
+}
+
+TEST(CommandLineTest, HelpAndVersionEndWell) {
+  EXPECT_EQ(Parse({"--help"}).exit_code, 0);
+  EXPECT_EQ(Parse({"--version"}).exit_code, 0);
+}
+
+TEST(CommandLineTest, MistakesEndWithAnError) {
+  for (const char* flag : {"--nonsense", "--max-rows=many", "--max-rows=0", "--device=tpu",
+                           "--listen=nowhere", "--executors=0", "--drain-delay-ms=-1"}) {
+    const CommandLine line = Parse({flag});
+    ASSERT_TRUE(line.exit_code.has_value()) << flag;
+    EXPECT_NE(line.exit_code, 0) << flag;
+  }
+}
+
+TEST(ServerOptionsTest, ErrorsNameFlagValueAndRange) {
+  ServerOptions options;
+  EXPECT_TRUE(ValidateOptions(options).ok());
+  options.device = "tpu";
+  EXPECT_EQ(ValidateOptions(options).message(), "--device must be one of auto, cpu, cuda, got tpu");
+  options = {};
+  options.request.max_vocab = (1u << 24) + 1;
+  EXPECT_EQ(ValidateOptions(options).message(),
+            "--max-vocab must be in [1, 16777216], got 16777217");
+  options = {};
+  options.listen = {"unix:"};
+  EXPECT_EQ(ValidateOptions(options).message(),
+            "--listen must be host:port or unix:/path, got \"unix:\"");
+  options.listen = {};
+  EXPECT_EQ(ValidateOptions(options).message(), "--listen must name at least one address");
+}
+
+TEST(JsonLogTest, EveryLineIsValidJson) {
+  const auto formatter = CreateJsonFormatter();
+  for (const std::string text :
+       {"plain", "a \"quoted\" \\ word\nand a line", "control \x01", "not UTF-8 \xff\xfe"}) {
+    spdlog::memory_buf_t buffer;
+    formatter->format(spdlog::details::log_msg("logger", spdlog::level::warn, text), buffer);
+    const std::string line(buffer.data(), buffer.size());
+    EXPECT_EQ(line.find('\n'), line.size() - 1);
+    const auto json = nlohmann::json::parse(line);
+    EXPECT_EQ(json["level"], "warning");
+    if (text.find('\xff') == std::string::npos) {
+      EXPECT_EQ(json["message"], text);
+    }
+  }
+}
+
+TEST(StatusMappingTest, KeepsTheCodeAndCutsLongMessages) {
+  EXPECT_TRUE(ToGrpcStatus(absl::OkStatus()).ok());
+  const grpc::Status status = ToGrpcStatus(absl::ResourceExhaustedError(std::string(9000, 'x')));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(status.error_message().size(), 2048u);
+  EXPECT_EQ(ToGrpcStatus(absl::UnimplementedError("m")).error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+}
+
+TEST(AddressFileTest, HoldsOneAddressPerLine) {
+  const std::string path =
+      std::filesystem::path(::testing::TempDir()) / ("addresses-" + std::to_string(getpid()));
+  ASSERT_TRUE(WriteAddressFile(path, {"127.0.0.1:5", "unix:/s"}).ok());
+  std::stringstream text;
+  text << std::ifstream(path).rdbuf();
+  EXPECT_EQ(text.str(), "127.0.0.1:5\nunix:/s\n");
+  std::filesystem::remove(path);
+  EXPECT_EQ(WriteAddressFile("/nonexistent/file", {"a"}).message(),
+            "--address-file: cannot write /nonexistent/file");
+}
+
+TEST(BoundAddressTest, PutsTheRealPortInPlaceOfZero) {
+  EXPECT_EQ(BoundAddress("127.0.0.1:0", 4711), "127.0.0.1:4711");
+  EXPECT_EQ(BoundAddress("[::1]:0", 4711), "[::1]:4711");
+  EXPECT_EQ(BoundAddress("127.0.0.1:50", 50), "127.0.0.1:50");
+  EXPECT_EQ(BoundAddress("unix:/a:0", 1), "unix:/a:0");
+}
+
+}  // namespace
+}  // namespace token_sampler

@@ -1,0 +1,375 @@
+// The server in this process, over a real channel: answers, statuses, health, reflection, its end.
+
+#include "server/server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <limits>
+#include <string>
+#include <thread>
+
+#include "sampler/reference_sampler.h"
+#include "tests/testing/gated_sampler.h"
+#include "tests/testing/statistics.h"
+
+namespace token_sampler {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+v1::SampleRequest Request(const std::vector<float>& values, uint32_t rows = 1) {
+  v1::SampleRequest request;
+  v1::Tensor& tensor = *request.mutable_tensor();
+  tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
+  tensor.set_rows(rows);
+  tensor.set_vocab(static_cast<uint32_t>(values.size()) / rows);
+  tensor.mutable_data()->resize(values.size() * sizeof(float));
+  std::memcpy(tensor.mutable_data()->data(), values.data(), tensor.data().size());
+  return request;
+}
+
+ServerOptions LoopbackOptions() {
+  ServerOptions options;
+  options.listen = {"127.0.0.1:0"};
+  return options;
+}
+
+std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+// grpc.health.v1 without its generated code, which Debian does not package for C++: a request is
+// {1: service}, a response {1: status}.
+class Health {
+ public:
+  explicit Health(const std::shared_ptr<grpc::Channel>& channel) : stub_(channel) {}
+
+  // The serving status, or the negated status code.
+  int Check(const std::string& service) {
+    std::string bytes;
+    if (!service.empty()) {
+      bytes = std::string("\x0a") + static_cast<char>(service.size()) + service;
+    }
+    const grpc::Slice slice(bytes);
+    const grpc::ByteBuffer request(&slice, 1);
+    grpc::ByteBuffer response;
+    grpc::ClientContext context;
+    std::promise<grpc::Status> done;
+    stub_.UnaryCall(&context, "/grpc.health.v1.Health/Check", {}, &request, &response,
+                    [&](grpc::Status status) { done.set_value(std::move(status)); });
+    const grpc::Status status = done.get_future().get();
+    if (!status.ok()) return -static_cast<int>(status.error_code());
+    grpc::Slice answer;
+    EXPECT_TRUE(response.DumpToSingleSlice(&answer).ok());
+    return answer.size() < 2 ? 0 : answer.begin()[1];
+  }
+
+ private:
+  grpc::GenericStub stub_;
+};
+
+constexpr int kServing = 1;
+constexpr int kNotServing = 2;
+
+class ServerTest : public ::testing::Test {
+ protected:
+  explicit ServerTest(ServerOptions options = LoopbackOptions())
+      : server_(*Server::Start(options, gated_)),
+        channel_(ChannelTo(server_->addresses()[0])),
+        stub_(v1::TokenSampler::NewStub(channel_)) {}
+
+  ~ServerTest() override { gated_.Open(); }
+
+  // A call on its own thread.
+  std::future<grpc::Status> SampleAsync(grpc::ClientContext* context = nullptr) {
+    return std::async(std::launch::async, [this, context] {
+      grpc::ClientContext own;
+      v1::SampleResponse response;
+      return stub_->Sample(context == nullptr ? &own : context, Request({1, 2}), &response);
+    });
+  }
+
+  GatedSampler gated_;
+  std::unique_ptr<Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::TokenSampler::Stub> stub_;
+};
+
+TEST_F(ServerTest, Samples) {
+  v1::SampleRequest request = Request({1, 2, 3, 4}, 2);
+  request.mutable_keys()->add_steps(40);
+  request.mutable_keys()->add_steps(41);
+  grpc::ClientContext context;
+  v1::SampleResponse response;
+  ASSERT_TRUE(stub_->Sample(&context, request, &response).ok());
+  EXPECT_THAT(response.token_ids(), ElementsAre(40, 41));
+}
+
+TEST_F(ServerTest, TellsAboutItself) {
+  grpc::ClientContext context;
+  v1::GetServerInfoResponse info;
+  ASSERT_TRUE(stub_->GetServerInfo(&context, {}, &info).ok());
+  EXPECT_EQ(info.backend(), "gated");
+  EXPECT_EQ(info.spec_version(), kSpecVersion);
+  EXPECT_EQ(info.max_rows(), 4096u);
+  EXPECT_GT(info.features_size(), 10);
+}
+
+TEST_F(ServerTest, RefusesAMalformedRequestAndGoesOn) {
+  v1::SampleRequest request = Request({1, 2});
+  request.mutable_tensor()->set_vocab(3);
+  grpc::ClientContext context;
+  v1::SampleResponse response;
+  const grpc::Status status = stub_->Sample(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(),
+            "tensor.data must have 12 bytes for [1, 3] values of FLOAT32, got 8");
+  EXPECT_TRUE(SampleAsync().get().ok());
+}
+
+TEST_F(ServerTest, NamesTheCallsThatItDoesNotHaveYet) {
+  grpc::ClientContext contexts[6];
+  v1::VerifyDraftResponse draft;
+  v1::DescribeResponse description;
+  v1::RegisterRegionResponse registered;
+  v1::UnregisterRegionResponse unregistered;
+  v1::ListRegionsResponse regions;
+  const auto stream = stub_->SampleStream(&contexts[5]);
+  stream->WritesDone();
+  const std::pair<const char*, grpc::Status> answers[] = {
+      {"VerifyDraft", stub_->VerifyDraft(&contexts[0], {}, &draft)},
+      {"Describe", stub_->Describe(&contexts[1], {}, &description)},
+      {"RegisterRegion", stub_->RegisterRegion(&contexts[2], {}, &registered)},
+      {"UnregisterRegion", stub_->UnregisterRegion(&contexts[3], {}, &unregistered)},
+      {"ListRegions", stub_->ListRegions(&contexts[4], {}, &regions)},
+      {"SampleStream", stream->Finish()}};
+  for (const auto& [name, status] : answers) {
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+    EXPECT_EQ(status.error_message(), std::string(name) + " is not implemented by this server yet");
+  }
+}
+
+TEST_F(ServerTest, AFailedDeviceIsInternal) {
+  gated_.FailNext(absl::InternalError("the device is gone"));
+  const grpc::Status status = SampleAsync().get();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_EQ(status.error_message(), "the device is gone");
+  EXPECT_TRUE(SampleAsync().get().ok());
+}
+
+TEST_F(ServerTest, ACancelledCallLeavesTheQueue) {
+  gated_.Close();
+  std::future<grpc::Status> first = SampleAsync();
+  gated_.AwaitCalls(1);
+  grpc::ClientContext context;
+  std::future<grpc::Status> second = SampleAsync(&context);
+  context.TryCancel();
+  EXPECT_EQ(second.get().error_code(), grpc::StatusCode::CANCELLED);
+  gated_.Open();
+  EXPECT_TRUE(first.get().ok());
+}
+
+TEST_F(ServerTest, ACallPastItsDeadlineIsNotSampled) {
+  gated_.Close();
+  std::future<grpc::Status> first = SampleAsync();
+  gated_.AwaitCalls(1);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + milliseconds(20));
+  EXPECT_EQ(SampleAsync(&context).get().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  gated_.Open();
+  EXPECT_TRUE(first.get().ok());
+  // Every call that is sampled after it has gone by begins a batch of its own.
+  EXPECT_TRUE(SampleAsync().get().ok());
+  EXPECT_THAT(gated_.batch_rows(), ElementsAre(1, 1));
+}
+
+TEST_F(ServerTest, ACallInFlightFinishesWhenTheServerStops) {
+  gated_.Close();
+  std::future<grpc::Status> call = SampleAsync();
+  gated_.AwaitCalls(1);
+  std::future<void> stopped =
+      std::async(std::launch::async, [this] { server_->Stop(std::chrono::hours(1)); });
+  Health health(channel_);
+  while (health.Check("") == kServing) {
+  }
+  gated_.Open();
+  EXPECT_TRUE(call.get().ok());
+  stopped.get();
+  EXPECT_EQ(SampleAsync().get().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(ServerTest, HealthIsServingUntilTheDrainBegins) {
+  Health health(channel_);
+  EXPECT_EQ(health.Check(""), kServing);
+  EXPECT_EQ(health.Check("token_sampler.v1.TokenSampler"), kServing);
+  EXPECT_EQ(health.Check("nobody"), -static_cast<int>(grpc::StatusCode::NOT_FOUND));
+  server_->BeginDrain();
+  EXPECT_EQ(health.Check(""), kNotServing);
+  EXPECT_EQ(health.Check("token_sampler.v1.TokenSampler"), kNotServing);
+  EXPECT_TRUE(SampleAsync().get().ok());
+}
+
+class FullQueueTest : public ServerTest {
+ protected:
+  static ServerOptions Options() {
+    ServerOptions options = LoopbackOptions();
+    options.batcher.max_queued_rows = 1;
+    options.max_message_bytes = 4096;
+    return options;
+  }
+  FullQueueTest() : ServerTest(Options()) {}
+};
+
+TEST_F(FullQueueTest, RefusesWithAPushback) {
+  gated_.Close();
+  std::future<grpc::Status> running = SampleAsync();
+  gated_.AwaitCalls(1);
+  // Of two further calls one waits; the other finds the queue full.
+  std::future<grpc::Status> calls[2];
+  grpc::ClientContext contexts[2];
+  for (int i = 0; i < 2; ++i) calls[i] = SampleAsync(&contexts[i]);
+  int refused = -1;
+  while (refused < 0) {
+    for (int i = 0; i < 2; ++i) {
+      if (calls[i].wait_for(milliseconds(1)) == std::future_status::ready) refused = i;
+    }
+  }
+  EXPECT_EQ(calls[refused].get().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(contexts[refused].GetServerTrailingMetadata().count("grpc-retry-pushback-ms"), 1u);
+  gated_.Open();
+  EXPECT_TRUE(running.get().ok());
+  EXPECT_TRUE(calls[1 - refused].get().ok());
+}
+
+TEST_F(FullQueueTest, RefusesAMessageBeyondTheLimit) {
+  grpc::ClientContext context;
+  v1::SampleResponse response;
+  const grpc::Status status =
+      stub_->Sample(&context, Request(std::vector<float>(2000, 1.0f)), &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+// With the reference sampler behind it: the distribution of what comes over the wire.
+class SamplingServerTest : public ::testing::Test {
+ protected:
+  std::vector<uint64_t> Draw(v1::InputKind kind) {
+    v1::SampleRequest request = Request({1, 2, 5});
+    request.set_input_kind(kind);
+    request.add_params()->set_num_samples(10'000);
+    request.mutable_params(0)->set_replacement(true);
+    request.mutable_keys()->add_seeds(20);
+    grpc::ClientContext context;
+    v1::SampleResponse response;
+    EXPECT_TRUE(stub_->Sample(&context, request, &response).ok());
+    std::vector<uint64_t> counts(3);
+    for (const uint32_t id : response.token_ids()) ++counts.at(id);
+    return counts;
+  }
+
+  std::unique_ptr<Sampler> sampler_ = CreateReferenceSampler();
+  std::unique_ptr<Server> server_ = *Server::Start(LoopbackOptions(), *sampler_);
+  std::unique_ptr<v1::TokenSampler::Stub> stub_ =
+      v1::TokenSampler::NewStub(ChannelTo(server_->addresses()[0]));
+};
+
+constexpr double kCritical2 = 27.63;  // 2 degrees of freedom; exceeded once in 10^6
+
+TEST_F(SamplingServerTest, WeightsAreDrawnInProportion) {
+  const std::vector<uint64_t> counts = Draw(v1::INPUT_KIND_WEIGHTS);
+  EXPECT_LT(testing::ChiSquare(counts, {.125, .25, .625}), kCritical2);
+  EXPECT_GT(testing::ChiSquare(counts, {.16, .25, .59}), kCritical2);
+}
+
+TEST_F(SamplingServerTest, LogitsAreDrawnAsTheirSoftmax) {
+  const std::vector<uint64_t> counts = Draw(v1::INPUT_KIND_LOGITS);
+  const double total = std::exp(-4.0) + std::exp(-3.0) + 1;
+  EXPECT_LT(testing::ChiSquare(counts, {std::exp(-4.0) / total, std::exp(-3.0) / total, 1 / total}),
+            kCritical2);
+  EXPECT_GT(testing::ChiSquare(counts, {.024, .064, .912}), kCritical2);
+}
+
+TEST_F(SamplingServerTest, OneNanRowAmongGoodOnesFailsAlone) {
+  v1::SampleRequest request = Request({1, 2, std::numeric_limits<float>::quiet_NaN(), 2, 1, 2}, 3);
+  grpc::ClientContext context;
+  v1::SampleResponse response;
+  ASSERT_TRUE(stub_->Sample(&context, request, &response).ok());
+  EXPECT_THAT(response.token_counts(), ElementsAre(1, 0, 1));
+  ASSERT_EQ(response.row_statuses_size(), 1);
+  EXPECT_EQ(response.row_statuses(0).row(), 1u);
+  EXPECT_EQ(response.row_statuses(0).code(), v1::ROW_CODE_NAN);
+}
+
+class ListenTest : public ::testing::Test {
+ protected:
+  ListenTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "token-sampler-XXXXXX").string();
+    folder_ = mkdtemp(name.data());
+  }
+  ~ListenTest() override { std::filesystem::remove_all(folder_); }
+
+  absl::StatusOr<std::unique_ptr<Server>> Listen(const std::string& address) {
+    ServerOptions options;
+    options.listen = {address};
+    return Server::Start(options, sampler_);
+  }
+
+  GatedSampler sampler_;
+  std::filesystem::path folder_;
+};
+
+TEST_F(ListenTest, TakesOverAStaleSocketAndNoOther) {
+  const std::string path = folder_ / "socket";
+  const std::string address = "unix:" + path;
+  {
+    const auto first = Listen(address);
+    ASSERT_TRUE(first.ok()) << first.status();
+    const absl::Status second = Listen(address).status();
+    EXPECT_EQ(second.code(), absl::StatusCode::kAlreadyExists);
+    EXPECT_THAT(std::string(second.message()), HasSubstr("another server listens there"));
+  }
+  // A socket whose server died without removing it.
+  const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un name = {};
+  name.sun_family = AF_UNIX;
+  std::strncpy(name.sun_path, path.c_str(), sizeof(name.sun_path) - 1);
+  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof(name)), 0);
+  close(fd);
+  EXPECT_TRUE(Listen(address).ok());
+}
+
+TEST_F(ListenTest, LeavesAFileAlone) {
+  const std::string path = folder_ / "file";
+  std::ofstream(path) << "precious";
+  const absl::Status status = Listen("unix:" + path).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("is not a socket"));
+  EXPECT_TRUE(std::filesystem::is_regular_file(path));
+}
+
+TEST_F(ListenTest, NamesAnAddressThatIsTaken) {
+  const auto first = Listen("127.0.0.1:0");
+  ASSERT_TRUE(first.ok());
+  const std::string address = (*first)->addresses()[0];
+  const absl::Status second = Listen(address).status();
+  EXPECT_EQ(second.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(second.message()), HasSubstr(address));
+}
+
+}  // namespace
+}  // namespace token_sampler
