@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""The server and the client as their users run them: good and bad input, and the server's end.
+
+Usage: programs_test.py SERVER CLIENT
+"""
+
+import json
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
+SERVER, CLIENT = sys.argv[1:3]
+BIBLE = DATA / "kjv_trigram_logits_f16.npy"
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("TOKEN_SAMPLER_")}
+
+
+class Server:
+    """A running server. Its log says where it listens."""
+
+    def __init__(self, *flags):
+        self.process = subprocess.Popen(
+            [SERVER, "--device=cpu", "--log-format=json", *flags],
+            stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        )  # fmt: skip
+        self.log = []
+        while not self.log or not self.log[-1]["message"].startswith("serving on "):
+            line = self.process.stderr.readline()
+            assert line, f"the server did not start: {self.log}"
+            self.log.append(json.loads(line))
+        self.addresses = self.log[-1]["message"].removeprefix("serving on ").split(", ")
+
+    def stop(self, number=signal.SIGTERM):
+        """Its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        rest = self.process.communicate(timeout=60)[1]
+        self.log += [json.loads(line) for line in rest.splitlines()]
+        return self.process.returncode
+
+
+def client(*arguments, **options):
+    return subprocess.run(
+        [CLIENT, *map(str, arguments)], capture_output=True, text=True, timeout=60,
+        env=ENVIRONMENT, **options,
+    )  # fmt: skip
+
+
+def write_npy(path, kind, shape, values):
+    """A .npy file; kind is "f" or "d" (little-endian floats), or "q" (integers)."""
+    descr = {"f": "<f4", "d": "<f8", "q": "<i8"}[kind]
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (63 - (10 + len(header)) % 64) + b"\n"
+    path.write_bytes(
+        b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+        + struct.pack(f"<{len(values)}{kind}", *values)
+    )  # fmt: skip
+    return path
+
+
+class ProgramsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.scratch = tempfile.TemporaryDirectory()
+        cls.folder = pathlib.Path(cls.scratch.name)
+        cls.server = Server("--listen=127.0.0.1:0", f"--listen=unix:{cls.folder}/socket")
+        cls.tcp, cls.unix = cls.server.addresses
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.server.stop()
+        gone = not (cls.folder / "socket").exists()
+        cls.scratch.cleanup()
+        assert code == 0, f"the server ended with {code}: {cls.server.log}"
+        assert gone, "the socket is still there"
+
+    def rows(self, *arguments, address=None, code=0):
+        done = client("sample", "--address", address or self.tcp, "--format", "json", *arguments)
+        self.assertEqual(done.returncode, code, done.stderr)
+        answer = json.loads(done.stdout)
+        self.assertEqual(answer["spec_version"], 1)
+        return answer["rows"]
+
+    def tokens(self, *arguments, **options):
+        return [row["token_ids"] for row in self.rows(*arguments, **options)]
+
+    def refusal(self, *arguments, code=1):
+        done = client("sample", "--address", self.tcp, *arguments)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done.stderr
+
+    def test_a_seed_repeats_its_tokens_over_any_transport(self):
+        first = self.tokens("--logits", BIBLE, "--seed", 5)
+        self.assertEqual(len(first), 63)
+        self.assertEqual(self.tokens("--logits", BIBLE, "--seed", 5), first)
+        self.assertEqual(self.tokens("--logits", BIBLE, "--seed", 5, address=self.unix), first)
+        self.assertNotEqual(self.tokens("--logits", BIBLE, "--seed", 6), first)
+        self.assertNotEqual(self.tokens("--logits", BIBLE, "--seed", 5, "--step", 1), first)
+
+    def test_a_part_of_the_rows_draws_what_it_draws_among_all(self):
+        all_rows = self.tokens("--logits", BIBLE, "--seed", 5, "--top-p", 0.9)
+        part = self.tokens("--logits", BIBLE, "--seed", 5, "--top-p", 0.9, "--rows", "20:30")
+        self.assertEqual(part, all_rows[20:30])
+
+    def test_rows_have_streams_of_their_own_unless_told(self):
+        flat = write_npy(self.folder / "flat.npy", "f", "(8, 1000)", [0.0] * 8000)
+        rows = self.rows("--logits", flat, "--seed", 3)
+        self.assertEqual([row["stream"] for row in rows], list(range(8)))
+        self.assertGreater(len({row["token_ids"][0] for row in rows}), 1)
+        rows = self.rows("--logits", flat, "--seed", 3, "--stream", 4)
+        self.assertEqual({row["stream"] for row in rows}, {4})
+        self.assertEqual(len({row["token_ids"][0] for row in rows}), 1)
+
+    def test_a_call_without_a_seed_is_told_which_repeats_it(self):
+        row = self.rows("--logits", BIBLE, "--rows", 7)[0]
+        again = self.rows(
+            "--logits", BIBLE, "--rows", 7, "--seed", row["seed"], "--stream", row["stream"]
+        )[0]
+        self.assertEqual(again, row)
+
+    def test_one_nan_row_among_good_ones_fails_alone(self):
+        file = write_npy(self.folder / "nan.npy", "f", "(3, 2)", [1, 2, 1, float("nan"), 2, 1])
+        rows = self.rows("--logits", file, "--seed", 1, code=3)
+        self.assertEqual([row["status"] for row in rows], ["OK", "NAN", "OK"])
+        self.assertEqual([len(row["token_ids"]) for row in rows], [1, 0, 1])
+        self.assertIn("logit of token 1", rows[1]["message"])
+
+    def test_the_errors_of_multinomial(self):
+        def weights(name, values, kind="f"):
+            return write_npy(self.folder / name, kind, f"({len(values)},)", values)
+
+        good = weights("good.npy", [1, 2, 5])
+        row = self.rows("--weights", weights("negative.npy", [1, -1, 1]), code=3)[0]
+        self.assertEqual(row["status"], "NEGATIVE")
+        row = self.rows("--weights", weights("zero.npy", [0, 0]), code=3)[0]
+        self.assertEqual(row["status"], "ZERO_SUM")
+        row = self.rows("--weights", weights("inf.npy", [1, float("inf")], "d"), code=3)[0]
+        self.assertEqual(row["status"], "INFINITE")
+        self.assertIn("at most the 3 tokens", self.refusal("--weights", good, "--num-samples", 4))
+        self.refusal("--weights", good, "--num-samples", 0, code=2)
+        integers = weights("integers.npy", [1, 2], "q")
+        self.assertIn("floating point", self.refusal("--weights", integers, code=2))
+        (self.folder / "short.npy").write_bytes(good.read_bytes()[:-4])
+        self.assertIn("short.npy", self.refusal("--weights", self.folder / "short.npy", code=2))
+        self.assertEqual(len(self.tokens("--weights", good, "--num-samples", 3)[0]), 3)
+
+    def test_logprobs_of_the_drawn_and_of_the_likeliest(self):
+        row = self.rows("--logits", BIBLE, "--rows", 1, "--temperature", 0, "--logprobs", 5)[0]
+        self.assertEqual(len(row["top_logprobs"]), 5)
+        self.assertEqual(row["top_logprobs"][0]["token_id"], row["token_ids"][0])
+        self.assertEqual(row["top_logprobs"][0]["logprob"], row["logprobs"][0])
+
+    def test_health_and_info(self):
+        self.assertEqual(client("health", "--address", self.tcp).returncode, 0)
+        self.assertNotEqual(client("health", "--address", "127.0.0.1:1").returncode, 0)
+        info = json.loads(client("info", "--address", self.unix, "--format", "json").stdout)
+        self.assertEqual(info["backend"], "cpu")
+        self.assertIn("top_k", info["features"])
+
+    def test_load_reports_what_it_did(self):
+        done = client(
+            "load", "--address", self.tcp, "--calls", 50, "--concurrency", 3, "--rows", 2,
+            "--vocab", 500, "--dtype", "bf16", "--format", "json",
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = json.loads(done.stdout)
+        self.assertEqual((report["calls"], report["rows"], report["errors"]), (50, 100, {}))
+
+    def test_a_port_that_is_taken_ends_the_server_at_its_start(self):
+        done = subprocess.run(
+            [SERVER, f"--listen={self.tcp}"], capture_output=True, text=True, timeout=60
+        )
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(self.tcp, done.stderr)
+
+
+class EndTest(unittest.TestCase):
+    def test_signals_end_it_with_exit_code_0(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.assertEqual(Server("--listen=127.0.0.1:0").stop(number), 0)
+
+    def test_a_stop_during_calls_loses_none_that_was_accepted(self):
+        server = Server("--listen=127.0.0.1:0")
+        load = subprocess.Popen(
+            [CLIENT, "load", "--address", server.addresses[0], "--calls", "2000", "--rows", "4",
+             "--vocab", "100000", "--concurrency", "8", "--format", "json"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        # The first line of progress: calls are under way.
+        load.stderr.readline()
+        self.assertEqual(server.stop(), 0)
+        report = json.loads(load.communicate(timeout=60)[0])
+        self.assertGreater(report["rows"], 0)
+        # A call that came too late is told so, by the server or by gRPC itself; none that was
+        # sampled is cut off.
+        self.assertLessEqual(set(report["errors"]), {"UNAVAILABLE", "CANCELLED"})
+        sampled = int(server.log[-1]["message"].removeprefix("stopped after ").split()[0])
+        self.assertEqual(report["rows"], sampled)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
