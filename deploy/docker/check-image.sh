@@ -3,7 +3,7 @@
 #
 # Usage: deploy/docker/check-image.sh [ROOTFS]
 #   ROOTFS  a Debian 12 root file system to build on (default: a fresh one by debootstrap, from
-#           DEBIAN_MIRROR or deb.debian.org)
+#           DEBIAN_MIRROR where that is set)
 #
 # Needs root and the packages buildah and debootstrap. Takes minutes; leaves no image behind.
 set -euo pipefail
@@ -30,7 +30,7 @@ fail() {
 rootfs=${1:-}
 if [ -z "$rootfs" ]; then
   rootfs=$scratch/rootfs
-  debootstrap --variant=minbase bookworm "$rootfs" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+  debootstrap --variant=minbase bookworm "$rootfs" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"}
 fi
 
 container=$(buildah from scratch)
