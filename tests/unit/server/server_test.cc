@@ -54,35 +54,76 @@ std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
-// grpc.health.v1 without its generated code, which Debian does not package for C++: a request is
-// {1: service}, a response {1: status}.
-class Health {
+// A stream of a service whose generated code Debian does not package for C++.
+class RawStream {
  public:
-  explicit Health(const std::shared_ptr<grpc::Channel>& channel) : stub_(channel) {}
+  RawStream(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)
+      : stub_(channel), call_(stub_.PrepareCall(&context_, method, &queue_)) {
+    call_->StartCall(nullptr);
+    Await();
+  }
 
-  // The serving status, or the negated status code.
-  int Check(const std::string& service) {
-    std::string bytes;
-    if (!service.empty()) {
-      bytes = std::string("\x0a") + static_cast<char>(service.size()) + service;
+  ~RawStream() {
+    context_.TryCancel();
+    queue_.Shutdown();
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue_.Next(&tag, &ok)) {
     }
+  }
+
+  void Write(const std::string& bytes) {
     const grpc::Slice slice(bytes);
-    const grpc::ByteBuffer request(&slice, 1);
-    grpc::ByteBuffer response;
-    grpc::ClientContext context;
-    std::promise<grpc::Status> done;
-    stub_.UnaryCall(&context, "/grpc.health.v1.Health/Check", {}, &request, &response,
-                    [&](grpc::Status status) { done.set_value(std::move(status)); });
-    const grpc::Status status = done.get_future().get();
-    if (!status.ok()) return -static_cast<int>(status.error_code());
-    grpc::Slice answer;
-    EXPECT_TRUE(response.DumpToSingleSlice(&answer).ok());
-    return answer.size() < 2 ? 0 : answer.begin()[1];
+    call_->Write(grpc::ByteBuffer(&slice, 1), nullptr);
+    Await();
+  }
+
+  std::string Read() {
+    grpc::ByteBuffer message;
+    call_->Read(&message, nullptr);
+    Await();
+    grpc::Slice slice;
+    EXPECT_TRUE(message.DumpToSingleSlice(&slice).ok());
+    return {slice.begin(), slice.end()};
   }
 
  private:
+  void Await() {
+    void* tag = nullptr;
+    bool ok = false;
+    EXPECT_TRUE(queue_.Next(&tag, &ok));
+  }
+
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
   grpc::GenericStub stub_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
 };
+
+// grpc.health.v1: a request is {1: service}, a response {1: status}.
+std::string HealthRequest(const std::string& service) {
+  if (service.empty()) return "";
+  return std::string("\x0a") + static_cast<char>(service.size()) + service;
+}
+
+int ServingStatus(const std::string& response) { return response.size() < 2 ? 0 : response[1]; }
+
+// The serving status of a service, or the negated status code of the call.
+int CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std::string& service) {
+  grpc::GenericStub stub(channel);
+  const grpc::Slice slice(HealthRequest(service));
+  const grpc::ByteBuffer request(&slice, 1);
+  grpc::ByteBuffer response;
+  grpc::ClientContext context;
+  std::promise<grpc::Status> done;
+  stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", {}, &request, &response,
+                 [&](grpc::Status status) { done.set_value(std::move(status)); });
+  const grpc::Status status = done.get_future().get();
+  if (!status.ok()) return -static_cast<int>(status.error_code());
+  grpc::Slice answer;
+  EXPECT_TRUE(response.DumpToSingleSlice(&answer).ok());
+  return ServingStatus({answer.begin(), answer.end()});
+}
 
 constexpr int kServing = 1;
 constexpr int kNotServing = 2;
@@ -206,8 +247,7 @@ TEST_F(ServerTest, ACallInFlightFinishesWhenTheServerStops) {
   gated_.AwaitCalls(1);
   std::future<void> stopped =
       std::async(std::launch::async, [this] { server_->Stop(std::chrono::hours(1)); });
-  Health health(channel_);
-  while (health.Check("") == kServing) {
+  while (CheckHealth(channel_, "") == kServing) {
   }
   gated_.Open();
   EXPECT_TRUE(call.get().ok());
@@ -216,14 +256,29 @@ TEST_F(ServerTest, ACallInFlightFinishesWhenTheServerStops) {
 }
 
 TEST_F(ServerTest, HealthIsServingUntilTheDrainBegins) {
-  Health health(channel_);
-  EXPECT_EQ(health.Check(""), kServing);
-  EXPECT_EQ(health.Check("token_sampler.v1.TokenSampler"), kServing);
-  EXPECT_EQ(health.Check("nobody"), -static_cast<int>(grpc::StatusCode::NOT_FOUND));
+  EXPECT_EQ(CheckHealth(channel_, ""), kServing);
+  EXPECT_EQ(CheckHealth(channel_, "token_sampler.v1.TokenSampler"), kServing);
+  EXPECT_EQ(CheckHealth(channel_, "nobody"), -static_cast<int>(grpc::StatusCode::NOT_FOUND));
   server_->BeginDrain();
-  EXPECT_EQ(health.Check(""), kNotServing);
-  EXPECT_EQ(health.Check("token_sampler.v1.TokenSampler"), kNotServing);
+  EXPECT_EQ(CheckHealth(channel_, ""), kNotServing);
+  EXPECT_EQ(CheckHealth(channel_, "token_sampler.v1.TokenSampler"), kNotServing);
   EXPECT_TRUE(SampleAsync().get().ok());
+}
+
+TEST_F(ServerTest, HealthCanBeWatched) {
+  RawStream watch(channel_, "/grpc.health.v1.Health/Watch");
+  watch.Write(HealthRequest("token_sampler.v1.TokenSampler"));
+  EXPECT_EQ(ServingStatus(watch.Read()), kServing);
+  server_->BeginDrain();
+  EXPECT_EQ(ServingStatus(watch.Read()), kNotServing);
+}
+
+TEST_F(ServerTest, ReflectionListsTheService) {
+  RawStream reflection(channel_, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo");
+  reflection.Write(std::string("\x3a\x00", 2));  // {7: list_services ""}
+  const std::string services = reflection.Read();
+  EXPECT_THAT(services, HasSubstr("token_sampler.v1.TokenSampler"));
+  EXPECT_THAT(services, HasSubstr("grpc.health.v1.Health"));
 }
 
 class FullQueueTest : public ServerTest {
