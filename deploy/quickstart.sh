@@ -110,7 +110,7 @@ address=$(head -n 1 "$scratch/address")
 
 say "Sampling one word for each of 63 contexts from the King James Bible, seed 1611"
 # Wide enough for all five words; the client fits its tables to the terminal.
-COLUMNS=132 sample 1611 --vocab "$data/kjv_vocab.txt" --contexts "$data/kjv_contexts.tsv" \
+COLUMNS=150 sample 1611 --vocab "$data/kjv_vocab.txt" --contexts "$data/kjv_contexts.tsv" \
   --logprobs 5 >"$scratch/table" || fail "sampling"
 cat "$scratch/table"
 
