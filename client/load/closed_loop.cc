@@ -48,10 +48,11 @@ class ClosedLoop {
     }
     const EncodedRequest& request = workload_.Request(call);
     const auto begin = SteadyClock::now();
-    client_.SampleAsync(request, [this, begin, &request](absl::StatusOr<SampleResult> result) {
-      recorder_.Record(Since(begin), request.byte_size(), result);
-      StartCall();
-    });
+    client_.SampleAsync(request,
+                        [this, begin, &request](const absl::StatusOr<SampleResult>& result) {
+                          recorder_.Record(Since(begin), request.byte_size(), result);
+                          StartCall();
+                        });
   }
 
   const SamplerClient& client_;

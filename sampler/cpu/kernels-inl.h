@@ -294,14 +294,14 @@ class LaneWeigher {
   HWY_INLINE DoubledWeights operator()(Float x) const {
     float lanes[kLanes];
     hn::StoreU(x, Floats(), lanes);
-    uint64_t even[kLanes / 2];
-    uint64_t odd[kLanes / 2];
+    uint64_t doubled[kLanes];
     for (int64_t i = 0; i < kLanes; ++i) {
-      const uint64_t weight = plain ? PlainWeight(lanes[i], weigher_.plain_scale)
-                                    : LogitWeight(lanes[i] - weigher_.max, weigher_.scale);
-      (i % 2 == 0 ? even : odd)[i / 2] = 2 * weight;
+      doubled[i] = 2 * (plain ? PlainWeight(lanes[i], weigher_.plain_scale)
+                              : LogitWeight(lanes[i] - weigher_.max, weigher_.scale));
     }
-    return {hn::LoadU(Wides(), even), hn::LoadU(Wides(), odd)};
+    DoubledWeights result;
+    hn::LoadInterleaved2(Wides(), doubled, result.even, result.odd);
+    return result;
   }
 
  private:
