@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "sampler/repetition.h"
 
 namespace token_sampler {
 namespace {
@@ -26,7 +27,8 @@ bool HasPenalties(const SamplingParams& params) {
 
 // Whether the order of the history's tokens counts.
 bool NeedsOrder(const SamplingParams& params) {
-  return params.no_repeat_ngram_size > 0 ||
+  return params.no_repeat_ngram_size > 0 || params.dry.multiplier > 0.0 ||
+         (HasPenalties(params) && params.penalty_last_n > 0) ||
          std::any_of(params.bad_words.begin(), params.bad_words.end(),
                      [](const std::vector<uint32_t>& word) { return word.size() > 1; });
 }
@@ -84,10 +86,9 @@ void BanBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids histor
 }
 
 void BanRepeatedNgrams(size_t size, Ids history, Banner& banner) {
-  if (history.size() < size) return;
-  const Ids tail = history.last(size - 1);
-  for (size_t i = 0; i + size <= history.size(); ++i) {
-    if (history.subspan(i, size - 1) == tail) banner.Ban(history[i + size - 1]);
+  if (size == 1) banner.Ban(history);
+  for (const RepeatedTail& tail : FindRepeatedTails(history)) {
+    if (tail.length + 1 >= size) banner.Ban(tail.next_id);
   }
 }
 
@@ -109,6 +110,17 @@ std::vector<TokenCount> CountOutput(const RowHistory& history) {
     ++counts.back().count;
   }
   return counts;
+}
+
+// The part of the history that penalties look at.
+RowHistory Newest(const RowHistory& history, int32_t last_n) {
+  if (last_n < 0) return history;
+  RowHistory newest;
+  auto left = static_cast<size_t>(last_n);
+  newest.output_ids = history.output_ids.last(std::min(left, history.output_ids.size()));
+  left -= newest.output_ids.size();
+  newest.prompt_ids = history.prompt_ids.last(std::min(left, history.prompt_ids.size()));
+  return newest;
 }
 
 // Penalties in their order, each one float32 operation (two for the frequency penalty).
@@ -162,8 +174,8 @@ std::string CheckHistory(const RowInput& row) {
   }
   const bool unordered = !history.prompt_set.empty() || !history.output_count_ids.empty();
   if (unordered && NeedsOrder(*row.params)) {
-    return "prompt_set and output_counts have no order, which bad_words of several tokens and "
-           "no_repeat_ngram_size need: send prompt_ids and output_ids";
+    return "prompt_set and output_counts have no order, which bad_words of several tokens, "
+           "no_repeat_ngram_size, dry and penalty_last_n need: send prompt_ids and output_ids";
   }
   return "";
 }
@@ -172,18 +184,23 @@ void AdjustValues(const RowInput& row, absl::Span<float> values) {
   const SamplingParams& params = *row.params;
   const RowHistory& history = HistoryOf(row);
   Banner banner(row.kind, values);
-  const std::vector<uint32_t> ordered = params.no_repeat_ngram_size > 0 || !params.bad_words.empty()
-                                            ? InOrder(history)
-                                            : std::vector<uint32_t>();
+  const bool dry = params.dry.multiplier > 0.0;
+  const bool ordered_needed = params.no_repeat_ngram_size > 0 || !params.bad_words.empty() || dry;
+  const std::vector<uint32_t> ordered = ordered_needed ? InOrder(history) : std::vector<uint32_t>();
   if (!params.allowed_ids.empty()) banner.BanAllBut(params.allowed_ids);
   if (row.bitmask != nullptr) banner.BanUnset(row.bitmask);
   banner.Ban(params.banned_ids);
   BanBadWords(params.bad_words, ordered, banner);
   if (row.key.step < params.min_tokens) banner.Ban(params.stop_ids);
   for (const TokenBias& bias : params.logit_bias) values[bias.token_id] += bias.value;
-  if (HasPenalties(params)) Penalize(params, history, values);
+  if (HasPenalties(params)) Penalize(params, Newest(history, params.penalty_last_n), values);
   if (params.no_repeat_ngram_size > 0) {
     BanRepeatedNgrams(params.no_repeat_ngram_size, ordered, banner);
+  }
+  if (dry) {
+    for (const DryPenalty& penalty : FindDryPenalties(params.dry, ordered)) {
+      values[penalty.id] -= penalty.value;
+    }
   }
   for (float& value : values) value += 0.0f;
 }

@@ -24,12 +24,25 @@ using cpu::ThreadPool;
 // pipeline, which sorts.
 bool HasCommonStages(const RowInput& row) {
   const SamplingParams& params = *row.params;
-  const bool stages = params.stage_order == kVllmOrder && params.epsilon_cutoff == 0.0 &&
-                      !params.p_less && params.xtc_probability == 0.0 &&
-                      params.top_k_ties == TiePolicy::kExactlyK && params.min_tokens_to_keep == 1;
+  const auto is_common = [](Stage stage) {
+    return stage == Stage::kTemperature || stage == Stage::kMinP || stage == Stage::kTopK ||
+           stage == Stage::kTopP;
+  };
+  for (const Stage stage : params.stage_order) {
+    if (!is_common(stage) && StageIsOn(params, stage)) return false;
+  }
+  const bool plain_temperature = !params.temperature_schedule.has_value() &&
+                                 !params.dynamic_temperature.has_value() &&
+                                 !params.greedy_threshold.has_value();
+  if (!plain_temperature || params.stage_order != kVllmOrder || row.state != nullptr ||
+      params.top_p_decay.has_value() || params.invalid_values != InvalidValuePolicy::kFail ||
+      params.top_k_ties != TiePolicy::kExactlyK || params.min_tokens_to_keep != 1) {
+    return false;
+  }
   const OutputOptions* outputs = row.outputs;
-  return stages && (outputs == nullptr || (!outputs->ranks && !outputs->kept_count &&
-                                           !outputs->kept_set && !outputs->extremes));
+  return outputs == nullptr ||
+         (!outputs->ranks && !outputs->kept_count && !outputs->kept_set && !outputs->extremes &&
+          !outputs->entropy && outputs->gumbel_softmax == 0.0);
 }
 
 class CpuSampler final : public Sampler {

@@ -4,12 +4,29 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_PIPELINE_H_
 #define TOKEN_SAMPLER_SAMPLER_PIPELINE_H_
 
+#include "absl/functional/function_ref.h"
+#include "sampler/row_values.h"
 #include "sampler/sampler.h"
+#include "sampler/stages.h"
 
 namespace token_sampler {
 
 // Samples one row from the beginning; `result` need not be clear.
 void SampleRowByPipeline(const RowInput& row, RowResult& result);
+
+// A row whose stages have all acted.
+struct ProcessedRow {
+  RowValues values;
+  StagedRow staged;
+};
+
+// Called after each stage of the row's order that acted.
+using StageObserver = absl::FunctionRef<void(Stage, const StagedRow&)>;
+
+// Everything that comes before the draw. False when the row failed, as `result` then says.
+bool ProcessRow(const RowInput& row, ProcessedRow& processed, RowResult& result);
+bool ProcessRow(const RowInput& row, StageObserver observer, ProcessedRow& processed,
+                RowResult& result);
 
 }  // namespace token_sampler
 

@@ -15,6 +15,9 @@ void RowResult::Clear() {
   kept_logprobs.clear();
   max_probability = 0.0;
   min_probability = 0.0;
+  entropy = 0.0;
+  gumbel_softmax.clear();
+  state = RowState();
 }
 
 }  // namespace token_sampler

@@ -7,6 +7,7 @@
 #define TOKEN_SAMPLER_SAMPLER_SAMPLER_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,14 @@ struct RowHistory {
   absl::Span<const uint32_t> output_counts = {};     // as many, >= 1
 };
 
+// What stateful stages carry from one step of a sequence to the next. An empty field starts anew.
+struct RowState {
+  std::optional<double> mirostat_mu = {};        // bits, [-1e6, 1e6]; start: 2 tau
+  std::optional<double> adaptive_p_sum = {};     // [0, 1e6]; start: target / (1 - decay)
+  std::optional<double> adaptive_p_weight = {};  // (0, 1e6]; start: 1 / (1 - decay)
+  std::optional<double> top_p = {};              // [0, 1]; start: top_p
+};
+
 // One row to sample. Nothing is owned; all of it must outlive the call.
 struct RowInput {
   const void* values = nullptr;  // [vocab] elements of dtype, contiguous, need not be aligned
@@ -47,11 +56,14 @@ struct RowInput {
   const RowHistory* history = nullptr;  // null: empty
   // ceil(vocab / 32) little-endian words, one bit per token, 1 = allowed; null: all are.
   const uint8_t* bitmask = nullptr;
+  const RowState* state = nullptr;  // null: a new one
 };
 
-// Why a row has no tokens. Numbers are those of token_sampler.v1.RowCode.
+// Why a row has no tokens, or what was done to it. Numbers are those of token_sampler.v1.RowCode.
 enum class RowCode : uint8_t {
   kOk = 0,
+  kSanitized = 1,  // values were repaired, as asked
+  kUniform = 2,    // drawn uniformly, as asked
   kInvalidParams = 10,
   kNan = 11,
   kInfinite = 12,
@@ -62,11 +74,13 @@ enum class RowCode : uint8_t {
   kInvalidInput = 17,
 };
 
+constexpr bool HasTokens(RowCode code) { return code < RowCode::kInvalidParams; }
+
 // One row's outcome. A caller may reuse results from call to call to save allocations.
 struct RowResult {
   RowCode code = RowCode::kOk;
   std::string message;                  // empty when OK; else names the token, the value, the rule
-  std::vector<uint32_t> token_ids;      // [num_samples] in draw order; empty when not OK
+  std::vector<uint32_t> token_ids;      // [num_samples] in draw order, if HasTokens(code)
   std::vector<float> logprobs;          // [num_samples] when OutputOptions::logprobs
   std::vector<uint32_t> top_token_ids;  // likeliest first; fewer than OutputOptions::top_logprobs
                                         // when fewer tokens have a probability above 0
@@ -79,6 +93,9 @@ struct RowResult {
   std::vector<float> kept_logprobs;      // as many, over the kept set
   double max_probability = 0.0;          // when OutputOptions::extremes
   double min_probability = 0.0;          // of the tokens that can be drawn
+  double entropy = 0.0;                  // nats, when OutputOptions::entropy
+  std::vector<float> gumbel_softmax;     // [num_samples, vocab] when OutputOptions::gumbel_softmax
+  RowState state;                        // behind the draw, when SamplingParams::stateful
 
   // Back to the initial state; keeps what the vectors have allocated.
   void Clear();

@@ -3,7 +3,9 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_SAMPLING_PARAMS_H_
 #define TOKEN_SAMPLER_SAMPLER_SAMPLING_PARAMS_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,10 +20,55 @@ enum class InputKind : uint8_t {
   kWeights,  // finite, >= 0, not normalised; the meaning of torch.multinomial's input
 };
 
-// Which tokens top-k keeps of those whose value equals that of the k-th.
+// Which tokens top-k and typical sampling keep of those whose value equals that of the last.
 enum class TiePolicy : uint8_t {
   kExactlyK,  // those of the lowest ids, so that k are kept
   kKeepAll,   // all of them
+};
+
+// What becomes of a value that is not allowed.
+enum class InvalidValuePolicy : uint8_t {
+  kFail,             // the row fails
+  kSanitize,         // it is repaired: SPEC.md §2
+  kSanitizeUniform,  // and a row without a token left is drawn uniformly
+};
+
+struct TemperatureSchedule {
+  enum class Kind : uint8_t { kLinear, kExponential };
+  Kind kind = Kind::kLinear;
+  double begin = 1.0;      // [0, 1e6]; exponential: [1e-6, 1e6]
+  double end = 1.0;        // as begin
+  uint32_t num_steps = 1;  // >= 1
+};
+
+struct DynamicTemperature {
+  double range = 0.0;     // [0, 1e6]
+  double exponent = 1.0;  // [0, 1e3]
+};
+
+struct Mirostat {
+  uint32_t version = 2;  // 1 or 2
+  double tau = 5.0;      // bits, (0, 1e3]
+  double eta = 0.1;      // (0, 1]
+};
+
+struct AdaptiveP {
+  double target = 0.5;  // [0, 1]
+  double decay = 0.9;   // [0, 0.99]
+};
+
+struct TopPDecay {
+  double decay = 1.0;                    // (0, 1]
+  double min = 1e-6;                     // (0, 1]
+  std::vector<uint32_t> reset_ids = {};  // below vocab
+};
+
+struct Dry {
+  double multiplier = 0.0;                           // [0, 1e6]; 0: off
+  double base = 1.75;                                // [1, 1e6]
+  uint32_t allowed_length = 2;                       // >= 1
+  int32_t last_n = -1;                               // -1: all of the history
+  std::vector<std::vector<uint32_t>> breakers = {};  // none empty; limits in ValidateParams
 };
 
 // Added to one token's logit: finite or -infinity.
@@ -39,11 +86,22 @@ struct SamplingParams {
   double top_p = 1.0;        // [0, 1]; 1: off
   double min_p = 0.0;        // [0, 1]; 0: off
 
+  std::optional<TemperatureSchedule> temperature_schedule = {};  // instead of temperature
+  std::optional<DynamicTemperature> dynamic_temperature = {};
+  std::optional<double> greedy_threshold = {};  // (0, 1]
+  InvalidValuePolicy invalid_values = InvalidValuePolicy::kFail;
+
   TiePolicy top_k_ties = TiePolicy::kExactlyK;
+  std::optional<TopPDecay> top_p_decay = {};
+  double typical_p = 1.0;       // (0, 1]; 1: off
   double epsilon_cutoff = 0.0;  // [0, 1); 0: off
+  double eta_cutoff = 0.0;      // [0, 1); 0: off
+  double top_n_sigma = 0.0;     // [0, 1e6]; 0: off
   bool p_less = false;
-  double xtc_probability = 0.0;     // [0, 1]; 0: off
-  double xtc_threshold = 0.1;       // [0, 1]
+  double xtc_probability = 0.0;  // [0, 1]; 0: off
+  double xtc_threshold = 0.1;    // [0, 1]
+  std::optional<Mirostat> mirostat = {};
+  std::optional<AdaptiveP> adaptive_p = {};
   uint32_t min_tokens_to_keep = 1;  // by every filter; >= 1
   StageOrder stage_order = kVllmOrder;
 
@@ -57,7 +115,14 @@ struct SamplingParams {
   double repetition_penalty = 1.0;         // (0, 1e6]; 1: off
   double frequency_penalty = 0.0;          // [-1e6, 1e6]; 0: off
   double presence_penalty = 0.0;           // [-1e6, 1e6]; 0: off
+  int32_t penalty_last_n = -1;             // newest tokens that penalties look at; -1: all
   uint32_t no_repeat_ngram_size = 0;       // 0: off
+  Dry dry = {};
+
+  // Whether a stage is on whose state travels from step to step.
+  bool stateful() const {
+    return mirostat.has_value() || adaptive_p.has_value() || top_p_decay.has_value();
+  }
 };
 
 // Which distribution log-probabilities are taken from.
@@ -83,7 +148,16 @@ struct OutputOptions {
   bool kept_count = false;
   bool kept_set = false;  // the tokens that the filters kept, and their log-probabilities
   bool extremes = false;  // the largest and the smallest probability
+  bool entropy = false;
+  double gumbel_softmax = 0.0;  // temperature of relaxed one-hot vectors, [1e-6, 1e6]; 0: none
 };
+
+// Bounds of what DRY searches a history for.
+inline constexpr size_t kMaxDryBreakers = 64;
+inline constexpr size_t kMaxDryBreakerTokens = 32;
+
+// Whether the parameters let a stage do anything.
+bool StageIsOn(const SamplingParams& params, Stage stage);
 
 // Where in a request a parameter stands, for messages: "params[2].top_p of row 7 must be ...".
 struct ParamsLocation {

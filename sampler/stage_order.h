@@ -15,11 +15,24 @@ enum class Stage : uint8_t {
   kMinP = 2,
   kTopK = 3,
   kTopP = 4,
+  kTypical = 5,
   kEpsilon = 6,
+  kEta = 7,
+  kTopNSigma = 8,
   kPLess = 9,
   kXtc = 10,
+  kMirostat = 11,
+  kAdaptiveP = 12,
   kTopKTopP = 13,  // both on the same masses: top-p is not renormalised by top-k
 };
+
+// "TOP_K", as token_sampler.v1.Stage has it without its prefix.
+constexpr const char* StageName(Stage stage) {
+  constexpr const char* kNames[] = {
+      "",    "TEMPERATURE", "MIN_P",  "TOP_K", "TOP_P",    "TYPICAL_P",  "EPSILON",
+      "ETA", "TOP_N_SIGMA", "P_LESS", "XTC",   "MIROSTAT", "ADAPTIVE_P", "TOP_K_TOP_P"};
+  return kNames[static_cast<size_t>(stage)];
+}
 
 // Stages in the order in which they act, none twice.
 class StageOrder {
@@ -54,15 +67,23 @@ class StageOrder {
   size_t size_ = 0;
 };
 
-// Orders of engines. Filters that an engine does not have stand behind its own.
+// Orders of engines. Stages that an engine does not have stand behind its own.
 inline constexpr StageOrder kVllmOrder(Stage::kTemperature, Stage::kMinP, Stage::kTopK,
-                                       Stage::kTopP, Stage::kEpsilon, Stage::kPLess, Stage::kXtc);
+                                       Stage::kTopP, Stage::kTypical, Stage::kEpsilon, Stage::kEta,
+                                       Stage::kTopNSigma, Stage::kPLess, Stage::kXtc,
+                                       Stage::kMirostat, Stage::kAdaptiveP);
 inline constexpr StageOrder kHfOrder(Stage::kTemperature, Stage::kTopK, Stage::kTopP, Stage::kMinP,
-                                     Stage::kEpsilon, Stage::kPLess, Stage::kXtc);
-inline constexpr StageOrder kLlamaCppOrder(Stage::kTopK, Stage::kTopP, Stage::kMinP, Stage::kXtc,
-                                           Stage::kTemperature, Stage::kEpsilon, Stage::kPLess);
+                                     Stage::kTypical, Stage::kEpsilon, Stage::kEta,
+                                     Stage::kTopNSigma, Stage::kPLess, Stage::kXtc,
+                                     Stage::kMirostat, Stage::kAdaptiveP);
+inline constexpr StageOrder kLlamaCppOrder(Stage::kTopNSigma, Stage::kTopK, Stage::kTypical,
+                                           Stage::kTopP, Stage::kMinP, Stage::kXtc,
+                                           Stage::kTemperature, Stage::kEpsilon, Stage::kEta,
+                                           Stage::kPLess, Stage::kMirostat, Stage::kAdaptiveP);
 inline constexpr StageOrder kSglangOrder(Stage::kTemperature, Stage::kTopKTopP, Stage::kMinP,
-                                         Stage::kEpsilon, Stage::kPLess, Stage::kXtc);
+                                         Stage::kTypical, Stage::kEpsilon, Stage::kEta,
+                                         Stage::kTopNSigma, Stage::kPLess, Stage::kXtc,
+                                         Stage::kMirostat, Stage::kAdaptiveP);
 
 }  // namespace token_sampler
 

@@ -11,6 +11,7 @@
 namespace token_sampler {
 
 __extension__ typedef unsigned __int128 Uint128;
+__extension__ typedef __int128 Int128;
 
 // floor(uniform * total / 2^128), below total whenever total > 0.
 TOKEN_SAMPLER_HOST_DEVICE inline uint64_t ScaleUniform(Uint128 uniform, uint64_t total) {
@@ -18,6 +19,32 @@ TOKEN_SAMPLER_HOST_DEVICE inline uint64_t ScaleUniform(Uint128 uniform, uint64_t
   const auto low = static_cast<uint64_t>(uniform);
   const Uint128 carry = (Uint128{low} * total) >> 64;
   return static_cast<uint64_t>((Uint128{high} * total + carry) >> 64);
+}
+
+// The same for a total beyond 64 bits.
+TOKEN_SAMPLER_HOST_DEVICE inline Uint128 ScaleUniformWide(Uint128 uniform, Uint128 total) {
+  constexpr Uint128 kLowHalf = ~uint64_t{0};
+  const Uint128 low_high = (uniform & kLowHalf) * (total >> 64);
+  const Uint128 high_low = (uniform >> 64) * (total & kLowHalf);
+  const Uint128 low_low = ((uniform & kLowHalf) * (total & kLowHalf)) >> 64;
+  const Uint128 middle = low_low + (low_high & kLowHalf) + (high_low & kLowHalf);
+  return (uniform >> 64) * (total >> 64) + (low_high >> 64) + (high_low >> 64) + (middle >> 64);
+}
+
+// The nearest double, ties to even.
+TOKEN_SAMPLER_HOST_DEVICE inline double ToDouble(Uint128 value) {
+  // 64 leading bits, the last of which stands for all that follow, round as the whole does.
+  int shift = 0;
+  while ((value >> shift) >> 64 != 0) ++shift;
+  auto leading = static_cast<uint64_t>(value >> shift);
+  if ((value & ((Uint128{1} << shift) - 1)) != 0) leading |= 1;
+  double scale = 1.0;
+  for (int i = 0; i < shift; ++i) scale *= 2.0;
+  return static_cast<double>(leading) * scale;
+}
+TOKEN_SAMPLER_HOST_DEVICE inline double ToDouble(Int128 value) {
+  return value < 0 ? -ToDouble(Uint128{0} - static_cast<Uint128>(value))
+                   : ToDouble(static_cast<Uint128>(value));
 }
 
 // ceil(fraction * total), exact. `fraction` is in [0, 1], total at most 2^63.

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "sampler/adjustments.h"
-#include "sampler/logarithm.h"
+#include "sampler/elementary.h"
 #include "sampler/philox.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"

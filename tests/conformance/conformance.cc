@@ -45,6 +45,12 @@ void ExpectSameAsReference(const RandomBatch& batch, Sampler& sampler) {
     ASSERT_EQ(Bits(actual[i].kept_logprobs), Bits(expected[i].kept_logprobs));
     ASSERT_EQ(actual[i].max_probability, expected[i].max_probability);
     ASSERT_EQ(actual[i].min_probability, expected[i].min_probability);
+    ASSERT_EQ(actual[i].entropy, expected[i].entropy);
+    ASSERT_EQ(Bits(actual[i].gumbel_softmax), Bits(expected[i].gumbel_softmax));
+    ASSERT_EQ(actual[i].state.mirostat_mu, expected[i].state.mirostat_mu);
+    ASSERT_EQ(actual[i].state.adaptive_p_sum, expected[i].state.adaptive_p_sum);
+    ASSERT_EQ(actual[i].state.adaptive_p_weight, expected[i].state.adaptive_p_weight);
+    ASSERT_EQ(actual[i].state.top_p, expected[i].state.top_p);
   }
 }
 

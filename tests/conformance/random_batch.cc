@@ -233,23 +233,69 @@ SamplingParams MakeParams(InputKind kind, int64_t vocab, Random& random) {
   return params;
 }
 
+std::vector<uint32_t> MakeIds(int64_t vocab, Random& random) {
+  std::vector<uint32_t> ids(static_cast<size_t>(random.Below(12)));
+  for (uint32_t& id : ids) id = static_cast<uint32_t>(random.Below(std::min<int64_t>(vocab, 9)));
+  return ids;
+}
+
+// Stages whose state travels. They draw one token.
+void AddStatefulStages(int64_t vocab, Random& random, RandomRow& row) {
+  SamplingParams& params = row.params;
+  params.num_samples = 1;
+  if (random.OneIn(2)) {
+    params.mirostat = Mirostat{.version = static_cast<uint32_t>(1 + random.Below(2)),
+                               .tau = random.Of(std::array{0.5, 5.0}),
+                               .eta = 0.1};
+    if (random.OneIn(2)) row.state.mirostat_mu = 20 * random.Uniform() - 2;
+  } else if (random.OneIn(2)) {
+    params.adaptive_p = AdaptiveP{.target = random.Uniform(), .decay = 0.9};
+    if (random.OneIn(2)) {
+      row.state.adaptive_p_sum = random.Uniform();
+      row.state.adaptive_p_weight = 1 + random.Uniform();
+    }
+  }
+  if (random.OneIn(2)) {
+    params.top_p_decay = TopPDecay{.decay = 0.9, .min = 0.1, .reset_ids = MakeIds(vocab, random)};
+    if (random.OneIn(2)) row.state.top_p = random.Uniform();
+  }
+  if (random.OneIn(10)) row.state.top_p = 2.0;  // not accepted
+  row.input.state = &row.state;
+}
+
 // The rarer filters, in any order of the stages.
-void AddRareStages(Random& random, SamplingParams& params) {
+void AddRareStages(InputKind kind, int64_t vocab, Random& random, RandomRow& row) {
+  SamplingParams& params = row.params;
   params.stage_order = random.Of(std::array{kVllmOrder, kHfOrder, kLlamaCppOrder, kSglangOrder});
   if (random.OneIn(3)) params.top_k_ties = TiePolicy::kKeepAll;
+  if (random.OneIn(3)) params.typical_p = random.Of(std::array{0.2, 0.9, 0.999});
   if (random.OneIn(3)) params.epsilon_cutoff = random.Of(std::array{1e-6, 0.001, 0.3});
+  if (random.OneIn(3)) params.eta_cutoff = random.Of(std::array{1e-310, 1e-4, 0.1});
   if (random.OneIn(3)) params.p_less = true;
   if (random.OneIn(3)) {
     params.xtc_probability = random.Of(std::array{0.5, 1.0});
     params.xtc_threshold = random.Of(std::array{0.0, 0.01, 0.1});
   }
   if (random.OneIn(3)) params.min_tokens_to_keep = static_cast<uint32_t>(1 + random.Below(5));
-}
-
-std::vector<uint32_t> MakeIds(int64_t vocab, Random& random) {
-  std::vector<uint32_t> ids(static_cast<size_t>(random.Below(12)));
-  for (uint32_t& id : ids) id = static_cast<uint32_t>(random.Below(std::min<int64_t>(vocab, 9)));
-  return ids;
+  if (random.OneIn(4)) params.greedy_threshold = random.Of(std::array{0.1, 0.5, 1.0});
+  if (random.OneIn(4)) {
+    params.invalid_values =
+        random.Of(std::array{InvalidValuePolicy::kSanitize, InvalidValuePolicy::kSanitizeUniform});
+  }
+  if (kind == InputKind::kLogits) {
+    if (random.OneIn(3)) params.top_n_sigma = random.Of(std::array{0.5, 1.0, 3.0});
+    if (random.OneIn(4)) {
+      params.dynamic_temperature = DynamicTemperature{random.Of(std::array{0.0, 0.5, 1e6}), 1.5};
+    }
+    if (random.OneIn(4)) {
+      params.temperature_schedule =
+          TemperatureSchedule{random.OneIn(2) ? TemperatureSchedule::Kind::kLinear
+                                              : TemperatureSchedule::Kind::kExponential,
+                              2.0, 0.01, 10};
+      row.input.key.step = static_cast<uint64_t>(random.Below(12));
+    }
+  }
+  if (random.OneIn(3)) AddStatefulStages(vocab, random, row);
 }
 
 void AddAdjustments(InputKind kind, int64_t vocab, Random& random, RandomRow& row) {
@@ -269,6 +315,14 @@ void AddAdjustments(InputKind kind, int64_t vocab, Random& random, RandomRow& ro
     if (random.OneIn(3)) params.repetition_penalty = random.Of(std::array{1.3, 0.5, 1e-6});
     if (random.OneIn(3)) params.frequency_penalty = random.Of(std::array{0.7, -2.0});
     if (random.OneIn(3)) params.presence_penalty = random.Of(std::array{0.3, -1.0});
+    if (random.OneIn(4)) params.penalty_last_n = static_cast<int32_t>(random.Below(6)) - 1;
+    if (random.OneIn(4)) {
+      params.dry = {.multiplier = 0.8,
+                    .base = random.Of(std::array{1.0, 1.75, 1e6}),
+                    .allowed_length = static_cast<uint32_t>(1 + random.Below(3)),
+                    .last_n = static_cast<int32_t>(random.Below(12)) - 1,
+                    .breakers = {{0}, {0, static_cast<uint32_t>(random.Below(vocab))}}};
+    }
   }
   if (random.OneIn(3)) {
     row.bitmask.resize(static_cast<size_t>((vocab + 31) / 32 * 4));
@@ -296,6 +350,8 @@ OutputOptions MakeOutputs(int64_t vocab, Random& random) {
     outputs.kept_count = true;
     outputs.kept_set = random.OneIn(2);
     outputs.extremes = random.OneIn(2);
+    outputs.entropy = random.OneIn(2);
+    if (vocab < 2000 && random.OneIn(2)) outputs.gumbel_softmax = random.Of(std::array{0.1, 1.0});
   }
   return outputs;
 }
@@ -312,7 +368,6 @@ std::unique_ptr<RandomRow> MakeRow(int64_t vocab, Random& random) {
   if (random.OneIn(15)) Spoil(kind, random, values);
   Store(values, dtype, random, *row);
   row->params = MakeParams(kind, vocab, random);
-  if (random.OneIn(5)) AddRareStages(random, row->params);
   row->outputs = MakeOutputs(vocab, random);
   const bool adjust = random.OneIn(4);
   if (adjust) AddAdjustments(kind, vocab, random, *row);
@@ -326,6 +381,7 @@ std::unique_ptr<RandomRow> MakeRow(int64_t vocab, Random& random) {
   input.outputs = random.OneIn(2) ? nullptr : &row->outputs;
   input.key = {
       .seed = random.Bits(), .step = random.Bits(), .stream = static_cast<uint32_t>(random.Bits())};
+  if (random.OneIn(5)) AddRareStages(kind, vocab, random, *row);
 
   std::ostringstream description;
   const SamplingParams& params = row->params;

@@ -24,6 +24,7 @@ struct RandomRow {
   std::vector<uint32_t> prompt_ids;
   std::vector<uint32_t> output_ids;
   RowHistory history;
+  RowState state;
   std::vector<uint8_t> bitmask;
   RowInput input;
   std::string description;

@@ -103,8 +103,78 @@ INSTANTIATE_TEST_SUITE_P(
                p.stage_order = StageOrder(Stage::kTemperature, Stage::kTopP);
              },
              kLogits,
-             "params[3].stage_order of row 7 must be one that names TOP_K, because top_k is set, "
-             "got one without"},
+             "params[3].stage_order of row 7 must be one that names TOP_K, which is on, got one "
+             "without"},
+        Case{"typical_of_none", [](SamplingParams& p) { p.typical_p = 0; }, kLogits,
+             "params[3].typical_p of row 7 must be in (0, 1], got 0"},
+        Case{"eta_of_all", [](SamplingParams& p) { p.eta_cutoff = 1; }, kLogits,
+             "params[3].eta_cutoff of row 7 must be in [0, 1), got 1"},
+        Case{"negative_sigma", [](SamplingParams& p) { p.top_n_sigma = -1; }, kLogits,
+             "params[3].top_n_sigma of row 7 must be in [0, 1e6], got -1"},
+        Case{"sigma_of_weights", [](SamplingParams& p) { p.top_n_sigma = 1; }, kWeights,
+             "params[3].top_n_sigma of row 7 must be off with weights, which are no logits, got 1"},
+        Case{"mirostat_3", [](SamplingParams& p) { p.mirostat = Mirostat{.version = 3}; }, kLogits,
+             "params[3].mirostat.version of row 7 must be 1 or 2, got 3"},
+        Case{"mirostat_tau", [](SamplingParams& p) { p.mirostat = Mirostat{.tau = kInfinity}; },
+             kLogits, "params[3].mirostat.tau of row 7 must be in (0, 1e3], got inf"},
+        Case{"mirostat_eta", [](SamplingParams& p) { p.mirostat = Mirostat{.eta = 0}; }, kLogits,
+             "params[3].mirostat.eta of row 7 must be in (0, 1], got 0"},
+        Case{"mirostat_beside_adaptive_p",
+             [](SamplingParams& p) {
+               p.mirostat = Mirostat{};
+               p.adaptive_p = AdaptiveP{};
+             },
+             kLogits, "params[3].adaptive_p of row 7 must be off with mirostat, got one"},
+        Case{"adaptive_p_decay", [](SamplingParams& p) { p.adaptive_p = AdaptiveP{.decay = 1}; },
+             kLogits, "params[3].adaptive_p.decay of row 7 must be in [0, 0.99], got 1"},
+        Case{"top_p_decay_min", [](SamplingParams& p) { p.top_p_decay = TopPDecay{.min = 0}; },
+             kLogits, "params[3].top_p_decay.min of row 7 must be in (0, 1], got 0"},
+        Case{"top_p_decay_reset",
+             [](SamplingParams& p) { p.top_p_decay = TopPDecay{.reset_ids = {100}}; }, kLogits,
+             "params[3].top_p_decay.reset_ids[0] of row 7 must be below the vocabulary of 100, got "
+             "100"},
+        Case{"state_of_many_draws",
+             [](SamplingParams& p) {
+               p.mirostat = Mirostat{};
+               p.num_samples = 2;
+             },
+             kLogits,
+             "params[3].num_samples of row 7 must be 1 with mirostat, adaptive_p or top_p_decay, "
+             "whose state follows one token, got 2"},
+        Case{"schedule_to_zero",
+             [](SamplingParams& p) { p.temperature_schedule = TemperatureSchedule{.end = 0}; },
+             kLogits, ""},
+        Case{"exponential_schedule_to_zero",
+             [](SamplingParams& p) {
+               p.temperature_schedule =
+                   TemperatureSchedule{TemperatureSchedule::Kind::kExponential, 1, 0, 5};
+             },
+             kLogits, "params[3].temperature_schedule.end of row 7 must be in [1e-6, 1e6], got 0"},
+        Case{
+            "schedule_without_steps",
+            [](SamplingParams& p) { p.temperature_schedule = TemperatureSchedule{.num_steps = 0}; },
+            kLogits, "params[3].temperature_schedule.num_steps of row 7 must be at least 1, got 0"},
+        Case{
+            "schedule_of_weights",
+            [](SamplingParams& p) { p.temperature_schedule = TemperatureSchedule{}; }, kWeights,
+            "params[3].temperature_schedule of row 7 must be off with weights, to which no softmax "
+            "applies, got one"},
+        Case{"dynamic_temperature",
+             [](SamplingParams& p) { p.dynamic_temperature = DynamicTemperature{.range = -1}; },
+             kLogits, "params[3].dynamic_temperature.range of row 7 must be in [0, 1e6], got -1"},
+        Case{"greedy_threshold", [](SamplingParams& p) { p.greedy_threshold = 0.0; }, kLogits,
+             "params[3].greedy_threshold of row 7 must be in (0, 1], got 0"},
+        Case{"last_n", [](SamplingParams& p) { p.penalty_last_n = -2; }, kLogits,
+             "params[3].penalty_last_n of row 7 must be at least -1, got -2"},
+        Case{"dry_base", [](SamplingParams& p) { p.dry.base = .5; }, kLogits,
+             "params[3].dry.base of row 7 must be in [1, 1e6], got 0.5"},
+        Case{"dry_of_weights", [](SamplingParams& p) { p.dry.multiplier = 1; }, kWeights,
+             "params[3].dry.multiplier of row 7 must be off with weights, which are no logits, got "
+             "1"},
+        Case{"dry_breaker", [](SamplingParams& p) { p.dry.breakers = {{}}; }, kLogits,
+             "params[3].dry.breakers[0].token_ids of row 7 must be of 1 to 32 tokens, got 0"},
+        Case{"dry_breakers", [](SamplingParams& p) { p.dry.breakers.assign(65, {1}); }, kLogits,
+             "params[3].dry.breakers of row 7 must be at most 64, got 65"},
         Case{"order_without_a_stage_that_is_off",
              [](SamplingParams& p) { p.stage_order = StageOrder(Stage::kTopP); }, kLogits, ""},
         Case{"joint_top_k_beside_top_k",

@@ -1,6 +1,6 @@
 // The defined logarithm against the C library's.
 
-#include "sampler/logarithm.h"
+#include "sampler/elementary.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,144 @@
+#include "sampler/row_values.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "sampler/adjustments.h"
+
+namespace token_sampler {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
+
+bool IsLogits(InputKind kind) { return kind == InputKind::kLogits; }
+
+// The value of a token that is never drawn.
+float ImpossibleValue(InputKind kind) { return IsLogits(kind) ? -kInfinity : 0.0f; }
+
+RowCode CodeOfValue(InputKind kind, float value) {
+  if (std::isnan(value)) return RowCode::kNan;
+  if (value == kInfinity || (value == -kInfinity && !IsLogits(kind))) return RowCode::kInfinite;
+  if (value < 0 && !IsLogits(kind)) return RowCode::kNegative;
+  return RowCode::kOk;
+}
+
+// Fails the row at the first token whose value is invalid. False when there is none.
+bool FailAt(InputKind kind, uint32_t id, float value, RowResult& result) {
+  const RowCode code = CodeOfValue(kind, value);
+  if (code == RowCode::kOk) return false;
+  FailRow(code,
+          absl::StrCat(IsLogits(kind) ? "logit" : "weight", " of token ", id, " must be ",
+                       IsLogits(kind) ? "finite or -infinity" : "finite and >= 0", ", got ", value),
+          result);
+  return true;
+}
+
+void FailWithoutTokens(InputKind kind, RowResult& result) {
+  if (IsLogits(kind)) {
+    FailRow(RowCode::kAllMasked, "every logit is -infinity: no token can be drawn", result);
+  } else {
+    FailRow(RowCode::kZeroSum, "every weight is 0: the sum must be above 0", result);
+  }
+}
+
+float Repaired(InputKind kind, float value) {
+  if (value == kInfinity) return kLargest;
+  return CodeOfValue(kind, value) == RowCode::kOk ? value : ImpossibleValue(kind);
+}
+
+bool HasDrawable(InputKind kind, const std::vector<float>& values) {
+  const float impossible = ImpossibleValue(kind);
+  return std::any_of(values.begin(), values.end(),
+                     [impossible](float value) { return value != impossible; });
+}
+
+// Makes values valid as the policy says. False when the row failed at one.
+bool MakeValid(const RowInput& row, std::vector<float>& values, RowResult& result) {
+  const bool repair = row.params->invalid_values != InvalidValuePolicy::kFail;
+  for (uint32_t id = 0; id < values.size(); ++id) {
+    if (CodeOfValue(row.kind, values[id]) == RowCode::kOk) continue;
+    if (!repair) return !FailAt(row.kind, id, values[id], result);
+    if (result.code == RowCode::kOk) {
+      result.code = RowCode::kSanitized;
+      result.message =
+          absl::StrCat("values were repaired, the first that of token ", id, ", ", values[id]);
+    }
+    values[id] = Repaired(row.kind, values[id]);
+  }
+  return true;
+}
+
+// Makes every token that adjustments do not ban equally likely.
+void MakeUniform(const RowInput& row, RowValues& values) {
+  const float likely = IsLogits(row.kind) ? 0.0f : 1.0f;
+  values.adjusted.assign(values.adjusted.size(), likely);
+  if (!HasDrawable(row.kind, values.received)) values.received = values.adjusted;
+  AdjustValues(row, absl::MakeSpan(values.adjusted));
+  const float impossible = ImpossibleValue(row.kind);
+  for (float& value : values.adjusted) {
+    if (value != impossible) value = likely;
+  }
+}
+
+// Adjusts the received values. False when the row failed.
+bool Adjust(const RowInput& row, RowValues& values, RowResult& result) {
+  values.adjusted = values.received;
+  if (!HasAdjustments(row)) return true;
+  AdjustValues(row, absl::MakeSpan(values.adjusted));
+  return MakeValid(row, values.adjusted, result);
+}
+
+}  // namespace
+
+void FailRow(RowCode code, std::string message, RowResult& result) {
+  result.Clear();
+  result.code = code;
+  result.message = std::move(message);
+}
+
+bool FailAtInvalidValue(const RowInput& row, RowResult& result) {
+  for (int64_t id = 0; id < row.vocab; ++id) {
+    const float value = LoadAsFloat(row.values, row.dtype, id) + 0.0f;
+    if (FailAt(row.kind, static_cast<uint32_t>(id), value, result)) return true;
+  }
+  return false;
+}
+
+bool PrepareValues(const RowInput& row, RowValues& values, RowResult& result) {
+  values.received.resize(static_cast<size_t>(row.vocab));
+  for (size_t id = 0; id < values.received.size(); ++id) {
+    values.received[id] = LoadAsFloat(row.values, row.dtype, static_cast<int64_t>(id)) + 0.0f;
+  }
+  if (!MakeValid(row, values.received, result)) return false;
+  const bool uniform = row.params->invalid_values == InvalidValuePolicy::kSanitizeUniform;
+  if (!uniform && !HasDrawable(row.kind, values.received)) {
+    FailWithoutTokens(row.kind, result);
+    return false;
+  }
+  if (std::string error = CheckHistory(row); !error.empty()) {
+    FailRow(RowCode::kInvalidInput, std::move(error), result);
+    return false;
+  }
+  if (!Adjust(row, values, result)) {
+    result.message = absl::StrCat("after adjustments, ", result.message);
+    return false;
+  }
+  if (HasDrawable(row.kind, values.adjusted)) return true;
+  if (uniform) {
+    MakeUniform(row, values);
+    if (HasDrawable(row.kind, values.adjusted)) {
+      result.code = RowCode::kUniform;
+      result.message = "no token was left, so one was drawn uniformly";
+      return true;
+    }
+  }
+  FailWithoutTokens(row.kind, result);
+  result.message = absl::StrCat("after adjustments, ", result.message);
+  return false;
+}
+
+}  // namespace token_sampler

@@ -1,0 +1,33 @@
+// From the values of a row as received to those that are sampled: checks, repairs, adjustments.
+// SPEC.md §2 and §8.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_ROW_VALUES_H_
+#define TOKEN_SAMPLER_SAMPLER_ROW_VALUES_H_
+
+#include <string>
+#include <vector>
+
+#include "sampler/sampler.h"
+
+namespace token_sampler {
+
+// Makes `result` the failure of its row.
+void FailRow(RowCode code, std::string message, RowResult& result);
+
+// Fails the row at the first of its values that may not be in it, read as float32. False when there
+// is none.
+bool FailAtInvalidValue(const RowInput& row, RowResult& result);
+
+// Values as float32, with -0 made +0, all valid, at least one of a token that can be drawn.
+struct RowValues {
+  std::vector<float> received;  // [vocab], repaired where the parameters ask for it
+  std::vector<float> adjusted;  // [vocab]
+};
+
+// Reads, checks and adjusts the values of a row. False when the row failed. Else the code of
+// `result` says whether values were repaired.
+bool PrepareValues(const RowInput& row, RowValues& values, RowResult& result);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SAMPLER_ROW_VALUES_H_

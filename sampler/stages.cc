@@ -1,0 +1,398 @@
+#include "sampler/stages.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "sampler/elementary.h"
+#include "sampler/token_order.h"
+#include "sampler/wide_integer.h"
+
+namespace token_sampler {
+namespace {
+
+constexpr double kLn2 = 0.6931471805599453;
+constexpr double kSmallestTemperature = 1e-6;
+constexpr double kLargestTemperature = 1e6;
+
+const RowState kNewState;
+
+const RowState& StateOf(const RowInput& row) {
+  return row.state == nullptr ? kNewState : *row.state;
+}
+
+// ---- Filters: how many of the first survivors to keep ----
+
+// The longest prefix of weights that reach `threshold`.
+size_t PrefixAtLeast(uint64_t threshold, const Survivors& survivors) {
+  const std::vector<Token>& tokens = survivors.tokens;
+  size_t kept = 0;
+  while (kept < tokens.size() && tokens[kept].weight >= threshold) ++kept;
+  return kept;
+}
+
+// The longest prefix of tokens with ln(weight / 2^F) >= `threshold`.
+size_t PrefixOfLogAtLeast(double threshold, const Survivors& survivors) {
+  size_t kept = 0;
+  for (const Token& token : survivors.tokens) {
+    if (token.weight == 0 || LogOfWeight(token.weight, survivors.fraction_bits) < threshold) break;
+    ++kept;
+  }
+  return kept;
+}
+
+size_t PrefixOfTopK(const SamplingParams& params, const Survivors& survivors) {
+  const std::vector<Token>& tokens = survivors.tokens;
+  if (params.top_k == 0 || params.top_k >= tokens.size()) return tokens.size();
+  size_t kept = params.top_k;
+  if (params.top_k_ties == TiePolicy::kKeepAll) {
+    const float last = tokens[kept - 1].value;
+    while (kept < tokens.size() && tokens[kept].value == last) ++kept;
+  }
+  return kept;
+}
+
+size_t PrefixOfTopP(double top_p, const Survivors& survivors) {
+  if (top_p >= 1.0) return survivors.tokens.size();
+  const uint64_t threshold = CeilFraction(top_p, survivors.TotalWeight());
+  size_t kept = 0;
+  for (uint64_t mass = 0; mass < threshold; ++kept) mass += survivors.tokens[kept].weight;
+  return kept;
+}
+
+size_t PrefixOfPLess(const Survivors& survivors) {
+  const uint64_t total = survivors.TotalWeight();
+  Uint128 squares = 0;
+  for (const Token& token : survivors.tokens) squares += Uint128{token.weight} * token.weight;
+  size_t kept = 0;
+  while (kept < survivors.tokens.size() &&
+         Uint128{survivors.tokens[kept].weight} * total >= squares) {
+    ++kept;
+  }
+  return kept;
+}
+
+size_t PrefixOfEta(double eta, const Survivors& survivors) {
+  if (eta == 0.0) return survivors.tokens.size();
+  const size_t by_eta = PrefixAtLeast(CeilFraction(eta, survivors.TotalWeight()), survivors);
+  // p >= sqrt(eta) * exp(-entropy), by logarithms, from which that of the sum falls out.
+  const double threshold = 0.5 * Log(eta) + MeanLogWeight(survivors);
+  return std::max(by_eta, PrefixOfLogAtLeast(threshold, survivors));
+}
+
+size_t PrefixOfTopNSigma(double top_n_sigma, const Survivors& survivors) {
+  const std::vector<Token>& tokens = survivors.tokens;
+  const double largest = tokens.front().value;
+  const double range = largest - double{tokens.back().value};
+  if (top_n_sigma == 0.0 || range == 0.0) return tokens.size();
+  // Distances from the largest logit as integers of up to 38 bits.
+  int exponent;
+  std::frexp(range, &exponent);
+  const double scale = std::ldexp(1.0, 38 - exponent);
+  const auto distance = [&](const Token& token) {
+    return static_cast<uint64_t>(std::rint((largest - double{token.value}) * scale));
+  };
+  Uint128 sum = 0;
+  Uint128 squares = 0;
+  for (const Token& token : tokens) {
+    sum += distance(token);
+    squares += Uint128{distance(token)} * distance(token);
+  }
+  const double sigma =
+      std::sqrt(ToDouble(tokens.size() * squares - sum * sum)) / static_cast<double>(tokens.size());
+  const double limit = top_n_sigma * sigma;
+  size_t kept = 0;
+  while (kept < tokens.size() && static_cast<double>(distance(tokens[kept])) <= limit) ++kept;
+  return kept;
+}
+
+// Mirostat 1: top-k with the k at which a Zipf law, fitted to the first tokens, has the surprise
+// mu. Algorithm 1 of Basu et al. (2020), with the fit of their code, over 100 tokens.
+size_t PrefixOfMirostat1(double mu, int64_t vocab, const Survivors& survivors) {
+  constexpr size_t kFitted = 100;
+  const std::vector<Token>& tokens = survivors.tokens;
+  const size_t fitted = std::min(kFitted, PrefixAtLeast(1, survivors));
+  if (fitted < 2) return 1;
+  double products = 0.0;
+  double squares = 0.0;
+  for (size_t i = 0; i + 1 < fitted; ++i) {
+    const double t = Log(static_cast<double>(i + 2) / static_cast<double>(i + 1));
+    const double b =
+        survivors.kind == InputKind::kLogits
+            ? (double{tokens[i].value} - double{tokens[i + 1].value}) / survivors.temperature
+            : LogOfWeight(tokens[i].weight, survivors.fraction_bits) -
+                  LogOfWeight(tokens[i + 1].weight, survivors.fraction_bits);
+    products += t * b;
+    squares += t * t;
+  }
+  const double s = products / squares;
+  if (!(s > 0.0)) return tokens.size();
+  const double epsilon = s - 1.0;
+  const double log_vocab = Log(static_cast<double>(vocab));
+  const double ratio =
+      std::abs(epsilon) < 1e-9 ? 1.0 / log_vocab : epsilon / (1.0 - Exp(-epsilon * log_vocab));
+  const double k = Exp((Log(ratio) + mu * kLn2) / s);
+  return k < static_cast<double>(tokens.size()) ? static_cast<size_t>(k) : tokens.size();
+}
+
+size_t PrefixOfMirostat(const RowInput& row, const Survivors& survivors) {
+  const Mirostat& mirostat = *row.params->mirostat;
+  const double mu = StateOf(row).mirostat_mu.value_or(2.0 * mirostat.tau);
+  if (mirostat.version == 1) return PrefixOfMirostat1(mu, row.vocab, survivors);
+  const double log_total = LogOfWeight(survivors.TotalWeight(), survivors.fraction_bits);
+  return PrefixOfLogAtLeast(log_total - mu * kLn2, survivors);
+}
+
+// How many of the first tokens XTC removes.
+size_t TopChoices(const RowInput& row, const Survivors& survivors) {
+  const SamplingParams& params = *row.params;
+  constexpr uint64_t kCoinSides = uint64_t{1} << 62;
+  const uint64_t coin = ScaleUniform(UniformBits(row.key, RandomDomain::kXtcCoin, 0), kCoinSides);
+  if (coin >= CeilFraction(params.xtc_probability, kCoinSides)) return 0;
+  const size_t choices =
+      PrefixAtLeast(CeilFraction(params.xtc_threshold, survivors.TotalWeight()), survivors);
+  if (choices < 2 || survivors.tokens.size() - (choices - 1) < params.min_tokens_to_keep) return 0;
+  return choices - 1;
+}
+
+double EffectiveTopP(const RowInput& row) {
+  if (!row.params->top_p_decay.has_value()) return row.params->top_p;
+  return StateOf(row).top_p.value_or(row.params->top_p);
+}
+
+// ---- Stages that do more than keep a prefix ----
+
+// Leaves the tokens whose surprise is nearest to its mean, the entropy.
+void KeepTypical(const SamplingParams& params, Survivors& survivors) {
+  if (params.typical_p >= 1.0) return;
+  struct Candidate {
+    Uint128 distance;
+    size_t position;
+    uint64_t weight;
+  };
+  const uint64_t total = survivors.TotalWeight();
+  const Int128 mean = SumLog2Weights(survivors);  // times total
+  std::vector<Candidate> candidates;
+  for (size_t i = 0; i < survivors.tokens.size(); ++i) {
+    const Token& token = survivors.tokens[i];
+    const Int128 difference = Int128{Log2Weight(token, survivors)} * total - mean;
+    const auto distance = static_cast<Uint128>(difference < 0 ? -difference : difference);
+    candidates.push_back({token.weight > 0 ? distance : ~Uint128{0}, i, token.weight});
+  }
+  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+    return a.distance != b.distance ? a.distance < b.distance : a.position < b.position;
+  });
+  const uint64_t threshold = CeilFraction(params.typical_p, total);
+  size_t kept = 0;
+  for (uint64_t mass = 0; mass < threshold; ++kept) mass += candidates[kept].weight;
+  kept = std::min(std::max<size_t>(kept, params.min_tokens_to_keep), candidates.size());
+  if (params.top_k_ties == TiePolicy::kKeepAll) {
+    const Uint128 last = candidates[kept - 1].distance;
+    while (kept < candidates.size() && candidates[kept].distance == last) ++kept;
+  }
+  candidates.resize(kept);
+  std::sort(candidates.begin(), candidates.end(),
+            [](const Candidate& a, const Candidate& b) { return a.position < b.position; });
+  for (size_t i = 0; i < kept; ++i) survivors.tokens[i] = survivors.tokens[candidates[i].position];
+  survivors.tokens.resize(kept);
+}
+
+double DynamicTemperatureOf(const DynamicTemperature& dynamic, double temperature,
+                            Survivors& survivors) {
+  if (survivors.tokens.size() < 2) return temperature;
+  survivors.Weigh(1.0);
+  const double most = Log(static_cast<double>(survivors.tokens.size()));
+  const double ratio = std::min(Entropy(survivors) / most, 1.0);
+  double share = dynamic.exponent == 0.0 ? 1.0 : 0.0;
+  if (ratio > 0.0) share = Pow(ratio, dynamic.exponent);
+  const double low = std::max(temperature - dynamic.range, 0.0);
+  const double high = temperature + dynamic.range;
+  const double result = std::min(low + (high - low) * share, kLargestTemperature);
+  return result < kSmallestTemperature ? 0.0 : result;
+}
+
+void ApplyTemperature(const RowInput& row, StagedRow& staged) {
+  const SamplingParams& params = *row.params;
+  Survivors& survivors = staged.survivors;
+  double temperature = TemperatureAt(params, row.key.step);
+  if (params.dynamic_temperature.has_value()) {
+    temperature = DynamicTemperatureOf(*params.dynamic_temperature, temperature, survivors);
+  }
+  if (temperature == 0.0) {
+    staged.greedy = true;
+    return;
+  }
+  survivors.Weigh(temperature);
+  if (!params.greedy_threshold.has_value()) return;
+  const uint64_t threshold = CeilFraction(*params.greedy_threshold, survivors.TotalWeight());
+  staged.greedy = survivors.tokens.front().weight >= threshold;
+}
+
+struct AdaptiveSums {
+  double sum;
+  double weight;
+};
+
+AdaptiveSums AdaptiveSumsOf(const RowInput& row) {
+  const AdaptiveP& adaptive = *row.params->adaptive_p;
+  const RowState& state = StateOf(row);
+  return {state.adaptive_p_sum.value_or(adaptive.target / (1.0 - adaptive.decay)),
+          state.adaptive_p_weight.value_or(1.0 / (1.0 - adaptive.decay))};
+}
+
+// New logits by the distance of probabilities from the target; constants of llama.cpp.
+void ApplyAdaptiveP(const RowInput& row, StagedRow& staged) {
+  Survivors& survivors = staged.survivors;
+  staged.before_adaptive_p = survivors;
+  const AdaptiveSums sums = AdaptiveSumsOf(row);
+  const double target =
+      std::clamp(2.0 * row.params->adaptive_p->target - sums.sum / sums.weight, 0.0, 1.0);
+  const auto total = static_cast<double>(survivors.TotalWeight());
+  for (Token& token : survivors.tokens) {
+    const double distance = std::abs(static_cast<double>(token.weight) / total - target) / 0.3;
+    token.value = static_cast<float>(5.0 - 10.0 * distance * distance / (1.0 + distance)) + 0.0f;
+  }
+  std::sort(survivors.tokens.begin(), survivors.tokens.end(), [](const Token& a, const Token& b) {
+    return OrderKey(a.value, a.id) > OrderKey(b.value, b.id);
+  });
+  survivors.kind = InputKind::kLogits;
+  survivors.Weigh(1.0);
+}
+
+double ProbabilityOf(uint32_t token_id, const Survivors& survivors) {
+  const auto token = std::find_if(survivors.tokens.begin(), survivors.tokens.end(),
+                                  [token_id](const Token& other) { return other.id == token_id; });
+  return static_cast<double>(token->weight) / static_cast<double>(survivors.TotalWeight());
+}
+
+// What is wrong with a field of the state, or an empty string.
+std::string CheckField(absl::string_view name, const std::optional<double>& value, bool used,
+                       double low, double high, absl::string_view range) {
+  if (!value.has_value()) return "";
+  if (!used) return absl::StrCat("states.", name, " is set, but what it belongs to is off");
+  if (*value >= low && *value <= high) return "";
+  return absl::StrCat("states.", name, " must be in ", range, ", got ", *value);
+}
+
+}  // namespace
+
+double TemperatureAt(const SamplingParams& params, uint64_t step) {
+  if (!params.temperature_schedule.has_value()) return params.temperature;
+  const TemperatureSchedule& schedule = *params.temperature_schedule;
+  if (step >= schedule.num_steps) {
+    return schedule.end < kSmallestTemperature ? 0.0 : schedule.end;
+  }
+  const double share = static_cast<double>(step) / schedule.num_steps;
+  const double temperature = schedule.kind == TemperatureSchedule::Kind::kLinear
+                                 ? schedule.begin + (schedule.end - schedule.begin) * share
+                                 : schedule.begin * Pow(schedule.end / schedule.begin, share);
+  return temperature < kSmallestTemperature ? 0.0 : temperature;
+}
+
+void ApplyStage(const RowInput& row, Stage stage, StagedRow& staged) {
+  const SamplingParams& params = *row.params;
+  Survivors& survivors = staged.survivors;
+  std::vector<Token>& tokens = survivors.tokens;
+  size_t kept = tokens.size();
+  switch (stage) {
+    case Stage::kTemperature:
+      ApplyTemperature(row, staged);
+      return;
+    case Stage::kMinP:
+      kept = PrefixAtLeast(CeilFraction(params.min_p, tokens.front().weight), survivors);
+      break;
+    case Stage::kTopK:
+      kept = PrefixOfTopK(params, survivors);
+      break;
+    case Stage::kTopP:
+      kept = PrefixOfTopP(EffectiveTopP(row), survivors);
+      break;
+    case Stage::kTopKTopP:
+      kept = std::min(PrefixOfTopK(params, survivors), PrefixOfTopP(EffectiveTopP(row), survivors));
+      break;
+    case Stage::kTypical:
+      KeepTypical(params, survivors);
+      return;
+    case Stage::kEpsilon:
+      kept = PrefixAtLeast(CeilFraction(params.epsilon_cutoff, survivors.TotalWeight()), survivors);
+      break;
+    case Stage::kEta:
+      kept = PrefixOfEta(params.eta_cutoff, survivors);
+      break;
+    case Stage::kTopNSigma:
+      kept = PrefixOfTopNSigma(params.top_n_sigma, survivors);
+      break;
+    case Stage::kPLess:
+      if (params.p_less) kept = PrefixOfPLess(survivors);
+      break;
+    case Stage::kXtc:
+      tokens.erase(tokens.begin(),
+                   tokens.begin() + static_cast<std::ptrdiff_t>(TopChoices(row, survivors)));
+      return;
+    case Stage::kMirostat:
+      if (!params.mirostat.has_value()) return;
+      staged.used_mirostat = true;
+      kept = PrefixOfMirostat(row, survivors);
+      break;
+    case Stage::kAdaptiveP:
+      if (params.adaptive_p.has_value()) ApplyAdaptiveP(row, staged);
+      return;
+  }
+  kept = std::max<size_t>(kept, params.min_tokens_to_keep);
+  if (kept < tokens.size()) tokens.resize(kept);
+}
+
+std::string CheckState(const RowInput& row) {
+  const RowState& state = StateOf(row);
+  constexpr double kAboveZero = std::numeric_limits<double>::denorm_min();
+  const SamplingParams& params = *row.params;
+  const bool mirostat = params.mirostat.has_value();
+  const bool adaptive = params.adaptive_p.has_value();
+  const bool decay = params.top_p_decay.has_value();
+  for (std::string error :
+       {CheckField("mirostat_mu", state.mirostat_mu, mirostat, -1e6, 1e6, "[-1e6, 1e6]"),
+        CheckField("adaptive_p_sum", state.adaptive_p_sum, adaptive, 0.0, 1e6, "[0, 1e6]"),
+        CheckField("adaptive_p_weight", state.adaptive_p_weight, adaptive, kAboveZero, 1e6,
+                   "(0, 1e6]"),
+        CheckField("top_p", state.top_p, decay, 0.0, 1.0, "[0, 1]")}) {
+    if (!error.empty()) return error;
+  }
+  return "";
+}
+
+RowState NextState(const RowInput& row, const StagedRow& staged, uint32_t token_id) {
+  const SamplingParams& params = *row.params;
+  RowState next;
+  if (params.mirostat.has_value()) {
+    const Mirostat& mirostat = *params.mirostat;
+    double mu = StateOf(row).mirostat_mu.value_or(2.0 * mirostat.tau);
+    if (staged.used_mirostat) {
+      const double surprise = -Log(ProbabilityOf(token_id, staged.survivors)) / kLn2;
+      mu = std::clamp(mu - mirostat.eta * (surprise - mirostat.tau), -1e6, 1e6);
+    }
+    next.mirostat_mu = mu;
+  }
+  if (params.adaptive_p.has_value()) {
+    AdaptiveSums sums = AdaptiveSumsOf(row);
+    if (staged.before_adaptive_p.has_value()) {
+      const double decay = params.adaptive_p->decay;
+      sums.sum = ProbabilityOf(token_id, *staged.before_adaptive_p) + decay * sums.sum;
+      sums.weight = 1.0 + decay * sums.weight;
+    }
+    next.adaptive_p_sum = sums.sum;
+    next.adaptive_p_weight = sums.weight;
+  }
+  if (params.top_p_decay.has_value()) {
+    const TopPDecay& decay = *params.top_p_decay;
+    const bool reset = std::find(decay.reset_ids.begin(), decay.reset_ids.end(), token_id) !=
+                       decay.reset_ids.end();
+    next.top_p = reset ? params.top_p : std::max(EffectiveTopP(row) * decay.decay, decay.min);
+  }
+  return next;
+}
+
+}  // namespace token_sampler

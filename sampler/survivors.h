@@ -1,0 +1,56 @@
+// The tokens of a row that can still be drawn, and what is computed from all of them.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_SURVIVORS_H_
+#define TOKEN_SAMPLER_SAMPLER_SURVIVORS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "sampler/sampling_params.h"
+#include "sampler/wide_integer.h"
+
+namespace token_sampler {
+
+struct Token {
+  uint32_t id;
+  float value;      // logit or plain weight
+  uint64_t weight;  // its mass: SPEC.md §4
+};
+
+struct Survivors {
+  std::vector<Token> tokens;  // in the order of SPEC.md §3
+  InputKind kind;
+  int fraction_bits;         // of the weights
+  double temperature = 1.0;  // at which they were weighed
+  float reference = 0.0f;    // the value that has the weight 2^F then: the largest (logits)
+
+  uint64_t TotalWeight() const;
+
+  // Weighs the tokens anew; `at` > 0.
+  void Weigh(double at);
+};
+
+// The tokens of checked values that have a probability, sorted, weighed at temperature 1.
+Survivors SortTokens(InputKind kind, absl::Span<const float> values);
+
+// log2 of a token's weight / 2^F, in units of 2^-kLog2Bits, <= 0: SPEC.md §9. Of a token of weight
+// 0 it means nothing.
+inline constexpr int kLog2Bits = 40;
+int64_t Log2Weight(const Token& token, const Survivors& survivors);
+
+// What entropy is made of: the sum of weight * Log2Weight, at most 2^109 in magnitude, <= 0.
+Int128 SumLog2Weights(const Survivors& survivors);
+
+// Mean of Log2Weight in nats, <= 0: the mean of ln(weight / 2^F).
+double MeanLogWeight(const Survivors& survivors);
+
+// ln(weight * 2^-F) of a weight or a sum of weights, > 0.
+double LogOfWeight(uint64_t weight, int fraction_bits);
+
+// -sum of p ln p, in nats, >= 0.
+double Entropy(const Survivors& survivors);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SAMPLER_SURVIVORS_H_
