@@ -97,6 +97,68 @@ TEST(PenaltyTest, SetsAndCountsAreAsGoodAsSequences) {
   EXPECT_EQ(from_sequences, from_counts);
 }
 
+TEST(PenaltyTest, LooksAtTheNewestTokensAlone) {
+  const Ids prompt = {0};
+  const Ids output = {1, 2};
+  const RowHistory history = {.prompt_ids = prompt, .output_ids = output};
+  const auto penalized = [&](int32_t last_n) {
+    const SamplingParams params = {.repetition_penalty = 2, .penalty_last_n = last_n};
+    std::set<uint32_t> ids;
+    for (const auto& [id, probability] : Kept({1, 1, 1, 1}, params, history)) {
+      if (probability < .24) ids.insert(id);
+    }
+    return ids;
+  };
+  EXPECT_EQ(penalized(-1), (std::set<uint32_t>{0, 1, 2}));
+  EXPECT_EQ(penalized(9), (std::set<uint32_t>{0, 1, 2}));
+  EXPECT_EQ(penalized(2), (std::set<uint32_t>{1, 2}));
+  EXPECT_EQ(penalized(1), (std::set<uint32_t>{2}));
+  EXPECT_EQ(penalized(0), (std::set<uint32_t>{}));
+}
+
+// The rows of llama.cpp's test-sampling.cpp.
+TEST(DryTest, MatchesLlamaCpp) {
+  const std::vector<float> four(4, std::log(.25f));
+  const std::vector<float> five(5, std::log(.2f));
+  const auto params = [](double multiplier, uint32_t allowed, int32_t last_n,
+                         std::vector<std::vector<uint32_t>> breakers = {}) {
+    return SamplingParams{.dry = {.multiplier = multiplier,
+                                  .base = 1.1,
+                                  .allowed_length = allowed,
+                                  .last_n = last_n,
+                                  .breakers = std::move(breakers)}};
+  };
+  ExpectProbabilities(Kept(four, params(1, 2, 4), Output({0, 1})), {.25, .25, .25, .25});
+  ExpectProbabilities(Kept(four, params(1, 2, 5), Output({0, 1, 2, 0, 1})),
+                      {.296923, .296923, .109232, .296923});
+  ExpectProbabilities(Kept(five, params(1, 2, 6, {{3}}), Output({0, 1, 3, 4, 0, 1})),
+                      {.2, .2, .2, .2, .2});
+  ExpectProbabilities(Kept(five, params(2, 2, 5), Output({0, 1, 2, 0, 1})),
+                      {.241818, .241818, .032727, .241818, .241818});
+  ExpectProbabilities(Kept(five, params(1, 4, 7), Output({0, 1, 2, 3, 4, 0, 1})),
+                      {.2, .2, .2, .2, .2});
+}
+
+TEST(DryTest, GrowsWithTheLengthAndStopsAtBreakers) {
+  const std::vector<float> flat(6, 0.0f);
+  SamplingParams params = {.dry = {.multiplier = .5, .base = 3, .allowed_length = 2}};
+  const Ids history = {1, 2, 3, 4, 5, 1, 2, 3};
+  // A repetition of three tokens would go on with 4: .5 * 3^(3 - 2).
+  EXPECT_NEAR(std::log(Kept(flat, params, Output(history)).at(4) /
+                       Kept(flat, params, Output(history)).at(0)),
+              -1.5, 1e-6);
+  // Behind a breaker of the tokens 1 and 2 one token is left of it, which is allowed.
+  params.dry.breakers = {{1, 2}};
+  EXPECT_EQ(Kept(flat, params, Output(history)).at(4), Kept(flat, params, Output(history)).at(0));
+}
+
+TEST(DryTest, ALongRepetitionIsFinite) {
+  // 1.75^9998 is beyond a double; the token is out of reach, and the row well.
+  Ids history(10'000, 1);
+  const SamplingParams params = {.dry = {.multiplier = 1}};
+  ExpectProbabilities(Kept({0, 0, 0}, params, Output(history)), {.5, 0, .5});
+}
+
 TEST(NoRepeatNgramTest, MatchesTransformers) {
   using Set = std::set<uint32_t>;
   EXPECT_EQ(Banned(3, {.no_repeat_ngram_size = 2}, Prompt({1, 1, 2, 1})), (Set{1, 2}));

@@ -128,5 +128,29 @@ TEST(OutputsTest, NothingThatWasNotAskedFor) {
   EXPECT_EQ(result.kept_count, 0u);
 }
 
+TEST(EntropyTest, IsThatOfTheDistribution) {
+  const OutputOptions raw = {.entropy = true};
+  const OutputOptions processed = {.logprob_mode = LogprobMode::kProcessed, .entropy = true};
+  const std::vector<float> logits = {std::log(.1f), std::log(.2f), std::log(.3f), std::log(.4f)};
+  const SamplingParams params = {.top_k = 2};
+  EXPECT_NEAR(SampleWith(LogitRow(logits, params), raw).entropy, 1.2798542258, 1e-7);
+  // .3 and .4 of .7
+  EXPECT_NEAR(SampleWith(LogitRow(logits, params), processed).entropy, .6829081047, 1e-7);
+  EXPECT_NEAR(SampleWith(WeightRow({1, 1, 2}, {}), raw).entropy, 1.5 * std::log(2.0), 1e-12);
+  EXPECT_EQ(SampleWith(WeightRow({0, 7, 0}, {}), raw).entropy, 0.0);
+  const std::vector<float> flat(1 << 16, -3.5f);
+  EXPECT_NEAR(SampleWith(LogitRow(flat, {}), raw).entropy, 16 * std::log(2.0), 1e-12);
+}
+
+TEST(LogprobTest, ProcessedSumsToOneWhenTheTopIsExcluded) {
+  const SamplingParams params = {.xtc_probability = 1, .xtc_threshold = .15};
+  const std::vector<float> logits = {std::log(.1f), std::log(.2f), std::log(.3f), std::log(.4f)};
+  const RowResult result = SampleWith(LogitRow(logits, params),
+                                      {.top_logprobs = 4, .logprob_mode = LogprobMode::kProcessed});
+  EXPECT_THAT(result.top_token_ids, ElementsAre(1, 0));
+  EXPECT_THAT(result.top_logprobs, ElementsAre(FloatNear(std::log(2 / 3.f), kUnit),
+                                               FloatNear(std::log(1 / 3.f), kUnit)));
+}
+
 }  // namespace
 }  // namespace token_sampler
