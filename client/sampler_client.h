@@ -66,14 +66,128 @@ enum class InputKind : uint8_t {
   kWeights,  // as torch.multinomial: used as they are
 };
 
-// How a row is sampled.
+enum class TiePolicy : uint8_t { kExactlyK, kKeepAll };
+enum class InvalidValuePolicy : uint8_t { kFail, kSanitize, kSanitizeUniform };
+enum class StagePreset : uint8_t { kVllm, kHf, kLlamaCpp, kSglang };
+
+// Numbers are those of token_sampler.v1.Stage.
+enum class Stage : uint8_t {
+  kTemperature = 1,
+  kMinP,
+  kTopK,
+  kTopP,
+  kTypicalP,
+  kEpsilon,
+  kEta,
+  kTopNSigma,
+  kPLess,
+  kXtc,
+  kMirostat,
+  kAdaptiveP,
+  kTopKTopP,
+};
+
+struct TemperatureSchedule {
+  bool exponential = false;  // else linear
+  double begin = 1.0;
+  double end = 1.0;
+  uint32_t num_steps = 1;
+};
+
+struct DynamicTemperature {
+  double range = 0.0;
+  double exponent = 1.0;
+};
+
+struct Xtc {
+  double probability = 0.0;
+  double threshold = 0.1;
+};
+
+struct Mirostat {
+  uint32_t version = 2;
+  double tau = 5.0;
+  double eta = 0.1;
+};
+
+struct AdaptiveP {
+  double target = 0.5;
+  double decay = 0.9;
+};
+
+struct TopPDecay {
+  double decay = 1.0;
+  double min = 1e-6;
+  std::vector<uint32_t> reset_ids = {};
+};
+
+struct Dry {
+  double multiplier = 0.0;
+  double base = 1.75;
+  uint32_t allowed_length = 2;
+  int32_t last_n = -1;
+  std::vector<std::vector<uint32_t>> breakers = {};
+};
+
+struct TokenBias {
+  uint32_t token_id = 0;
+  float value = 0.0f;
+};
+
+// How a row is sampled: the fields of token_sampler.v1.SamplingParams.
 struct SamplingParams {
-  std::optional<double> temperature;    // 0 (greedy) or [1e-6, 1e6], default 1
-  std::optional<uint32_t> num_samples;  // draws per row, >= 1, default 1
-  std::optional<bool> replacement;      // whether a token may be drawn again, default false
-  std::optional<uint32_t> top_k;        // default 0 (off)
-  std::optional<double> top_p;          // [0, 1], default 1 (off)
-  std::optional<double> min_p;          // [0, 1], default 0 (off)
+  std::optional<double> temperature = {};    // 0 (greedy) or [1e-6, 1e6], default 1
+  std::optional<uint32_t> num_samples = {};  // draws per row, >= 1, default 1
+  std::optional<bool> replacement = {};      // whether a token may be drawn again, default false
+  std::optional<uint32_t> top_k = {};        // default 0 (off)
+  std::optional<double> top_p = {};          // [0, 1], default 1 (off)
+  std::optional<double> min_p = {};          // [0, 1], default 0 (off)
+
+  std::optional<TemperatureSchedule> temperature_schedule = {};
+  std::optional<DynamicTemperature> dynamic_temperature = {};
+  std::optional<double> greedy_threshold = {};
+  std::optional<InvalidValuePolicy> invalid_values = {};
+
+  std::optional<TiePolicy> top_k_ties = {};
+  std::optional<TopPDecay> top_p_decay = {};
+  std::optional<double> typical_p = {};
+  std::optional<double> epsilon_cutoff = {};
+  std::optional<double> eta_cutoff = {};
+  std::optional<double> top_n_sigma = {};
+  std::optional<bool> p_less = {};
+  std::optional<Xtc> xtc = {};
+  std::optional<Mirostat> mirostat = {};
+  std::optional<AdaptiveP> adaptive_p = {};
+  std::optional<uint32_t> min_tokens_to_keep = {};
+  std::optional<StagePreset> stage_preset = {};
+  std::vector<Stage> stage_order = {};  // instead of a preset
+
+  std::vector<uint32_t> allowed_ids = {};
+  std::vector<uint32_t> banned_ids = {};
+  std::vector<std::vector<uint32_t>> bad_words = {};
+  std::optional<uint32_t> min_tokens = {};
+  std::vector<uint32_t> stop_ids = {};
+  std::vector<TokenBias> logit_bias = {};
+  std::optional<double> repetition_penalty = {};
+  std::optional<double> frequency_penalty = {};
+  std::optional<double> presence_penalty = {};
+  std::optional<int32_t> penalty_last_n = {};
+  std::optional<uint32_t> no_repeat_ngram_size = {};
+  std::optional<Dry> dry = {};
+};
+
+// What a row's sequence held so far, for penalties and the like.
+struct History {
+  std::vector<uint32_t> prompt_ids = {};
+  std::vector<uint32_t> output_ids = {};
+};
+
+// What stateful stages carry from one step to the next: RowResult::state, given back.
+struct RowState {
+  std::optional<double> mirostat_mu = {};
+  std::optional<double> adaptive_p_sum = {};
+  std::optional<double> adaptive_p_weight = {};
+  std::optional<double> top_p = {};
 };
 
 // The generator of each row. Each holds one entry per row, or one for all rows, or none.
@@ -94,6 +208,13 @@ struct OutputOptions {
   bool logprobs = false;      // of each drawn token
   uint32_t top_logprobs = 0;  // the n likeliest tokens with theirs
   LogprobMode logprob_mode = LogprobMode::kRaw;
+  bool ranks = false;               // of each drawn token, 1 = likeliest
+  bool ranks_count_equals = false;  // as vLLM: how many tokens are at least as likely
+  bool kept_count = false;          // how many tokens the filters kept
+  bool kept_set = false;            // which, with their log-probabilities
+  bool entropy = false;             // nats
+  bool extremes = false;            // the largest and the smallest probability
+  double gumbel_softmax = 0.0;      // temperature of relaxed one-hot vectors; 0: none
 };
 
 struct SampleRequest {
@@ -102,6 +223,9 @@ struct SampleRequest {
   std::vector<SamplingParams> params;  // profiles; none: the defaults for every row
   std::vector<uint32_t> row_params;    // [rows] indices into params; none: params[0] for every row
   RowKeys keys;
+  std::vector<History> histories;  // [rows], or none
+  std::vector<RowState> states;    // [rows], or none
+  std::string bitmask;  // [rows, ceil(vocab / 32)] int32 words, or empty: a grammar's mask
   OutputOptions outputs;
 };
 
@@ -137,6 +261,14 @@ struct RowResult {
   std::vector<uint32_t> token_ids;         // [num_samples] in draw order; empty when it failed
   std::vector<float> logprobs;             // [num_samples] when asked for
   std::vector<TokenLogprob> top_logprobs;  // likeliest first, when asked for
+  std::vector<uint32_t> ranks;             // [num_samples] when asked for
+  std::optional<uint32_t> kept_count;      // what follows: when asked for
+  std::vector<TokenLogprob> kept_set;      // by ascending id
+  std::optional<double> entropy;
+  std::optional<double> max_probability;
+  std::optional<double> min_probability;
+  std::vector<float> gumbel_softmax;  // [num_samples, vocab]
+  RowState state;                     // for the next step, of stateful stages
   // What the row was drawn with: sending these again repeats the draw.
   uint64_t seed = 0;
   uint64_t step = 0;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/params_wire.h"
 
 namespace token_sampler::client {
 namespace {
@@ -57,21 +58,19 @@ v1::DataType ToProto(DataType type) {
   return v1::DATA_TYPE_FLOAT64;
 }
 
-void ToProto(const SamplingParams& params, v1::SamplingParams* proto) {
-  if (params.temperature) proto->set_temperature(*params.temperature);
-  if (params.num_samples) proto->set_num_samples(*params.num_samples);
-  if (params.replacement) proto->set_replacement(*params.replacement);
-  if (params.top_k) proto->set_top_k(*params.top_k);
-  if (params.top_p) proto->set_top_p(*params.top_p);
-  if (params.min_p) proto->set_min_p(*params.min_p);
-}
-
 void ToProto(const OutputOptions& outputs, v1::OutputOptions* proto) {
   if (outputs.logprobs) proto->set_logprobs(true);
   if (outputs.top_logprobs > 0) proto->set_top_logprobs(outputs.top_logprobs);
   if (outputs.logprob_mode == LogprobMode::kProcessed) {
     proto->set_logprob_mode(v1::LOGPROB_MODE_PROCESSED);
   }
+  if (outputs.ranks) proto->set_ranks(true);
+  if (outputs.ranks_count_equals) proto->set_rank_mode(v1::RANK_MODE_GREATER_EQUAL);
+  if (outputs.kept_count) proto->set_kept_count(true);
+  if (outputs.kept_set) proto->set_kept_set(true);
+  if (outputs.entropy) proto->set_entropy(true);
+  if (outputs.extremes) proto->set_extremes(true);
+  if (outputs.gumbel_softmax != 0.0) proto->set_gumbel_softmax(outputs.gumbel_softmax);
 }
 
 // The request without its tensor.
@@ -84,6 +83,9 @@ v1::SampleRequest ToProto(const SampleRequest& request) {
   keys->mutable_seeds()->Add(request.keys.seeds.begin(), request.keys.seeds.end());
   keys->mutable_steps()->Add(request.keys.steps.begin(), request.keys.steps.end());
   keys->mutable_streams()->Add(request.keys.streams.begin(), request.keys.streams.end());
+  if (!request.histories.empty()) ToProto(request.histories, proto.mutable_histories());
+  for (const RowState& state : request.states) ToProto(state, proto.add_states());
+  if (!request.bitmask.empty()) proto.mutable_bitmask()->set_words(request.bitmask);
   ToProto(request.outputs, proto.mutable_outputs());
   return proto;
 }
@@ -153,6 +155,30 @@ absl::Status DecodeDetail(const v1::RowDetail& detail, RowResult& row) {
   for (int i = 0; i < detail.top_token_ids_size(); ++i) {
     row.top_logprobs.push_back({detail.top_token_ids(i), detail.top_logprobs(i)});
   }
+  row.ranks.assign(detail.ranks().begin(), detail.ranks().end());
+  if (detail.has_kept_count()) row.kept_count = detail.kept_count();
+  if (detail.has_entropy()) row.entropy = detail.entropy();
+  if (detail.has_max_probability()) row.max_probability = detail.max_probability();
+  if (detail.has_min_probability()) row.min_probability = detail.min_probability();
+  row.gumbel_softmax.assign(detail.gumbel_softmax().begin(), detail.gumbel_softmax().end());
+  return absl::OkStatus();
+}
+
+absl::Status DecodeKeptSets(const v1::KeptSets& sets, std::vector<RowResult>& rows) {
+  const auto tokens = static_cast<uint64_t>(sets.token_ids_size());
+  if (static_cast<size_t>(sets.offsets_size()) != rows.size() + 1 ||
+      sets.token_ids_size() != sets.logprobs_size()) {
+    return Malformed("kept_sets has other lengths than its rows and tokens");
+  }
+  for (int r = 0; r + 1 < sets.offsets_size(); ++r) {
+    if (sets.offsets(r) > sets.offsets(r + 1) || sets.offsets(r + 1) > tokens) {
+      return Malformed("kept_sets.offsets must ascend to the number of tokens");
+    }
+    for (auto i = static_cast<int>(sets.offsets(r)); i < static_cast<int>(sets.offsets(r + 1));
+         ++i) {
+      rows[static_cast<size_t>(r)].kept_set.push_back({sets.token_ids(i), sets.logprobs(i)});
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -204,8 +230,13 @@ absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& resp
     row.seed = response.seeds(r);
     row.step = response.steps(r);
     row.stream = response.streams(r);
+    if (r < response.states_size()) row.state = FromProto(response.states(r));
     if (response.details_size() == 0) continue;
     if (absl::Status status = DecodeDetail(response.details(r), row); !status.ok()) return status;
+  }
+  if (response.has_kept_sets()) {
+    absl::Status status = DecodeKeptSets(response.kept_sets(), result.rows);
+    if (!status.ok()) return status;
   }
   for (const v1::RowStatus& status : response.row_statuses()) {
     if (status.row() >= result.rows.size()) {

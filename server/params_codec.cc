@@ -24,9 +24,14 @@ constexpr struct {
     {v1::STAGE_MIN_P, Stage::kMinP},
     {v1::STAGE_TOP_K, Stage::kTopK},
     {v1::STAGE_TOP_P, Stage::kTopP},
+    {v1::STAGE_TYPICAL_P, Stage::kTypical},
     {v1::STAGE_EPSILON, Stage::kEpsilon},
+    {v1::STAGE_ETA, Stage::kEta},
+    {v1::STAGE_TOP_N_SIGMA, Stage::kTopNSigma},
     {v1::STAGE_P_LESS, Stage::kPLess},
     {v1::STAGE_XTC, Stage::kXtc},
+    {v1::STAGE_MIROSTAT, Stage::kMirostat},
+    {v1::STAGE_ADAPTIVE_P, Stage::kAdaptiveP},
     {v1::STAGE_TOP_K_TOP_P, Stage::kTopKTopP},
 };
 
@@ -89,29 +94,124 @@ absl::Status DecodeAdjustments(const v1::SamplingParams& message, int index,
   if (message.has_repetition_penalty()) params.repetition_penalty = message.repetition_penalty();
   if (message.has_frequency_penalty()) params.frequency_penalty = message.frequency_penalty();
   if (message.has_presence_penalty()) params.presence_penalty = message.presence_penalty();
+  if (message.has_penalty_last_n()) params.penalty_last_n = message.penalty_last_n();
   if (message.has_no_repeat_ngram_size()) {
     params.no_repeat_ngram_size = message.no_repeat_ngram_size();
   }
+  const v1::Dry& dry = message.dry();
+  if (dry.has_multiplier()) params.dry.multiplier = dry.multiplier();
+  if (dry.has_base()) params.dry.base = dry.base();
+  if (dry.has_allowed_length()) params.dry.allowed_length = dry.allowed_length();
+  if (dry.has_last_n()) params.dry.last_n = dry.last_n();
+  for (const v1::TokenSequence& breaker : dry.breakers()) {
+    params.dry.breakers.push_back(Ids(breaker.token_ids()));
+  }
   return absl::OkStatus();
+}
+
+absl::Status Missing(int index, const char* field) {
+  return Invalid("params[", index, "].", field, " must be set");
+}
+
+absl::Status DecodeTemperature(const v1::SamplingParams& message, int index,
+                               SamplingParams& params) {
+  if (message.has_temperature()) params.temperature = message.temperature();
+  if (message.has_greedy_threshold()) params.greedy_threshold = message.greedy_threshold();
+  if (message.has_temperature_schedule()) {
+    const v1::TemperatureSchedule& schedule = message.temperature_schedule();
+    if (message.has_temperature()) {
+      return Invalid("params[", index, "] must not set both temperature and temperature_schedule");
+    }
+    if (schedule.kind() == v1::TemperatureSchedule::KIND_UNSPECIFIED) {
+      return Missing(index, "temperature_schedule.kind");
+    }
+    if (!schedule.has_begin()) return Missing(index, "temperature_schedule.begin");
+    if (!schedule.has_end()) return Missing(index, "temperature_schedule.end");
+    if (!schedule.has_num_steps()) return Missing(index, "temperature_schedule.num_steps");
+    params.temperature_schedule =
+        TemperatureSchedule{schedule.kind() == v1::TemperatureSchedule::KIND_LINEAR
+                                ? TemperatureSchedule::Kind::kLinear
+                                : TemperatureSchedule::Kind::kExponential,
+                            schedule.begin(), schedule.end(), schedule.num_steps()};
+  }
+  if (message.has_dynamic_temperature()) {
+    const v1::DynamicTemperature& dynamic = message.dynamic_temperature();
+    if (!dynamic.has_range()) return Missing(index, "dynamic_temperature.range");
+    params.dynamic_temperature = DynamicTemperature{.range = dynamic.range()};
+    if (dynamic.has_exponent()) params.dynamic_temperature->exponent = dynamic.exponent();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DecodeStateful(const v1::SamplingParams& message, int index, SamplingParams& params) {
+  if (message.has_mirostat()) {
+    const v1::Mirostat& mirostat = message.mirostat();
+    if (!mirostat.has_version()) return Missing(index, "mirostat.version");
+    params.mirostat = Mirostat{.version = mirostat.version()};
+    if (mirostat.has_tau()) params.mirostat->tau = mirostat.tau();
+    if (mirostat.has_eta()) params.mirostat->eta = mirostat.eta();
+  }
+  if (message.has_adaptive_p()) {
+    const v1::AdaptiveP& adaptive = message.adaptive_p();
+    if (!adaptive.has_target()) return Missing(index, "adaptive_p.target");
+    params.adaptive_p = AdaptiveP{.target = adaptive.target()};
+    if (adaptive.has_decay()) params.adaptive_p->decay = adaptive.decay();
+  }
+  if (message.has_top_p_decay()) {
+    const v1::TopPDecay& decay = message.top_p_decay();
+    if (!decay.has_decay()) return Missing(index, "top_p_decay.decay");
+    params.top_p_decay = TopPDecay{.decay = decay.decay(), .reset_ids = Ids(decay.reset_ids())};
+    if (decay.has_min()) params.top_p_decay->min = decay.min();
+  }
+  return absl::OkStatus();
+}
+
+TiePolicy DecodeTies(const v1::SamplingParams& message) {
+  switch (message.top_k_ties()) {
+    case v1::TIE_POLICY_KEEP_ALL:
+      return TiePolicy::kKeepAll;
+    case v1::TIE_POLICY_EXACTLY_K:
+      return TiePolicy::kExactlyK;
+    default:
+      // transformers compares with the k-th value.
+      return message.stage_preset() == v1::STAGE_PRESET_HF ? TiePolicy::kKeepAll
+                                                           : TiePolicy::kExactlyK;
+  }
+}
+
+InvalidValuePolicy DecodePolicy(v1::InvalidValuePolicy policy) {
+  switch (policy) {
+    case v1::INVALID_VALUE_POLICY_SANITIZE:
+      return InvalidValuePolicy::kSanitize;
+    case v1::INVALID_VALUE_POLICY_SANITIZE_UNIFORM:
+      return InvalidValuePolicy::kSanitizeUniform;
+    default:
+      return InvalidValuePolicy::kFail;
+  }
 }
 
 }  // namespace
 
 absl::Status DecodeParams(const v1::SamplingParams& message, int index, SamplingParams& params) {
-  if (message.has_temperature()) params.temperature = message.temperature();
   if (message.has_num_samples()) params.num_samples = message.num_samples();
   if (message.has_replacement()) params.replacement = message.replacement();
+  params.invalid_values = DecodePolicy(message.invalid_values());
   if (message.has_top_k()) params.top_k = message.top_k();
+  params.top_k_ties = DecodeTies(message);
   if (message.has_top_p()) params.top_p = message.top_p();
   if (message.has_min_p()) params.min_p = message.min_p();
-  if (message.top_k_ties() == v1::TIE_POLICY_KEEP_ALL) params.top_k_ties = TiePolicy::kKeepAll;
+  if (message.has_typical_p()) params.typical_p = message.typical_p();
   if (message.has_epsilon_cutoff()) params.epsilon_cutoff = message.epsilon_cutoff();
+  if (message.has_eta_cutoff()) params.eta_cutoff = message.eta_cutoff();
+  if (message.has_top_n_sigma()) params.top_n_sigma = message.top_n_sigma();
   if (message.has_p_less()) params.p_less = message.p_less();
   if (message.xtc().has_probability()) params.xtc_probability = message.xtc().probability();
   if (message.xtc().has_threshold()) params.xtc_threshold = message.xtc().threshold();
   if (message.has_min_tokens_to_keep()) params.min_tokens_to_keep = message.min_tokens_to_keep();
-  if (absl::Status status = DecodeStageOrder(message, index, params.stage_order); !status.ok()) {
-    return status;
+  for (absl::Status status :
+       {DecodeTemperature(message, index, params), DecodeStateful(message, index, params),
+        DecodeStageOrder(message, index, params.stage_order)}) {
+    if (!status.ok()) return status;
   }
   return DecodeAdjustments(message, index, params);
 }

@@ -134,6 +134,13 @@ absl::Status DecodeOutputs(const v1::SampleRequest& request, uint64_t row_count,
   outputs.kept_count = message.kept_count();
   outputs.kept_set = message.kept_set();
   outputs.extremes = message.extremes();
+  outputs.entropy = message.entropy();
+  if (message.has_gumbel_softmax()) {
+    outputs.gumbel_softmax = message.gumbel_softmax();
+    if (!(outputs.gumbel_softmax >= 1e-6 && outputs.gumbel_softmax <= 1e6)) {
+      return Invalid("outputs.gumbel_softmax must be in [1e-6, 1e6], got ", outputs.gumbel_softmax);
+    }
+  }
   if (outputs.top_logprobs > request.tensor().vocab()) {
     return Invalid("outputs.top_logprobs must be at most the ", request.tensor().vocab(),
                    " tokens of a row, got ", outputs.top_logprobs);
@@ -158,6 +165,17 @@ absl::Status CheckKeptSets(const std::vector<RowInput>& rows) {
   if (most <= kMaxValuesPerCall) return absl::OkStatus();
   return Invalid("outputs.kept_set could hold ", most, " tokens, at most ", kMaxValuesPerCall,
                  " may be: set top_k, or send fewer rows");
+}
+
+// Relaxed vectors have vocab entries for each draw.
+absl::Status CheckGumbelSoftmax(const std::vector<RowInput>& rows) {
+  uint64_t values = 0;
+  for (const RowInput& row : rows) {
+    values += uint64_t{row.params->num_samples} * static_cast<uint64_t>(row.vocab);
+  }
+  if (values <= kMaxValuesPerCall) return absl::OkStatus();
+  return Invalid("outputs.gumbel_softmax would hold ", values, " values, at most ",
+                 kMaxValuesPerCall, " may be: draw fewer tokens, or send fewer rows");
 }
 
 // One list of ids per row, as [lengths] and all ids one after the other.
@@ -234,6 +252,32 @@ absl::Status DecodeHistories(const v1::Histories& message, std::vector<RowInput>
   return absl::OkStatus();
 }
 
+absl::Status DecodeStates(const v1::SampleRequest& request, std::vector<RowInput>& rows,
+                          std::vector<RowState>& states) {
+  if (request.states().empty()) return absl::OkStatus();
+  if (static_cast<size_t>(request.states_size()) != rows.size()) {
+    return Invalid("states must have one entry per row (", rows.size(), ") or none, got ",
+                   request.states_size());
+  }
+  states.resize(rows.size());
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const v1::RowState& message = request.states(static_cast<int>(r));
+    if (message.has_mirostat_mu()) states[r].mirostat_mu = message.mirostat_mu();
+    if (message.has_adaptive_p_sum()) states[r].adaptive_p_sum = message.adaptive_p_sum();
+    if (message.has_adaptive_p_weight()) states[r].adaptive_p_weight = message.adaptive_p_weight();
+    if (message.has_top_p()) states[r].top_p = message.top_p();
+    rows[r].state = &states[r];
+  }
+  return absl::OkStatus();
+}
+
+void EncodeState(const RowState& state, v1::RowState& message) {
+  if (state.mirostat_mu) message.set_mirostat_mu(*state.mirostat_mu);
+  if (state.adaptive_p_sum) message.set_adaptive_p_sum(*state.adaptive_p_sum);
+  if (state.adaptive_p_weight) message.set_adaptive_p_weight(*state.adaptive_p_weight);
+  if (state.top_p) message.set_top_p(*state.top_p);
+}
+
 absl::Status DecodeBitmask(const v1::Bitmask& message, std::vector<RowInput>& rows) {
   const size_t masks =
       message.rows().empty() ? rows.size() : static_cast<size_t>(message.rows_size());
@@ -298,7 +342,7 @@ absl::Status DecodeKeys(const v1::RowKeys& message, size_t row_count, std::vecto
 // Whether RowDetail has something to hold.
 bool WantsDetails(const OutputOptions& outputs) {
   return outputs.logprobs || outputs.top_logprobs > 0 || outputs.ranks || outputs.kept_count ||
-         outputs.extremes;
+         outputs.extremes || outputs.entropy || outputs.gumbel_softmax > 0.0;
 }
 
 void EncodeDetail(const OutputOptions& outputs, const RowResult& result, v1::RowDetail& detail) {
@@ -307,6 +351,8 @@ void EncodeDetail(const OutputOptions& outputs, const RowResult& result, v1::Row
     detail.set_max_probability(result.max_probability);
     detail.set_min_probability(result.min_probability);
   }
+  if (outputs.entropy) detail.set_entropy(result.entropy);
+  detail.mutable_gumbel_softmax()->Add(result.gumbel_softmax.begin(), result.gumbel_softmax.end());
   detail.mutable_ranks()->Add(result.ranks.begin(), result.ranks.end());
   detail.mutable_logprobs()->Add(result.logprobs.begin(), result.logprobs.end());
   detail.mutable_top_token_ids()->Add(result.top_token_ids.begin(), result.top_token_ids.end());
@@ -349,11 +395,17 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
     absl::Status status = DecodeHistories(request.histories(), rows, decoded.histories);
     if (!status.ok()) return status;
   }
+  if (absl::Status status = DecodeStates(request, rows, decoded.states); !status.ok()) {
+    return status;
+  }
   if (request.has_bitmask()) {
     if (absl::Status status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
   }
   if (decoded.outputs.kept_set) {
     if (absl::Status status = CheckKeptSets(rows); !status.ok()) return status;
+  }
+  if (decoded.outputs.gumbel_softmax > 0.0) {
+    if (absl::Status status = CheckGumbelSoftmax(rows); !status.ok()) return status;
   }
   const bool tokens_alone = !WantsDetails(decoded.outputs) && !decoded.outputs.kept_set;
   const OutputOptions* outputs = tokens_alone ? nullptr : &decoded.outputs;
@@ -372,6 +424,8 @@ void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> resu
                   v1::SampleResponse& response) {
   response.set_spec_version(kSpecVersion);
   const bool details = WantsDetails(decoded.outputs);
+  const bool states = std::any_of(decoded.profiles.begin(), decoded.profiles.end(),
+                                  [](const SamplingParams& params) { return params.stateful(); });
   const RowResult* result = results.data();
   for (uint32_t row = 0; row < decoded.keys.size(); ++row) {
     const RowKey& key = decoded.keys[row];
@@ -380,6 +434,7 @@ void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> resu
     response.add_streams(key.stream);
     v1::RowDetail* detail = details ? response.add_details() : nullptr;
     if (detail != nullptr) detail->set_row(row);
+    v1::RowState* state = states ? response.add_states() : nullptr;
     if (!decoded.row_errors.empty() && !decoded.row_errors[row].empty()) {
       response.add_token_counts(0);
       AddStatus(row, RowCode::kInvalidParams, decoded.row_errors[row], response);
@@ -389,9 +444,10 @@ void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> resu
     response.add_token_counts(static_cast<uint32_t>(result->token_ids.size()));
     response.mutable_token_ids()->Add(result->token_ids.begin(), result->token_ids.end());
     if (result->code != RowCode::kOk) AddStatus(row, result->code, result->message, response);
-    if (detail != nullptr && result->code == RowCode::kOk) {
+    if (detail != nullptr && HasTokens(result->code)) {
       EncodeDetail(decoded.outputs, *result, *detail);
     }
+    if (state != nullptr) EncodeState(result->state, *state);
     if (decoded.outputs.kept_set) AddKeptSet(result, *response.mutable_kept_sets());
     ++result;
   }

@@ -20,7 +20,7 @@ struct RequestLimits {
   uint32_t max_vocab = 1u << 24;  // at most kMaxVocab
 };
 
-// Draws, and top log-probabilities, of all rows of one call: bounds the response.
+// Draws, and values of each other output, of all rows of one call: bounds the response.
 inline constexpr uint64_t kMaxValuesPerCall = uint64_t{1} << 24;
 
 // A request as the sampler takes it. Rows point into the request and into this object, so neither
@@ -33,6 +33,7 @@ struct DecodedSample {
   std::vector<SamplingParams> profiles;
   OutputOptions outputs;
   std::vector<RowHistory> histories;    // [rows], or none
+  std::vector<RowState> states;         // [rows], or none
   std::vector<RowKey> keys;             // [rows]
   std::vector<RowInput> inputs;         // the rows that can be sampled
   std::vector<std::string> row_errors;  // [rows], empty where the parameters are valid; or no

@@ -1,7 +1,6 @@
 #include "client/cli/flags.h"
 
 #include <iostream>
-#include <map>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -10,8 +9,6 @@
 
 namespace token_sampler::client {
 namespace {
-
-constexpr char kSampling[] = "Sampling";
 
 // Zero when the text is no length of time above 0.
 absl::Duration ParseDuration(const std::string& text) {
@@ -26,27 +23,6 @@ absl::Duration ParseDuration(const std::string& text) {
   return usable ? duration : absl::ZeroDuration();
 }
 
-// Takes one of the names.
-template <typename Enum, typename Target>
-CLI::Option* AddChoice(CLI::App& app, const std::string& name, Target& value,
-                       const std::map<std::string, Enum>& choices, const std::string& description) {
-  std::string names;
-  for (const auto& [choice, unused] : choices) {
-    absl::StrAppend(&names, names.empty() ? "" : "|", choice);
-  }
-  return app
-      .add_option_function<std::string>(
-          name, [&value, choices](const std::string& text) { value = choices.at(text); },
-          description)
-      ->check(CLI::Validator(
-          [choices, names](const std::string& text) {
-            return choices.count(text) > 0 ? ""
-                                           : absl::StrCat("must be one of ", names, ", got ", text);
-          },
-          ""))
-      ->type_name(names);
-}
-
 }  // namespace
 
 absl::StatusOr<SamplerClient> ConnectionFlags::Connect(int channels) const {
@@ -54,14 +30,6 @@ absl::StatusOr<SamplerClient> ConnectionFlags::Connect(int channels) const {
   options.timeout = timeout;
   options.channels = channels;
   return SamplerClient::Connect(address, options);
-}
-
-OutputOptions SamplingFlags::outputs() const {
-  OutputOptions outputs;
-  outputs.logprobs = top_logprobs.has_value();
-  outputs.top_logprobs = top_logprobs.value_or(0);
-  outputs.logprob_mode = logprob_mode;
-  return outputs;
 }
 
 void AddConnectionFlags(CLI::App& app, ConnectionFlags& flags, absl::Duration default_timeout) {
@@ -74,41 +42,6 @@ void AddConnectionFlags(CLI::App& app, ConnectionFlags& flags, absl::Duration de
   AddDurationFlag(app, "--timeout", flags.timeout, "Longest wait for an answer")
       ->envname("TOKEN_SAMPLER_TIMEOUT")
       ->group("Server");
-}
-
-void AddSamplingFlags(CLI::App& app, SamplingFlags& flags) {
-  SamplingParams& params = flags.params;
-  app.add_option("--temperature", params.temperature, "Divides the logits; 0 is greedy [1]")
-      ->type_name("T")
-      ->group(kSampling);
-  app.add_option("--top-k", params.top_k, "Keep the K likeliest tokens; 0 is off [0]")
-      ->type_name("K")
-      ->group(kSampling)
-      ->check(WholeNumber(0, UINT32_MAX));
-  app.add_option("--top-p", params.top_p, "Keep the likeliest tokens that reach mass P [1]")
-      ->type_name("P")
-      ->group(kSampling);
-  app.add_option("--min-p", params.min_p, "Keep tokens of at least P times the largest [0]")
-      ->type_name("P")
-      ->group(kSampling);
-  app.add_option("--num-samples", params.num_samples, "Tokens drawn per row [1]")
-      ->type_name("N")
-      ->group(kSampling)
-      ->check(WholeNumber(1, UINT32_MAX));
-  app.add_flag_callback(
-         "--replacement", [&params] { params.replacement = true; },
-         "Let a row's draws repeat a token")
-      ->group(kSampling);
-  app.add_option("--logprobs", flags.top_logprobs,
-                 "Return the log-probability of each drawn token, and the N likeliest tokens")
-      ->type_name("N")
-      ->group("Output")
-      ->check(WholeNumber(0, UINT32_MAX));
-  AddChoice<LogprobMode>(app, "--logprob-mode", flags.logprob_mode,
-                         {{"raw", LogprobMode::kRaw}, {"processed", LogprobMode::kProcessed}},
-                         "Of the row as sent, or behind temperature and filters")
-      ->default_str("raw")
-      ->group("Output");
 }
 
 void AddFormatFlag(CLI::App& app, Format& format) {

@@ -6,11 +6,13 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/sampler_client.h"
@@ -33,21 +35,32 @@ struct ConnectionFlags {
   absl::StatusOr<SamplerClient> Connect(int channels = 1) const;
 };
 
-// How rows are sampled and what comes back.
-struct SamplingFlags {
-  SamplingParams params;
-  std::optional<uint32_t> top_logprobs;  // set: log-probabilities are asked for
-  LogprobMode logprob_mode = LogprobMode::kRaw;
-
-  OutputOptions outputs() const;
-};
-
 // Each adds its flags to a command; what they are stored in must outlive the parsing.
 void AddConnectionFlags(CLI::App& app, ConnectionFlags& flags, absl::Duration default_timeout);
-void AddSamplingFlags(CLI::App& app, SamplingFlags& flags);
 void AddFormatFlag(CLI::App& app, Format& format);
 CLI::Option* AddDataTypeFlag(CLI::App& app, std::optional<DataType>& dtype,
                              const std::string& description);
+
+// Takes one of the names.
+template <typename Enum, typename Target>
+CLI::Option* AddChoice(CLI::App& app, const std::string& name, Target& value,
+                       const std::map<std::string, Enum>& choices, const std::string& description) {
+  std::string names;
+  for (const auto& [choice, unused] : choices) {
+    absl::StrAppend(&names, names.empty() ? "" : "|", choice);
+  }
+  return app
+      .add_option_function<std::string>(
+          name, [&value, choices](const std::string& text) { value = choices.at(text); },
+          description)
+      ->check(CLI::Validator(
+          [choices, names](const std::string& text) {
+            return choices.count(text) > 0 ? ""
+                                           : absl::StrCat("must be one of ", names, ", got ", text);
+          },
+          ""))
+      ->type_name(names);
+}
 
 // A length of time, > 0: a number of seconds, or a number with a unit (250ms, 1.5s, 2m).
 CLI::Option* AddDurationFlag(CLI::App& app, const std::string& name, absl::Duration& value,

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "client/cli/commands.h"
 #include "client/cli/flags.h"
+#include "client/cli/sampling_flags.h"
 #include "client/load/closed_loop.h"
 #include "client/load/recorder.h"
 #include "client/load/report.h"
@@ -34,6 +35,7 @@ int RunLoad(const LoadFlags& flags) {
   WorkloadOptions options = flags.workload;
   options.dtype = flags.dtype.value_or(DataType::kFloat32);
   options.params = flags.sampling.params;
+  options.history = flags.sampling.history;
   options.outputs = flags.sampling.outputs();
   const absl::StatusOr<Workload> workload = Workload::Create(options);
   if (!workload.ok()) return Fail(workload.status(), kExitUsage);

@@ -15,6 +15,7 @@
 #include "client/cli/flags.h"
 #include "client/cli/labels.h"
 #include "client/cli/sample_report.h"
+#include "client/cli/sampling_flags.h"
 #include "client/cli/table.h"
 #include "client/npy.h"
 #include "client/sampler_client.h"
@@ -114,6 +115,10 @@ absl::Status Prepare(const SampleFlags& flags, SampleRequest& request, SampleRep
   request.kind = weights ? InputKind::kWeights : InputKind::kLogits;
   request.params = {flags.sampling.params};
   request.keys = MakeKeys(flags, *range);
+  const History& history = flags.sampling.history;
+  if (!history.prompt_ids.empty() || !history.output_ids.empty()) {
+    request.histories.assign(static_cast<size_t>(request.matrix.rows), history);
+  }
   request.outputs = flags.sampling.outputs();
   return absl::OkStatus();
 }

@@ -51,6 +51,9 @@ struct Columns {
   bool draw = false;
   bool word = false;
   bool probability = false;
+  bool rank = false;
+  bool kept = false;
+  bool entropy = false;
   bool likeliest = false;
   bool seed = false;
 };
@@ -63,6 +66,9 @@ Columns ColumnsOf(const SampleReport& report) {
   for (const RowResult& row : report.result.rows) {
     columns.draw |= row.token_ids.size() > 1;
     columns.probability |= !row.logprobs.empty();
+    columns.rank |= !row.ranks.empty();
+    columns.kept |= row.kept_count.has_value();
+    columns.entropy |= row.entropy.has_value();
     columns.likeliest |= !row.top_logprobs.empty();
   }
   return columns;
@@ -77,6 +83,9 @@ Table TitledTable(const Columns& columns) {
   table.AddColumn("token", Align::kRight);
   if (columns.word) table.AddColumn("word", Align::kLeft, Table::Shrink::kCutEnd);
   if (columns.probability) table.AddColumn("prob", Align::kRight);
+  if (columns.rank) table.AddColumn("rank", Align::kRight);
+  if (columns.kept) table.AddColumn("kept", Align::kRight);
+  if (columns.entropy) table.AddColumn("entropy", Align::kRight);
   if (columns.likeliest) table.AddColumn("likeliest", Align::kLeft, Table::Shrink::kCutEnd);
   if (columns.seed) table.AddColumn("seed", Align::kRight);
   return table;
@@ -100,6 +109,13 @@ std::vector<std::string> DrawCells(const SampleReport& report, const Columns& co
     cells.push_back(drawn ? WordOf(report, row.token_ids[draw]) : RowCodeName(row.code));
   if (columns.probability) {
     cells.push_back(draw < row.logprobs.size() ? Percent(row.logprobs[draw]) : "");
+  }
+  if (columns.rank) cells.push_back(draw < row.ranks.size() ? absl::StrCat(row.ranks[draw]) : "");
+  if (columns.kept) {
+    cells.push_back(first && row.kept_count ? absl::StrCat(*row.kept_count) : "");
+  }
+  if (columns.entropy) {
+    cells.push_back(first && row.entropy ? absl::StrFormat("%.3f", *row.entropy) : "");
   }
   if (columns.likeliest) cells.push_back(first ? Likeliest(report, row) : "");
   if (columns.seed) cells.push_back(first ? absl::StrCat(row.seed) : "");
@@ -134,6 +150,15 @@ Json RowJson(const SampleReport& report, size_t row_index) {
                {"seed", row.seed},           {"step", row.step},
                {"stream", row.stream}};
   if (!row.message.empty()) json["message"] = row.message;
+  if (!row.ranks.empty()) json["ranks"] = row.ranks;
+  if (row.kept_count) json["kept_count"] = *row.kept_count;
+  if (row.entropy) json["entropy"] = *row.entropy;
+  if (row.max_probability) json["max_probability"] = *row.max_probability;
+  if (row.min_probability) json["min_probability"] = *row.min_probability;
+  if (!row.gumbel_softmax.empty()) json["gumbel_softmax"] = row.gumbel_softmax;
+  for (const TokenLogprob& kept : row.kept_set) {
+    json["kept_set"].push_back({{"token_id", kept.token_id}, {"logprob", kept.logprob}});
+  }
   for (const TokenLogprob& top : row.top_logprobs) {
     json["top_logprobs"].push_back({{"token_id", top.token_id}, {"logprob", top.logprob}});
   }

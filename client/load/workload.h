@@ -17,6 +17,7 @@ struct WorkloadOptions {
   int64_t vocab = 32'000;
   DataType dtype = DataType::kFloat32;
   SamplingParams params;
+  History history = {};  // of every row
   OutputOptions outputs;
   uint64_t seed = 0;  // of the logits, and of the rows' generators
 };

@@ -115,10 +115,26 @@ INSTANTIATE_TEST_SUITE_P(
                 "num_samples of all rows together must be at most 16777216, got 33554430"},
         Refusal{"out_of_range", "params { top_p: 1.5 }",
                 "row 0: params[0].top_p must be in [0, 1], got 1.5"},
-        Refusal{"not_implemented", "params { } params { typical_p: 0.5 } row_params: [0, 1]",
-                "params[1].typical_p is not supported by this server yet"},
-        Refusal{"stage_not_implemented", "params { stage_order: STAGE_MIROSTAT }",
-                "params[0].stage_order[0] is not a stage of this server: STAGE_MIROSTAT"},
+        Refusal{"not_implemented", "tensor { candidates { lengths: 1 } }",
+                "tensor.candidates is not supported by this server yet"},
+        Refusal{"no_stage", "params { stage_order: STAGE_UNSPECIFIED }",
+                "params[0].stage_order[0] is not a stage of this server: STAGE_UNSPECIFIED"},
+        Refusal{"temperature_twice",
+                "params { temperature: 1 temperature_schedule { kind: KIND_LINEAR } }",
+                "params[0] must not set both temperature and temperature_schedule"},
+        Refusal{"schedule_without_kind", "params { temperature_schedule { begin: 1 } }",
+                "params[0].temperature_schedule.kind must be set"},
+        Refusal{"schedule_without_steps",
+                "params { temperature_schedule { kind: KIND_LINEAR begin: 1 end: 2 } }",
+                "params[0].temperature_schedule.num_steps must be set"},
+        Refusal{"dynamic_without_range", "params { dynamic_temperature { exponent: 1 } }",
+                "params[0].dynamic_temperature.range must be set"},
+        Refusal{"mirostat_without_version", "params { mirostat { tau: 1 } }",
+                "params[0].mirostat.version must be set"},
+        Refusal{"adaptive_p_without_target", "params { adaptive_p { decay: 0.5 } }",
+                "params[0].adaptive_p.target must be set"},
+        Refusal{"top_p_decay_without_decay", "params { top_p_decay { min: 0.5 } }",
+                "params[0].top_p_decay.decay must be set"},
         Refusal{"stage_twice", "params { stage_order: [STAGE_TOP_K, STAGE_TOP_K] }",
                 "params[0].stage_order[1] names STAGE_TOP_K again"},
         Refusal{"preset_and_order",
@@ -145,9 +161,14 @@ INSTANTIATE_TEST_SUITE_P(
                 "keys.streams must have one entry per row (2), one for all, or none, got 3"},
         Refusal{"top_logprobs", "outputs { top_logprobs: 4 }",
                 "outputs.top_logprobs must be at most the 3 tokens of a row, got 4"},
-        Refusal{"output_not_implemented", "outputs { entropy: true }",
-                "outputs.entropy is not supported by this server yet"},
-        Refusal{"states", "states { top_p: 0.5 }", "states is not supported by this server yet"},
+        Refusal{"gumbel_softmax_without_heat", "outputs { gumbel_softmax: 0 }",
+                "outputs.gumbel_softmax must be in [1e-6, 1e6], got 0"},
+        Refusal{"gumbel_softmax_of_too_much",
+                "outputs { gumbel_softmax: 1 } params { num_samples: 8000000 replacement: true }",
+                "outputs.gumbel_softmax would hold 48000000 values, at most 16777216 may be: draw "
+                "fewer tokens, or send fewer rows"},
+        Refusal{"states", "states { top_p: 0.5 }",
+                "states must have one entry per row (2) or none, got 1"},
         Refusal{"history_lengths", "histories { prompt_ids { lengths: 1 token_ids: 1 } }",
                 "histories.prompt_ids.lengths must have one entry per row (2), got 1"},
         Refusal{"history_sum", "histories { output_ids { lengths: [1, 2] token_ids: [1, 2] } }",
@@ -282,12 +303,93 @@ TEST(AdjustmentsTest, ReachTheirRows) {
   EXPECT_THAT(response.token_ids(), ElementsAre(1, 1));
 }
 
+// Parameters on the wire and what they are in the sampler.
+TEST(ParamsTest, EveryFieldArrives) {
+  const v1::SampleRequest request = Changed(R"(
+    params {
+      greedy_threshold: 0.9 invalid_values: INVALID_VALUE_POLICY_SANITIZE_UNIFORM
+      top_k_ties: TIE_POLICY_KEEP_ALL typical_p: 0.1 eta_cutoff: 0.2 top_n_sigma: 3
+      mirostat { version: 1 tau: 4 eta: 0.5 }
+      top_p_decay { decay: 0.6 min: 0.7 reset_ids: [1, 2] }
+      temperature_schedule { kind: KIND_EXPONENTIAL begin: 2 end: 3 num_steps: 4 }
+      dynamic_temperature { range: 5 exponent: 6 }
+      penalty_last_n: 7
+      dry { multiplier: 8 base: 9 allowed_length: 10 last_n: 11 breakers { token_ids: [1, 2] } }
+    }
+    params { adaptive_p { target: 0.8 decay: 0.7 } temperature: 0.5 stage_preset: STAGE_PRESET_HF }
+    row_params: [0, 1]
+    states { mirostat_mu: 1 top_p: 0.5 }
+    states { adaptive_p_sum: 2 adaptive_p_weight: 3 }
+    outputs { entropy: true gumbel_softmax: 0.25 })");
+  DecodedSample decoded;
+  ASSERT_TRUE(DecodeSample(request, kLimits, decoded).ok());
+  const SamplingParams& first = decoded.profiles[0];
+  EXPECT_EQ(first.greedy_threshold, .9);
+  EXPECT_EQ(first.invalid_values, InvalidValuePolicy::kSanitizeUniform);
+  EXPECT_EQ(first.top_k_ties, TiePolicy::kKeepAll);
+  EXPECT_EQ(first.typical_p, .1);
+  EXPECT_EQ(first.eta_cutoff, .2);
+  EXPECT_EQ(first.top_n_sigma, 3);
+  EXPECT_EQ(first.mirostat->version, 1u);
+  EXPECT_EQ(first.mirostat->tau, 4);
+  EXPECT_EQ(first.mirostat->eta, .5);
+  EXPECT_EQ(first.top_p_decay->decay, .6);
+  EXPECT_EQ(first.top_p_decay->min, .7);
+  EXPECT_THAT(first.top_p_decay->reset_ids, ElementsAre(1, 2));
+  EXPECT_EQ(first.temperature_schedule->kind, TemperatureSchedule::Kind::kExponential);
+  EXPECT_EQ(first.temperature_schedule->begin, 2);
+  EXPECT_EQ(first.temperature_schedule->end, 3);
+  EXPECT_EQ(first.temperature_schedule->num_steps, 4u);
+  EXPECT_EQ(first.dynamic_temperature->range, 5);
+  EXPECT_EQ(first.dynamic_temperature->exponent, 6);
+  EXPECT_EQ(first.penalty_last_n, 7);
+  EXPECT_EQ(first.dry.multiplier, 8);
+  EXPECT_EQ(first.dry.base, 9);
+  EXPECT_EQ(first.dry.allowed_length, 10u);
+  EXPECT_EQ(first.dry.last_n, 11);
+  EXPECT_THAT(first.dry.breakers, ElementsAre(ElementsAre(1, 2)));
+  const SamplingParams& second = decoded.profiles[1];
+  EXPECT_EQ(second.adaptive_p->target, .8);
+  EXPECT_EQ(second.adaptive_p->decay, .7);
+  EXPECT_EQ(second.stage_order, kHfOrder);
+  EXPECT_EQ(second.top_k_ties, TiePolicy::kKeepAll);  // as transformers
+  EXPECT_EQ(decoded.inputs[0].state->mirostat_mu, 1);
+  EXPECT_EQ(decoded.inputs[0].state->top_p, .5);
+  EXPECT_EQ(decoded.inputs[1].state->adaptive_p_sum, 2);
+  EXPECT_EQ(decoded.inputs[1].state->adaptive_p_weight, 3);
+  EXPECT_TRUE(decoded.outputs.entropy);
+  EXPECT_EQ(decoded.outputs.gumbel_softmax, .25);
+}
+
+TEST(StatesTest, ComeBackForTheNextStep) {
+  v1::SampleRequest request =
+      Changed("params { mirostat { version: 2 } top_p_decay { decay: 0.5 } }");
+  const v1::SampleResponse first = Sample(request).response;
+  ASSERT_EQ(first.states_size(), 2);
+  EXPECT_TRUE(first.states(0).has_mirostat_mu());
+  EXPECT_EQ(first.states(1).top_p(), .5);
+  *request.mutable_states() = first.states();
+  EXPECT_EQ(Sample(request).response.states(1).top_p(), .25);
+}
+
+TEST(SanitizeTest, TheStatusSaysWhatWasDone) {
+  v1::SampleRequest request =
+      Changed("params { invalid_values: INVALID_VALUE_POLICY_SANITIZE } outputs { entropy: true }");
+  request.mutable_tensor()->set_data(
+      Bytes({1, std::numeric_limits<float>::quiet_NaN(), 3, 4, 5, 6}));
+  const v1::SampleResponse response = Sample(request).response;
+  EXPECT_THAT(response.token_counts(), ElementsAre(1, 1));
+  ASSERT_EQ(response.row_statuses_size(), 1);
+  EXPECT_EQ(response.row_statuses(0).code(), v1::ROW_CODE_SANITIZED);
+  EXPECT_TRUE(response.details(0).has_entropy());
+}
+
 TEST(FeaturesTest, NameWhatIsImplementedAndNothingElse) {
   const std::vector<std::string> features = ImplementedFeatures();
   for (const char* there : {"Sample", "temperature", "top_k", "logit_bias", "kept_set"}) {
     EXPECT_THAT(features, Contains(there));
   }
-  for (const char* missing : {"SampleStream", "typical_p", "mirostat", "entropy"}) {
+  for (const char* missing : {"SampleStream", "RegisterRegion", "candidates"}) {
     EXPECT_THAT(features, Not(Contains(missing)));
   }
 }
@@ -296,7 +398,9 @@ TEST(FeaturesTest, NameWhatIsImplementedAndNothingElse) {
 TEST(MutationTest, MutatedRequestsAreRefusedOrSampled) {
   const std::string good =
       Changed(
-          "params { top_k: 2 temperature: 0.7 logit_bias { token_ids: 1 values: 2 } } "
+          "params { top_k: 2 temperature: 0.7 logit_bias { token_ids: 1 values: 2 } "
+          "typical_p: 0.9 eta_cutoff: 0.1 top_n_sigma: 2 mirostat { version: 2 } "
+          "dry { multiplier: 1 breakers { token_ids: 2 } } dynamic_temperature { range: 0.5 } } "
           "row_params: [0, 0] keys { seeds: [1, 2] steps: [5, 6] } "
           "histories { output_ids { lengths: [1, 1] token_ids: [2, 0] } } "
           "bitmask { words: 'abcdabcd' } outputs { logprobs: true kept_set: true }")

@@ -1,0 +1,137 @@
+#include "client/params_wire.h"
+
+#include <vector>
+
+namespace token_sampler::client {
+namespace {
+
+void AddIds(const std::vector<uint32_t>& ids, google::protobuf::RepeatedField<uint32_t>* proto) {
+  proto->Add(ids.begin(), ids.end());
+}
+
+void FiltersToProto(const SamplingParams& params, v1::SamplingParams* proto) {
+  if (params.top_k) proto->set_top_k(*params.top_k);
+  if (params.top_k_ties) {
+    proto->set_top_k_ties(*params.top_k_ties == TiePolicy::kKeepAll ? v1::TIE_POLICY_KEEP_ALL
+                                                                    : v1::TIE_POLICY_EXACTLY_K);
+  }
+  if (params.top_p) proto->set_top_p(*params.top_p);
+  if (params.min_p) proto->set_min_p(*params.min_p);
+  if (params.typical_p) proto->set_typical_p(*params.typical_p);
+  if (params.epsilon_cutoff) proto->set_epsilon_cutoff(*params.epsilon_cutoff);
+  if (params.eta_cutoff) proto->set_eta_cutoff(*params.eta_cutoff);
+  if (params.top_n_sigma) proto->set_top_n_sigma(*params.top_n_sigma);
+  if (params.p_less) proto->set_p_less(*params.p_less);
+  if (params.xtc) {
+    proto->mutable_xtc()->set_probability(params.xtc->probability);
+    proto->mutable_xtc()->set_threshold(params.xtc->threshold);
+  }
+  if (params.mirostat) {
+    proto->mutable_mirostat()->set_version(params.mirostat->version);
+    proto->mutable_mirostat()->set_tau(params.mirostat->tau);
+    proto->mutable_mirostat()->set_eta(params.mirostat->eta);
+  }
+  if (params.adaptive_p) {
+    proto->mutable_adaptive_p()->set_target(params.adaptive_p->target);
+    proto->mutable_adaptive_p()->set_decay(params.adaptive_p->decay);
+  }
+  if (params.top_p_decay) {
+    v1::TopPDecay& decay = *proto->mutable_top_p_decay();
+    decay.set_decay(params.top_p_decay->decay);
+    decay.set_min(params.top_p_decay->min);
+    AddIds(params.top_p_decay->reset_ids, decay.mutable_reset_ids());
+  }
+  if (params.min_tokens_to_keep) proto->set_min_tokens_to_keep(*params.min_tokens_to_keep);
+  if (params.stage_preset) {
+    proto->set_stage_preset(
+        static_cast<v1::StagePreset>(static_cast<int>(*params.stage_preset) + 1));
+  }
+  for (const Stage stage : params.stage_order) {
+    proto->add_stage_order(static_cast<v1::Stage>(stage));
+  }
+}
+
+void AdjustmentsToProto(const SamplingParams& params, v1::SamplingParams* proto) {
+  AddIds(params.allowed_ids, proto->mutable_allowed_ids());
+  AddIds(params.banned_ids, proto->mutable_banned_ids());
+  for (const std::vector<uint32_t>& word : params.bad_words) {
+    AddIds(word, proto->add_bad_words()->mutable_token_ids());
+  }
+  if (params.min_tokens) proto->set_min_tokens(*params.min_tokens);
+  AddIds(params.stop_ids, proto->mutable_stop_ids());
+  for (const TokenBias& bias : params.logit_bias) {
+    proto->mutable_logit_bias()->add_token_ids(bias.token_id);
+    proto->mutable_logit_bias()->add_values(bias.value);
+  }
+  if (params.repetition_penalty) proto->set_repetition_penalty(*params.repetition_penalty);
+  if (params.frequency_penalty) proto->set_frequency_penalty(*params.frequency_penalty);
+  if (params.presence_penalty) proto->set_presence_penalty(*params.presence_penalty);
+  if (params.penalty_last_n) proto->set_penalty_last_n(*params.penalty_last_n);
+  if (params.no_repeat_ngram_size) proto->set_no_repeat_ngram_size(*params.no_repeat_ngram_size);
+  if (!params.dry) return;
+  v1::Dry& dry = *proto->mutable_dry();
+  dry.set_multiplier(params.dry->multiplier);
+  dry.set_base(params.dry->base);
+  dry.set_allowed_length(params.dry->allowed_length);
+  dry.set_last_n(params.dry->last_n);
+  for (const std::vector<uint32_t>& breaker : params.dry->breakers) {
+    AddIds(breaker, dry.add_breakers()->mutable_token_ids());
+  }
+}
+
+}  // namespace
+
+void ToProto(const SamplingParams& params, v1::SamplingParams* proto) {
+  if (params.temperature) proto->set_temperature(*params.temperature);
+  if (params.num_samples) proto->set_num_samples(*params.num_samples);
+  if (params.replacement) proto->set_replacement(*params.replacement);
+  if (params.temperature_schedule) {
+    v1::TemperatureSchedule& schedule = *proto->mutable_temperature_schedule();
+    schedule.set_kind(params.temperature_schedule->exponential
+                          ? v1::TemperatureSchedule::KIND_EXPONENTIAL
+                          : v1::TemperatureSchedule::KIND_LINEAR);
+    schedule.set_begin(params.temperature_schedule->begin);
+    schedule.set_end(params.temperature_schedule->end);
+    schedule.set_num_steps(params.temperature_schedule->num_steps);
+  }
+  if (params.dynamic_temperature) {
+    proto->mutable_dynamic_temperature()->set_range(params.dynamic_temperature->range);
+    proto->mutable_dynamic_temperature()->set_exponent(params.dynamic_temperature->exponent);
+  }
+  if (params.greedy_threshold) proto->set_greedy_threshold(*params.greedy_threshold);
+  if (params.invalid_values) {
+    proto->set_invalid_values(
+        static_cast<v1::InvalidValuePolicy>(static_cast<int>(*params.invalid_values) + 1));
+  }
+  FiltersToProto(params, proto);
+  AdjustmentsToProto(params, proto);
+}
+
+void ToProto(const std::vector<History>& histories, v1::Histories* proto) {
+  for (const History& history : histories) {
+    v1::IdLists& prompts = *proto->mutable_prompt_ids();
+    v1::IdLists& outputs = *proto->mutable_output_ids();
+    prompts.add_lengths(static_cast<uint32_t>(history.prompt_ids.size()));
+    outputs.add_lengths(static_cast<uint32_t>(history.output_ids.size()));
+    AddIds(history.prompt_ids, prompts.mutable_token_ids());
+    AddIds(history.output_ids, outputs.mutable_token_ids());
+  }
+}
+
+void ToProto(const RowState& state, v1::RowState* proto) {
+  if (state.mirostat_mu) proto->set_mirostat_mu(*state.mirostat_mu);
+  if (state.adaptive_p_sum) proto->set_adaptive_p_sum(*state.adaptive_p_sum);
+  if (state.adaptive_p_weight) proto->set_adaptive_p_weight(*state.adaptive_p_weight);
+  if (state.top_p) proto->set_top_p(*state.top_p);
+}
+
+RowState FromProto(const v1::RowState& proto) {
+  RowState state;
+  if (proto.has_mirostat_mu()) state.mirostat_mu = proto.mirostat_mu();
+  if (proto.has_adaptive_p_sum()) state.adaptive_p_sum = proto.adaptive_p_sum();
+  if (proto.has_adaptive_p_weight()) state.adaptive_p_weight = proto.adaptive_p_weight();
+  if (proto.has_top_p()) state.top_p = proto.top_p();
+  return state;
+}
+
+}  // namespace token_sampler::client

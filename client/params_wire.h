@@ -1,0 +1,22 @@
+// Parameters, histories and states between the client's types and the wire.
+
+#ifndef TOKEN_SAMPLER_CLIENT_PARAMS_WIRE_H_
+#define TOKEN_SAMPLER_CLIENT_PARAMS_WIRE_H_
+
+#include <vector>
+
+#include "client/sampler_client.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler::client {
+
+// The messages must be empty.
+void ToProto(const SamplingParams& params, v1::SamplingParams* proto);
+void ToProto(const std::vector<History>& histories, v1::Histories* proto);
+void ToProto(const RowState& state, v1::RowState* proto);
+
+RowState FromProto(const v1::RowState& proto);
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_PARAMS_WIRE_H_
