@@ -55,7 +55,11 @@ void AddNumbers(CLI::App& app, const std::string& name, const std::string& form,
            if (!ParseNumbers(text, least, most, numbers)) {
              throw CLI::ValidationError(name, absl::StrCat("must be ", form, ", got ", text));
            }
-           take(numbers);
+           try {
+             take(numbers);
+           } catch (const CLI::ValidationError& error) {
+             throw CLI::ValidationError(name, error.what());
+           }
          },
          description)
       ->type_name(form)
