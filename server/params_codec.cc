@@ -6,14 +6,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/invalid_argument.h"
 
 namespace token_sampler {
 namespace {
-
-template <typename... Parts>
-absl::Status Invalid(const Parts&... parts) {
-  return absl::InvalidArgumentError(absl::StrCat(parts...));
-}
 
 // The stages that this server has, as the sampler names them.
 constexpr struct {

@@ -11,14 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "sampler/sampler.h"
+#include "server/row_fields.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler {
-
-struct RequestLimits {
-  uint32_t max_rows = 4096;       // per call
-  uint32_t max_vocab = 1u << 24;  // at most kMaxVocab
-};
 
 // Draws, and values of each other output, of all rows of one call: bounds the response.
 inline constexpr uint64_t kMaxValuesPerCall = uint64_t{1} << 24;

@@ -1,0 +1,234 @@
+#include "server/row_fields.h"
+
+#include <sys/random.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <numeric>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "server/invalid_argument.h"
+#include "server/params_codec.h"
+
+namespace token_sampler {
+namespace {
+
+absl::StatusOr<DataType> DecodeType(const v1::Tensor& tensor, absl::string_view field) {
+  switch (tensor.dtype()) {
+    case v1::DATA_TYPE_FLOAT32:
+      return DataType::kFloat32;
+    case v1::DATA_TYPE_FLOAT16:
+      return DataType::kFloat16;
+    case v1::DATA_TYPE_BFLOAT16:
+      return DataType::kBFloat16;
+    case v1::DATA_TYPE_FLOAT64:
+      return DataType::kFloat64;
+    default:
+      return Invalid(
+          field,
+          ".dtype must be a floating-point type: FLOAT32, FLOAT16, BFLOAT16 or FLOAT64, got ",
+          tensor.has_dtype() ? absl::StrCat(tensor.dtype()) : "none");
+  }
+}
+
+// One list of ids per unit, as [lengths] and all ids one after the other.
+absl::Status CheckLists(absl::string_view field, int lengths, uint64_t sum, int ids,
+                        const Units& units) {
+  if (lengths == 0 && ids == 0) return absl::OkStatus();
+  if (static_cast<size_t>(lengths) != units.count) {
+    return Invalid("histories.", field, ".lengths must have one entry per ", units.name, " (",
+                   units.count, "), got ", lengths);
+  }
+  if (sum != static_cast<uint64_t>(ids)) {
+    return Invalid("histories.", field,
+                   ".token_ids must have as many entries as its lengths sum up to, ", sum, ", got ",
+                   ids);
+  }
+  return absl::OkStatus();
+}
+
+// Hands out the units' shares of an array, in their order.
+class Shares {
+ public:
+  Shares(const google::protobuf::RepeatedField<uint32_t>& lengths,
+         const google::protobuf::RepeatedField<uint32_t>& array)
+      : lengths_(lengths), rest_(array.data(), static_cast<size_t>(array.size())) {}
+
+  absl::Span<const uint32_t> Next() {
+    if (unit_ >= lengths_.size()) return {};
+    const absl::Span<const uint32_t> share = rest_.first(lengths_.Get(unit_++));
+    rest_.remove_prefix(share.size());
+    return share;
+  }
+
+ private:
+  const google::protobuf::RepeatedField<uint32_t>& lengths_;
+  absl::Span<const uint32_t> rest_;
+  int unit_ = 0;
+};
+
+template <typename Lists>
+absl::Status CheckLists(absl::string_view field, const Lists& lists, const Units& units) {
+  const uint64_t sum = std::accumulate(lists.lengths().begin(), lists.lengths().end(), uint64_t{0});
+  return CheckLists(field, lists.lengths_size(), sum, lists.token_ids_size(), units);
+}
+
+absl::Status CheckKeyCount(const char* field, int count, const Units& units) {
+  if (count <= 1 || static_cast<size_t>(count) == units.count) return absl::OkStatus();
+  return Invalid("keys.", field, " must have one entry per ", units.name, " (", units.count,
+                 "), one for all, or none, got ", count);
+}
+
+void FillRandom(std::vector<uint64_t>& words) {
+  auto* bytes = reinterpret_cast<char*>(words.data());
+  size_t left = words.size() * sizeof(uint64_t);
+  while (left > 0) {
+    const ssize_t got = getrandom(bytes, left, 0);
+    if (got < 0 && errno != EINTR) std::abort();  // the kernel has had getrandom since 3.17
+    if (got > 0) {
+      bytes += got;
+      left -= static_cast<size_t>(got);
+    }
+  }
+}
+
+}  // namespace
+
+InputKind DecodeKind(v1::InputKind kind) {
+  return kind == v1::INPUT_KIND_WEIGHTS ? InputKind::kWeights : InputKind::kLogits;
+}
+
+absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, InputKind kind,
+                          const RequestLimits& limits, std::vector<RowInput>& rows) {
+  const absl::StatusOr<DataType> type = DecodeType(tensor, field);
+  if (!type.ok()) return type.status();
+  if (tensor.rows() < 1 || tensor.rows() > limits.max_rows) {
+    return Invalid(field, ".rows must be in [1, ", limits.max_rows, "], got ", tensor.rows());
+  }
+  if (tensor.vocab() < 1 || tensor.vocab() > limits.max_vocab) {
+    return Invalid(field, ".vocab must be in [1, ", limits.max_vocab, "], got ", tensor.vocab());
+  }
+  if (tensor.source_case() != v1::Tensor::kData) {
+    return Invalid(field, ".data must be set: the values of the rows");
+  }
+  // At most 2^32 * 2^24 * 8 = 2^59.
+  const uint64_t row_bytes = uint64_t{tensor.vocab()} * ElementSize(*type);
+  const uint64_t expected = tensor.rows() * row_bytes;
+  if (tensor.data().size() != expected) {
+    return Invalid(field, ".data must have ", expected, " bytes for [", tensor.rows(), ", ",
+                   tensor.vocab(), "] values of ", DataTypeName(*type), ", got ",
+                   tensor.data().size());
+  }
+  rows.resize(tensor.rows());
+  for (size_t r = 0; r < rows.size(); ++r) {
+    rows[r].values = tensor.data().data() + r * row_bytes;
+    rows[r].dtype = *type;
+    rows[r].vocab = tensor.vocab();
+    rows[r].kind = kind;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DecodeProfiles(const google::protobuf::RepeatedPtrField<v1::SamplingParams>& messages,
+                            const google::protobuf::RepeatedField<uint32_t>& indexes,
+                            absl::string_view field, const Units& units,
+                            std::vector<SamplingParams>& profiles, std::vector<uint32_t>& chosen) {
+  for (int i = 0; i < messages.size(); ++i) {
+    absl::Status status = DecodeParams(messages.Get(i), i, profiles.emplace_back());
+    if (!status.ok()) return status;
+  }
+  if (profiles.empty()) profiles.emplace_back();
+  if (indexes.empty() && messages.size() > 1) {
+    return Invalid(field, " must be set when there are several params: one index per ", units.name);
+  }
+  if (!indexes.empty() && static_cast<size_t>(indexes.size()) != units.count) {
+    return Invalid(field, " must have one entry per ", units.name, " (", units.count,
+                   ") or none, got ", indexes.size());
+  }
+  for (int i = 0; i < indexes.size(); ++i) {
+    if (indexes.Get(i) >= profiles.size()) {
+      return Invalid(field, "[", i, "] must be an index into params, of which there are ",
+                     messages.size(), ", got ", indexes.Get(i));
+    }
+  }
+  chosen.assign(indexes.begin(), indexes.end());
+  chosen.resize(units.count);
+  return absl::OkStatus();
+}
+
+absl::Status DecodeKeys(const v1::RowKeys& message, const Units& units, std::vector<RowKey>& keys) {
+  for (absl::Status status : {CheckKeyCount("seeds", message.seeds_size(), units),
+                              CheckKeyCount("steps", message.steps_size(), units),
+                              CheckKeyCount("streams", message.streams_size(), units)}) {
+    if (!status.ok()) return status;
+  }
+  const auto entry = [](const auto& array, size_t unit) {
+    return array.Get(array.size() == 1 ? 0 : static_cast<int>(unit));
+  };
+  std::vector<uint64_t> random_seeds(message.seeds_size() == 0 ? units.count : 0);
+  FillRandom(random_seeds);
+  keys.resize(units.count);
+  for (size_t i = 0; i < units.count; ++i) {
+    keys[i].seed = random_seeds.empty() ? entry(message.seeds(), i) : random_seeds[i];
+    if (message.steps_size() != 0) keys[i].step = entry(message.steps(), i);
+    if (message.streams_size() != 0) keys[i].stream = entry(message.streams(), i);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DecodeHistories(const v1::Histories& message, const Units& units,
+                             std::vector<RowHistory>& histories) {
+  if (message.has_prompt_ids() && message.has_prompt_set()) {
+    return Invalid("histories must not set both prompt_ids and prompt_set");
+  }
+  if (message.has_output_ids() && message.has_output_counts()) {
+    return Invalid("histories must not set both output_ids and output_counts");
+  }
+  for (absl::Status status : {CheckLists("prompt_ids", message.prompt_ids(), units),
+                              CheckLists("output_ids", message.output_ids(), units),
+                              CheckLists("prompt_set", message.prompt_set(), units),
+                              CheckLists("output_counts", message.output_counts(), units)}) {
+    if (!status.ok()) return status;
+  }
+  const v1::IdCounts& counts = message.output_counts();
+  if (counts.counts_size() != counts.token_ids_size()) {
+    return Invalid("histories.output_counts.counts must have one entry per token id (",
+                   counts.token_ids_size(), "), got ", counts.counts_size());
+  }
+  Shares prompt_ids(message.prompt_ids().lengths(), message.prompt_ids().token_ids());
+  Shares output_ids(message.output_ids().lengths(), message.output_ids().token_ids());
+  Shares prompt_set(message.prompt_set().lengths(), message.prompt_set().token_ids());
+  Shares count_ids(counts.lengths(), counts.token_ids());
+  Shares count_values(counts.lengths(), counts.counts());
+  histories.resize(units.count);
+  for (RowHistory& history : histories) {
+    history = {prompt_ids.Next(), output_ids.Next(), prompt_set.Next(), count_ids.Next(),
+               count_values.Next()};
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DecodeBitmask(const v1::Bitmask& message, std::vector<RowInput>& rows) {
+  const size_t masks =
+      message.rows().empty() ? rows.size() : static_cast<size_t>(message.rows_size());
+  const size_t mask_bytes = (static_cast<size_t>(rows[0].vocab) + 31) / 32 * 4;
+  if (message.words().size() != masks * mask_bytes) {
+    return Invalid("bitmask.words must have ", masks * mask_bytes, " bytes for ", masks,
+                   " masks of ", mask_bytes / 4, " words, got ", message.words().size());
+  }
+  const auto* words = reinterpret_cast<const uint8_t*>(message.words().data());
+  for (size_t i = 0; i < masks; ++i) {
+    const size_t row = message.rows().empty() ? i : message.rows(static_cast<int>(i));
+    if (row >= rows.size()) {
+      return Invalid("bitmask.rows[", i, "] must be below the ", rows.size(), " rows, got ", row);
+    }
+    if (rows[row].bitmask != nullptr) {
+      return Invalid("bitmask.rows[", i, "] names row ", row, " again");
+    }
+    rows[row].bitmask = words + i * mask_bytes;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace token_sampler

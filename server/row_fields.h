@@ -1,0 +1,54 @@
+// The fields that several requests have: tensors, profiles, keys, histories, bitmasks. Whatever is
+// wrong with one is InvalidArgument, which names the field, its value and what is accepted.
+
+#ifndef TOKEN_SAMPLER_SERVER_ROW_FIELDS_H_
+#define TOKEN_SAMPLER_SERVER_ROW_FIELDS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "sampler/sampler.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler {
+
+struct RequestLimits {
+  uint32_t max_rows = 4096;       // per call
+  uint32_t max_vocab = 1u << 24;  // at most kMaxVocab
+};
+
+// What repeated fields have an entry for, and how many there are: {"row", 8}.
+struct Units {
+  absl::string_view name;
+  size_t count;
+};
+
+InputKind DecodeKind(v1::InputKind kind);
+
+// Rows [tensor.rows] whose values lie in the tensor. `field` is its name.
+absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, InputKind kind,
+                          const RequestLimits& limits, std::vector<RowInput>& rows);
+
+// At least one profile, and for each unit the index of its own: [units.count]. `field` is the name
+// of `indexes`. Ranges of parameters are left to ValidateParams.
+absl::Status DecodeProfiles(const google::protobuf::RepeatedPtrField<v1::SamplingParams>& messages,
+                            const google::protobuf::RepeatedField<uint32_t>& indexes,
+                            absl::string_view field, const Units& units,
+                            std::vector<SamplingParams>& profiles, std::vector<uint32_t>& chosen);
+
+// [units.count]. Without seeds, random ones.
+absl::Status DecodeKeys(const v1::RowKeys& message, const Units& units, std::vector<RowKey>& keys);
+
+// [units.count] histories that point into the message.
+absl::Status DecodeHistories(const v1::Histories& message, const Units& units,
+                             std::vector<RowHistory>& histories);
+
+// Points the rows, of which there is at least one, at their masks in the message.
+absl::Status DecodeBitmask(const v1::Bitmask& message, std::vector<RowInput>& rows);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_ROW_FIELDS_H_
