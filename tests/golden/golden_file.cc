@@ -41,6 +41,19 @@ std::string FormatParams(const SamplingParams& params) {
     text << "epsilon_cutoff=" << params.epsilon_cutoff << ' ';
   }
   if (params.p_less) text << "p_less=1 ";
+  if (params.typical_p != defaults.typical_p) text << "typical_p=" << params.typical_p << ' ';
+  if (params.eta_cutoff != defaults.eta_cutoff) text << "eta_cutoff=" << params.eta_cutoff << ' ';
+  if (params.top_n_sigma != defaults.top_n_sigma) {
+    text << "top_n_sigma=" << params.top_n_sigma << ' ';
+  }
+  if (params.mirostat) {
+    text << "mirostat=" << params.mirostat->version << ' ' << "tau=" << params.mirostat->tau << ' ';
+  }
+  if (params.adaptive_p) text << "adaptive_p=" << params.adaptive_p->target << ' ';
+  if (params.dynamic_temperature) {
+    text << "dynamic_temperature=" << params.dynamic_temperature->range << ' ';
+  }
+  if (params.greedy_threshold) text << "greedy_threshold=" << *params.greedy_threshold << ' ';
   if (params.xtc_probability != defaults.xtc_probability) {
     text << "xtc_probability=" << params.xtc_probability << ' ';
   }
@@ -86,6 +99,22 @@ void SetParam(const std::string& field, const std::string& value, SamplingParams
     params.top_k_ties = TiePolicy::kKeepAll;
   } else if (field == "epsilon_cutoff") {
     params.epsilon_cutoff = std::stod(value);
+  } else if (field == "typical_p") {
+    params.typical_p = std::stod(value);
+  } else if (field == "eta_cutoff") {
+    params.eta_cutoff = std::stod(value);
+  } else if (field == "top_n_sigma") {
+    params.top_n_sigma = std::stod(value);
+  } else if (field == "mirostat") {
+    params.mirostat = Mirostat{.version = static_cast<uint32_t>(std::stoul(value))};
+  } else if (field == "tau") {
+    params.mirostat->tau = std::stod(value);
+  } else if (field == "adaptive_p") {
+    params.adaptive_p = AdaptiveP{.target = std::stod(value)};
+  } else if (field == "dynamic_temperature") {
+    params.dynamic_temperature = DynamicTemperature{.range = std::stod(value)};
+  } else if (field == "greedy_threshold") {
+    params.greedy_threshold = std::stod(value);
   } else if (field == "p_less") {
     params.p_less = true;
   } else if (field == "xtc_probability") {

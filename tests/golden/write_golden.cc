@@ -106,6 +106,23 @@ std::vector<SamplingParams> RareParams() {
            .stage_order = StageOrder(Stage::kEpsilon, Stage::kTopP)}};
 }
 
+// The filters that need logarithms.
+std::vector<SamplingParams> LogarithmParams() {
+  return {{.typical_p = 0.9},
+          {.top_k = 40, .typical_p = 0.3},
+          {.eta_cutoff = 0.002},
+          {.mirostat = Mirostat{.version = 1, .tau = 3}},
+          {.mirostat = Mirostat{.version = 2, .tau = 3}},
+          {.min_p = 0.01, .adaptive_p = AdaptiveP{.target = 0.3}},
+          {.greedy_threshold = 0.2}};
+}
+
+std::vector<SamplingParams> LogitLogarithmParams() {
+  return {{.top_n_sigma = 1.5},
+          {.temperature = 0.8, .top_p = 0.95, .typical_p = 0.7, .stage_order = kLlamaCppOrder},
+          {.temperature = 0.9, .dynamic_temperature = DynamicTemperature{.range = 0.5}}};
+}
+
 void PrintAll() {
   std::printf("# Specification version %u. Format: README.md.\n", kSpecVersion);
   for (const GoldenRowName& row : LogitRows()) {
@@ -136,6 +153,14 @@ void PrintAll() {
       }
       if (row.vocab > 2 && row.vocab <= 32'000) Print(row, params);
     }
+  }
+  for (const GoldenRowName& row : LogitRows()) {
+    if (row.vocab <= 2 || row.vocab > 32'000) continue;
+    Print(row, LogarithmParams());
+    Print(row, LogitLogarithmParams());
+  }
+  for (const GoldenRowName& row : WeightRows()) {
+    if (row.vocab > 2 && row.vocab <= 32'000) Print(row, LogarithmParams());
   }
 }
 
