@@ -55,7 +55,9 @@ std::vector<RepeatedTail> FindRepeatedTails(Ids history) {
 }
 
 std::vector<DryPenalty> FindDryPenalties(const Dry& dry, Ids history) {
-  if (dry.last_n >= 0) history = history.last(std::min<size_t>(history.size(), dry.last_n));
+  if (dry.last_n >= 0) {
+    history = history.last(std::min(history.size(), static_cast<size_t>(dry.last_n)));
+  }
   const uint64_t limit = LengthBehindBreakers(dry.breakers, history);
   std::map<uint32_t, uint64_t> lengths;
   for (const RepeatedTail& tail : FindRepeatedTails(history)) {

@@ -73,8 +73,8 @@ class Exponentials {
   double Of(uint32_t block, uint32_t half) const {
     const auto word = [this](int index) { return static_cast<uint32_t>(bits_ >> (32 * index)); };
     const PhiloxBlock random = Philox4x32({{block, word(2), word(3), 0}}, word(0), word(1));
-    const uint64_t uniform =
-        (uint64_t{random.word[2 * half + 1]} << 32) | uint64_t{random.word[2 * half]};
+    const uint32_t* words = random.word + (half == 0 ? 0 : 2);
+    const uint64_t uniform = (uint64_t{words[1]} << 32) | words[0];
     return -Log((static_cast<double>(uniform >> 11) + 0.5) * 0x1p-53);
   }
 

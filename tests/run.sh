@@ -10,7 +10,7 @@ Builds and runs, each through ctest:
   release  every test, the linters among them
   tidy     clang-tidy over sampler, cuda, server and client
   asan     every test again, under the address and undefined-behaviour sanitizers
-  tsan     the tests that need no gRPC, under the thread sanitizer
+  tsan     the tests that use threads and no gRPC, under the thread sanitizer
 
   --quick       release alone
   --jobs N      parallel jobs (default: one per core, fewer when memory is short)

@@ -46,7 +46,7 @@ Integer Whole(double number) {
 
 // A flag of numbers separated by colons; `form` names them, the optional ones in brackets.
 void AddNumbers(CLI::App& app, const std::string& name, const std::string& form, size_t least,
-                size_t most, std::function<void(const Numbers&)> take,
+                size_t most, const std::function<void(const Numbers&)>& take,
                 const std::string& description, const char* group) {
   app.add_option_function<std::string>(
          name,
@@ -91,7 +91,7 @@ CLI::Option* AddIds(CLI::App& app, const std::string& name, std::vector<uint32_t
 
 // Sequences of ids, separated by semicolons.
 void AddSequences(CLI::App& app, const std::string& name,
-                  std::function<void(std::vector<std::vector<uint32_t>>)> take,
+                  const std::function<void(std::vector<std::vector<uint32_t>>)>& take,
                   const std::string& description) {
   app.add_option_function<std::string>(
          name,

@@ -89,7 +89,7 @@ absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options) {
     request.keys.streams.resize(static_cast<size_t>(options.rows));
     std::iota(request.keys.streams.begin(), request.keys.streams.end(), 0u);
     if (!options.history.prompt_ids.empty() || !options.history.output_ids.empty()) {
-      request.histories.assign(options.rows, options.history);
+      request.histories.assign(static_cast<size_t>(options.rows), options.history);
     }
     request.outputs = options.outputs;
     absl::StatusOr<EncodedRequest> encoded = EncodedRequest::Create(request);

@@ -17,6 +17,8 @@ import subprocess
 import sys
 
 FOLDERS = ("sampler", "cuda", "server", "client")
+# Where the static analyzer is left out, for the time that it takes over gRPC's headers.
+WITHOUT_ANALYZER = ("server", "client")
 
 
 def units(root, build):
@@ -37,10 +39,13 @@ def is_fresh(root, built, stamp):
     return stamp.stat().st_mtime > newest
 
 
-def tidy(build, source, stamp):
+def tidy(root, build, source, stamp):
     """What clang-tidy has to say of the file, or an empty string."""
+    fast = source.relative_to(root).parts[0] in WITHOUT_ANALYZER
+    checks = ["--checks=-clang-analyzer-*"] if fast else []
     run = subprocess.run(
-        ["clang-tidy", "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option", source],
+        ["clang-tidy", "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option"]
+        + checks + [source],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     if run.returncode != 0:
@@ -66,7 +71,7 @@ def main():
         if args.all or not is_fresh(root, built, stamp)
     ]
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        complaints = [c for c in pool.map(lambda unit: tidy(args.build, *unit), stale) if c]
+        complaints = [c for c in pool.map(lambda unit: tidy(root, args.build, *unit), stale) if c]
     print("\n".join(complaints), end="")
     print(f"clang-tidy: {len(every)} files, {len(stale)} checked now, {len(complaints)} with findings")
     return bool(complaints) or not every
