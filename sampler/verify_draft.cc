@@ -1,8 +1,8 @@
 #include "sampler/verify_draft.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <unordered_map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -80,6 +80,7 @@ class GrowingHistory {
     output_ids_.assign(start->output_ids.begin(), start->output_ids.end());
     count_ids_.assign(start->output_count_ids.begin(), start->output_count_ids.end());
     counts_.assign(start->output_counts.begin(), start->output_counts.end());
+    for (size_t i = 0; i < count_ids_.size(); ++i) places_.emplace(count_ids_[i], i);
   }
 
   void Add(uint32_t id) {
@@ -87,8 +88,7 @@ class GrowingHistory {
       output_ids_.push_back(id);
       return;
     }
-    const auto at = static_cast<size_t>(std::find(count_ids_.begin(), count_ids_.end(), id) -
-                                        count_ids_.begin());
+    const size_t at = places_.try_emplace(id, count_ids_.size()).first->second;
     if (at == count_ids_.size()) {
       count_ids_.push_back(id);
       counts_.push_back(0);
@@ -109,6 +109,7 @@ class GrowingHistory {
   std::vector<uint32_t> output_ids_;
   std::vector<uint32_t> count_ids_;
   std::vector<uint32_t> counts_;
+  std::unordered_map<uint32_t, size_t> places_;  // of count_ids_
 };
 
 // One sequence's way from the root along accepted nodes, until a token is drawn that was not

@@ -31,6 +31,18 @@ constexpr ImplementedField kImplementedFields[] = {
     {"SampleRequest", "states"},
     {"SampleRequest", "bitmask"},
     {"SampleRequest", "outputs"},
+    {"VerifyDraftRequest", "target"},
+    {"VerifyDraftRequest", "draft"},
+    {"VerifyDraftRequest", "input_kind"},
+    {"VerifyDraftRequest", "draft_lengths"},
+    {"VerifyDraftRequest", "draft_token_ids"},
+    {"VerifyDraftRequest", "parents"},
+    {"VerifyDraftRequest", "params"},
+    {"VerifyDraftRequest", "sequence_params"},
+    {"VerifyDraftRequest", "keys"},
+    {"VerifyDraftRequest", "histories"},
+    {"VerifyDraftRequest", "bitmask"},
+    {"VerifyDraftRequest", "draft_kind"},
     {"Histories", "prompt_ids"},
     {"Histories", "output_ids"},
     {"Histories", "prompt_set"},
@@ -124,7 +136,7 @@ constexpr ImplementedField kImplementedFields[] = {
     {"OutputOptions", "gumbel_softmax"},
 };
 
-constexpr absl::string_view kImplementedRpcs[] = {"Sample", "GetServerInfo"};
+constexpr absl::string_view kImplementedRpcs[] = {"Sample", "VerifyDraft", "GetServerInfo"};
 
 bool IsImplemented(const FieldDescriptor& field) {
   const std::string& message = field.containing_type()->name();

@@ -1,82 +1,58 @@
 #include "server/sampling_service.h"
 
-#include <spdlog/spdlog.h>
-
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/field_check.h"
+#include "server/job_reactor.h"
 #include "server/status_mapping.h"
+#include "server/verify_draft_codec.h"
 
 namespace token_sampler {
 namespace {
 
-// When a caller whose job found the queue full should try again (gRPC proposal A6).
-constexpr char kRetryPushbackMs[] = "50";
-
-// One Sample call. gRPC owns the request, the response and the context until OnDone.
-class SampleReactor final : public grpc::ServerUnaryReactor {
+class SampleJob final : public SamplingJob {
  public:
-  SampleReactor(Batcher& batcher, grpc::CallbackServerContext* context,
-                const v1::SampleRequest& request, v1::SampleResponse& response)
-      : batcher_(batcher), context_(context), request_(request), response_(response) {}
+  SampleJob(JobReactor& reactor, v1::SampleResponse& response)
+      : reactor_(reactor), response_(response) {}
 
-  void Start(const RequestLimits& limits) {
-    auto job = std::make_shared<Job>(*this);
-    absl::Status status = DecodeSample(request_, limits, job->decoded);
-    if (!status.ok()) {
-      Finish(ToGrpcStatus(status));
-      return;
-    }
-    job->rows = std::move(job->decoded.inputs);
-    job->deadline = context_->deadline();
-    job->bytes = request_.tensor().data().size();
-    job_ = job;
-    status = batcher_.Submit(std::move(job));
-    if (!status.ok()) FinishUnsampled(status);
+  void Done(const absl::Status& status) override {
+    if (status.ok()) EncodeSample(decoded, results, response_);
+    reactor_.Complete(status);
   }
 
-  // gRPC calls this after Start has returned, and OnDone after this has.
-  void OnCancel() override {
-    if (job_ != nullptr) batcher_.Cancel(*job_);
-  }
-
-  void OnDone() override { delete this; }
+  DecodedSample decoded;
 
  private:
-  struct Job final : public SamplingJob {
-    explicit Job(SampleReactor& owner) : reactor(owner) {}
+  JobReactor& reactor_;
+  v1::SampleResponse& response_;
+};
 
-    // Nothing of the reactor may be touched after Finish, which may delete it.
-    void Done(const absl::Status& status) override {
-      if (!status.ok()) {
-        reactor.FinishUnsampled(status);
-        return;
-      }
-      EncodeSample(decoded, results, reactor.response_);
-      reactor.Finish(grpc::Status::OK);
-    }
-
-    SampleReactor& reactor;
-    DecodedSample decoded;
-  };
-
-  void FinishUnsampled(const absl::Status& status) {
-    if (status.code() == absl::StatusCode::kResourceExhausted) {
-      context_->AddTrailingMetadata("grpc-retry-pushback-ms", kRetryPushbackMs);
-    }
-    if (status.code() == absl::StatusCode::kInternal) {
-      spdlog::error("sampling failed: {}", std::string(status.message()));
-    }
-    Finish(ToGrpcStatus(status));
+class VerifyDraftJob final : public SamplingJob {
+ public:
+  VerifyDraftJob(JobReactor& reactor, v1::VerifyDraftResponse& response)
+      : reactor_(reactor), response_(response) {
+    runs_alone = true;
   }
 
-  Batcher& batcher_;
-  grpc::CallbackServerContext* const context_;
-  const v1::SampleRequest& request_;
-  v1::SampleResponse& response_;
-  std::shared_ptr<Job> job_;
+  absl::Status Run(Sampler& sampler) override {
+    results_.resize(decoded.inputs.size());
+    return VerifyDrafts(sampler, decoded.inputs, absl::MakeSpan(results_));
+  }
+
+  void Done(const absl::Status& status) override {
+    if (status.ok()) EncodeVerifyDraft(decoded, results_, response_);
+    reactor_.Complete(status);
+  }
+
+  DecodedDrafts decoded;
+
+ private:
+  JobReactor& reactor_;
+  v1::VerifyDraftResponse& response_;
+  std::vector<DraftResult> results_;
 };
 
 grpc::Status NotImplemented(const char* rpc) {
@@ -106,8 +82,32 @@ SamplingService::SamplingService(Batcher& batcher, const RequestLimits& limits,
 grpc::ServerUnaryReactor* SamplingService::Sample(grpc::CallbackServerContext* context,
                                                   const v1::SampleRequest* request,
                                                   v1::SampleResponse* response) {
-  auto* reactor = new SampleReactor(batcher_, context, *request, *response);
-  reactor->Start(limits_);
+  auto* reactor = new JobReactor(batcher_, context);
+  auto job = std::make_shared<SampleJob>(*reactor, *response);
+  const absl::Status status = DecodeSample(*request, limits_, job->decoded);
+  if (status.ok()) {
+    job->rows = std::move(job->decoded.inputs);
+    job->bytes = request->tensor().data().size();
+    reactor->Submit(std::move(job));
+  } else {
+    reactor->Complete(status);
+  }
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* SamplingService::VerifyDraft(grpc::CallbackServerContext* context,
+                                                       const v1::VerifyDraftRequest* request,
+                                                       v1::VerifyDraftResponse* response) {
+  auto* reactor = new JobReactor(batcher_, context);
+  auto job = std::make_shared<VerifyDraftJob>(*reactor, *response);
+  const absl::Status status = DecodeVerifyDraft(*request, limits_, job->decoded);
+  if (status.ok()) {
+    job->rows = std::move(job->decoded.rows);  // the batcher counts them; they stay in their place
+    job->bytes = request->target().data().size() + request->draft().data().size();
+    reactor->Submit(std::move(job));
+  } else {
+    reactor->Complete(status);
+  }
   return reactor;
 }
 
@@ -124,12 +124,6 @@ grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerCon
 grpc::ServerBidiReactor<v1::SampleStreamRequest, v1::SampleStreamResponse>*
 SamplingService::SampleStream(grpc::CallbackServerContext*) {
   return new RefuseStream();
-}
-
-grpc::ServerUnaryReactor* SamplingService::VerifyDraft(grpc::CallbackServerContext* context,
-                                                       const v1::VerifyDraftRequest*,
-                                                       v1::VerifyDraftResponse*) {
-  return RefuseUnary(context, "VerifyDraft");
 }
 
 grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext* context,

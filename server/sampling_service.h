@@ -20,6 +20,9 @@ class SamplingService final : public v1::TokenSampler::CallbackService {
   grpc::ServerUnaryReactor* Sample(grpc::CallbackServerContext* context,
                                    const v1::SampleRequest* request,
                                    v1::SampleResponse* response) override;
+  grpc::ServerUnaryReactor* VerifyDraft(grpc::CallbackServerContext* context,
+                                        const v1::VerifyDraftRequest* request,
+                                        v1::VerifyDraftResponse* response) override;
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
                                           const v1::GetServerInfoRequest* request,
                                           v1::GetServerInfoResponse* response) override;
@@ -27,9 +30,6 @@ class SamplingService final : public v1::TokenSampler::CallbackService {
   // Not there yet: UNIMPLEMENTED, with the name of the call.
   grpc::ServerBidiReactor<v1::SampleStreamRequest, v1::SampleStreamResponse>* SampleStream(
       grpc::CallbackServerContext* context) override;
-  grpc::ServerUnaryReactor* VerifyDraft(grpc::CallbackServerContext* context,
-                                        const v1::VerifyDraftRequest* request,
-                                        v1::VerifyDraftResponse* response) override;
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,
                                      v1::DescribeResponse* response) override;

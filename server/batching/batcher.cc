@@ -14,6 +14,11 @@ constexpr char kCallerGone[] = "the caller has gone";
 
 }  // namespace
 
+absl::Status SamplingJob::Run(Sampler& sampler) {
+  results.resize(rows.size());
+  return sampler.Sample(rows, absl::MakeSpan(results));
+}
+
 Batcher::Batcher(Sampler& sampler, const BatcherOptions& options, const Clock& clock)
     : sampler_(sampler), options_(options), clock_(clock) {
   for (int i = 0; i < options_.num_executors; ++i) {
@@ -110,7 +115,8 @@ bool Batcher::TakeJobs(Jobs& batch, Jobs& dropped) {
     const SamplingJob& job = *queue_.front();
     const bool drop = job.deadline < now;
     if (!drop) {
-      if (!batch.empty() && batch_rows + job.rows.size() > options_.max_batch_rows) break;
+      const bool full = batch_rows + job.rows.size() > options_.max_batch_rows;
+      if (!batch.empty() && (full || job.runs_alone || batch.front()->runs_alone)) break;
       batch_rows += job.rows.size();
     }
     (drop ? dropped : batch).push_back(RemoveFromQueue(queue_.begin()));
@@ -124,8 +130,7 @@ bool Batcher::TakeJobs(Jobs& batch, Jobs& dropped) {
 void Batcher::SampleJobs(Jobs& batch) {
   if (batch.size() == 1) {
     SamplingJob& job = *batch.front();
-    job.results.resize(job.rows.size());
-    job.Done(sampler_.Sample(job.rows, absl::MakeSpan(job.results)));
+    job.Done(job.Run(sampler_));
     return;
   }
   std::vector<RowInput> rows;

@@ -33,8 +33,13 @@ class SamplingJob {
   // error. Must not block: other jobs wait behind it.
   virtual void Done(const absl::Status& status) = 0;
 
+  // What an executor does with a job that it does not sample together with others: samples `rows`
+  // into `results`. Returns the status for Done.
+  virtual absl::Status Run(Sampler& sampler);
+
   std::vector<RowInput> rows;
   std::vector<RowResult> results;         // same length, filled before Done
+  bool runs_alone = false;                // never sampled together with others
   TimePoint deadline = TimePoint::max();  // not sampled when it is taken later than this
   uint64_t bytes = 0;                     // memory that the job holds while it waits
 

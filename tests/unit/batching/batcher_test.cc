@@ -131,6 +131,17 @@ TEST_F(BatcherTest, ABatchTakesWholeJobsInOrderUpToItsLimit) {
   EXPECT_THAT(sampler_.batch_rows(), ElementsAre(1, 4, 3, 9, 1));
 }
 
+TEST_F(BatcherTest, AJobThatRunsAloneSharesNoBatch) {
+  Batcher& batcher = StartBusy({});
+  std::vector<std::shared_ptr<TestJob>> jobs;
+  for (size_t rows : {2, 2, 3, 1, 1}) jobs.push_back(MakeJob(rows));
+  jobs[2]->runs_alone = true;
+  for (const auto& job : jobs) ASSERT_TRUE(batcher.Submit(job).ok());
+  sampler_.Open();
+  for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
+  EXPECT_THAT(sampler_.batch_rows(), ElementsAre(1, 4, 3, 2));
+}
+
 TEST_F(BatcherTest, ExecutorsWorkSideBySide) {
   Batcher& batcher = StartBusy({.num_executors = 3});  // returns when three calls have begun
   EXPECT_THAT(sampler_.batch_rows(), ElementsAre(1, 1, 1));

@@ -186,7 +186,6 @@ TEST_F(ServerTest, RefusesAMalformedRequestAndGoesOn) {
 
 TEST_F(ServerTest, NamesTheCallsThatItDoesNotHaveYet) {
   grpc::ClientContext contexts[6];
-  v1::VerifyDraftResponse draft;
   v1::DescribeResponse description;
   v1::RegisterRegionResponse registered;
   v1::UnregisterRegionResponse unregistered;
@@ -194,7 +193,6 @@ TEST_F(ServerTest, NamesTheCallsThatItDoesNotHaveYet) {
   const auto stream = stub_->SampleStream(&contexts[5]);
   stream->WritesDone();
   const std::pair<const char*, grpc::Status> answers[] = {
-      {"VerifyDraft", stub_->VerifyDraft(&contexts[0], {}, &draft)},
       {"Describe", stub_->Describe(&contexts[1], {}, &description)},
       {"RegisterRegion", stub_->RegisterRegion(&contexts[2], {}, &registered)},
       {"UnregisterRegion", stub_->UnregisterRegion(&contexts[3], {}, &unregistered)},
@@ -369,6 +367,36 @@ TEST_F(SamplingServerTest, OneNanRowAmongGoodOnesFailsAlone) {
   ASSERT_EQ(response.row_statuses_size(), 1);
   EXPECT_EQ(response.row_statuses(0).row(), 1u);
   EXPECT_EQ(response.row_statuses(0).code(), v1::ROW_CODE_NAN);
+}
+
+// Two sequences: a chain that the target would draw itself, and one with a row that fails.
+TEST_F(SamplingServerTest, VerifiesDrafts) {
+  v1::SampleRequest row = Request({0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0}, 4);
+  v1::VerifyDraftRequest request;
+  *request.mutable_target() = row.tensor();
+  request.set_input_kind(v1::INPUT_KIND_WEIGHTS);
+  request.add_draft_lengths(2);
+  request.add_draft_lengths(0);
+  request.add_draft_token_ids(1);
+  request.add_draft_token_ids(2);
+  grpc::ClientContext context;
+  v1::VerifyDraftResponse response;
+  const grpc::Status status = stub_->VerifyDraft(&context, request, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.spec_version(), kSpecVersion);
+  EXPECT_THAT(response.accepted_counts(), ElementsAre(2, 0));
+  EXPECT_THAT(response.token_ids(), ElementsAre(1, 2, 0));
+  ASSERT_EQ(response.sequence_statuses_size(), 1);
+  EXPECT_EQ(response.sequence_statuses(0).row(), 1u);
+  EXPECT_EQ(response.sequence_statuses(0).code(), v1::ROW_CODE_ZERO_SUM);
+}
+
+TEST_F(SamplingServerTest, RefusesAMalformedDraft) {
+  grpc::ClientContext context;
+  v1::VerifyDraftResponse response;
+  const grpc::Status status = stub_->VerifyDraft(&context, {}, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(), "target must be set");
 }
 
 class ListenTest : public ::testing::Test {

@@ -1,0 +1,42 @@
+// A unary call that a job of the batcher answers.
+
+#ifndef TOKEN_SAMPLER_SERVER_JOB_REACTOR_H_
+#define TOKEN_SAMPLER_SERVER_JOB_REACTOR_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "server/batching/batcher.h"
+
+namespace token_sampler {
+
+// Deletes itself when the call is over. gRPC owns request, response and context until then, so that
+// a job may point into them until it calls Complete.
+class JobReactor final : public grpc::ServerUnaryReactor {
+ public:
+  // `batcher` must outlive the call.
+  JobReactor(Batcher& batcher, grpc::CallbackServerContext* context)
+      : batcher_(batcher), context_(context) {}
+
+  // Queues the job until the call's deadline; its Done must call Complete. Call it at most once,
+  // before the call's handler returns.
+  void Submit(std::shared_ptr<SamplingJob> job);
+
+  // Ends the call. Nothing of it may be touched afterwards.
+  void Complete(const absl::Status& status);
+
+  // gRPC calls this after the handler has returned, and OnDone after this has.
+  void OnCancel() override;
+  void OnDone() override { delete this; }
+
+ private:
+  Batcher& batcher_;
+  grpc::CallbackServerContext* const context_;
+  std::shared_ptr<SamplingJob> job_;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_JOB_REACTOR_H_

@@ -1,0 +1,264 @@
+// What VerifyDraft refuses, in which words, and what it makes of good requests.
+
+#include "server/verify_draft_codec.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <string>
+
+#include "sampler/reference_sampler.h"
+
+namespace token_sampler {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
+
+void SetTensor(uint32_t rows, const std::vector<float>& values, v1::Tensor& tensor) {
+  tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
+  tensor.set_rows(rows);
+  tensor.set_vocab(static_cast<uint32_t>(values.size()) / rows);
+  tensor.mutable_data()->resize(values.size() * sizeof(float));
+  std::memcpy(tensor.mutable_data()->data(), values.data(), tensor.data().size());
+}
+
+// Two sequences of weights over three tokens, of two drafted tokens and of one, with draft rows;
+// everything is certain and accepted. Changed by fields in text format.
+v1::VerifyDraftRequest Changed(const std::string& text) {
+  v1::VerifyDraftRequest request;
+  SetTensor(5, {0, 1, 0, 0, 0, 1, 1, 0, 0, /**/ 0, 1, 0, 0, 0, 1}, *request.mutable_target());
+  SetTensor(3, {0, 1, 0, 0, 0, 1, /**/ 0, 1, 0}, *request.mutable_draft());
+  request.set_input_kind(v1::INPUT_KIND_WEIGHTS);
+  request.mutable_draft_lengths()->Add(2);
+  request.mutable_draft_lengths()->Add(1);
+  for (const uint32_t id : {1, 2, 1}) request.add_draft_token_ids(id);
+  v1::VerifyDraftRequest change;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &change)) << text;
+  request.MergeFrom(change);
+  return request;
+}
+
+// Through the codec and the reference sampler.
+struct Outcome {
+  absl::Status status;
+  v1::VerifyDraftResponse response;
+};
+
+Outcome Verify(const v1::VerifyDraftRequest& request) {
+  Outcome outcome;
+  DecodedDrafts decoded;
+  outcome.status = DecodeVerifyDraft(request, kLimits, decoded);
+  if (!outcome.status.ok()) return outcome;
+  std::vector<DraftResult> results(decoded.inputs.size());
+  outcome.status = VerifyDrafts(*CreateReferenceSampler(), decoded.inputs, absl::MakeSpan(results));
+  EncodeVerifyDraft(decoded, results, outcome.response);
+  return outcome;
+}
+
+TEST(VerifyDraftCodecTest, ChainsOfEachSequence) {
+  const Outcome outcome = Verify(Changed("keys { seeds: [7, 8] }"));
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_EQ(outcome.response.spec_version(), kSpecVersion);
+  EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(2, 1));
+  EXPECT_THAT(outcome.response.token_ids(), ElementsAre(1, 2, 0, 1, 2));
+  EXPECT_THAT(outcome.response.accepted_nodes(), IsEmpty());
+  EXPECT_THAT(outcome.response.seeds(), ElementsAre(7, 8));
+  EXPECT_EQ(outcome.response.sequence_statuses_size(), 0);
+}
+
+TEST(VerifyDraftCodecTest, TreesNameTheirNodes) {
+  v1::VerifyDraftRequest request = Changed("parents: [-1, -1, -1]");
+  request.set_draft_token_ids(0, 0);
+  request.set_draft_token_ids(1, 1);
+  request.clear_draft();
+  // Node 1 of the first sequence, then its row; the second as before.
+  const Outcome outcome = Verify(request);
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(1, 1));
+  EXPECT_THAT(outcome.response.accepted_nodes(), ElementsAre(1, 0));
+  EXPECT_THAT(outcome.response.token_ids(), ElementsAre(1, 0, 1, 2));
+}
+
+// Each sequence's draft rows, history, mask, profile and key are its own.
+TEST(VerifyDraftCodecTest, SequencesGetTheirOwn) {
+  v1::VerifyDraftRequest request = Changed(
+      "params { temperature: 0 } params { temperature: 0 no_repeat_ngram_size: 1 } "
+      "sequence_params: [0, 1] histories { output_ids { lengths: [0, 1] token_ids: 1 } } "
+      "bitmask { words: '\\004\\000\\000\\000' rows: 2 } draft_kind: INPUT_KIND_WEIGHTS");
+  SetTensor(5, {1, 2, 1, 1, 1, 2, 2, 1, 1, /**/ 1, 2, 1, 1, 1, 2}, *request.mutable_target());
+  const Outcome outcome = Verify(request);
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  // The mask leaves token 2 to the first's bonus; the history bans token 1 in the second.
+  EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(2, 0));
+  EXPECT_THAT(outcome.response.token_ids(), ElementsAre(1, 2, 2, 0));
+}
+
+TEST(VerifyDraftCodecTest, ABadSequenceFailsAlone) {
+  v1::VerifyDraftRequest request = Changed("");
+  const float nan = std::nanf("");
+  std::memcpy(request.mutable_draft()->mutable_data()->data() + 4 * sizeof(float), &nan,
+              sizeof(nan));
+  const Outcome outcome = Verify(request);
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(0, 1));
+  EXPECT_THAT(outcome.response.token_ids(), ElementsAre(1, 2));
+  ASSERT_EQ(outcome.response.sequence_statuses_size(), 1);
+  EXPECT_EQ(outcome.response.sequence_statuses(0).row(), 0u);
+  EXPECT_EQ(outcome.response.sequence_statuses(0).code(), v1::ROW_CODE_NAN);
+  EXPECT_EQ(outcome.response.sequence_statuses(0).message(),
+            "draft row 1: weight of token 1 must be finite and >= 0, got nan");
+}
+
+TEST(VerifyDraftCodecTest, ABadProfileFailsItsSequencesAlone) {
+  const Outcome outcome =
+      Verify(Changed("params { mirostat { version: 2 } } params { } sequence_params: [0, 1]"));
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(0, 1));
+  ASSERT_EQ(outcome.response.sequence_statuses_size(), 1);
+  EXPECT_EQ(outcome.response.sequence_statuses(0).code(), v1::ROW_CODE_INVALID_PARAMS);
+  EXPECT_EQ(outcome.response.sequence_statuses(0).message(),
+            "sequence 0: params[0].mirostat must be unset to verify a draft: its state goes from "
+            "one token to the next");
+}
+
+TEST(VerifyDraftCodecTest, WithoutASeedEverySequenceGetsOneThatRepeatsIt) {
+  v1::VerifyDraftRequest request = Changed("");
+  SetTensor(5, std::vector<float>(15, 1.0f), *request.mutable_target());
+  const v1::VerifyDraftResponse first = Verify(request).response;
+  ASSERT_EQ(first.seeds_size(), 2);
+  EXPECT_NE(first.seeds(0), first.seeds(1));
+  *request.mutable_keys()->mutable_seeds() = first.seeds();
+  const v1::VerifyDraftResponse again = Verify(request).response;
+  EXPECT_EQ(again.SerializeAsString(), first.SerializeAsString());
+}
+
+struct Refusal {
+  const char* name;
+  const char* change;
+  const char* message;
+};
+
+void PrintTo(const Refusal& refusal, std::ostream* os) { *os << refusal.name; }
+
+class RefusalTest : public ::testing::TestWithParam<Refusal> {};
+
+TEST_P(RefusalTest, IsInvalidArgumentAndNamesWhatIsWrong) {
+  const absl::Status status = Verify(Changed(GetParam().change)).status;
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), GetParam().message);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shape, RefusalTest,
+    ::testing::Values(
+        Refusal{"target_rows", "target { rows: 4 }",
+                "target.rows must be 5, one per drafted token (3) and one per sequence (2), got 4"},
+        Refusal{"one_more_sequence", "draft_lengths: 0",
+                "target.rows must be 6, one per drafted token (3) and one per sequence (3), got 5"},
+        Refusal{"too_many_nodes", "draft_lengths: [4294967295, 4294967295]",
+                "draft_lengths must sum up to at most 16777215, got 8589934593"},
+        Refusal{"ids", "draft_token_ids: 1",
+                "draft_token_ids must have as many entries as draft_lengths sum up to, 3, got 4"},
+        Refusal{"parents", "parents: [-1, 0]",
+                "parents must have one entry per drafted token (3) or none, got 2"},
+        Refusal{"parent_is_itself", "parents: [-1, 1, -1]",
+                "parents[1] must be -1 or a node of its sequence before node 1, got 1"},
+        Refusal{"parent_of_another_sequence", "parents: [-1, 0, 0]",
+                "parents[2] must be -1 or a node of its sequence before node 0, got 0"},
+        Refusal{"parent_too_low", "parents: [-2, 0, -1]",
+                "parents[0] must be -1 or a node of its sequence before node 0, got -2"},
+        Refusal{"draft_rows", "draft { rows: 5 }",
+                "draft.rows must be one per drafted token (3), got 5"},
+        Refusal{"draft_vocab",
+                "draft { vocab: 4 data: '012345678901234567890123456789012345678901234567' }",
+                "draft.vocab must be that of target, 3, got 4"},
+        Refusal{"draft_data", "draft { data: '' }",
+                "draft.data must have 36 bytes for [3, 3] values of FLOAT32, got 0"},
+        Refusal{"target_type", "target { dtype: DATA_TYPE_FLOAT64 }",
+                "target.data must have 120 bytes for [5, 3] values of FLOAT64, got 60"},
+        Refusal{"region", "draft { region { } }",
+                "draft.region is not supported by this server yet"}),
+    [](const auto& tested) { return tested.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Rest, RefusalTest,
+    ::testing::Values(
+        Refusal{"several_samples", "params { num_samples: 2 }",
+                "sequence 0: params[0].num_samples must be 1 to verify a draft, got 2"},
+        Refusal{"out_of_range", "params { top_p: 2 }",
+                "sequence 0: params[0].top_p must be in [0, 1], got 2"},
+        Refusal{"profiles", "params { } params { } sequence_params: 0",
+                "sequence_params must have one entry per sequence (2) or none, got 1"},
+        Refusal{"keys", "keys { streams: [1, 2, 3] }",
+                "keys.streams must have one entry per sequence (2), one for all, or none, got 3"},
+        Refusal{"histories", "histories { prompt_set { lengths: 1 token_ids: 1 } }",
+                "histories.prompt_set.lengths must have one entry per sequence (2), got 1"},
+        Refusal{"bitmask", "bitmask { words: 'abcd' }",
+                "bitmask.words must have 20 bytes for 5 masks of 1 words, got 4"}),
+    [](const auto& tested) { return tested.param.name; });
+
+TEST(VerifyDraftCodecTest, RefusesWhatIsMissing) {
+  EXPECT_EQ(Verify({}).status.message(), "target must be set");
+  v1::VerifyDraftRequest request = Changed("");
+  request.clear_draft_lengths();
+  EXPECT_EQ(Verify(request).status.message(),
+            "draft_lengths must have an entry per sequence, got none");
+  request = Changed("draft_kind: INPUT_KIND_WEIGHTS");
+  request.clear_draft();
+  EXPECT_EQ(Verify(request).status.message(), "draft_kind must not be set without draft");
+  request = Changed("");
+  request.set_draft_token_ids(1, 3);
+  EXPECT_EQ(Verify(request).status.message(),
+            "draft_token_ids[1] must be below the vocabulary of 3, got 3");
+}
+
+// A history of 2^19 tokens in front of a chain of 2^12 rows is 2^31 tokens to look at.
+TEST(VerifyDraftCodecTest, RefusesHistoriesThatTakeTooLong) {
+  constexpr uint32_t kRows = 1 << 12;
+  constexpr int kHistory = 1 << 19;
+  v1::VerifyDraftRequest request;
+  SetTensor(kRows, std::vector<float>(kRows, 0.0f), *request.mutable_target());
+  request.add_draft_lengths(kRows - 1);
+  request.mutable_draft_token_ids()->Resize(kRows - 1, 0);
+  v1::IdLists& output = *request.mutable_histories()->mutable_output_ids();
+  output.add_lengths(kHistory);
+  output.mutable_token_ids()->Resize(kHistory, 0);
+  DecodedDrafts decoded;
+  EXPECT_EQ(DecodeVerifyDraft(request, {}, decoded).message(),
+            "histories must have at most 1073741824 tokens, each counted for every row of its "
+            "sequence, got 2147483648");
+}
+
+// Whatever arrives, the codec and the sampler live.
+TEST(VerifyDraftCodecTest, MutatedRequestsAreRefusedOrVerified) {
+  const std::string good = Changed(
+                               "params { top_k: 2 } sequence_params: [0, 0] keys { seeds: [1, 2] } "
+                               "parents: [-1, 0, -1] draft_kind: INPUT_KIND_WEIGHTS "
+                               "histories { output_ids { lengths: [1, 1] token_ids: [2, 0] } } "
+                               "bitmask { words: 'abcdabcdabcdabcdabcd' }")
+                               .SerializeAsString();
+  std::mt19937 random(20261123);
+  int verified = 0;
+  int refused = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    std::string bytes = good;
+    for (uint32_t change = 0; change <= random() % 3; ++change) {
+      bytes[random() % bytes.size()] = static_cast<char>(random());
+    }
+    v1::VerifyDraftRequest request;
+    if (!request.ParseFromString(bytes)) continue;
+    Verify(request).status.ok() ? ++verified : ++refused;
+  }
+  EXPECT_GT(verified, 100);
+  EXPECT_GT(refused, 100);
+}
+
+}  // namespace
+}  // namespace token_sampler
