@@ -25,7 +25,7 @@ Cutoff CutoffFinder::Find(Candidates candidates, uint64_t target) {
   while (true) {
     const auto count = static_cast<int64_t>(candidates.count);
     column_max_.Reserve(candidates.count);
-    const Extent extent = floats.scan(candidates.values, 0, count, column_max_.data());
+    const Extent extent = floats.scan(candidates.values, 0, count, true, column_max_.data());
     if (extent.min == extent.max) {
       // All tie, so they have the same weight, and the ids decide.
       const uint64_t each = candidates.weights == nullptr ? 1 : candidates.weights[0];

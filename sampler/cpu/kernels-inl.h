@@ -74,59 +74,88 @@ HWY_INLINE Float LoadSomeValues(const void* values, int64_t index, int64_t count
   return hn::LoadU(Floats(), lanes);
 }
 
-template <DataType type>
-HWY_INLINE Float LoadUpTo(const void* values, int64_t index, int64_t end, float padding) {
-  return end - index >= kLanes ? LoadValues<type>(values, index)
-                               : LoadSomeValues<type>(values, index, end - index, padding);
+// Calls step(position, vector) for each vector of the range, the last one perhaps padded.
+template <DataType type, class Step>
+HWY_INLINE void ForVectors(const void* values, int64_t begin, int64_t end, float padding,
+                           Step& step) {
+  int64_t index = begin;
+  for (; end - index >= kLanes; index += kLanes) {
+    step(index, LoadValues<type>(values, index));
+  }
+  if (index < end) step(index, LoadSomeValues<type>(values, index, end - index, padding));
+}
+
+// Not hn::MaxOfLanes and MinOfLanes: their emulation takes infinities for the extreme finite
+// values.
+HWY_INLINE float LargestLane(Float x) {
+  float lanes[kLanes];
+  hn::StoreU(x, Floats(), lanes);
+  return *std::max_element(lanes, lanes + kLanes);
+}
+
+template <bool with_min>
+struct ExtentStep {
+  // A written constructor, as in the structs below, for an implicit one is not compiled for the
+  // target.
+  HWY_INLINE ExtentStep()
+      : max(hn::Set(Floats(), -kInfinity)), negated_min(max), sum(hn::Zero(Floats())) {}
+
+  HWY_INLINE void operator()(Float x) {
+    max = hn::Max(max, x);
+    if constexpr (with_min) negated_min = hn::Max(negated_min, hn::Neg(x));
+    sum = hn::Add(sum, x);
+  }
+
+  Float max;
+  Float negated_min;
+  Float sum;  // stays NaN once a NaN was added; infinities of both signs may make it NaN too
+};
+
+template <DataType type, bool with_min>
+Extent ScanAs(const void* values, int64_t begin, int64_t end, float* column_max) {
+  const Floats d;
+  ExtentStep<with_min> row0;
+  ExtentStep<with_min> row1;
+  int64_t index = begin;
+  for (; end - index >= kGroup; index += kGroup, column_max += kLanes) {
+    const Float none = hn::Set(d, -kInfinity);
+    const Float max0 = row0.max;
+    const Float max1 = row1.max;
+    row0.max = none;
+    row1.max = none;
+    for (int64_t i = 0; i < kGroup; i += 2 * kLanes) {
+      row0(LoadValues<type>(values, index + i));
+      row1(LoadValues<type>(values, index + i + kLanes));
+    }
+    hn::StoreU(hn::Max(row0.max, row1.max), d, column_max);
+    row0.max = hn::Max(max0, row0.max);
+    row1.max = hn::Max(max1, row1.max);
+  }
+  ExtentStep<with_min> rest;
+  if (index < end) {
+    // The padding repeats a value, which does not change the extent, but for the maxima: those are
+    // of lanes, and a second one would count it twice.
+    for (; end - index >= kLanes; index += kLanes) rest(LoadValues<type>(values, index));
+    if (index < end) {
+      const float last = LoadAsFloat(values, type, end - 1);
+      const Float max = rest.max;
+      rest(LoadSomeValues<type>(values, index, end - index, last));
+      rest.max = hn::Max(max, LoadSomeValues<type>(values, index, end - index, -kInfinity));
+    }
+    hn::StoreU(rest.max, d, column_max);
+  }
+  const Float sum = hn::Add(hn::Add(row0.sum, row1.sum), rest.sum);
+  const bool nan = !hn::AllTrue(d, hn::Eq(sum, sum));
+  const float max = LargestLane(hn::Max(hn::Max(row0.max, row1.max), rest.max));
+  const float min =
+      -LargestLane(hn::Max(hn::Max(row0.negated_min, row1.negated_min), rest.negated_min));
+  return {max, min, nan || max == kInfinity};
 }
 
 template <DataType type>
-Extent Scan(const void* values, int64_t begin, int64_t end, float* column_max) {
-  const Floats d;
-  const Float none = hn::Set(d, -kInfinity);
-  Float max = none;
-  Float min = hn::Set(d, kInfinity);
-  // A sum stays NaN once a NaN was added. It may also become one by infinities of both signs.
-  Float sum0 = hn::Zero(d);
-  Float sum1 = hn::Zero(d);
-  int64_t index = begin;
-  for (; end - index >= kGroup; index += kGroup) {
-    Float max0 = none;
-    Float max1 = none;
-    for (int64_t i = 0; i < kGroupVectors; i += 2) {
-      const Float x0 = LoadValues<type>(values, index + i * kLanes);
-      const Float x1 = LoadValues<type>(values, index + (i + 1) * kLanes);
-      max0 = hn::Max(max0, x0);
-      max1 = hn::Max(max1, x1);
-      min = hn::Min(min, hn::Min(x0, x1));
-      sum0 = hn::Add(sum0, x0);
-      sum1 = hn::Add(sum1, x1);
-    }
-    max0 = hn::Max(max0, max1);
-    hn::StoreU(max0, d, column_max);
-    column_max += kLanes;
-    max = hn::Max(max, max0);
-  }
-  if (index < end) {
-    Float group_max = none;
-    for (; index < end; index += kLanes) {
-      const Float x = LoadUpTo<type>(values, index, end, -kInfinity);
-      group_max = hn::Max(group_max, x);
-      min = hn::Min(min, LoadUpTo<type>(values, index, end, kInfinity));
-      sum0 = hn::Add(sum0, x);
-    }
-    hn::StoreU(group_max, d, column_max);
-    max = hn::Max(max, group_max);
-  }
-  const Float sum = hn::Add(sum0, sum1);
-  const bool nan = !hn::AllTrue(d, hn::Eq(sum, sum));
-  // Not MaxOfLanes and MinOfLanes: their emulation takes -infinity for the lowest finite value.
-  float max_lanes[kLanes];
-  float min_lanes[kLanes];
-  hn::StoreU(max, d, max_lanes);
-  hn::StoreU(min, d, min_lanes);
-  const float largest = *std::max_element(max_lanes, max_lanes + kLanes);
-  return {largest, *std::min_element(min_lanes, min_lanes + kLanes), nan || largest == kInfinity};
+Extent Scan(const void* values, int64_t begin, int64_t end, bool with_min, float* column_max) {
+  return with_min ? ScanAs<type, true>(values, begin, end, column_max)
+                  : ScanAs<type, false>(values, begin, end, column_max);
 }
 
 template <DataType type>
@@ -137,7 +166,9 @@ int64_t FindFirst(const void* values, int64_t count, const float* column_max, fl
     if (hn::AllFalse(d, hn::Ge(hn::LoadU(d, column_max), wanted))) continue;
     const int64_t end = std::min(group + kGroup, count);
     for (int64_t index = group; index < end; index += kLanes) {
-      const Float x = LoadUpTo<type>(values, index, end, -kInfinity);
+      const Float x = end - index >= kLanes
+                          ? LoadValues<type>(values, index)
+                          : LoadSomeValues<type>(values, index, end - index, -kInfinity);
       const intptr_t lane = hn::FindFirstTrue(d, hn::Ge(x, wanted));
       if (lane >= 0) return index + lane;
     }
@@ -145,37 +176,105 @@ int64_t FindFirst(const void* values, int64_t count, const float* column_max, fl
   return count;
 }
 
-template <DataType type>
-size_t Collect(const void* values, int64_t count, const float* column_max, ValueRange range,
-               float* out_values, uint32_t* out_positions) {
-  const Floats d;
-  const Words du;
-  const Float low = hn::Set(d, range.low);
-  const Float high = hn::Set(d, range.high);
-  size_t found = 0;
-  for (int64_t group = 0; group < count; group += kGroup, column_max += kLanes) {
-    if (hn::AllFalse(d, hn::Ge(hn::LoadU(d, column_max), low))) continue;
-    const int64_t end = std::min(group + kGroup, count);
-    for (int64_t index = group; index < end; index += kLanes) {
-      // The padding is NaN: in no range.
-      const Float x = LoadUpTo<type>(values, index, end, std::numeric_limits<float>::quiet_NaN());
-      const auto inside = hn::And(hn::Ge(x, low), hn::Lt(x, high));
-      if (hn::AllFalse(d, inside)) continue;
-      // Compressing in a register and storing all of it is much faster than a compressing store.
-      hn::StoreU(hn::Compress(x, inside), d, out_values + found);
-      const Word positions = hn::Iota(du, static_cast<uint32_t>(index));
-      hn::StoreU(hn::Compress(positions, hn::RebindMask(du, inside)), du, out_positions + found);
-      found += hn::CountTrue(d, inside);
+#if HWY_TARGET != HWY_AVX3
+// For each mask of a vector, its true lanes, in order. Used instead of hn::Compress, whose own
+// table GCC copies to the stack at each use.
+struct CompressTable {
+  uint8_t lanes[1 << kLanes][kLanes];
+};
+
+constexpr CompressTable MakeCompressTable() {
+  CompressTable table = {};
+  for (int mask = 0; mask < 1 << kLanes; ++mask) {
+    int count = 0;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      if ((mask >> lane & 1) != 0) table.lanes[mask][count++] = static_cast<uint8_t>(lane);
     }
   }
-  return found;
+  return table;
+}
+
+constexpr CompressTable kCompressTable = MakeCompressTable();
+#endif
+
+// Where `collect` has got to.
+struct Collected {
+  float* values;
+  uint32_t* positions;
+  size_t count;
+};
+
+// Appends the lanes of x in [low, high). Where few vectors have any, a branch passes over the rest.
+template <bool sparse>
+HWY_INLINE Collected Append(Float x, int64_t position, Float low, Float high, Collected to) {
+  const Floats d;
+  const Words du;
+  const auto inside = hn::And(hn::Ge(x, low), hn::Lt(x, high));
+  if (sparse && hn::AllFalse(d, inside)) return to;
+  const Word positions = hn::Iota(du, static_cast<uint32_t>(position));
+#if HWY_TARGET == HWY_AVX3
+  // Compressing in a register and storing all of it is much faster than a compressing store.
+  hn::StoreU(hn::Compress(x, inside), d, to.values + to.count);
+  hn::StoreU(hn::Compress(positions, hn::RebindMask(du, inside)), du, to.positions + to.count);
+#else
+  uint8_t mask[8];
+  hn::StoreMaskBits(d, inside, mask);
+  const hn::Rebind<uint8_t, Floats> d8;
+  const auto lanes =
+      hn::IndicesFromVec(du, hn::PromoteTo(du, hn::LoadU(d8, kCompressTable.lanes[mask[0]])));
+  const Word compressed = hn::TableLookupLanes(hn::BitCast(du, x), lanes);
+  hn::StoreU(hn::BitCast(d, compressed), d, to.values + to.count);
+  hn::StoreU(hn::TableLookupLanes(positions, lanes), du, to.positions + to.count);
+#endif
+  to.count += hn::CountTrue(d, inside);
+  return to;
+}
+
+template <DataType type, bool sparse>
+HWY_INLINE Collected CollectGroup(const void* values, int64_t begin, int64_t end, Float low,
+                                  Float high, Collected to) {
+  int64_t index = begin;
+  for (; end - index >= kLanes; index += kLanes) {
+    to = Append<sparse>(LoadValues<type>(values, index), index, low, high, to);
+  }
+  if (index == end) return to;
+  // NaN is in no range.
+  const Float rest =
+      LoadSomeValues<type>(values, index, end - index, std::numeric_limits<float>::quiet_NaN());
+  return Append<sparse>(rest, index, low, high, to);
 }
 
 template <DataType type>
-void Widen(const void* values, int64_t begin, int64_t end, float* out) {
-  for (int64_t index = begin; index < end; index += kLanes, out += kLanes) {
-    hn::StoreU(LoadUpTo<type>(values, index, end, 0.0f), Floats(), out);
+size_t Collect(const void* values, int64_t count, const float* column_max, ValueRange range,
+               size_t limit, float* out_values, uint32_t* out_positions) {
+  const Floats d;
+  const Float low = hn::Set(d, range.low);
+  const Float high = hn::Set(d, range.high);
+  Collected to = {out_values, out_positions, 0};
+  for (int64_t group = 0; group < count && to.count < limit;
+       group += kGroup, column_max += kLanes) {
+    const size_t columns = hn::CountTrue(d, hn::Ge(hn::LoadU(d, column_max), low));
+    if (columns == 0) continue;
+    const int64_t end = std::min(group + kGroup, count);
+    to = columns <= kLanes / 4 ? CollectGroup<type, true>(values, group, end, low, high, to)
+                               : CollectGroup<type, false>(values, group, end, low, high, to);
   }
+  return to.count;
+}
+
+struct WidenStep {
+  float* out;
+
+  HWY_INLINE void operator()(int64_t, Float x) {
+    hn::StoreU(x, Floats(), out);
+    out += kLanes;
+  }
+};
+
+template <DataType type>
+void Widen(const void* values, int64_t begin, int64_t end, float* out) {
+  WidenStep step{out};
+  ForVectors<type>(values, begin, end, 0.0f, step);
 }
 
 template <DataType type>
@@ -203,7 +302,7 @@ struct DoubledWeights {
 // weight is 0 are raised to one whose weight is 0.
 class LogitWeigher {
  public:
-  explicit LogitWeigher(const Weigher& weigher)
+  HWY_INLINE explicit LogitWeigher(const Weigher& weigher)
       : max_(hn::Set(Floats(), weigher.max)),
         lowest_(hn::Set(Floats(), weigher.lowest_difference)),
         high_(hn::Set(Floats(), weigher.scale.high)),
@@ -227,8 +326,7 @@ class LogitWeigher {
     q = hn::MulAdd(q, f, hn::Set(d, 0.05550328776463515f * kOne));
     q = hn::MulAdd(q, f, hn::Set(d, 0.24022646890593874f * kOne));
     q = hn::MulAdd(q, f, hn::Set(d, 0.6931472057374956f * kOne));
-    const Word mantissa =
-        hn::Add(hn::BitCast(du, hn::NearestInt(hn::Mul(f, q))), hn::Set(du, uint32_t{1} << 30));
+    const Word mantissa = hn::Add(RoundToInteger(hn::Mul(f, q)), hn::Set(du, uint32_t{1} << 30));
     // The weight is mantissa * 2^(n + F - 30), n = rint(t), rounded half up; twice the weight is
     // ((mantissa << 32) >> (61 - F - n)) + 1 without its lowest bit. The shift is in [17, 63].
     const Word shift = hn::Sub(shift_bias_, hn::BitCast(du, biased));
@@ -243,6 +341,17 @@ class LogitWeigher {
   static constexpr float kRoundToInteger = 12582912.0f;  // 1.5 * 2^23
   static constexpr uint32_t kRoundBits = 0x4b400000;     // its bits
   static constexpr float kOne = 1073741824.0f;           // 2^30
+
+  // NearestInt without what it does for numbers beyond int32, of which there are none here.
+  static HWY_INLINE Word RoundToInteger(Float x) {
+#if HWY_TARGET == HWY_AVX3
+    return Word{_mm512_cvtps_epi32(x.raw)};
+#elif HWY_TARGET == HWY_AVX2
+    return Word{_mm256_cvtps_epi32(x.raw)};
+#else
+    return hn::BitCast(Words(), hn::NearestInt(x));
+#endif
+  }
 
   static HWY_INLINE Wide Round(Wide shifted) {
     const Wides dw;
@@ -259,7 +368,8 @@ class LogitWeigher {
 // PlainWeight on every lane.
 class PlainWeigher {
  public:
-  explicit PlainWeigher(const Weigher& weigher) : scale_(hn::Set(Doubles(), weigher.plain_scale)) {}
+  HWY_INLINE explicit PlainWeigher(const Weigher& weigher)
+      : scale_(hn::Set(Doubles(), weigher.plain_scale)) {}
 
   HWY_INLINE DoubledWeights operator()(Float x) const {
     const Floats d;
@@ -314,16 +424,24 @@ using PlainWeigher = LaneWeigher<true>;
 // A value whose weight is 0 whatever the rest of the row.
 float WeightlessValue(const Weigher& weigher) { return weigher.plain ? 0.0f : -kInfinity; }
 
+template <class VectorWeigher>
+struct WeighStep {
+  VectorWeigher weigh;
+  uint64_t* out;
+
+  HWY_INLINE void operator()(int64_t, Float x) {
+    const DoubledWeights doubled = weigh(x);
+    hn::StoreInterleaved2(hn::ShiftRight<1>(doubled.even), hn::ShiftRight<1>(doubled.odd), Wides(),
+                          out);
+    out += kLanes;
+  }
+};
+
 template <DataType type, class VectorWeigher>
 void WeighRange(const void* values, int64_t begin, int64_t end, const Weigher& weigher,
                 uint64_t* out) {
-  const Wides dw;
-  const VectorWeigher weigh(weigher);
-  for (int64_t index = begin; index < end; index += kLanes, out += kLanes) {
-    const DoubledWeights doubled =
-        weigh(LoadUpTo<type>(values, index, end, WeightlessValue(weigher)));
-    hn::StoreInterleaved2(hn::ShiftRight<1>(doubled.even), hn::ShiftRight<1>(doubled.odd), dw, out);
-  }
+  WeighStep<VectorWeigher> step{VectorWeigher(weigher), out};
+  ForVectors<type>(values, begin, end, WeightlessValue(weigher), step);
 }
 
 template <DataType type>
@@ -335,36 +453,45 @@ void Weigh(const void* values, int64_t begin, int64_t end, const Weigher& weighe
   }
 }
 
+template <class VectorWeigher, bool with_above>
+struct SumStep {
+  HWY_INLINE SumStep(const Weigher& weigher, float threshold)
+      : weigh(weigher),
+        limit(hn::Set(Floats(), threshold)),
+        all(hn::Zero(Wides())),
+        above(hn::Zero(Wides())) {}
+
+  HWY_INLINE void operator()(int64_t, Float x) {
+    const Words du;
+    const Wides dw;
+    const DoubledWeights doubled = weigh(x);
+    all = hn::Add(all, hn::Add(doubled.even, doubled.odd));
+    if constexpr (with_above) {
+      const Word keep = hn::VecFromMask(du, hn::RebindMask(du, hn::Ge(x, limit)));
+      const Wide even = hn::And(doubled.even, hn::BitCast(dw, hn::DupEven(keep)));
+      const Wide odd = hn::And(doubled.odd, hn::BitCast(dw, hn::DupOdd(keep)));
+      above = hn::Add(above, hn::Add(even, odd));
+    }
+  }
+
+  VectorWeigher weigh;
+  Float limit;
+  Wide all;
+  Wide above;
+};
+
 template <DataType type, class VectorWeigher, bool with_above>
 void WeighBlocksAs(const void* values, int64_t begin, int64_t end, const Weigher& weigher,
                    float threshold, uint64_t* all, uint64_t* above) {
-  const Floats d;
-  const Words du;
   const Wides dw;
-  const VectorWeigher weigh(weigher);
-  const Float limit = hn::Set(d, threshold);
+  SumStep<VectorWeigher, with_above> step(weigher, threshold);
   const float padding = WeightlessValue(weigher);
   for (int64_t block = begin; block < end; block += kBlock) {
-    const int64_t block_end = std::min(block + kBlock, end);
-    Wide even_all = hn::Zero(dw);
-    Wide odd_all = hn::Zero(dw);
-    Wide even_above = hn::Zero(dw);
-    Wide odd_above = hn::Zero(dw);
-    for (int64_t index = block; index < block_end; index += kLanes) {
-      const Float x = LoadUpTo<type>(values, index, block_end, padding);
-      const DoubledWeights doubled = weigh(x);
-      even_all = hn::Add(even_all, doubled.even);
-      odd_all = hn::Add(odd_all, doubled.odd);
-      if constexpr (with_above) {
-        const Word keep = hn::VecFromMask(du, hn::RebindMask(du, hn::Ge(x, limit)));
-        even_above = hn::Add(even_above, hn::And(doubled.even, hn::BitCast(dw, hn::DupEven(keep))));
-        odd_above = hn::Add(odd_above, hn::And(doubled.odd, hn::BitCast(dw, hn::DupOdd(keep))));
-      }
-    }
-    *all++ = hn::GetLane(hn::SumOfLanes(dw, hn::Add(even_all, odd_all))) / 2;
-    if constexpr (with_above) {
-      *above++ = hn::GetLane(hn::SumOfLanes(dw, hn::Add(even_above, odd_above))) / 2;
-    }
+    step.all = hn::Zero(dw);
+    step.above = hn::Zero(dw);
+    ForVectors<type>(values, block, std::min(block + kBlock, end), padding, step);
+    *all++ = hn::GetLane(hn::SumOfLanes(dw, step.all)) / 2;
+    if constexpr (with_above) *above++ = hn::GetLane(hn::SumOfLanes(dw, step.above)) / 2;
   }
 }
 
@@ -424,19 +551,27 @@ uint64_t SumAtLeast(const float* values, const uint64_t* weights, size_t count, 
   return sum;
 }
 
+struct BinStep {
+  Float top;
+  Float scale;
+  Float last;
+  uint32_t* out;
+
+  HWY_INLINE void operator()(int64_t, Float x) {
+    const Floats d;
+    const Float distance = hn::Mul(hn::Sub(top, x), scale);
+    const Float clamped = hn::Min(hn::Max(distance, hn::Zero(d)), last);
+    hn::StoreU(hn::BitCast(Words(), hn::ConvertTo(hn::RebindToSigned<Floats>(), clamped)), Words(),
+               out);
+    out += kLanes;
+  }
+};
+
 void Bin(const float* values, int64_t count, float top, float scale, uint32_t last,
          uint32_t* bins) {
   const Floats d;
-  const Words du;
-  const Float last_value = hn::Set(d, static_cast<float>(last));
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const Float distance =
-        hn::Mul(hn::Sub(hn::Set(d, top), LoadUpTo<DataType::kFloat32>(values, i, count, top)),
-                hn::Set(d, scale));
-    hn::StoreU(
-        hn::BitCast(du, hn::ConvertTo(hn::RebindToSigned<Floats>(), hn::Min(distance, last_value))),
-        du, bins + i);
-  }
+  BinStep step{hn::Set(d, top), hn::Set(d, scale), hn::Set(d, static_cast<float>(last)), bins};
+  ForVectors<DataType::kFloat32>(values, 0, count, top, step);
 }
 
 // ---- The table ----

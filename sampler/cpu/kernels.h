@@ -45,23 +45,23 @@ struct ValueRange {
 // What `scan` saw of the values, NaN and infinities included.
 struct Extent {
   float max;
-  float min;
+  float min;        // infinity unless asked for
   bool suspicious;  // a NaN may be among the values, or +infinity is
 };
 
 // Loops over a row of one element type. `values` need not be aligned.
 struct RowKernels {
   // Extent of the range, and of each of its groups the largest value per lane (-infinity where
-  // there is none). `begin` is a multiple of the group.
-  Extent (*scan)(const void* values, int64_t begin, int64_t end, float* column_max);
+  // there is none). `begin` is a multiple of the group. The smallest value only with_min.
+  Extent (*scan)(const void* values, int64_t begin, int64_t end, bool with_min, float* column_max);
 
   // Position of the first value >= target, or count. `column_max` is from scan(0, count).
   int64_t (*find_first)(const void* values, int64_t count, const float* column_max, float target);
 
-  // Appends values and positions of the tokens in `range`, in order, and returns how many.
-  // `column_max` is from scan(0, count).
+  // Writes values and positions of the tokens in `range`, in order, and returns how many. Stops
+  // after the group in which their number reaches `limit`. `column_max` is from scan(0, count).
   size_t (*collect)(const void* values, int64_t count, const float* column_max, ValueRange range,
-                    float* out_values, uint32_t* out_positions);
+                    size_t limit, float* out_values, uint32_t* out_positions);
 
   // Widens the range to out[0 ..].
   void (*widen)(const void* values, int64_t begin, int64_t end, float* out);
@@ -92,7 +92,7 @@ struct Kernels {
   uint64_t (*sum_at_least)(const float* values, const uint64_t* weights, size_t count,
                            float threshold);
 
-  // bins[i] = min(trunc((top - values[i]) * scale), last) for values <= top, scale >= 0.
+  // bins[i] = trunc((top - values[i]) * scale), raised to 0 and lowered to `last`; scale >= 0.
   void (*bin)(const float* values, int64_t count, float top, float scale, uint32_t last,
               uint32_t* bins);
 };

@@ -126,7 +126,8 @@ bool RowSampler::ScanRow(RowResult& result) {
   slice_extents_.resize(SliceCount());
   ForSlices(group, [&](size_t slice, int64_t begin, int64_t end) {
     slice_extents_[slice] =
-        loops_->scan(row_->values, begin, end, columns + begin / group * kernels_.lanes);
+        loops_->scan(row_->values, begin, end, row_->kind == InputKind::kWeights,
+                     columns + begin / group * kernels_.lanes);
   });
   Extent extent = slice_extents_[0];
   for (const Extent& part : slice_extents_) {
@@ -193,7 +194,7 @@ bool RowSampler::SampleGreedy(RowResult& result) {
 void RowSampler::CollectAtLeast(float low, TokenList& list) {
   list.Reserve(static_cast<size_t>(row_->vocab));
   list.count = loops_->collect(row_->values, row_->vocab, column_max_.data(), {low, kInfinity},
-                               list.values.data(), list.ids.data());
+                               SIZE_MAX, list.values.data(), list.ids.data());
 }
 
 void RowSampler::CollectFirst(uint64_t count, TokenList& list) {
