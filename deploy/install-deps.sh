@@ -14,7 +14,7 @@ build_libraries=(
   libabsl-dev libcli11-dev libgrpc++-dev libhwy-dev libprotobuf-dev libspdlog-dev
   nlohmann-json3-dev
 )
-test_libraries=(libgmock-dev libgtest-dev)
+test_libraries=(libbenchmark-dev libgmock-dev libgtest-dev)
 
 # A tool, "command:package", is there when its command is, whoever installed it.
 build_tools=(

@@ -1,0 +1,15 @@
+// The yardstick: the largest of a row of floats, and nothing else.
+
+#ifndef TOKEN_SAMPLER_TESTS_BENCH_SIMD_MAX_H_
+#define TOKEN_SAMPLER_TESTS_BENCH_SIMD_MAX_H_
+
+#include <cstddef>
+
+namespace token_sampler::bench {
+
+// Four independent maxima on the widest vectors of this machine; `count` is at least 64.
+float SimdMax(const float* values, size_t count);
+
+}  // namespace token_sampler::bench
+
+#endif  // TOKEN_SAMPLER_TESTS_BENCH_SIMD_MAX_H_
