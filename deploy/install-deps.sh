@@ -22,7 +22,7 @@ build_tools=(
   protoc:protobuf-compiler
 )
 test_tools=(
-  clang-format:clang-format clang-tidy:clang-tidy python3:python3 shellcheck:shellcheck
+  clang++:clang clang-format:clang-format clang-tidy:clang-tidy python3:python3 shellcheck:shellcheck
 )
 
 libraries=("${build_libraries[@]}")

@@ -11,6 +11,7 @@ Builds and runs, each through ctest:
   tidy     clang-tidy over sampler, cuda, server and client
   asan     every test again, under the address and undefined-behaviour sanitizers
   tsan     the tests that use threads and no gRPC, under the thread sanitizer
+  fuzz     random rows and parameters, by libFuzzer, a bounded number of them
 
   --quick       release alone
   --jobs N      parallel jobs (default: one per core, fewer when memory is short)
@@ -96,6 +97,7 @@ if ! $quick; then
   if [ -f build/release/compile_commands.json ]; then tidy; fi
   preset asan
   preset tsan
+  preset fuzz
 fi
 
 echo "== summary"

@@ -1,0 +1,230 @@
+// Any row with any parameters: those that are refused are refused in peace, and the others give the
+// same on every SIMD target as in the reference sampler.
+
+#include <fuzzer/FuzzedDataProvider.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "sampler/cpu_sampler.h"
+#include "sampler/reference_sampler.h"
+#include "tests/conformance/row_difference.h"
+
+namespace token_sampler {
+namespace {
+
+constexpr int64_t kMaxVocab = 300;
+
+class RowMaker {
+ public:
+  explicit RowMaker(FuzzedDataProvider& data) : data_(data) {
+    row_.dtype = data_.PickValueInArray(
+        {DataType::kFloat32, DataType::kFloat16, DataType::kBFloat16, DataType::kFloat64});
+    row_.kind = data_.ConsumeBool() ? InputKind::kLogits : InputKind::kWeights;
+    row_.vocab = data_.ConsumeIntegralInRange<int64_t>(1, kMaxVocab);
+    row_.params = &params_;
+    row_.key = {data_.ConsumeIntegral<uint64_t>(), data_.ConsumeIntegral<uint64_t>() >> Shift(),
+                data_.ConsumeIntegral<uint32_t>()};
+    MakeParams();
+    if (data_.ConsumeBool()) MakeOutputs();
+    if (data_.ConsumeBool()) MakeHistory();
+    if (data_.ConsumeBool()) MakeState();
+    MakeValues();
+  }
+
+  const RowInput& row() const { return row_; }
+
+ private:
+  int Shift() { return data_.ConsumeIntegralInRange(0, 63); }
+  bool Rarely() { return data_.ConsumeIntegralInRange(0, 3) == 0; }
+
+  // Any double, but most often one that parameters accept.
+  double Number() {
+    switch (data_.ConsumeIntegralInRange(0, 3)) {
+      case 0:
+        return data_.ConsumeFloatingPoint<double>();
+      case 1:
+        return data_.PickValueInArray({0.0, 1e-6, 0.5, 1.0, 2.0, 1e6});
+      default:
+        return data_.ConsumeProbability<double>();
+    }
+  }
+
+  uint32_t Count() {
+    return Rarely() ? data_.ConsumeIntegral<uint32_t>()
+                    : data_.ConsumeIntegralInRange<uint32_t>(0, 8);
+  }
+
+  std::vector<uint32_t> Ids() {
+    std::vector<uint32_t> ids(data_.ConsumeIntegralInRange<size_t>(0, 6));
+    for (uint32_t& id : ids) {
+      id = data_.ConsumeIntegralInRange<uint32_t>(0, static_cast<uint32_t>(row_.vocab));
+    }
+    return ids;
+  }
+
+  Stage AnyStage() { return static_cast<Stage>(data_.ConsumeIntegralInRange(1, 13)); }
+
+  void MakeOrder() {
+    params_.stage_order =
+        data_.PickValueInArray({kVllmOrder, kHfOrder, kLlamaCppOrder, kSglangOrder});
+    if (!Rarely()) return;
+    params_.stage_order = StageOrder();
+    while (data_.ConsumeBool() && params_.stage_order.size() < 13) {
+      params_.stage_order.Add(AnyStage());
+    }
+  }
+
+  void MakeStateful() {
+    if (Rarely()) {
+      params_.mirostat = Mirostat{data_.ConsumeIntegralInRange<uint32_t>(0, 3), Number(), Number()};
+    }
+    if (Rarely()) params_.adaptive_p = AdaptiveP{Number(), Number()};
+    if (Rarely()) params_.top_p_decay = TopPDecay{Number(), Number(), Ids()};
+  }
+
+  void MakeAdjustments() {
+    if (Rarely()) params_.allowed_ids = Ids();
+    if (Rarely()) params_.banned_ids = Ids();
+    if (Rarely()) params_.bad_words = {Ids(), Ids()};
+    if (Rarely()) params_.stop_ids = Ids();
+    params_.min_tokens = Rarely() ? Count() : 0;
+    if (Rarely()) {
+      for (const uint32_t id : Ids()) {
+        params_.logit_bias.push_back({id, static_cast<float>(Number())});
+      }
+    }
+    if (Rarely()) params_.repetition_penalty = Number();
+    if (Rarely()) params_.frequency_penalty = Number();
+    if (Rarely()) params_.presence_penalty = Number();
+    if (Rarely()) params_.penalty_last_n = data_.ConsumeIntegralInRange(-2, 5);
+    if (Rarely()) params_.no_repeat_ngram_size = Count();
+    if (Rarely()) {
+      params_.dry = {Number(), Number(), Count(), data_.ConsumeIntegralInRange(-2, 9), {Ids()}};
+    }
+  }
+
+  void MakeParams() {
+    params_.temperature = Rarely() ? Number() : 1.0;
+    params_.num_samples = Rarely() ? Count() : 1;
+    params_.replacement = data_.ConsumeBool();
+    if (data_.ConsumeBool()) params_.top_k = Count();
+    if (data_.ConsumeBool()) params_.top_p = Number();
+    if (Rarely()) params_.min_p = Number();
+    if (Rarely()) params_.top_k_ties = TiePolicy::kKeepAll;
+    if (Rarely()) params_.typical_p = Number();
+    if (Rarely()) params_.epsilon_cutoff = Number();
+    if (Rarely()) params_.eta_cutoff = Number();
+    if (Rarely()) params_.top_n_sigma = Number();
+    params_.p_less = Rarely();
+    if (Rarely()) params_.xtc_probability = Number();
+    if (Rarely()) params_.xtc_threshold = Number();
+    if (Rarely()) params_.min_tokens_to_keep = Count();
+    if (Rarely()) params_.greedy_threshold = Number();
+    if (Rarely()) params_.dynamic_temperature = DynamicTemperature{Number(), Number()};
+    if (Rarely()) {
+      params_.temperature_schedule =
+          TemperatureSchedule{data_.ConsumeBool() ? TemperatureSchedule::Kind::kLinear
+                                                  : TemperatureSchedule::Kind::kExponential,
+                              Number(), Number(), Count()};
+    }
+    params_.invalid_values =
+        data_.PickValueInArray({InvalidValuePolicy::kFail, InvalidValuePolicy::kSanitize,
+                                InvalidValuePolicy::kSanitizeUniform});
+    MakeOrder();
+    if (Rarely()) MakeStateful();
+    if (data_.ConsumeBool()) MakeAdjustments();
+  }
+
+  void MakeOutputs() {
+    outputs_.logprobs = data_.ConsumeBool();
+    outputs_.top_logprobs = data_.ConsumeIntegralInRange<uint32_t>(0, 4);
+    outputs_.logprob_mode = data_.ConsumeBool() ? LogprobMode::kRaw : LogprobMode::kProcessed;
+    outputs_.ranks = Rarely();
+    outputs_.rank_mode = data_.ConsumeBool() ? RankMode::kGreater : RankMode::kGreaterEqual;
+    outputs_.kept_count = Rarely();
+    outputs_.kept_set = Rarely();
+    outputs_.entropy = Rarely();
+    outputs_.extremes = Rarely();
+    if (Rarely()) outputs_.gumbel_softmax = data_.PickValueInArray({1e-6, 0.5, 1e6});
+    row_.outputs = &outputs_;
+  }
+
+  void MakeHistory() {
+    prompt_ = Ids();
+    output_ = Ids();
+    output_.insert(output_.end(), prompt_.begin(), prompt_.end());
+    history_.prompt_ids = prompt_;
+    history_.output_ids = output_;
+    row_.history = &history_;
+  }
+
+  void MakeState() {
+    if (Rarely()) state_.mirostat_mu = Number();
+    if (Rarely()) state_.adaptive_p_sum = Number();
+    if (Rarely()) state_.adaptive_p_weight = Number();
+    if (Rarely()) state_.top_p = Number();
+    row_.state = &state_;
+  }
+
+  // The rest of the input, again and again, until the row is full.
+  void MakeValues() {
+    const size_t size = static_cast<size_t>(row_.vocab) * ElementSize(row_.dtype);
+    std::vector<uint8_t> rest = data_.ConsumeRemainingBytes<uint8_t>();
+    if (rest.empty()) rest.push_back(0);
+    values_.reserve(size);
+    for (size_t i = 0; i < size; ++i) values_.push_back(rest[i % rest.size()]);
+    row_.values = values_.data();
+  }
+
+  FuzzedDataProvider& data_;
+  RowInput row_;
+  SamplingParams params_;
+  OutputOptions outputs_;
+  std::vector<uint32_t> prompt_;
+  std::vector<uint32_t> output_;
+  RowHistory history_;
+  RowState state_;
+  std::vector<uint8_t> values_;
+};
+
+const std::vector<std::unique_ptr<Sampler>>& CpuSamplers() {
+  static const auto* samplers = [] {
+    auto* every = new std::vector<std::unique_ptr<Sampler>>;
+    for (const std::string& target : CpuSamplerTargets()) {
+      every->push_back(CreateCpuSampler({.threads = 1, .target = target}).value());
+    }
+    return every;
+  }();
+  return *samplers;
+}
+
+void TestOne(const RowInput& row) {
+  if (!ValidateParams(*row.params, row.kind, row.vocab, {}).ok()) return;
+  // A million draws with replacement are allowed, and slow.
+  if (row.params->num_samples > 1000) return;
+  static Sampler& reference = *CreateReferenceSampler().release();
+  RowResult expected;
+  if (!reference.Sample({&row, 1}, {&expected, 1}).ok()) std::abort();
+  for (const std::unique_ptr<Sampler>& sampler : CpuSamplers()) {
+    RowResult actual;
+    if (!sampler->Sample({&row, 1}, {&actual, 1}).ok()) std::abort();
+    const std::string difference = testing::RowDifference(actual, expected);
+    if (difference.empty()) continue;
+    std::fprintf(stderr, "%s differs from the reference in %s\n", sampler->device().c_str(),
+                 difference.c_str());
+    std::abort();
+  }
+}
+
+}  // namespace
+}  // namespace token_sampler
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
+  FuzzedDataProvider data(bytes, size);
+  token_sampler::TestOne(token_sampler::RowMaker(data).row());
+  return 0;
+}
