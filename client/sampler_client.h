@@ -283,6 +283,23 @@ struct SampleResult {
   std::vector<RowResult> rows;  // one per row of the request
 };
 
+// A row's distribution before, between or after its stages.
+struct StageView {
+  std::string stage;  // "input", "adjusted", then the stages that are on: "temperature", "top_k" ...
+  uint32_t kept_count = 0;
+  double entropy = 0.0;  // nats
+  double max_probability = 0.0;
+  double min_probability = 0.0;
+  double removed_mass = 0.0;               // probability that this stage took away
+  std::vector<TokenLogprob> top_logprobs;  // likeliest first
+};
+
+struct Description {
+  RowCode code = RowCode::kOk;
+  std::string message;
+  std::vector<StageView> stages;  // empty when the row failed
+};
+
 struct ServerInfo {
   std::string version;
   uint32_t spec_version = 0;
@@ -361,6 +378,10 @@ class SamplerClient {
   using SampleCallback = std::function<void(absl::StatusOr<SampleResult>)>;
   void SampleAsync(const SampleRequest& request, SampleCallback done) const;
   void SampleAsync(const EncodedRequest& request, SampleCallback done) const;
+
+  // What each stage does to the request's one row, with its `top_n` likeliest tokens. Outputs must
+  // not be asked for.
+  absl::StatusOr<Description> Describe(const SampleRequest& request, uint32_t top_n) const;
 
   absl::StatusOr<ServerInfo> GetServerInfo() const;
 

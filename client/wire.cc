@@ -4,6 +4,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <grpcpp/support/slice.h>
 
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -253,6 +254,47 @@ absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& resp
     }
   }
   return result;
+}
+
+absl::StatusOr<v1::DescribeRequest> EncodeDescribeRequest(const SampleRequest& request,
+                                                          uint32_t top_n) {
+  const Matrix& matrix = request.matrix;
+  if (absl::Status status = CheckMatrix(matrix); !status.ok()) return status;
+  v1::DescribeRequest proto;
+  *proto.mutable_request() = ToProto(request);
+  proto.mutable_request()->clear_outputs();
+  v1::Tensor& tensor = *proto.mutable_request()->mutable_tensor();
+  tensor.set_dtype(ToProto(matrix.dtype));
+  tensor.set_rows(static_cast<uint32_t>(matrix.rows));
+  tensor.set_vocab(static_cast<uint32_t>(matrix.vocab));
+  tensor.set_data(matrix.values, matrix.byte_size);
+  proto.set_top_n(top_n);
+  return proto;
+}
+
+absl::StatusOr<Description> DecodeDescription(const v1::DescribeResponse& response) {
+  Description description;
+  for (const v1::RowStatus& status : response.row_statuses()) {
+    description.code = static_cast<RowCode>(status.code());
+    description.message = status.message();
+  }
+  for (const v1::DescribeResponse::Distribution& message : response.distributions()) {
+    if (message.top_token_ids_size() != message.top_probabilities_size()) {
+      return Malformed("top_token_ids and top_probabilities differ in length");
+    }
+    StageView& view = description.stages.emplace_back();
+    view.stage = message.stage();
+    view.kept_count = message.kept_count();
+    view.entropy = message.entropy();
+    view.max_probability = message.max_probability();
+    view.min_probability = message.min_probability();
+    view.removed_mass = message.removed_mass();
+    for (int i = 0; i < message.top_token_ids_size(); ++i) {
+      view.top_logprobs.push_back(
+          {message.top_token_ids(i), static_cast<float>(std::log(message.top_probabilities(i)))});
+    }
+  }
+  return description;
 }
 
 ServerInfo DecodeServerInfo(const v1::GetServerInfoResponse& response) {

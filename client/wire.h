@@ -21,6 +21,13 @@ absl::StatusOr<grpc::ByteBuffer> EncodeSampleRequest(const SampleRequest& reques
 // Internal when the response does not hold together or is not about `rows` rows.
 absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& response, int64_t rows);
 
+// The values are copied into the message. InvalidArgument when the matrix contradicts itself.
+absl::StatusOr<v1::DescribeRequest> EncodeDescribeRequest(const SampleRequest& request,
+                                                          uint32_t top_n);
+
+// Internal when the response does not hold together.
+absl::StatusOr<Description> DecodeDescription(const v1::DescribeResponse& response);
+
 ServerInfo DecodeServerInfo(const v1::GetServerInfoResponse& response);
 
 }  // namespace token_sampler::client

@@ -1,5 +1,6 @@
-// `sample`: the rows of a .npy file in, tokens out.
+// `sample`: the rows of a .npy file in, tokens out. `describe`: one of them, stage by stage.
 
+#include <algorithm>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/commands.h"
+#include "client/cli/describe_report.h"
 #include "client/cli/flags.h"
 #include "client/cli/labels.h"
 #include "client/cli/sample_report.h"
@@ -139,47 +141,86 @@ int RunSample(const SampleFlags& flags) {
       report.failed_rows() > 0 ? kExitRowFailed : kExitOk);
 }
 
+int RunDescribe(const SampleFlags& flags) {
+  SampleRequest request;
+  SampleReport report;
+  if (absl::Status status = Prepare(flags, request, report); !status.ok()) {
+    return Fail(status, kExitUsage);
+  }
+  if (request.matrix.rows != 1) {
+    return Fail(absl::InvalidArgumentError(
+                    absl::StrCat("--rows must name one row, got ", request.matrix.rows)),
+                kExitUsage);
+  }
+  absl::StatusOr<SamplerClient> client = flags.connection.Connect();
+  if (!client.ok()) return Fail(client.status(), kExitUsage);
+  constexpr uint32_t kShown = 5;
+  const uint32_t top_n = flags.sampling.top_logprobs.value_or(
+      static_cast<uint32_t>(std::min<int64_t>(kShown, request.matrix.vocab)));
+  absl::StatusOr<Description> description = client->Describe(request, top_n);
+  if (!description.ok()) return Fail(description.status());
+  const bool failed = description->code >= RowCode::kInvalidParams;
+  return Print(flags.format == Format::kJson
+                   ? DescriptionJson(*description, report.words)
+                   : DescriptionTable(*description, report.words, TerminalWidth()),
+               failed ? kExitRowFailed : kExitOk);
+}
+
+// What both commands read and how they draw.
+void AddRowFlags(CLI::App& app, SampleFlags& flags) {
+  app.add_option("--logits", flags.logits, "[rows, vocab] or [vocab] logits")
+      ->type_name("FILE.npy")
+      ->group(kInput);
+  app.add_option("--weights", flags.weights,
+                 "[rows, vocab] or [vocab] weights, as torch.multinomial takes them")
+      ->type_name("FILE.npy")
+      ->group(kInput);
+  AddDataTypeFlag(app, flags.dtype, "What the file holds; bf16 is stored as u2 [as it says]")
+      ->group(kInput);
+  app.add_option("--rows", flags.rows, "Rows A to B - 1, or row A alone [all]")
+      ->type_name("A:B|A")
+      ->group(kInput);
+  AddSamplingFlags(app, flags.sampling);
+  app.add_option("--seed", flags.seed,
+                 "Seed of every row; row R gets stream R [the server chooses, per row]")
+      ->type_name("N")
+      ->group(kGenerator)
+      ->check(WholeNumber());
+  app.add_option("--step", flags.step, "Position of the token in its sequence [0]")
+      ->type_name("N")
+      ->group(kGenerator)
+      ->check(WholeNumber());
+  app.add_option("--stream", flags.stream, "Stream of every row")
+      ->type_name("N")
+      ->group(kGenerator)
+      ->check(WholeNumber(0, UINT32_MAX));
+  app.add_option("--vocab", flags.vocab, "Words of the tokens, one per line")
+      ->type_name("FILE")
+      ->group("Output");
+  AddFormatFlag(app, flags.format);
+  AddConnectionFlags(app, flags.connection, absl::Seconds(30));
+}
+
 }  // namespace
 
 Command AddSampleCommand(CLI::App& program) {
   CLI::App* app = program.add_subcommand("sample", "Sample the rows of a .npy file");
   auto flags = std::make_shared<SampleFlags>();
-  app->add_option("--logits", flags->logits, "[rows, vocab] or [vocab] logits")
-      ->type_name("FILE.npy")
-      ->group(kInput);
-  app->add_option("--weights", flags->weights,
-                  "[rows, vocab] or [vocab] weights, as torch.multinomial takes them")
-      ->type_name("FILE.npy")
-      ->group(kInput);
-  AddDataTypeFlag(*app, flags->dtype, "What the file holds; bf16 is stored as u2 [as it says]")
-      ->group(kInput);
-  app->add_option("--rows", flags->rows, "Rows A to B - 1, or row A alone [all]")
-      ->type_name("A:B|A")
-      ->group(kInput);
-  AddSamplingFlags(*app, flags->sampling);
-  app->add_option("--seed", flags->seed,
-                  "Seed of every row; row R gets stream R [the server chooses, per row]")
-      ->type_name("N")
-      ->group(kGenerator)
-      ->check(WholeNumber());
-  app->add_option("--step", flags->step, "Position of the token in its sequence [0]")
-      ->type_name("N")
-      ->group(kGenerator)
-      ->check(WholeNumber());
-  app->add_option("--stream", flags->stream, "Stream of every row")
-      ->type_name("N")
-      ->group(kGenerator)
-      ->check(WholeNumber(0, UINT32_MAX));
-  app->add_option("--vocab", flags->vocab, "Words of the tokens, one per line")
-      ->type_name("FILE")
-      ->group("Output");
+  AddRowFlags(*app, *flags);
   app->add_option("--contexts", flags->contexts,
                   "What comes before each row: columns `row` and `context`")
       ->type_name("FILE.tsv")
       ->group("Output");
-  AddFormatFlag(*app, flags->format);
-  AddConnectionFlags(*app, flags->connection, absl::Seconds(30));
   return {app, [flags] { return RunSample(*flags); }};
+}
+
+Command AddDescribeCommand(CLI::App& program) {
+  CLI::App* app = program.add_subcommand(
+      "describe", "Show a row's distribution before and after each stage; --logprobs says how many "
+                  "tokens of each");
+  auto flags = std::make_shared<SampleFlags>();
+  AddRowFlags(*app, *flags);
+  return {app, [flags] { return RunDescribe(*flags); }};
 }
 
 }  // namespace token_sampler::client
