@@ -284,8 +284,8 @@ absl::StatusOr<Description> SamplerClient::Describe(const SampleRequest& request
                                                     uint32_t top_n) const {
   absl::StatusOr<v1::DescribeRequest> message = EncodeDescribeRequest(request, top_n);
   if (!message.ok()) return message.status();
-  absl::StatusOr<v1::DescribeResponse> response = connection_->Wait<v1::DescribeResponse>(
-      "/token_sampler.v1.TokenSampler/Describe", *message);
+  absl::StatusOr<v1::DescribeResponse> response =
+      connection_->Wait<v1::DescribeResponse>("/token_sampler.v1.TokenSampler/Describe", *message);
   if (!response.ok()) return response.status();
   return DecodeDescription(*response);
 }

@@ -285,7 +285,8 @@ struct SampleResult {
 
 // A row's distribution before, between or after its stages.
 struct StageView {
-  std::string stage;  // "input", "adjusted", then the stages that are on: "temperature", "top_k" ...
+  std::string
+      stage;  // "input", "adjusted", then the stages that are on: "temperature", "top_k" ...
   uint32_t kept_count = 0;
   double entropy = 0.0;  // nats
   double max_probability = 0.0;

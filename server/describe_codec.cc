@@ -19,9 +19,8 @@ absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLim
   constexpr uint32_t kDefaultTopN = 10;
   top_n = request.has_top_n() ? request.top_n() : kDefaultTopN;
   if (request.has_top_n() && top_n > sample.tensor().vocab()) {
-    return absl::InvalidArgumentError(absl::StrCat("top_n must be at most the ",
-                                                   sample.tensor().vocab(),
-                                                   " tokens of the row, got ", top_n));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "top_n must be at most the ", sample.tensor().vocab(), " tokens of the row, got ", top_n));
   }
   return DecodeSample(sample, limits, decoded);
 }

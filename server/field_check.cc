@@ -22,6 +22,8 @@ struct ImplementedField {
   absl::string_view field;
 };
 constexpr ImplementedField kImplementedFields[] = {
+    {"DescribeRequest", "request"},
+    {"DescribeRequest", "top_n"},
     {"SampleRequest", "tensor"},
     {"SampleRequest", "input_kind"},
     {"SampleRequest", "params"},
@@ -136,7 +138,8 @@ constexpr ImplementedField kImplementedFields[] = {
     {"OutputOptions", "gumbel_softmax"},
 };
 
-constexpr absl::string_view kImplementedRpcs[] = {"Sample", "VerifyDraft", "GetServerInfo"};
+constexpr absl::string_view kImplementedRpcs[] = {"Sample", "VerifyDraft", "GetServerInfo",
+                                                  "Describe"};
 
 bool IsImplemented(const FieldDescriptor& field) {
   const std::string& message = field.containing_type()->name();

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "sampler/describe.h"
+#include "server/describe_codec.h"
 #include "server/field_check.h"
 #include "server/job_reactor.h"
 #include "server/status_mapping.h"
@@ -53,6 +55,30 @@ class VerifyDraftJob final : public SamplingJob {
   JobReactor& reactor_;
   v1::VerifyDraftResponse& response_;
   std::vector<DraftResult> results_;
+};
+
+class DescribeJob final : public SamplingJob {
+ public:
+  DescribeJob(JobReactor& reactor, v1::DescribeResponse& response)
+      : reactor_(reactor), response_(response) {
+    runs_alone = true;
+  }
+
+  absl::Status Run(Sampler&) override {
+    RowResult result;
+    const std::vector<StageView> views = DescribeRow(rows[0], top_n, result);
+    EncodeDescribe(views, result, response_);
+    return absl::OkStatus();
+  }
+
+  void Done(const absl::Status& status) override { reactor_.Complete(status); }
+
+  DecodedSample decoded;
+  uint32_t top_n = 0;
+
+ private:
+  JobReactor& reactor_;
+  v1::DescribeResponse& response_;
 };
 
 grpc::Status NotImplemented(const char* rpc) {
@@ -127,9 +153,19 @@ SamplingService::SampleStream(grpc::CallbackServerContext*) {
 }
 
 grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext* context,
-                                                    const v1::DescribeRequest*,
-                                                    v1::DescribeResponse*) {
-  return RefuseUnary(context, "Describe");
+                                                    const v1::DescribeRequest* request,
+                                                    v1::DescribeResponse* response) {
+  auto* reactor = new JobReactor(batcher_, context);
+  auto job = std::make_shared<DescribeJob>(*reactor, *response);
+  const absl::Status status = DecodeDescribe(*request, limits_, job->decoded, job->top_n);
+  if (status.ok()) {
+    job->rows = std::move(job->decoded.inputs);
+    job->bytes = request->request().tensor().data().size();
+    reactor->Submit(std::move(job));
+  } else {
+    reactor->Complete(status);
+  }
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* SamplingService::RegisterRegion(grpc::CallbackServerContext* context,

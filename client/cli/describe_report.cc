@@ -36,8 +36,7 @@ std::string DescriptionTable(const Description& description, const std::vector<s
           absl::StrAppend(out, WordOf(top.token_id, words), " ", Percent(std::exp(top.logprob)));
         });
     table.AddRow({view.stage, absl::StrCat(view.kept_count), Percent(view.removed_mass),
-                  absl::StrFormat("%.3f", view.entropy), Percent(view.min_probability),
-                  likeliest});
+                  absl::StrFormat("%.3f", view.entropy), Percent(view.min_probability), likeliest});
   }
   std::string text = description.stages.empty() ? "" : table.Render(width);
   if (description.code != RowCode::kOk) {

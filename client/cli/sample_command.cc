@@ -216,8 +216,9 @@ Command AddSampleCommand(CLI::App& program) {
 
 Command AddDescribeCommand(CLI::App& program) {
   CLI::App* app = program.add_subcommand(
-      "describe", "Show a row's distribution before and after each stage; --logprobs says how many "
-                  "tokens of each");
+      "describe",
+      "Show a row's distribution before and after each stage; --logprobs says how many "
+      "tokens of each");
   auto flags = std::make_shared<SampleFlags>();
   AddRowFlags(*app, *flags);
   return {app, [flags] { return RunDescribe(*flags); }};

@@ -184,16 +184,46 @@ TEST_F(ServerTest, RefusesAMalformedRequestAndGoesOn) {
   EXPECT_TRUE(SampleAsync().get().ok());
 }
 
+TEST_F(ServerTest, DescribesARowStageByStage) {
+  v1::DescribeRequest request;
+  *request.mutable_request() = Request({1, 2, 3});
+  request.mutable_request()->add_params()->set_top_k(2);
+  request.set_top_n(1);
+  grpc::ClientContext context;
+  v1::DescribeResponse response;
+  ASSERT_TRUE(stub_->Describe(&context, request, &response).ok());
+  ASSERT_EQ(response.distributions_size(), 3);
+  EXPECT_EQ(response.distributions(0).stage(), "input");
+  EXPECT_EQ(response.distributions(2).stage(), "top_k");
+  EXPECT_EQ(response.distributions(2).kept_count(), 2u);
+  EXPECT_EQ(response.distributions(2).top_token_ids_size(), 1);
+  EXPECT_GT(response.distributions(2).removed_mass(), 0);
+  EXPECT_EQ(response.row_statuses_size(), 0);
+}
+
+TEST_F(ServerTest, DescribesOneRowAlone) {
+  const auto refusal = [this](const v1::DescribeRequest& request) {
+    grpc::ClientContext context;
+    v1::DescribeResponse response;
+    return stub_->Describe(&context, request, &response).error_message();
+  };
+  v1::DescribeRequest request;
+  EXPECT_EQ(refusal(request), "request.tensor.rows must be 1, got 0");
+  *request.mutable_request() = Request({1, 2, 3});
+  request.set_top_n(4);
+  EXPECT_EQ(refusal(request), "top_n must be at most the 3 tokens of the row, got 4");
+  request.mutable_request()->mutable_outputs()->set_logprobs(true);
+  EXPECT_EQ(refusal(request), "request.outputs must not be set: nothing is drawn");
+}
+
 TEST_F(ServerTest, NamesTheCallsThatItDoesNotHaveYet) {
   grpc::ClientContext contexts[6];
-  v1::DescribeResponse description;
   v1::RegisterRegionResponse registered;
   v1::UnregisterRegionResponse unregistered;
   v1::ListRegionsResponse regions;
   const auto stream = stub_->SampleStream(&contexts[5]);
   stream->WritesDone();
   const std::pair<const char*, grpc::Status> answers[] = {
-      {"Describe", stub_->Describe(&contexts[1], {}, &description)},
       {"RegisterRegion", stub_->RegisterRegion(&contexts[2], {}, &registered)},
       {"UnregisterRegion", stub_->UnregisterRegion(&contexts[3], {}, &unregistered)},
       {"ListRegions", stub_->ListRegions(&contexts[4], {}, &regions)},
