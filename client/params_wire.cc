@@ -107,6 +107,12 @@ void ToProto(const SamplingParams& params, v1::SamplingParams* proto) {
   AdjustmentsToProto(params, proto);
 }
 
+void ToProto(const RowKeys& keys, v1::RowKeys* proto) {
+  proto->mutable_seeds()->Add(keys.seeds.begin(), keys.seeds.end());
+  proto->mutable_steps()->Add(keys.steps.begin(), keys.steps.end());
+  proto->mutable_streams()->Add(keys.streams.begin(), keys.streams.end());
+}
+
 void ToProto(const std::vector<History>& histories, v1::Histories* proto) {
   for (const History& history : histories) {
     v1::IdLists& prompts = *proto->mutable_prompt_ids();

@@ -1,4 +1,4 @@
-// Parameters, histories and states between the client's types and the wire.
+// Parameters, keys, histories and states between the client's types and the wire.
 
 #ifndef TOKEN_SAMPLER_CLIENT_PARAMS_WIRE_H_
 #define TOKEN_SAMPLER_CLIENT_PARAMS_WIRE_H_
@@ -12,6 +12,7 @@ namespace token_sampler::client {
 
 // The messages must be empty.
 void ToProto(const SamplingParams& params, v1::SamplingParams* proto);
+void ToProto(const RowKeys& keys, v1::RowKeys* proto);
 void ToProto(const std::vector<History>& histories, v1::Histories* proto);
 void ToProto(const RowState& state, v1::RowState* proto);
 

@@ -16,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "client/verify_draft_wire.h"
 #include "client/wire.h"
 #include "token_sampler/v1/token_sampler.grpc.pb.h"
 
@@ -197,7 +198,13 @@ class SamplerClient::Connection {
     for (int i = 0; i < options.channels; ++i) channels_.push_back(CreateChannel(address_));
   }
 
-  const ClientOptions& options() const { return options_; }
+  // Whether a request may be sent.
+  absl::Status CheckSize(int64_t bytes) const {
+    if (bytes <= options_.max_message_bytes) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("the request has ", bytes, " bytes, max_message_bytes is ",
+                     options_.max_message_bytes, "; send fewer rows per call or raise it"));
+  }
 
   // Starts a call. `done` takes the status and, when that is OK, the response.
   template <typename Response, typename Request, typename Done>
@@ -256,11 +263,8 @@ void SamplerClient::SampleAsync(const SampleRequest& request, SampleCallback don
 }
 
 void SamplerClient::SampleAsync(const EncodedRequest& request, SampleCallback done) const {
-  const int64_t limit = connection_->options().max_message_bytes;
-  if (request.byte_size() > limit) {
-    return done(absl::InvalidArgumentError(absl::StrCat("the request has ", request.byte_size(),
-                                                        " bytes, max_message_bytes is ", limit,
-                                                        "; send fewer rows per call or raise it")));
+  if (absl::Status status = connection_->CheckSize(request.byte_size()); !status.ok()) {
+    return done(status);
   }
   connection_->Start<v1::SampleResponse>(
       "/token_sampler.v1.TokenSampler/Sample", request.message_->bytes,
@@ -288,6 +292,18 @@ absl::StatusOr<Description> SamplerClient::Describe(const SampleRequest& request
       connection_->Wait<v1::DescribeResponse>("/token_sampler.v1.TokenSampler/Describe", *message);
   if (!response.ok()) return response.status();
   return DecodeDescription(*response);
+}
+
+absl::StatusOr<VerifyDraftResult> SamplerClient::VerifyDraft(
+    const VerifyDraftRequest& request) const {
+  absl::StatusOr<grpc::ByteBuffer> message = EncodeVerifyDraftRequest(request);
+  if (!message.ok()) return message.status();
+  absl::Status status = connection_->CheckSize(static_cast<int64_t>(message->Length()));
+  if (!status.ok()) return status;
+  absl::StatusOr<v1::VerifyDraftResponse> response = connection_->Wait<v1::VerifyDraftResponse>(
+      "/token_sampler.v1.TokenSampler/VerifyDraft", *std::move(message));
+  if (!response.ok()) return response.status();
+  return DecodeVerifyDraftResponse(*response, request.sequences);
 }
 
 absl::StatusOr<ServerInfo> SamplerClient::GetServerInfo() const {

@@ -301,6 +301,49 @@ struct Description {
   std::vector<StageView> stages;  // empty when the row failed
 };
 
+// Tokens that were drafted for one sequence (speculative decoding).
+struct DraftSequence {
+  std::vector<uint32_t> token_ids = {};  // may be none
+  std::vector<int32_t> parents = {};     // of a tree: each token's, an earlier one or -1; none: the
+                                         // tokens are a chain
+};
+
+struct VerifyDraftRequest {
+  // The target model's rows: per sequence that before its first drafted token, then one behind
+  // each.
+  Matrix target;
+  InputKind kind = InputKind::kLogits;
+
+  // What each drafted token was drawn from, a row each; none: they were chosen without chance.
+  // Weights are final probabilities; logits go through the parameters as the target's do.
+  std::optional<Matrix> draft = {};
+  std::optional<InputKind> draft_kind = {};  // none: as kind
+
+  std::vector<DraftSequence> sequences = {};
+  std::vector<SamplingParams> params = {};     // profiles; none: the defaults for every sequence
+  std::vector<uint32_t> sequence_params = {};  // [sequences] indices into params, or none
+  RowKeys keys = {};                           // per sequence; the step of its first drafted token
+  std::vector<History> histories = {};         // [sequences] before their drafts, or none
+  std::string bitmask = {};  // [target.rows, ceil(vocab / 32)] int32 words, or empty
+};
+
+struct DraftResult {
+  RowCode code = RowCode::kOk;
+  std::string message;                   // names the row, and why the sequence failed
+  uint32_t accepted = 0;                 // how many drafted tokens were accepted
+  std::vector<uint32_t> token_ids;       // [accepted + 1], the last drawn anew; empty if it failed
+  std::vector<uint32_t> accepted_nodes;  // [accepted] when a sequence of the call is a tree
+  uint64_t seed = 0;
+
+  // Whether the sequence has no tokens.
+  bool failed() const { return code >= RowCode::kInvalidParams; }
+};
+
+struct VerifyDraftResult {
+  uint32_t spec_version = 0;           // of sampler/SPEC.md
+  std::vector<DraftResult> sequences;  // one per sequence of the request
+};
+
 struct ServerInfo {
   std::string version;
   uint32_t spec_version = 0;
@@ -383,6 +426,10 @@ class SamplerClient {
   // What each stage does to the request's one row, with its `top_n` likeliest tokens. Outputs must
   // not be asked for.
   absl::StatusOr<Description> Describe(const SampleRequest& request, uint32_t top_n) const;
+
+  // Which drafted tokens the target accepts, and the token behind them. A sequence that fails
+  // leaves the call OK; see DraftResult::failed().
+  absl::StatusOr<VerifyDraftResult> VerifyDraft(const VerifyDraftRequest& request) const;
 
   absl::StatusOr<ServerInfo> GetServerInfo() const;
 

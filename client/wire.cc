@@ -1,12 +1,6 @@
 #include "client/wire.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-#include <grpcpp/support/slice.h>
-
 #include <cmath>
-#include <limits>
-#include <memory>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -14,50 +8,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/params_wire.h"
+#include "client/tensor_wire.h"
 
 namespace token_sampler::client {
 namespace {
-
-constexpr int64_t kMaxMessageBytes = std::numeric_limits<int32_t>::max();
-
-absl::Status CheckMatrix(const Matrix& matrix) {
-  constexpr int64_t kMaxDimension = std::numeric_limits<uint32_t>::max();
-  if (matrix.vocab < 1 || matrix.vocab > kMaxDimension) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("matrix.vocab must be in [1, ", kMaxDimension, "], got ", matrix.vocab));
-  }
-  if (matrix.rows < 1 || matrix.rows > kMaxDimension) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("matrix.rows must be in [1, ", kMaxDimension, "], got ", matrix.rows));
-  }
-  // The product of the dimensions is below 2^64, that with the element size may not be.
-  const uint64_t values = static_cast<uint64_t>(matrix.rows) * static_cast<uint64_t>(matrix.vocab);
-  const uint64_t element_size = ElementSize(matrix.dtype);
-  if (matrix.byte_size % element_size != 0 || matrix.byte_size / element_size != values) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("matrix of ", matrix.rows, " rows of ", matrix.vocab, " ",
-                     DataTypeName(matrix.dtype), " values must hold ", values, " values of ",
-                     element_size, " bytes, got ", matrix.byte_size, " bytes"));
-  }
-  if (matrix.values == nullptr) {
-    return absl::InvalidArgumentError("matrix.values must not be null");
-  }
-  return absl::OkStatus();
-}
-
-v1::DataType ToProto(DataType type) {
-  switch (type) {
-    case DataType::kFloat32:
-      return v1::DATA_TYPE_FLOAT32;
-    case DataType::kFloat16:
-      return v1::DATA_TYPE_FLOAT16;
-    case DataType::kBFloat16:
-      return v1::DATA_TYPE_BFLOAT16;
-    case DataType::kFloat64:
-      break;
-  }
-  return v1::DATA_TYPE_FLOAT64;
-}
 
 void ToProto(const OutputOptions& outputs, v1::OutputOptions* proto) {
   if (outputs.logprobs) proto->set_logprobs(true);
@@ -80,42 +34,12 @@ v1::SampleRequest ToProto(const SampleRequest& request) {
   if (request.kind == InputKind::kWeights) proto.set_input_kind(v1::INPUT_KIND_WEIGHTS);
   for (const SamplingParams& params : request.params) ToProto(params, proto.add_params());
   proto.mutable_row_params()->Add(request.row_params.begin(), request.row_params.end());
-  v1::RowKeys* keys = proto.mutable_keys();
-  keys->mutable_seeds()->Add(request.keys.seeds.begin(), request.keys.seeds.end());
-  keys->mutable_steps()->Add(request.keys.steps.begin(), request.keys.steps.end());
-  keys->mutable_streams()->Add(request.keys.streams.begin(), request.keys.streams.end());
+  ToProto(request.keys, proto.mutable_keys());
   if (!request.histories.empty()) ToProto(request.histories, proto.mutable_histories());
   for (const RowState& state : request.states) ToProto(state, proto.add_states());
   if (!request.bitmask.empty()) proto.mutable_bitmask()->set_words(request.bitmask);
   ToProto(request.outputs, proto.mutable_outputs());
   return proto;
-}
-
-// Tag and length of a length-delimited field.
-std::string FieldHead(int field, size_t length) {
-  std::string head;
-  google::protobuf::io::StringOutputStream stream(&head);
-  google::protobuf::io::CodedOutputStream coded(&stream);
-  constexpr uint32_t kLengthDelimited = 2;  // the wire type
-  coded.WriteTag(static_cast<uint32_t>(field) << 3 | kLengthDelimited);
-  coded.WriteVarint64(length);
-  coded.Trim();
-  return head;
-}
-
-grpc::Slice ValuesSlice(const Matrix& matrix) {
-  if (matrix.owner == nullptr) return grpc::Slice(matrix.values, matrix.byte_size);
-  using Owner = std::shared_ptr<const void>;
-  auto owner = std::make_unique<Owner>(matrix.owner);
-  // gRPC only reads what it sends.
-  void* values = const_cast<void*>(matrix.values);
-  return grpc::Slice(
-      values, matrix.byte_size, [](void* held) { delete static_cast<Owner*>(held); },
-      owner.release());
-}
-
-absl::Status Malformed(absl::string_view what) {
-  return absl::InternalError(absl::StrCat("malformed response of the server: ", what));
 }
 
 // Whether the packed arrays of the response have the lengths that they state.
@@ -186,34 +110,9 @@ absl::Status DecodeKeptSets(const v1::KeptSets& sets, std::vector<RowResult>& ro
 }  // namespace
 
 absl::StatusOr<grpc::ByteBuffer> EncodeSampleRequest(const SampleRequest& request) {
-  if (absl::Status status = CheckMatrix(request.matrix); !status.ok()) return status;
-  const Matrix& matrix = request.matrix;
-
-  // The message is written piece by piece, so that the values are not copied through a protobuf
-  // string: [tag, length] of the tensor, its small fields, [tag, length] of the values, the values,
-  // the request's other fields.
-  v1::Tensor tensor;
-  tensor.set_dtype(ToProto(matrix.dtype));
-  tensor.set_rows(static_cast<uint32_t>(matrix.rows));
-  tensor.set_vocab(static_cast<uint32_t>(matrix.vocab));
-  const std::string shape = tensor.SerializeAsString();
-  const std::string values_head = FieldHead(v1::Tensor::kDataFieldNumber, matrix.byte_size);
-  const std::string head = FieldHead(v1::SampleRequest::kTensorFieldNumber,
-                                     shape.size() + values_head.size() + matrix.byte_size) +
-                           shape + values_head;
-
-  const v1::SampleRequest others = ToProto(request);
-  const uint64_t total = head.size() + matrix.byte_size + others.ByteSizeLong();
-  if (total > uint64_t{kMaxMessageBytes}) {
-    return absl::InvalidArgumentError(absl::StrCat("the request has ", total, " bytes, gRPC sends ",
-                                                   kMaxMessageBytes,
-                                                   " at most; send fewer rows per call"));
-  }
-  std::vector<grpc::Slice> slices;
-  slices.emplace_back(head);
-  slices.push_back(ValuesSlice(matrix));
-  slices.emplace_back(others.SerializeAsString());
-  return grpc::ByteBuffer(slices.data(), slices.size());
+  if (absl::Status status = CheckMatrix(request.matrix, "matrix"); !status.ok()) return status;
+  return EncodeWithTensors({{v1::SampleRequest::kTensorFieldNumber, &request.matrix}},
+                           ToProto(request));
 }
 
 absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& response,
@@ -259,7 +158,7 @@ absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& resp
 absl::StatusOr<v1::DescribeRequest> EncodeDescribeRequest(const SampleRequest& request,
                                                           uint32_t top_n) {
   const Matrix& matrix = request.matrix;
-  if (absl::Status status = CheckMatrix(matrix); !status.ok()) return status;
+  if (absl::Status status = CheckMatrix(matrix, "matrix"); !status.ok()) return status;
   v1::DescribeRequest proto;
   *proto.mutable_request() = ToProto(request);
   proto.mutable_request()->clear_outputs();

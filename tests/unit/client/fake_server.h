@@ -71,6 +71,24 @@ class FakeServer final : public v1::TokenSampler::Service {
     return answer_(*request, response);
   }
 
+  // What VerifyDraft answers, and what it was sent.
+  void AnswerDrafts(v1::VerifyDraftResponse response) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    draft_response_ = std::move(response);
+  }
+  v1::VerifyDraftRequest last_draft_request() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return last_draft_request_;
+  }
+
+  grpc::Status VerifyDraft(grpc::ServerContext*, const v1::VerifyDraftRequest* request,
+                           v1::VerifyDraftResponse* response) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    last_draft_request_ = *request;
+    *response = draft_response_;
+    return grpc::Status::OK;
+  }
+
   grpc::Status GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest*,
                              v1::GetServerInfoResponse* response) override {
     response->set_version("1.2.3");
@@ -91,6 +109,8 @@ class FakeServer final : public v1::TokenSampler::Service {
   std::string address_;
   std::mutex mutex_;
   v1::SampleRequest last_request_;
+  v1::VerifyDraftRequest last_draft_request_;
+  v1::VerifyDraftResponse draft_response_;
   std::set<std::string> peers_;
   std::unique_ptr<grpc::Server> server_;
 };
