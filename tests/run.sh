@@ -4,7 +4,7 @@ set -uo pipefail
 
 usage() {
   cat <<'END'
-Usage: tests/run.sh [--quick] [--jobs N] [--no-install]
+Usage: tests/run.sh [--quick | --nightly] [--jobs N] [--no-install]
 
 Builds and runs, each through ctest:
   release  every test, the linters among them
@@ -14,6 +14,7 @@ Builds and runs, each through ctest:
   fuzz     random rows and parameters, by libFuzzer, a bounded number of them
 
   --quick       release alone
+  --nightly     all of it, then millions of random rows against the reference sampler
   --jobs N      parallel jobs (default: one per core, fewer when memory is short)
   --no-install  trust that what is needed is installed
 
@@ -22,11 +23,13 @@ END
 }
 
 quick=false
+nightly=false
 install=true
 jobs=
 while [ $# -gt 0 ]; do
   case "$1" in
     --quick) quick=true ;;
+    --nightly) nightly=true ;;
     --no-install) install=false ;;
     --jobs)
       jobs=${2:-}
@@ -99,6 +102,17 @@ if ! $quick; then
   preset tsan
   preset fuzz
 fi
+
+# The conformance tests draw about 25,000 rows, on every SIMD target and 1 to 8 threads.
+nightly() {
+  local start=$SECONDS result=ok
+  echo "== nightly"
+  TOKEN_SAMPLER_CONFORMANCE_SCALE=100 build/release/bin/cpu_conformance_test --gtest_brief=1 &&
+    build/fuzz/bin/fuzz-rows -runs=20000000 -seed=2 -max_len=700 -timeout=60 \
+      >build/logs/nightly-fuzz.log 2>&1 || result=FAILED
+  finish nightly "$start" "$result"
+}
+if $nightly; then nightly; fi
 
 echo "== summary"
 printf '%s\n' "${summary[@]}"

@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "sampler/cpu_sampler.h"
+#include "sampler/reference_sampler.h"
 #include "tests/conformance/conformance.h"
 #include "tests/conformance/random_batch.h"
+#include "tests/conformance/row_difference.h"
 #include "tests/golden/golden_file.h"
 
 namespace token_sampler {
@@ -84,6 +86,33 @@ std::string OptionName(const ::testing::TestParamInfo<CpuSamplerOptions>& option
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, CpuConformanceTest, ::testing::ValuesIn(EveryOption()), OptionName);
+
+// The longest row there is, of weights from 0 to 15.
+TEST(CpuLongestRowTest, GivesWhatTheReferenceGives) {
+  std::vector<uint16_t> bits(static_cast<size_t>(kMaxVocab));
+  for (uint32_t id = 0; id < bits.size(); ++id) {
+    constexpr uint16_t kSmallIntegers[] = {0,      0x3c00, 0x4000, 0x4200, 0x4400, 0x4500,
+                                           0x4600, 0x4700, 0x4800, 0x4880, 0x4900, 0x4980,
+                                           0x4a00, 0x4a80, 0x4b00, 0x4b80};
+    bits[id] = kSmallIntegers[(id * 2654435761u) >> 28];
+  }
+  const SamplingParams params = {.num_samples = 3, .top_p = 0.7};
+  RowInput row;
+  row.values = bits.data();
+  row.dtype = DataType::kFloat16;
+  row.kind = InputKind::kWeights;
+  row.vocab = kMaxVocab;
+  row.params = &params;
+  row.key = {.seed = 11};
+  RowResult expected;
+  ASSERT_TRUE(CreateReferenceSampler()->Sample({&row, 1}, {&expected, 1}).ok());
+  ASSERT_EQ(expected.token_ids.size(), 3u);
+  for (const std::string& target : CpuSamplerTargets()) {
+    RowResult actual;
+    ASSERT_TRUE(CreateCpuSampler({2, target}).value()->Sample({&row, 1}, {&actual, 1}).ok());
+    EXPECT_EQ(RowDifference(actual, expected), "") << target;
+  }
+}
 
 TEST(CpuGoldenTest, GivesEveryTokenOfTheGoldenFile) {
   const std::vector<GoldenCase> cases =
