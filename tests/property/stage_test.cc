@@ -1,0 +1,197 @@
+// What holds of every filter on any row: it keeps enough, only survivors, likelier ones first, more
+// when it is asked for more, and the same at any level of the logits.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <ostream>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "sampler/philox.h"
+#include "tests/testing/sample_row.h"
+
+namespace token_sampler {
+namespace {
+
+using testing::LogitRow;
+using testing::SampleRow;
+
+// A filter and its strengths, from the strongest to the weakest.
+struct Filter {
+  const char* name;
+  std::vector<double> strengths;
+  std::function<void(double, SamplingParams&)> set;
+  bool keeps_likeliest = true;
+};
+
+void PrintTo(const Filter& filter, std::ostream* os) { *os << filter.name; }
+
+const std::vector<Filter>& Filters() {
+  static const std::vector<Filter> filters = {
+      {"top_k", {1, 2, 7, 40}, [](double v, SamplingParams& p) { p.top_k = uint32_t(v); }},
+      {"top_k_ties",
+       {1, 2, 7, 40},
+       [](double v, SamplingParams& p) {
+         p.top_k = uint32_t(v);
+         p.top_k_ties = TiePolicy::kKeepAll;
+       }},
+      {"top_p", {0, .2, .7, .95}, [](double v, SamplingParams& p) { p.top_p = v; }},
+      {"top_p_decay",
+       {.1, .2, .7, .95},
+       [](double v, SamplingParams& p) {
+         p.top_p = v;
+         p.top_p_decay = TopPDecay{.decay = .5};
+       }},
+      {"min_p", {1, .5, .1, .001}, [](double v, SamplingParams& p) { p.min_p = v; }},
+      {"typical_p",
+       {.01, .3, .8, .99},
+       [](double v, SamplingParams& p) { p.typical_p = v; },
+       false},
+      {"epsilon", {.9, .1, .01, 1e-6}, [](double v, SamplingParams& p) { p.epsilon_cutoff = v; }},
+      {"eta", {.9, .1, .01, 1e-6}, [](double v, SamplingParams& p) { p.eta_cutoff = v; }},
+      {"top_n_sigma", {.1, .5, 1, 3}, [](double v, SamplingParams& p) { p.top_n_sigma = v; }},
+      {"p_less", {1}, [](double, SamplingParams& p) { p.p_less = true; }},
+      {"mirostat_1",
+       {.5, 2, 5, 9},
+       [](double v, SamplingParams& p) { p.mirostat = Mirostat{.version = 1, .tau = v}; }},
+      {"mirostat_2",
+       {.5, 2, 5, 9},
+       [](double v, SamplingParams& p) { p.mirostat = Mirostat{.version = 2, .tau = v}; }},
+      {"xtc",
+       {.001, .01, .1, .6},
+       [](double v, SamplingParams& p) {
+         p.xtc_probability = 1;
+         p.xtc_threshold = v;
+       },
+       false},
+  };
+  return filters;
+}
+
+// Logits that are multiples of 1/64, so that moving them by 1000 is exact, with many ties.
+std::vector<float> MakeRow(uint32_t variant) {
+  std::vector<float> row(60 + variant % 7);
+  for (uint32_t id = 0; id < row.size(); ++id) {
+    const PhiloxBlock block = Philox4x32({{id, variant, 0, 0}}, 1, 2);
+    const double uniform = (block.word[0] + .5) * 0x1p-32;
+    row[id] = static_cast<float>(std::floor(-128 * std::log(uniform)) / 64 * (1 + variant % 3));
+    if (variant % 5 == 4 && block.word[1] % 3 == 0) {
+      row[id] = -std::numeric_limits<float>::infinity();
+    }
+  }
+  return row;
+}
+
+RowResult Sample(const std::vector<float>& logits, const SamplingParams& params) {
+  const OutputOptions outputs = {.kept_set = true};
+  RowInput row = LogitRow(logits, params, {.seed = 5, .step = 1});
+  row.outputs = &outputs;
+  return SampleRow(row);
+}
+
+std::set<uint32_t> Kept(const std::vector<float>& logits, const SamplingParams& params) {
+  const RowResult result = Sample(logits, params);
+  EXPECT_EQ(result.code, RowCode::kOk) << result.message;
+  return {result.kept_token_ids.begin(), result.kept_token_ids.end()};
+}
+
+class FilterPropertyTest : public ::testing::TestWithParam<Filter> {
+ protected:
+  // body(logits, params), for rows of all kinds at every strength.
+  void ForAll(const std::function<void(const std::vector<float>&, SamplingParams&)>& body) {
+    for (uint32_t variant = 0; variant < 40; ++variant) {
+      const std::vector<float> logits = MakeRow(variant);
+      for (const double strength : GetParam().strengths) {
+        SCOPED_TRACE(::testing::Message() << "row " << variant << ", strength " << strength);
+        SamplingParams params;
+        GetParam().set(strength, params);
+        body(logits, params);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+};
+
+TEST_P(FilterPropertyTest, DrawsAmongTheKeptWhoseProbabilitiesAddUpToOne) {
+  ForAll([](const std::vector<float>& logits, SamplingParams& params) {
+    const RowResult result = Sample(logits, params);
+    ASSERT_EQ(result.code, RowCode::kOk) << result.message;
+    ASSERT_TRUE(std::binary_search(result.kept_token_ids.begin(), result.kept_token_ids.end(),
+                                   result.token_ids[0]));
+    double sum = 0;
+    for (const float logprob : result.kept_logprobs) sum += std::exp(double{logprob});
+    ASSERT_NEAR(sum, 1, 1e-5);
+  });
+}
+
+TEST_P(FilterPropertyTest, KeepsAtLeastWhatIsAsked) {
+  ForAll([](const std::vector<float>& logits, SamplingParams& params) {
+    const auto drawable = static_cast<size_t>(std::count_if(
+        logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); }));
+    for (const uint32_t least : {1u, 4u, 100u}) {
+      params.min_tokens_to_keep = least;
+      ASSERT_GE(Kept(logits, params).size(), std::min<size_t>(least, drawable));
+    }
+  });
+}
+
+TEST_P(FilterPropertyTest, KeepsTheLikeliestWithoutAGap) {
+  if (!GetParam().keeps_likeliest) GTEST_SKIP() << "removes likely tokens on purpose";
+  ForAll([](const std::vector<float>& logits, SamplingParams& params) {
+    const std::set<uint32_t> kept = Kept(logits, params);
+    float smallest_kept = std::numeric_limits<float>::infinity();
+    for (const uint32_t id : kept) smallest_kept = std::min(smallest_kept, logits[id]);
+    for (uint32_t id = 0; id < logits.size(); ++id) {
+      ASSERT_TRUE(kept.contains(id) || logits[id] <= smallest_kept) << id;
+    }
+  });
+}
+
+TEST_P(FilterPropertyTest, KeepsMoreWhenItIsWeaker) {
+  for (uint32_t variant = 0; variant < 40; ++variant) {
+    const std::vector<float> logits = MakeRow(variant);
+    std::set<uint32_t> before;
+    for (const double strength : GetParam().strengths) {
+      SamplingParams params;
+      GetParam().set(strength, params);
+      const std::set<uint32_t> kept = Kept(logits, params);
+      ASSERT_TRUE(std::includes(kept.begin(), kept.end(), before.begin(), before.end()))
+          << "row " << variant << ", strength " << strength;
+      before = kept;
+    }
+  }
+}
+
+TEST_P(FilterPropertyTest, DoesNotDependOnTheLevelOfTheLogits) {
+  ForAll([](const std::vector<float>& logits, SamplingParams& params) {
+    std::vector<float> moved;
+    for (const float logit : logits) moved.push_back(logit + 1000);
+    const RowResult here = Sample(logits, params);
+    const RowResult there = Sample(moved, params);
+    ASSERT_EQ(there.kept_token_ids, here.kept_token_ids);
+    ASSERT_EQ(there.token_ids, here.token_ids);
+    ASSERT_EQ(there.kept_logprobs, here.kept_logprobs);
+  });
+}
+
+TEST_P(FilterPropertyTest, AloneItDoesNotDependOnTheOrderOfTheStages) {
+  ForAll([](const std::vector<float>& logits, SamplingParams& params) {
+    const std::set<uint32_t> kept = Kept(logits, params);
+    for (const StageOrder& order : {kHfOrder, kLlamaCppOrder}) {
+      SamplingParams reordered = params;
+      reordered.stage_order = order;
+      ASSERT_EQ(Kept(logits, reordered), kept);
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FilterPropertyTest, ::testing::ValuesIn(Filters()),
+                         [](const auto& tested) { return std::string(tested.param.name); });
+
+}  // namespace
+}  // namespace token_sampler
