@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "sampler/adjustments.h"
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/row_sampler.h"
 #include "sampler/cpu/thread_pool.h"
@@ -19,31 +18,6 @@ namespace {
 using cpu::Kernels;
 using cpu::RowSampler;
 using cpu::ThreadPool;
-
-// Whether the stages and outputs of a row are those of the SIMD path; the others take the general
-// pipeline, which sorts.
-bool HasCommonStages(const RowInput& row) {
-  const SamplingParams& params = *row.params;
-  const auto is_common = [](Stage stage) {
-    return stage == Stage::kTemperature || stage == Stage::kMinP || stage == Stage::kTopK ||
-           stage == Stage::kTopP;
-  };
-  for (const Stage stage : params.stage_order) {
-    if (!is_common(stage) && StageIsOn(params, stage)) return false;
-  }
-  const bool plain_temperature = !params.temperature_schedule.has_value() &&
-                                 !params.dynamic_temperature.has_value() &&
-                                 !params.greedy_threshold.has_value();
-  if (!plain_temperature || params.stage_order != kVllmOrder || row.state != nullptr ||
-      params.top_p_decay.has_value() || params.invalid_values != InvalidValuePolicy::kFail ||
-      params.top_k_ties != TiePolicy::kExactlyK || params.min_tokens_to_keep != 1) {
-    return false;
-  }
-  const OutputOptions* outputs = row.outputs;
-  return outputs == nullptr ||
-         (!outputs->ranks && !outputs->kept_count && !outputs->kept_set && !outputs->extremes &&
-          !outputs->entropy && outputs->gumbel_softmax == 0.0);
-}
 
 class CpuSampler final : public Sampler {
  public:
@@ -69,14 +43,11 @@ class CpuSampler final : public Sampler {
  private:
   static void SampleRow(const RowInput& row, ThreadPool* slices, RowSampler& row_sampler,
                         RowResult& result) {
-    const bool adjusted = HasAdjustments(row);
-    const bool raw = row.outputs != nullptr && row.outputs->logprob_mode == LogprobMode::kRaw;
-    if (!HasCommonStages(row) || (adjusted && raw)) {
-      SampleRowByPipeline(row, result);
-    } else if (adjusted || row.history != nullptr) {
-      row_sampler.SampleAdjusted(row, slices, result);
-    } else {
+    // The others take the general pipeline, which sorts.
+    if (RowSampler::Takes(row)) {
       row_sampler.Sample(row, slices, result);
+    } else {
+      SampleRowByPipeline(row, result);
     }
   }
 

@@ -37,14 +37,6 @@ bool FailAt(InputKind kind, uint32_t id, float value, RowResult& result) {
   return true;
 }
 
-void FailWithoutTokens(InputKind kind, RowResult& result) {
-  if (IsLogits(kind)) {
-    FailRow(RowCode::kAllMasked, "every logit is -infinity: no token can be drawn", result);
-  } else {
-    FailRow(RowCode::kZeroSum, "every weight is 0: the sum must be above 0", result);
-  }
-}
-
 float Repaired(InputKind kind, float value) {
   if (value == kInfinity) return kLargest;
   return CodeOfValue(kind, value) == RowCode::kOk ? value : ImpossibleValue(kind);
@@ -106,6 +98,14 @@ bool FailAtInvalidValue(const RowInput& row, RowResult& result) {
     if (FailAt(row.kind, static_cast<uint32_t>(id), value, result)) return true;
   }
   return false;
+}
+
+void FailWithoutTokens(InputKind kind, RowResult& result) {
+  if (IsLogits(kind)) {
+    FailRow(RowCode::kAllMasked, "every logit is -infinity: no token can be drawn", result);
+  } else {
+    FailRow(RowCode::kZeroSum, "every weight is 0: the sum must be above 0", result);
+  }
 }
 
 bool PrepareValues(const RowInput& row, RowValues& values, RowResult& result) {

@@ -18,6 +18,9 @@ void FailRow(RowCode code, std::string message, RowResult& result);
 // is none.
 bool FailAtInvalidValue(const RowInput& row, RowResult& result);
 
+// Fails a row none of whose tokens can be drawn.
+void FailWithoutTokens(InputKind kind, RowResult& result);
+
 // Values as float32, with -0 made +0, all valid, at least one of a token that can be drawn.
 struct RowValues {
   std::vector<float> received;  // [vocab], repaired where the parameters ask for it

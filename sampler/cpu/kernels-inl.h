@@ -197,6 +197,18 @@ constexpr CompressTable MakeCompressTable() {
 constexpr CompressTable kCompressTable = MakeCompressTable();
 #endif
 
+// What `collect` looks for.
+struct Wanted {
+  HWY_INLINE explicit Wanted(ValueRange range)
+      : low(hn::Set(Floats(), range.low)),
+        high(hn::Set(Floats(), range.high)),
+        lanes(hn::Iota(Words(), 0)) {}
+
+  Float low;
+  Float high;
+  Word lanes;  // 0, 1, ..: hn::Iota goes through memory, so once is enough
+};
+
 // Where `collect` has got to.
 struct Collected {
   float* values;
@@ -204,14 +216,14 @@ struct Collected {
   size_t count;
 };
 
-// Appends the lanes of x in [low, high). Where few vectors have any, a branch passes over the rest.
+// Appends the wanted lanes of x. Where few vectors have any, a branch passes over the rest.
 template <bool sparse>
-HWY_INLINE Collected Append(Float x, int64_t position, Float low, Float high, Collected to) {
+HWY_INLINE Collected Append(Float x, int64_t position, const Wanted& wanted, Collected to) {
   const Floats d;
   const Words du;
-  const auto inside = hn::And(hn::Ge(x, low), hn::Lt(x, high));
+  const auto inside = hn::And(hn::Ge(x, wanted.low), hn::Lt(x, wanted.high));
   if (sparse && hn::AllFalse(d, inside)) return to;
-  const Word positions = hn::Iota(du, static_cast<uint32_t>(position));
+  const Word positions = hn::Add(wanted.lanes, hn::Set(du, static_cast<uint32_t>(position)));
 #if HWY_TARGET == HWY_AVX3
   // Compressing in a register and storing all of it is much faster than a compressing store.
   hn::StoreU(hn::Compress(x, inside), d, to.values + to.count);
@@ -231,33 +243,32 @@ HWY_INLINE Collected Append(Float x, int64_t position, Float low, Float high, Co
 }
 
 template <DataType type, bool sparse>
-HWY_INLINE Collected CollectGroup(const void* values, int64_t begin, int64_t end, Float low,
-                                  Float high, Collected to) {
+HWY_INLINE Collected CollectGroup(const void* values, int64_t begin, int64_t end,
+                                  const Wanted& wanted, Collected to) {
   int64_t index = begin;
   for (; end - index >= kLanes; index += kLanes) {
-    to = Append<sparse>(LoadValues<type>(values, index), index, low, high, to);
+    to = Append<sparse>(LoadValues<type>(values, index), index, wanted, to);
   }
   if (index == end) return to;
   // NaN is in no range.
   const Float rest =
       LoadSomeValues<type>(values, index, end - index, std::numeric_limits<float>::quiet_NaN());
-  return Append<sparse>(rest, index, low, high, to);
+  return Append<sparse>(rest, index, wanted, to);
 }
 
 template <DataType type>
 size_t Collect(const void* values, int64_t count, const float* column_max, ValueRange range,
                size_t limit, float* out_values, uint32_t* out_positions) {
   const Floats d;
-  const Float low = hn::Set(d, range.low);
-  const Float high = hn::Set(d, range.high);
+  const Wanted wanted(range);
   Collected to = {out_values, out_positions, 0};
   for (int64_t group = 0; group < count && to.count < limit;
        group += kGroup, column_max += kLanes) {
-    const size_t columns = hn::CountTrue(d, hn::Ge(hn::LoadU(d, column_max), low));
+    const size_t columns = hn::CountTrue(d, hn::Ge(hn::LoadU(d, column_max), wanted.low));
     if (columns == 0) continue;
     const int64_t end = std::min(group + kGroup, count);
-    to = columns <= kLanes / 4 ? CollectGroup<type, true>(values, group, end, low, high, to)
-                               : CollectGroup<type, false>(values, group, end, low, high, to);
+    to = columns <= kLanes / 4 ? CollectGroup<type, true>(values, group, end, wanted, to)
+                               : CollectGroup<type, false>(values, group, end, wanted, to);
   }
   return to.count;
 }
@@ -298,12 +309,13 @@ struct DoubledWeights {
 
 #if HWY_NATIVE_FMA
 // LogitWeight on every lane. The same float operations in the same order, but for two changes that
-// are exact: the polynomial is scaled by 2^30 from the start, and differences below which every
-// weight is 0 are raised to one whose weight is 0.
+// are exact: the polynomial is scaled by 2^30 from the start, and below the floor every difference
+// is one whose weight is 0.
 class LogitWeigher {
  public:
   HWY_INLINE explicit LogitWeigher(const Weigher& weigher)
-      : max_(hn::Set(Floats(), weigher.max)),
+      : floor_(hn::Set(Floats(), weigher.floor)),
+        max_(hn::Set(Floats(), weigher.max)),
         lowest_(hn::Set(Floats(), weigher.lowest_difference)),
         high_(hn::Set(Floats(), weigher.scale.high)),
         low_(hn::Set(Floats(), weigher.scale.low)),
@@ -314,7 +326,7 @@ class LogitWeigher {
     const Floats d;
     const Words du;
     const Wides dw;
-    const Float difference = hn::Max(hn::Sub(x, max_), lowest_);
+    const Float difference = hn::IfThenElse(hn::Ge(x, floor_), hn::Sub(x, max_), lowest_);
     const Float t = hn::Mul(difference, high_);
     const Float residue = hn::MulAdd(difference, low_, hn::MulSub(difference, high_, t));
     const Float round = hn::Set(d, kRoundToInteger);
@@ -358,6 +370,7 @@ class LogitWeigher {
     return hn::AndNot(hn::Set(dw, 1), hn::Add(shifted, hn::Set(dw, 1)));
   }
 
+  Float floor_;
   Float max_;
   Float lowest_;
   Float high_;
@@ -369,11 +382,11 @@ class LogitWeigher {
 class PlainWeigher {
  public:
   HWY_INLINE explicit PlainWeigher(const Weigher& weigher)
-      : scale_(hn::Set(Doubles(), weigher.plain_scale)) {}
+      : floor_(hn::Set(Floats(), weigher.floor)), scale_(hn::Set(Doubles(), weigher.plain_scale)) {}
 
-  HWY_INLINE DoubledWeights operator()(Float x) const {
-    const Floats d;
+  HWY_INLINE DoubledWeights operator()(Float value) const {
     const Wides dw;
+    const Float x = hn::IfThenElseZero(hn::Ge(value, floor_), value);
     const Wide lower = Weigh(hn::LowerHalf(x));
     const Wide upper = Weigh(hn::UpperHalf(hn::Half<Floats>(), x));
     return {hn::ConcatEven(dw, upper, lower), hn::ConcatOdd(dw, upper, lower)};
@@ -392,6 +405,7 @@ class PlainWeigher {
     return hn::Add(weight, weight);
   }
 
+  Float floor_;
   hn::Vec<Doubles> scale_;
 };
 #else
@@ -406,6 +420,10 @@ class LaneWeigher {
     hn::StoreU(x, Floats(), lanes);
     uint64_t doubled[kLanes];
     for (int64_t i = 0; i < kLanes; ++i) {
+      if (lanes[i] < weigher_.floor) {
+        doubled[i] = 0;
+        continue;
+      }
       doubled[i] = 2 * (plain ? PlainWeight(lanes[i], weigher_.plain_scale)
                               : LogitWeight(lanes[i] - weigher_.max, weigher_.scale));
     }

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "sampler/cpu/buffer.h"
+#include "sampler/cpu/kernels.h"
 
 namespace token_sampler::cpu {
 
@@ -32,9 +33,19 @@ struct TokenList {
     weights.Reserve(capacity);
   }
 
-  // Keeps the tokens for which keep(value, id) holds.
-  template <typename Predicate>
-  void Retain(Predicate keep) {
+  // Room must be reserved.
+  void Append(float value, uint32_t id) {
+    values[count] = value;
+    ids[count++] = id;
+  }
+
+  void Weigh(const Weigher& weigher, const Kernels& kernels) {
+    kernels.For(DataType::kFloat32)
+        .weigh(values.data(), 0, static_cast<int64_t>(count), weigher, weights.data());
+  }
+
+  // Keeps the tokens up to `last` in the total order.
+  void Retain(const Cutoff& last) {
     size_t kept = 0;
     for (size_t i = 0; i < count; ++i) {
       const float value = values[i];
@@ -42,7 +53,7 @@ struct TokenList {
       values[kept] = value;
       ids[kept] = id;
       weights[kept] = weights[i];
-      kept += keep(value, id) ? 1 : 0;
+      kept += last.Keeps(value, id) ? 1 : 0;
     }
     count = kept;
   }

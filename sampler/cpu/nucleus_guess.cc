@@ -1,0 +1,95 @@
+#include "sampler/cpu/nucleus_guess.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace token_sampler::cpu {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// Columns of the head: the tokens whose mass is not left to a sample.
+constexpr uint64_t kHeadColumns = 1024;
+
+// Standard deviations that the guess allows for.
+constexpr double kDeviations = 2.5;
+
+uint64_t WeightOf(float value, const Weigher& weigher) {
+  return weigher.plain ? PlainWeight(value, weigher.plain_scale)
+                       : LogitWeight(value - weigher.max, weigher.scale);
+}
+
+}  // namespace
+
+float NucleusGuess::SmallestOfSample(size_t count) {
+  return kernels_.For(DataType::kFloat32)
+      .scan(sample_.data(), 0, static_cast<int64_t>(count), true, column_max_.Reserve(count))
+      .min;
+}
+
+uint64_t NucleusGuess::Distribute(float head, float scale, const Weigher& weigher, size_t count) {
+  uint64_t* weights = weights_.Reserve(count);
+  uint32_t* bins = bins_.Reserve(count);
+  kernels_.For(DataType::kFloat32)
+      .weigh(sample_.data(), 0, static_cast<int64_t>(count), weigher, weights);
+  kernels_.bin(sample_.data(), static_cast<int64_t>(count), head, scale, kBins - 1, bins);
+  for (auto& table : tables_) table.fill(0);
+  for (size_t i = 0; i < count; ++i) {
+    tables_[i % kTables][bins[i]] += sample_[i] < head ? weights[i] : 0;
+  }
+  uint64_t total = 0;
+  for (size_t bin = 0; bin < kBins; ++bin) {
+    mass_[bin] = 0;
+    for (const auto& table : tables_) mass_[bin] += table[bin];
+    total += mass_[bin];
+  }
+  return total;
+}
+
+ValueRange NucleusGuess::Find(const ScannedRow& row, const Weigher& weigher, double top_p) {
+  float head = std::max(row.ColumnQuantile(kHeadColumns), weigher.floor);
+  // Where more columns reach it, tokens tie; there may be any number of them.
+  if (row.ColumnsAtLeast(head) > 2 * kHeadColumns) head = std::nextafter(head, kInfinity);
+  row.Collect({head, kInfinity}, head_);
+  head_.Weigh(weigher, kernels_);
+  const auto head_mass = static_cast<double>(head_.TotalWeight());
+
+  const size_t count = row.TakeSample(sample_);
+  if (count == 0) return {weigher.floor, kInfinity};
+  const float low = std::max(weigher.floor, SmallestOfSample(count));
+  const float scale = static_cast<float>(kBins) / (head - low);
+  if (!(scale > 0) || scale > std::numeric_limits<float>::max()) {
+    return {weigher.floor, kInfinity};
+  }
+  const auto sampled = static_cast<double>(Distribute(head, scale, weigher, count));
+  const double ratio = static_cast<double>(row.input().vocab) / static_cast<double>(count);
+  const double target = (top_p * (head_mass + ratio * sampled) - head_mass) / ratio;
+  const auto edge = [&](uint32_t bin) { return head - static_cast<float>(bin) / scale; };
+
+  // Where the target is reached, the mass before it is off by what chance puts before and behind.
+  double mass = 0;
+  double variance = 0;
+  for (uint32_t bin = 0; bin < kBins; ++bin) {
+    const double share = mass < target ? 1 - top_p : top_p;
+    const auto in_bin = static_cast<double>(mass_[bin]);
+    mass += in_bin;
+    variance += share * share * in_bin * static_cast<double>(WeightOf(edge(bin), weigher));
+  }
+  const double margin = kDeviations * std::sqrt(variance);
+
+  ValueRange range = {weigher.floor, target < margin ? kInfinity : head};
+  mass = 0;
+  for (uint32_t bin = 0; bin < kBins; ++bin) {
+    // Edges are rounded; a value more in the range does no harm.
+    const float value = edge(bin);
+    if (mass < target - margin) range.high = std::min(std::nextafter(value, kInfinity), range.high);
+    if (mass > target + margin) {
+      return {std::max(std::nextafter(value, low), weigher.floor), range.high};
+    }
+    mass += static_cast<double>(mass_[bin]);
+  }
+  return range;
+}
+
+}  // namespace token_sampler::cpu

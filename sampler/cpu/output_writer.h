@@ -1,0 +1,56 @@
+// What a row's result holds besides the tokens, of the outputs that need no sorting: log-probs, the
+// likeliest tokens, ranks, and the kept set.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_CPU_OUTPUT_WRITER_H_
+#define TOKEN_SAMPLER_SAMPLER_CPU_OUTPUT_WRITER_H_
+
+#include <cstdint>
+
+#include "sampler/cpu/buffer.h"
+#include "sampler/cpu/cutoff_finder.h"
+#include "sampler/cpu/kernels.h"
+#include "sampler/cpu/scanned_row.h"
+#include "sampler/cpu/token_list.h"
+#include "sampler/sampler.h"
+
+namespace token_sampler::cpu {
+
+// The tokens of a row up to one of the order, weighed.
+struct Distribution {
+  ScannedRow* row;
+  Cutoff last;
+  Weigher weigher;
+  double temperature;
+  uint64_t total;  // what they weigh
+};
+
+// Whether the options ask for outputs of the row's distribution, not of the kept set alone.
+bool WantsDistribution(const OutputOptions& outputs);
+
+// Not thread-safe. Reuses its memory from row to row.
+class OutputWriter {
+ public:
+  explicit OutputWriter(const Kernels& kernels) : cutoffs_(kernels) {}
+
+  // Log-probabilities, likeliest tokens and ranks in `distribution`, as `outputs` asks.
+  void WriteDistribution(const OutputOptions& outputs, const Distribution& distribution,
+                         RowResult& result);
+
+  // The tokens that the filters kept, as `outputs` asks.
+  void WriteKeptSet(const OutputOptions& outputs, const Distribution& kept, RowResult& result);
+
+ private:
+  void WriteTopLogprobs(uint32_t wanted, const Distribution& distribution, double log_total,
+                        RowResult& result);
+
+  // The number of the distribution's tokens >= value.
+  uint64_t CountAtLeast(float value, const Distribution& distribution);
+
+  CutoffFinder cutoffs_;
+  TokenList list_;
+  Buffer<uint64_t> keys_;
+};
+
+}  // namespace token_sampler::cpu
+
+#endif  // TOKEN_SAMPLER_SAMPLER_CPU_OUTPUT_WRITER_H_

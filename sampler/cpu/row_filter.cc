@@ -1,0 +1,236 @@
+#include "sampler/cpu/row_filter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "sampler/weight.h"
+#include "sampler/wide_integer.h"
+
+namespace token_sampler::cpu {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr uint32_t kLastId = std::numeric_limits<uint32_t>::max();
+
+// A list of fewer tokens than the row's divided by this costs less than weighing all of it.
+constexpr uint64_t kListShare = 8;
+
+float NextAbove(float value) { return std::nextafter(value, kInfinity); }
+
+}  // namespace
+
+void RowFilter::Run(ScannedRow& row) {
+  row_ = &row;
+  const SamplingParams& params = *row.input().params;
+  listed_ = false;
+  last_ = {row.floor(), kLastId};
+  SetTemperature(1.0);
+  for (const Stage stage : params.stage_order) {
+    switch (stage) {
+      case Stage::kTemperature:
+        SetTemperature(params.temperature);
+        break;
+      case Stage::kMinP:
+        if (params.min_p > 0) KeepMinP(params.min_p);
+        break;
+      case Stage::kTopK:
+        if (params.top_k > 0) KeepTopK(params.top_k);
+        break;
+      case Stage::kTopP:
+        if (params.top_p < 1) KeepTopP(params.top_p);
+        break;
+      case Stage::kTopKTopP:
+        // The shorter of two prefixes, both of the same masses.
+        if (params.top_p < 1) KeepTopP(params.top_p);
+        if (params.top_k > 0) KeepTopK(params.top_k);
+        break;
+      default:
+        break;
+    }
+  }
+  Sum();
+}
+
+void RowFilter::List() {
+  if (listed_) return;
+  ListFrom(last_.value);
+  list_.Retain(last_);
+}
+
+void RowFilter::ListFrom(float value) {
+  row_->Collect({value, kInfinity}, list_);
+  list_.Weigh(weigher_, kernels_);
+  listed_ = true;
+}
+
+void RowFilter::EndAt(float value) {
+  if (value <= last_.value) return;
+  last_ = {value, kLastId};
+  summed_ = false;
+}
+
+void RowFilter::SetTemperature(double temperature) {
+  temperature_ = temperature;
+  weigher_ = row_->MakeWeigher(temperature);
+  summed_ = false;
+  if (listed_) list_.Weigh(weigher_, kernels_);
+}
+
+void RowFilter::Sum() {
+  if (listed_) {
+    total_ = list_.TotalWeight();
+    return;
+  }
+  if (summed_) return;
+  summed_ = true;
+  Weigher weigher = weigher_;
+  const bool ends_within_ties = last_.id != kLastId;
+  weigher.floor = std::max(weigher.floor, ends_within_ties ? NextAbove(last_.value) : last_.value);
+  total_ = row_->WeighBlocks(weigher, weigher.floor, block_mass_).all;
+  if (!ends_within_ties) return;
+  row_->Collect({last_.value, NextAbove(last_.value)}, list_);
+  list_.Weigh(weigher_, kernels_);
+  AddToBlocks();
+}
+
+void RowFilter::AddToBlocks() {
+  const uint32_t* ids = list_.ids.data();
+  size_t begin = 0;
+  while (begin < list_.count) {
+    const int64_t block = ids[begin] / kBlock;
+    const int64_t block_end = (block + 1) * kBlock;
+    const size_t most = std::min(list_.count, begin + static_cast<size_t>(kBlock));
+    const auto end =
+        static_cast<size_t>(std::lower_bound(ids + begin, ids + most, block_end) - ids);
+    const bool with_ties = block_end <= last_.id;
+    uint64_t mass =
+        kernels_.sum_at_least(list_.values.data() + begin, list_.weights.data() + begin,
+                              end - begin, with_ties ? last_.value : NextAbove(last_.value));
+    for (; !with_ties && begin < end && ids[begin] <= last_.id; ++begin) {
+      if (list_.values[begin] == last_.value) mass += list_.weights[begin];
+    }
+    block_mass_[static_cast<size_t>(block)] += mass;
+    total_ += mass;
+    begin = end;
+  }
+}
+
+// ---- min-p ----
+
+ValueRange RowFilter::MinPRange(uint64_t threshold) const {
+  // Weights are within 2^-20 of their exact values, beside rounding to an integer.
+  constexpr double kMargin = 0x1p-20;
+  const float floor = last_.value;
+  const float max = row_->max();
+  const auto value_of = [&](double weight, double direction) {
+    if (weight <= 0) return -double{kInfinity};
+    if (weigher_.plain) return weight / weigher_.plain_scale;
+    const double octaves = std::log2(weight) - weigher_.scale.fraction_bits;
+    const double difference = octaves / (double{weigher_.scale.high} + double{weigher_.scale.low});
+    return double{max} + difference + direction * kMargin * (std::abs(max) - difference);
+  };
+  const auto exact = static_cast<double>(threshold);
+  const double low = value_of((exact - 1) * (1 - kMargin), -1);
+  const double high = value_of((exact + 1) * (1 + kMargin), 1);
+  ValueRange range = {floor, max};
+  if (low > double{floor}) range.low = std::min(static_cast<float>(low), max);
+  if (high < double{max}) range.high = std::max(static_cast<float>(high), floor);
+  return {std::max(std::nextafter(range.low, -kInfinity), floor),
+          std::min(NextAbove(range.high), max)};
+}
+
+float RowFilter::MinPValue(uint64_t threshold) {
+  // The prefix ends before the first token of too small a weight; ties have the same weight.
+  const ValueRange range = MinPRange(threshold);
+  row_->Collect(range, list_);
+  list_.Weigh(weigher_, kernels_);
+  float value = range.low;
+  for (size_t i = 0; i < list_.count; ++i) {
+    if (list_.weights[i] < threshold) value = std::max(value, NextAbove(list_.values[i]));
+  }
+  return value;
+}
+
+void RowFilter::KeepMinP(double min_p) {
+  const uint64_t largest = weigher_.plain ? PlainWeight(row_->max(), weigher_.plain_scale)
+                                          : LogitWeight(0, weigher_.scale);
+  const uint64_t threshold = CeilFraction(min_p, largest);
+  if (!listed_) {
+    EndAt(MinPValue(threshold));
+    if (row_->ColumnsAtLeast(last_.value) < row_->columns() / kListShare) List();
+    return;
+  }
+  float last = -kInfinity;
+  for (size_t i = 0; i < list_.count; ++i) {
+    if (list_.weights[i] < threshold) last = std::max(last, list_.values[i]);
+  }
+  if (last > -kInfinity) EndAt(NextAbove(last));
+  list_.Retain(last_);
+}
+
+// ---- top-k ----
+
+void RowFilter::KeepTopK(uint64_t count) {
+  if (!listed_) {
+    if (count >= static_cast<uint64_t>(row_->input().vocab)) return;
+    row_->CollectFirst(count, list_);
+    list_.Retain(last_);
+  }
+  if (count <= list_.count) {
+    last_ = cutoffs_.FindByCount(list_, count);
+    list_.Retain(last_);
+  }
+  if (!listed_) list_.Weigh(weigher_, kernels_);
+  listed_ = true;
+}
+
+// ---- top-p ----
+
+void RowFilter::KeepMass(uint64_t mass) {
+  listed_ = true;
+  last_ = cutoffs_.FindByMass(list_, mass);
+  list_.Retain(last_);
+}
+
+void RowFilter::KeepTopP(double top_p) {
+  if (listed_) {
+    KeepMass(std::max<uint64_t>(CeilFraction(top_p, list_.TotalWeight()), 1));
+    return;
+  }
+  Weigher weigher = weigher_;
+  weigher.floor = std::max(weigher.floor, last_.value);
+  if (row_->ColumnsAtLeast(weigher.floor) < row_->columns() / kListShare) {
+    ListFrom(weigher.floor);
+    KeepMass(std::max<uint64_t>(CeilFraction(top_p, list_.TotalWeight()), 1));
+    return;
+  }
+  const ValueRange guess = guess_.Find(*row_, weigher, top_p);
+  const bool to_top = guess.high == kInfinity;
+  const RowMass row_mass =
+      row_->WeighBlocks(weigher, to_top ? weigher.floor : guess.high, block_mass_);
+  const uint64_t mass = std::max<uint64_t>(CeilFraction(top_p, row_mass.all), 1);
+
+  const uint64_t above = to_top ? 0 : row_mass.above;
+  if (above >= mass) {
+    ListFrom(guess.high);
+    KeepMass(mass);
+    return;
+  }
+  row_->Collect(guess, list_);
+  list_.Weigh(weigher, kernels_);
+  if (above + list_.TotalWeight() < mass) {
+    row_->Collect({weigher.floor, guess.high}, list_);
+    list_.Weigh(weigher, kernels_);
+  }
+  if (to_top) {
+    KeepMass(mass);
+    return;
+  }
+  last_ = cutoffs_.FindByMass(list_, mass - above);
+  total_ = above;
+  AddToBlocks();
+  summed_ = true;
+}
+
+}  // namespace token_sampler::cpu
