@@ -100,6 +100,7 @@ void SampleRowByPipeline(const RowInput& row, RowResult& result) {
 
   if (row.outputs == nullptr) return;
   if (staged.greedy) survivors.tokens.resize(1);
+  if (row.outputs->weights) WriteWeights(survivors, staged.greedy, result);
   if (row.outputs->logprob_mode == LogprobMode::kRaw) {
     WriteDistribution(row, SortTokens(row.kind, processed.values.received), result);
   } else {

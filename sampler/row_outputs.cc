@@ -119,6 +119,23 @@ void WriteKeptSet(const RowInput& row, const Survivors& kept, RowResult& result)
   }
 }
 
+void WriteWeights(const Survivors& kept, bool greedy, RowResult& result) {
+  result.greedy = greedy;
+  if (greedy) {
+    result.weighed_ids = {kept.tokens.front().id};
+    result.weights = {1};
+    return;
+  }
+  std::vector<Token> tokens = kept.tokens;
+  std::sort(tokens.begin(), tokens.end(),
+            [](const Token& a, const Token& b) { return a.id < b.id; });
+  for (const Token& token : tokens) {
+    if (token.weight == 0) continue;
+    result.weighed_ids.push_back(token.id);
+    result.weights.push_back(token.weight);
+  }
+}
+
 void AppendGumbelSoftmax(const RowInput& row, uint32_t index, uint32_t token_id,
                          const std::vector<Token>& tokens, RowResult& result) {
   uint64_t total = 0;

@@ -17,6 +17,9 @@ void WriteDistribution(const RowInput& row, const Survivors& distribution, RowRe
 // The tokens that the filters kept, as row.outputs asks.
 void WriteKeptSet(const RowInput& row, const Survivors& kept, RowResult& result);
 
+// The tokens of a greedy or other row that can be drawn, with their weights.
+void WriteWeights(const Survivors& kept, bool greedy, RowResult& result);
+
 // Appends a relaxed one-hot vector [vocab] of draw number `index`, which drew `token_id` from
 // `tokens` in any order; those of weight 0 get 0.
 void AppendGumbelSoftmax(const RowInput& row, uint32_t index, uint32_t token_id,

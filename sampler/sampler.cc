@@ -17,6 +17,9 @@ void RowResult::Clear() {
   min_probability = 0.0;
   entropy = 0.0;
   gumbel_softmax.clear();
+  weighed_ids.clear();
+  weights.clear();
+  greedy = false;
   state = RowState();
 }
 

@@ -95,6 +95,10 @@ struct RowResult {
   double min_probability = 0.0;          // of the tokens that can be drawn
   double entropy = 0.0;                  // nats, when OutputOptions::entropy
   std::vector<float> gumbel_softmax;     // [num_samples, vocab] when OutputOptions::gumbel_softmax
+  std::vector<uint32_t> weighed_ids;     // when OutputOptions::weights: the tokens that can be
+                                         // drawn, ascending
+  std::vector<uint64_t> weights;         // as many, > 0: SPEC.md §4; that of a greedy row is 1
+  bool greedy = false;                   // when OutputOptions::weights: SPEC.md §6
   RowState state;                        // behind the draw, when SamplingParams::stateful
 
   // Back to the initial state; keeps what the vectors have allocated.

@@ -149,6 +149,7 @@ struct OutputOptions {
   bool kept_set = false;  // the tokens that the filters kept, and their log-probabilities
   bool extremes = false;  // the largest and the smallest probability
   bool entropy = false;
+  bool weights = false;         // the tokens that can be drawn, and their integer weights
   double gumbel_softmax = 0.0;  // temperature of relaxed one-hot vectors, [1e-6, 1e6]; 0: none
 };
 

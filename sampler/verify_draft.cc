@@ -1,14 +1,16 @@
 #include "sampler/verify_draft.h"
 
+#include <algorithm>
 #include <cstddef>
+#include <deque>
 #include <limits>
+#include <numeric>
 #include <unordered_map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "sampler/philox.h"
-#include "sampler/pipeline.h"
 #include "sampler/wide_integer.h"
 
 namespace token_sampler {
@@ -18,57 +20,72 @@ constexpr int32_t kRoot = -1;
 constexpr int32_t kNone = -1;
 constexpr int kResidualBits = 62;
 
-// A distribution over the tokens of a row: the probability of `id` is weights[id] / total.
+// Of rows that are sampled together: bounds the weights that are held at a time.
+constexpr int64_t kMaxValuesAtOnce = int64_t{1} << 24;
+
+constexpr OutputOptions kWeights = {.logprob_mode = LogprobMode::kProcessed, .weights = true};
+
+// A distribution: the probability of ids[i] is weights[i] / total.
 struct Masses {
-  std::vector<uint64_t> weights;  // [vocab]
-  uint64_t total = 0;             // > 0
+  std::vector<uint32_t> ids;  // ascending
+  std::vector<uint64_t> weights;
+  uint64_t total = 0;  // > 0
 };
 
-Masses MassesOf(const StagedRow& staged, int64_t vocab) {
-  Masses masses;
-  masses.weights.resize(static_cast<size_t>(vocab));
-  if (staged.greedy) {
-    masses.weights[staged.survivors.tokens.front().id] = 1;
-    masses.total = 1;
-    return masses;
-  }
-  for (const Token& token : staged.survivors.tokens) masses.weights[token.id] = token.weight;
-  masses.total = staged.survivors.TotalWeight();
+// Takes the weights of a row that was sampled with kWeights.
+Masses TakeMasses(RowResult& sampled) {
+  Masses masses = {std::move(sampled.weighed_ids), std::move(sampled.weights)};
+  masses.total = std::accumulate(masses.weights.begin(), masses.weights.end(), uint64_t{0});
   return masses;
+}
+
+uint64_t WeightOf(uint32_t id, const Masses& masses) {
+  const auto found = std::lower_bound(masses.ids.begin(), masses.ids.end(), id);
+  if (found == masses.ids.end() || *found != id) return 0;
+  return masses.weights[static_cast<size_t>(found - masses.ids.begin())];
 }
 
 // Whether a token drawn from `draft` is accepted: with probability min(1, target / draft).
 bool Accepts(Uint128 uniform, const Masses& target, const Masses& draft, uint32_t id) {
-  return ScaleUniformWide(uniform, Uint128{draft.weights[id]} * target.total) <
-         Uint128{target.weights[id]} * draft.total;
+  return ScaleUniformWide(uniform, Uint128{WeightOf(id, draft)} * target.total) <
+         Uint128{WeightOf(id, target)} * draft.total;
 }
 
-// Makes `target` what a rejected token of `draft` leaves of it, max(0, target - draft). Something
-// is left, because the draft exceeds the target at the rejected token.
+// Calls visit(i, residual) with what a rejected token of `draft` leaves of each target.ids[i]:
+// max(0, target - draft).
+template <typename Visitor>
+void ForEachResidual(const Masses& draft, const Masses& target, Visitor visit) {
+  size_t at = 0;
+  for (size_t i = 0; i < target.ids.size(); ++i) {
+    while (at < draft.ids.size() && draft.ids[at] < target.ids[i]) ++at;
+    const bool drafted = at < draft.ids.size() && draft.ids[at] == target.ids[i];
+    const Uint128 kept = Uint128{target.weights[i]} * draft.total;
+    const Uint128 taken = Uint128{drafted ? draft.weights[at] : 0} * target.total;
+    visit(i, kept > taken ? kept - taken : Uint128{0});
+  }
+}
+
+// Makes `target` its residual. Something is left, because the draft exceeds the target at the
+// rejected token.
 void LeaveResidual(const Masses& draft, Masses& target) {
-  const auto residual = [&](size_t id) {
-    const Uint128 kept = Uint128{target.weights[id]} * draft.total;
-    const Uint128 taken = Uint128{draft.weights[id]} * target.total;
-    return kept > taken ? kept - taken : 0;
-  };
   Uint128 sum = 0;
-  for (size_t id = 0; id < target.weights.size(); ++id) sum += residual(id);
+  ForEachResidual(draft, target, [&](size_t, Uint128 residual) { sum += residual; });
   int shift = 0;
   while (sum >> shift >> kResidualBits != 0) ++shift;
   uint64_t total = 0;
-  for (size_t id = 0; id < target.weights.size(); ++id) {
-    target.weights[id] = static_cast<uint64_t>(residual(id) >> shift);
-    total += target.weights[id];
-  }
+  ForEachResidual(draft, target, [&](size_t i, Uint128 residual) {
+    target.weights[i] = static_cast<uint64_t>(residual >> shift);
+    total += target.weights[i];
+  });
   target.total = total;
 }
 
 // The first token, by id, whose running sum of weights exceeds the scaled uniform.
 uint32_t DrawFrom(const Masses& masses, Uint128 uniform) {
   const uint64_t target = ScaleUniform(uniform, masses.total);
-  size_t id = 0;
-  for (uint64_t mass = masses.weights[0]; mass <= target; mass += masses.weights[id]) ++id;
-  return static_cast<uint32_t>(id);
+  size_t i = 0;
+  for (uint64_t mass = masses.weights[0]; mass <= target; mass += masses.weights[i]) ++i;
+  return masses.ids[i];
 }
 
 // A sequence's history as accepted tokens lengthen its output.
@@ -113,7 +130,7 @@ class GrowingHistory {
 };
 
 // One sequence's way from the root along accepted nodes, until a token is drawn that was not
-// drafted or a row fails.
+// drafted or a row fails. It asks for one row at a time.
 class Walk {
  public:
   Walk(const DraftInput& draft, DraftResult& result)
@@ -129,28 +146,43 @@ class Walk {
     }
   }
 
+  Walk(const Walk&) = delete;
+  Walk& operator=(const Walk&) = delete;
+
   bool ended() const { return ended_; }
 
-  // Goes as far as decisions against draft rows lead.
-  void DecideByDraftRows() {
-    while (!ended_ && !draft_.draft.empty() && ChildOf(node_) != kNone) DecideOnce();
-  }
-
-  // The row of the present node.
-  RowInput TargetRow() {
+  // The row to sample next: the present node's, then those of its children, as far as they are
+  // tried. Valid until Take.
+  RowInput NextRow() {
     RowInput row = draft_.target[RowOf(node_)];
     row.params = draft_.params;
-    row.key = draft_.key;
-    row.key.step += result_.accepted_nodes.size();
+    row.key = Key();
     row.history = history_.Get();
-    row.outputs = nullptr;
     row.state = nullptr;
+    row.outputs = DraftRowsDecide() ? &kWeights : nullptr;
+    if (tried_ == kNone) return row;
+    const RowInput& drafted = draft_.draft[static_cast<size_t>(tried_)];
+    row.values = drafted.values;
+    row.dtype = drafted.dtype;
+    row.kind = drafted.kind;
+    if (row.kind == InputKind::kWeights) {
+      row.params = &no_params_;
+      row.history = nullptr;
+      row.bitmask = nullptr;
+    }
     return row;
   }
 
-  // What TargetRow's draw came to.
-  void TakeSampled(const RowResult& sampled) {
-    if (Succeeded("target", RowOf(node_), sampled)) Take(sampled.token_ids[0]);
+  // What NextRow came to.
+  void Take(RowResult& sampled) {
+    if (tried_ != kNone) {
+      if (Succeeded("draft", static_cast<size_t>(tried_), sampled)) Try(TakeMasses(sampled));
+    } else if (Succeeded("target", RowOf(node_), sampled)) {
+      if (!DraftRowsDecide() || sampled.greedy) return TakeOwn(sampled.token_ids[0]);
+      target_ = TakeMasses(sampled);
+      tried_ = ChildOf(node_);
+      try_index_ = 0;
+    }
   }
 
  private:
@@ -158,6 +190,14 @@ class Walk {
   static size_t RowOf(int32_t node) { return static_cast<size_t>(node) + 1; }
 
   int32_t& ChildOf(int32_t node) { return first_child_[RowOf(node)]; }
+
+  bool DraftRowsDecide() { return !draft_.draft.empty() && ChildOf(node_) != kNone; }
+
+  RowKey Key() const {
+    RowKey key = draft_.key;
+    key.step += result_.accepted_nodes.size();
+    return key;
+  }
 
   // Notes a row's code in the result. False when the sequence has failed by it.
   bool Succeeded(absl::string_view tensor, size_t index, const RowResult& row) {
@@ -173,79 +213,84 @@ class Walk {
 
   void Accept(int32_t node) {
     node_ = node;
+    tried_ = kNone;
     const uint32_t id = draft_.token_ids[static_cast<size_t>(node)];
     history_.Add(id);
     result_.accepted_nodes.push_back(static_cast<uint32_t>(node));
     result_.token_ids.push_back(id);
   }
 
-  // Accepts the first child that holds the target's own token; without one the walk ends.
-  void Take(uint32_t id) {
-    int32_t child = ChildOf(node_);
-    while (child != kNone && draft_.token_ids[static_cast<size_t>(child)] != id) {
-      child = next_sibling_[static_cast<size_t>(child)];
-    }
-    if (child != kNone) return Accept(child);
+  void End(uint32_t id) {
     result_.token_ids.push_back(id);
     ended_ = true;
   }
 
-  // Accepts one of the present node's children, or draws what they leave of the target.
-  void DecideOnce() {
-    const RowInput row = TargetRow();
-    ProcessedRow processed;
-    RowResult outcome;
-    ProcessRow(row, processed, outcome);
-    if (!Succeeded("target", RowOf(node_), outcome)) return;
-    if (processed.staged.greedy) return Take(processed.staged.survivors.tokens.front().id);
-    Masses target = MassesOf(processed.staged, row.vocab);
-    uint32_t index = 0;
-    for (int32_t child = ChildOf(node_); child != kNone; ++index) {
-      Masses drafted;
-      if (!ReadDraftRow(child, row, drafted)) return;
-      const uint32_t id = draft_.token_ids[static_cast<size_t>(child)];
-      // A token that its own row rules out was not drawn from it, and says nothing of the target.
-      if (drafted.weights[id] > 0) {
-        const Uint128 uniform = UniformBits(row.key, RandomDomain::kDraftAccept, index);
-        if (Accepts(uniform, target, drafted, id)) return Accept(child);
-        LeaveResidual(drafted, target);
-      }
+  // Accepts the first child that holds the target's own token; without one the walk ends.
+  void TakeOwn(uint32_t id) {
+    int32_t child = ChildOf(node_);
+    while (child != kNone && draft_.token_ids[static_cast<size_t>(child)] != id) {
       child = next_sibling_[static_cast<size_t>(child)];
     }
-    result_.token_ids.push_back(
-        DrawFrom(target, UniformBits(row.key, RandomDomain::kDraftResidual, 0)));
-    ended_ = true;
+    child != kNone ? Accept(child) : End(id);
   }
 
-  // What `node` was drawn from: a row beside `target`, the row of its parent.
-  bool ReadDraftRow(int32_t node, const RowInput& target, Masses& masses) {
-    const RowInput& given = draft_.draft[static_cast<size_t>(node)];
-    RowInput row = target;
-    row.values = given.values;
-    row.dtype = given.dtype;
-    row.kind = given.kind;
-    const SamplingParams untouched;
-    if (row.kind == InputKind::kWeights) {
-      row.params = &untouched;
-      row.history = nullptr;
-      row.bitmask = nullptr;
+  // Accepts the child that is tried, or goes on to the next with what it leaves of the target.
+  // Behind the last, a token is drawn from that.
+  void Try(const Masses& drafted) {
+    const uint32_t id = draft_.token_ids[static_cast<size_t>(tried_)];
+    // A token that its own row rules out was not drawn from it, and says nothing of the target.
+    if (WeightOf(id, drafted) > 0) {
+      const Uint128 uniform = UniformBits(Key(), RandomDomain::kDraftAccept, try_index_);
+      if (Accepts(uniform, target_, drafted, id)) return Accept(tried_);
+      LeaveResidual(drafted, target_);
     }
-    ProcessedRow processed;
-    RowResult outcome;
-    ProcessRow(row, processed, outcome);
-    if (!Succeeded("draft", static_cast<size_t>(node), outcome)) return false;
-    masses = MassesOf(processed.staged, row.vocab);
-    return true;
+    tried_ = next_sibling_[static_cast<size_t>(tried_)];
+    ++try_index_;
+    if (tried_ == kNone) {
+      End(DrawFrom(target_, UniformBits(Key(), RandomDomain::kDraftResidual, 0)));
+    }
   }
 
   const DraftInput& draft_;
   DraftResult& result_;
+  const SamplingParams no_params_;  // of a draft's final probabilities
   GrowingHistory history_;
   std::vector<int32_t> first_child_;   // [nodes + 1], the root's first
   std::vector<int32_t> next_sibling_;  // [nodes]
   int32_t node_ = kRoot;
+
+  // When draft rows decide: the child that is tried, if the node's own row has been, and what its
+  // siblings before it leave of the target.
+  int32_t tried_ = kNone;
+  uint32_t try_index_ = 0;
+  Masses target_;
+
   bool ended_ = false;
 };
+
+// Goes all ways side by side.
+absl::Status VerifyTogether(Sampler& sampler, absl::Span<const DraftInput> drafts,
+                            absl::Span<DraftResult> results) {
+  std::deque<Walk> walks;
+  for (size_t i = 0; i < drafts.size(); ++i) walks.emplace_back(drafts[i], results[i]);
+  std::vector<Walk*> active;
+  std::vector<RowInput> rows;
+  std::vector<RowResult> sampled;
+  while (true) {
+    active.clear();
+    rows.clear();
+    for (Walk& walk : walks) {
+      if (walk.ended()) continue;
+      active.push_back(&walk);
+      rows.push_back(walk.NextRow());
+    }
+    if (rows.empty()) return absl::OkStatus();
+    sampled.resize(rows.size());
+    absl::Status status = sampler.Sample(rows, absl::MakeSpan(sampled));
+    if (!status.ok()) return status;
+    for (size_t i = 0; i < active.size(); ++i) active[i]->Take(sampled[i]);
+  }
+}
 
 }  // namespace
 
@@ -273,27 +318,20 @@ absl::Status ValidateDraftParams(const SamplingParams& params, const ParamsLocat
 
 absl::Status VerifyDrafts(Sampler& sampler, absl::Span<const DraftInput> drafts,
                           absl::Span<DraftResult> results) {
-  std::vector<Walk> walks;
-  walks.reserve(drafts.size());
-  for (size_t i = 0; i < drafts.size(); ++i) walks.emplace_back(drafts[i], results[i]);
-  std::vector<Walk*> active;
-  std::vector<RowInput> rows;
-  std::vector<RowResult> sampled;
-  while (true) {
-    active.clear();
-    rows.clear();
-    for (Walk& walk : walks) {
-      walk.DecideByDraftRows();
-      if (walk.ended()) continue;
-      active.push_back(&walk);
-      rows.push_back(walk.TargetRow());
+  size_t first = 0;
+  while (first < drafts.size()) {
+    size_t count = 0;
+    int64_t values = 0;
+    while (first + count < drafts.size() && (count == 0 || values < kMaxValuesAtOnce)) {
+      values += drafts[first + count].target[0].vocab;
+      ++count;
     }
-    if (rows.empty()) return absl::OkStatus();
-    sampled.resize(rows.size());
-    absl::Status status = sampler.Sample(rows, absl::MakeSpan(sampled));
+    absl::Status status =
+        VerifyTogether(sampler, drafts.subspan(first, count), results.subspan(first, count));
     if (!status.ok()) return status;
-    for (size_t i = 0; i < active.size(); ++i) active[i]->TakeSampled(sampled[i]);
+    first += count;
   }
+  return absl::OkStatus();
 }
 
 }  // namespace token_sampler

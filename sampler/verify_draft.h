@@ -48,9 +48,9 @@ absl::Status ValidateDraftParams(const SamplingParams& params, const ParamsLocat
 
 // Verifies drafts[i] into results[i]; the spans have the same length. A sequence one of whose rows
 // cannot be sampled says so in its result and leaves the others untouched; rows that the decisions
-// do not reach are not looked at. Tokens that are drawn as Sample draws them come from `sampler`,
-// for all sequences together. An error is that of the whole call, and then the results mean
-// nothing.
+// do not reach are not looked at. `sampler` samples the rows, at each turn one of every sequence
+// that is not at its end; it must offer OutputOptions::weights. An error is that of the whole call,
+// and then the results mean nothing.
 absl::Status VerifyDrafts(Sampler& sampler, absl::Span<const DraftInput> drafts,
                           absl::Span<DraftResult> results);
 

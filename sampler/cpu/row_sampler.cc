@@ -101,6 +101,32 @@ void RowSampler::Sample(const RowInput& input, ThreadPool* pool, RowResult& resu
     kept.total = filter_.total();
   }
   WriteOutputs(*input.outputs, kept, result);
+  if (!input.outputs->weights) return;
+  if (greedy) {
+    result.greedy = true;
+    result.weighed_ids = {row->First()};
+    result.weights = {1};
+  } else {
+    WriteWeights(result);
+  }
+}
+
+void RowSampler::WriteWeights(RowResult& result) {
+  filter_.List();
+  const TokenList& list = filter_.list();
+  std::vector<uint32_t>& ids = result.weighed_ids;
+  std::vector<uint64_t>& weights = result.weights;
+  ids.assign(list.ids.data(), list.ids.data() + list.count);
+  weights.assign(list.weights.data(), list.weights.data() + list.count);
+  auto drawable =
+      static_cast<size_t>(std::find(weights.begin(), weights.end(), 0) - weights.begin());
+  for (size_t i = drawable; i < list.count; ++i) {
+    ids[drawable] = ids[i];
+    weights[drawable] = weights[i];
+    drawable += weights[i] > 0 ? 1 : 0;
+  }
+  ids.resize(drawable);
+  weights.resize(drawable);
 }
 
 void RowSampler::WriteOutputs(const OutputOptions& outputs, const Distribution& kept,

@@ -44,6 +44,9 @@ class RowSampler {
   uint32_t DrawFromList(uint64_t target);
   uint32_t DrawFromBlocks(const ScannedRow& row, uint64_t target);
 
+  // Writes the tokens that can be drawn from filter_'s survivors, weighed.
+  void WriteWeights(RowResult& result);
+
   // Writes outputs of a row whose survivors are `kept`.
   void WriteOutputs(const OutputOptions& outputs, const Distribution& kept, RowResult& result);
 

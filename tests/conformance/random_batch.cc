@@ -344,6 +344,7 @@ OutputOptions MakeOutputs(int64_t vocab, Random& random) {
         std::array{1u, 5u, 20u, static_cast<uint32_t>(std::min<int64_t>(vocab + 1, 3000))});
   }
   outputs.logprob_mode = random.OneIn(2) ? LogprobMode::kRaw : LogprobMode::kProcessed;
+  outputs.weights = random.OneIn(3);
   if (random.OneIn(6)) {
     outputs.ranks = vocab < 5000;  // the reference counts ranks token by token
     outputs.rank_mode = random.OneIn(2) ? RankMode::kGreater : RankMode::kGreaterEqual;

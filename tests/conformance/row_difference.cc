@@ -37,6 +37,9 @@ std::string RowDifference(const RowResult& actual, const RowResult& expected) {
   if (!Same(actual.min_probability, expected.min_probability)) return "min_probability";
   if (!Same(actual.entropy, expected.entropy)) return "entropy";
   if (!Same(actual.gumbel_softmax, expected.gumbel_softmax)) return "gumbel_softmax";
+  if (!Same(actual.weighed_ids, expected.weighed_ids)) return "weighed_ids";
+  if (!Same(actual.weights, expected.weights)) return "weights";
+  if (!Same(actual.greedy, expected.greedy)) return "greedy";
   if (actual.state.mirostat_mu != expected.state.mirostat_mu) return "state.mirostat_mu";
   if (actual.state.adaptive_p_sum != expected.state.adaptive_p_sum) return "state.adaptive_p_sum";
   if (actual.state.adaptive_p_weight != expected.state.adaptive_p_weight) {

@@ -149,6 +149,7 @@ class RowMaker {
     outputs_.kept_set = Rarely();
     outputs_.entropy = Rarely();
     outputs_.extremes = Rarely();
+    outputs_.weights = Rarely();
     if (Rarely()) outputs_.gumbel_softmax = data_.PickValueInArray({1e-6, 0.5, 1e6});
     row_.outputs = &outputs_;
   }

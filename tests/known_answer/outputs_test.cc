@@ -119,6 +119,25 @@ TEST(ExtremesTest, OfTheTokensThatCanBeDrawn) {
   EXPECT_DOUBLE_EQ(processed.min_probability, .375);
 }
 
+// SPEC.md section 4: the largest weight lies in (2^43, 2^44].
+TEST(WeightsTest, OfTheTokensThatCanBeDrawn) {
+  const RowResult plain = SampleWith(WeightRow({0, 1, 2, 4}, {.top_k = 2}), {.weights = true});
+  EXPECT_THAT(plain.weighed_ids, ElementsAre(2, 3));
+  EXPECT_THAT(plain.weights, ElementsAre(uint64_t{1} << 42, uint64_t{1} << 43));
+  EXPECT_FALSE(plain.greedy);
+  const RowResult logits = SampleWith(LogitRow({-.5f, 0, -300}, {}), {.weights = true});
+  EXPECT_THAT(logits.weighed_ids, ElementsAre(0, 1));
+  EXPECT_THAT(logits.weights, ElementsAre(10670200193024, uint64_t{1} << 44));
+}
+
+TEST(WeightsTest, AGreedyRowHasOne) {
+  const RowResult result =
+      SampleWith(LogitRow({1, 3, 2}, {.temperature = 0, .num_samples = 2}), {.weights = true});
+  EXPECT_THAT(result.weighed_ids, ElementsAre(1));
+  EXPECT_THAT(result.weights, ElementsAre(1));
+  EXPECT_TRUE(result.greedy);
+}
+
 TEST(OutputsTest, NothingThatWasNotAskedFor) {
   const RowResult result = SampleWith(WeightRow(kWeights, {}), {});
   EXPECT_THAT(result.logprobs, IsEmpty());

@@ -7,13 +7,18 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <string>
+#include <vector>
 
+#include "sampler/cpu_sampler.h"
 #include "tests/testing/draft_case.h"
 
 namespace token_sampler {
 namespace {
 
 using testing::DraftCase;
+using testing::DraftView;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -52,6 +57,19 @@ TEST(VerifyDraftsTest, AcceptedTokensThenOneMore) {
 
 TEST(VerifyDraftsTest, NoSequencesIsNothingToDo) {
   EXPECT_TRUE(VerifyDrafts(*CreateReferenceSampler(), {}, {}).ok());
+}
+
+// More sequences than are held at a time.
+TEST(VerifyDraftsTest, ManySequences) {
+  DraftCase draft = AgreeingChain();
+  for (std::vector<float>& row : draft.target) row.resize(1000);
+  for (std::vector<float>& row : draft.draft) row.resize(1000);
+  const DraftView view(draft);
+  const std::vector<DraftInput> inputs(40'000, view.input());
+  std::vector<DraftResult> results(inputs.size());
+  const std::unique_ptr<Sampler> sampler = *CreateCpuSampler({.threads = 1});
+  ASSERT_TRUE(VerifyDrafts(*sampler, inputs, absl::MakeSpan(results)).ok());
+  for (const DraftResult& result : results) ASSERT_THAT(result.token_ids, ElementsAre(1, 2, 0));
 }
 
 TEST(VerifyDraftsTest, OfEqualSiblingsTheFirstIsAccepted) {
