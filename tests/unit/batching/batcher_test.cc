@@ -95,7 +95,7 @@ class BatcherTest : public testing::Test {
 
 TEST_F(BatcherTest, AnIdleExecutorTakesAJobAtOnce) {
   Batcher batcher(sampler_, {}, clock_);
-  for (uint64_t step : {10, 20}) {
+  for (const uint64_t step : {10u, 20u}) {
     const auto job = MakeJob(3, step);
     ASSERT_TRUE(batcher.Submit(job).ok());
     EXPECT_TRUE(job->Await().ok());
@@ -124,7 +124,7 @@ TEST_F(BatcherTest, JobsGatherWhileTheExecutorIsBusyAndGetTheirOwnResults) {
 TEST_F(BatcherTest, ABatchTakesWholeJobsInOrderUpToItsLimit) {
   Batcher& batcher = StartBusy({.max_batch_rows = 4});
   std::vector<std::shared_ptr<TestJob>> jobs;
-  for (size_t rows : {2, 2, 3, 9, 1}) jobs.push_back(MakeJob(rows));
+  for (const size_t rows : {2u, 2u, 3u, 9u, 1u}) jobs.push_back(MakeJob(rows));
   for (const auto& job : jobs) ASSERT_TRUE(batcher.Submit(job).ok());
   sampler_.Open();
   for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
@@ -134,7 +134,7 @@ TEST_F(BatcherTest, ABatchTakesWholeJobsInOrderUpToItsLimit) {
 TEST_F(BatcherTest, AJobThatRunsAloneSharesNoBatch) {
   Batcher& batcher = StartBusy({});
   std::vector<std::shared_ptr<TestJob>> jobs;
-  for (size_t rows : {2, 2, 3, 1, 1}) jobs.push_back(MakeJob(rows));
+  for (const size_t rows : {2u, 2u, 3u, 1u, 1u}) jobs.push_back(MakeJob(rows));
   jobs[2]->runs_alone = true;
   for (const auto& job : jobs) ASSERT_TRUE(batcher.Submit(job).ok());
   sampler_.Open();

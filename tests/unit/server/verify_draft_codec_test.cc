@@ -38,7 +38,7 @@ v1::VerifyDraftRequest Changed(const std::string& text) {
   request.set_input_kind(v1::INPUT_KIND_WEIGHTS);
   request.mutable_draft_lengths()->Add(2);
   request.mutable_draft_lengths()->Add(1);
-  for (const uint32_t id : {1, 2, 1}) request.add_draft_token_ids(id);
+  for (const uint32_t id : {1u, 2u, 1u}) request.add_draft_token_ids(id);
   v1::VerifyDraftRequest change;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &change)) << text;
   request.MergeFrom(change);
