@@ -410,7 +410,6 @@ class PlainWeigher {
 };
 #else
 // Without fused multiply-add, lane by lane.
-template <bool plain>
 class LaneWeigher {
  public:
   explicit LaneWeigher(const Weigher& weigher) : weigher_(weigher) {}
@@ -420,12 +419,7 @@ class LaneWeigher {
     hn::StoreU(x, Floats(), lanes);
     uint64_t doubled[kLanes];
     for (int64_t i = 0; i < kLanes; ++i) {
-      if (lanes[i] < weigher_.floor) {
-        doubled[i] = 0;
-        continue;
-      }
-      doubled[i] = 2 * (plain ? PlainWeight(lanes[i], weigher_.plain_scale)
-                              : LogitWeight(lanes[i] - weigher_.max, weigher_.scale));
+      doubled[i] = lanes[i] < weigher_.floor ? 0 : 2 * weigher_.WeightOf(lanes[i]);
     }
     DoubledWeights result;
     hn::LoadInterleaved2(Wides(), doubled, result.even, result.odd);
@@ -435,8 +429,8 @@ class LaneWeigher {
  private:
   Weigher weigher_;
 };
-using LogitWeigher = LaneWeigher<false>;
-using PlainWeigher = LaneWeigher<true>;
+using LogitWeigher = LaneWeigher;
+using PlainWeigher = LaneWeigher;
 #endif
 
 // A value whose weight is 0 whatever the rest of the row.

@@ -8,6 +8,7 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_KERNELS_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_KERNELS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -35,6 +36,11 @@ struct Weigher {
   WeightScale scale = {0, 0, 0};  // logits
   float lowest_difference = 0;    // logits: the weight of max + this is 0
   double plain_scale = 0;         // weights
+
+  // Of a value >= floor.
+  uint64_t WeightOf(float value) const {
+    return plain ? PlainWeight(value, plain_scale) : LogitWeight(value - max, scale);
+  }
 };
 
 // Tokens whose value lies in [low, high).
@@ -48,6 +54,11 @@ struct Extent {
   float max;
   float min;        // infinity unless asked for
   bool suspicious;  // a NaN may be among the values, or +infinity is
+
+  // That of both.
+  Extent With(const Extent& other) const {
+    return {std::max(max, other.max), std::min(min, other.min), suspicious || other.suspicious};
+  }
 };
 
 // Loops over a row of one element type. `values` need not be aligned.

@@ -15,11 +15,6 @@ constexpr uint64_t kHeadColumns = 1024;
 // Standard deviations that the guess allows for.
 constexpr double kDeviations = 2.5;
 
-uint64_t WeightOf(float value, const Weigher& weigher) {
-  return weigher.plain ? PlainWeight(value, weigher.plain_scale)
-                       : LogitWeight(value - weigher.max, weigher.scale);
-}
-
 }  // namespace
 
 float NucleusGuess::SmallestOfSample(size_t count) {
@@ -47,12 +42,18 @@ uint64_t NucleusGuess::Distribute(float head, float scale, const Weigher& weighe
   return total;
 }
 
-ValueRange NucleusGuess::Find(const ScannedRow& row, const Weigher& weigher, double top_p) {
+void NucleusGuess::TakeHead(const ScannedRow& row, const Weigher& weigher) {
   float head = std::max(row.ColumnQuantile(kHeadColumns), weigher.floor);
   // Where more columns reach it, tokens tie; there may be any number of them.
   if (row.ColumnsAtLeast(head) > 2 * kHeadColumns) head = std::nextafter(head, kInfinity);
   row.Collect({head, kInfinity}, head_);
   head_.Weigh(weigher, kernels_);
+  head_value_ = head;
+}
+
+ValueRange NucleusGuess::Find(const ScannedRow& row, const Weigher& weigher, double top_p) {
+  TakeHead(row, weigher);
+  const float head = head_value_;
   const auto head_mass = static_cast<double>(head_.TotalWeight());
 
   const size_t count = row.TakeSample(sample_);
@@ -74,7 +75,7 @@ ValueRange NucleusGuess::Find(const ScannedRow& row, const Weigher& weigher, dou
     const double share = mass < target ? 1 - top_p : top_p;
     const auto in_bin = static_cast<double>(mass_[bin]);
     mass += in_bin;
-    variance += share * share * in_bin * static_cast<double>(WeightOf(edge(bin), weigher));
+    variance += share * share * in_bin * static_cast<double>(weigher.WeightOf(edge(bin)));
   }
   const double margin = kDeviations * std::sqrt(variance);
 

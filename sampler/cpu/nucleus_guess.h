@@ -21,9 +21,13 @@ class NucleusGuess {
   explicit NucleusGuess(const Kernels& kernels) : kernels_(kernels) {}
 
   // Values among which the last token of the nucleus of the tokens >= weigher.floor probably is.
-  // The upper end is infinity when it probably is among the likeliest few of the row, the lower
-  // one weigher.floor when it may be the last of all.
+  // The upper end is infinity when it probably is in the head, the lower one weigher.floor when it
+  // may be the last of all.
   ValueRange Find(const ScannedRow& row, const Weigher& weigher, double top_p);
+
+  // The likeliest few tokens of the row that Find saw last, weighed: all that are >= head_value().
+  TokenList& head() { return head_; }
+  float head_value() const { return head_value_; }
 
  private:
   static constexpr uint32_t kBins = 256;
@@ -31,12 +35,15 @@ class NucleusGuess {
 
   float SmallestOfSample(size_t count);
 
+  void TakeHead(const ScannedRow& row, const Weigher& weigher);
+
   // Weighs the sample's tokens in [weigher.floor, head) by their distance from `head`, into
   // mass_, and returns what all of them weigh.
   uint64_t Distribute(float head, float scale, const Weigher& weigher, size_t count);
 
   const Kernels& kernels_;
   TokenList head_;
+  float head_value_ = 0;
   Buffer<float> sample_;
   Buffer<float> column_max_;
   Buffer<uint64_t> weights_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "sampler/weight.h"
 #include "sampler/wide_integer.h"
@@ -153,8 +154,7 @@ float RowFilter::MinPValue(uint64_t threshold) {
 }
 
 void RowFilter::KeepMinP(double min_p) {
-  const uint64_t largest = weigher_.plain ? PlainWeight(row_->max(), weigher_.plain_scale)
-                                          : LogitWeight(0, weigher_.scale);
+  const uint64_t largest = weigher_.WeightOf(row_->max());
   const uint64_t threshold = CeilFraction(min_p, largest);
   if (!listed_) {
     EndAt(MinPValue(threshold));
@@ -193,6 +193,25 @@ void RowFilter::KeepMass(uint64_t mass) {
   list_.Retain(last_);
 }
 
+bool RowFilter::KeepTopPOfHead(double top_p, const Weigher& weigher) {
+  // Should the nucleus end at the same token whatever the rest of the row weighs, that need not be
+  // known.
+  const uint64_t least = guess_.head().TotalWeight();
+  const double most = static_cast<double>(least) + row_->MassBound(weigher, guess_.head_value());
+  if (most * top_p > static_cast<double>(least)) return false;
+  const uint64_t least_mass = std::max<uint64_t>(CeilFraction(top_p, least), 1);
+  const uint64_t most_mass = CeilFraction(top_p, static_cast<uint64_t>(most));
+  // The last token of the nucleus is all that goes beyond its mass.
+  if (least == 0 || most_mass - least_mass >= weigher.WeightOf(row_->max())) return false;
+  const Cutoff last = cutoffs_.FindByMass(guess_.head(), least_mass);
+  std::swap(list_, guess_.head());
+  list_.Retain(last);
+  if (list_.TotalWeight() < most_mass) return false;
+  last_ = last;
+  listed_ = true;
+  return true;
+}
+
 void RowFilter::KeepTopP(double top_p) {
   if (listed_) {
     KeepMass(std::max<uint64_t>(CeilFraction(top_p, list_.TotalWeight()), 1));
@@ -207,6 +226,7 @@ void RowFilter::KeepTopP(double top_p) {
   }
   const ValueRange guess = guess_.Find(*row_, weigher, top_p);
   const bool to_top = guess.high == kInfinity;
+  if (to_top && KeepTopPOfHead(top_p, weigher)) return;
   const RowMass row_mass =
       row_->WeighBlocks(weigher, to_top ? weigher.floor : guess.high, block_mass_);
   const uint64_t mass = std::max<uint64_t>(CeilFraction(top_p, row_mass.all), 1);

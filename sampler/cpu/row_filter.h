@@ -49,6 +49,9 @@ class RowFilter {
   void KeepTopK(uint64_t count);
   void KeepTopP(double top_p);
 
+  // Top-p where the likeliest few tokens are nearly all of the mass; false, without a change, else.
+  bool KeepTopPOfHead(double top_p, const Weigher& weigher);
+
   // A value below which no token weighs `threshold`, and one from which all do.
   ValueRange MinPRange(uint64_t threshold) const;
 

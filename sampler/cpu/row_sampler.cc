@@ -60,20 +60,19 @@ bool RowSampler::Takes(const RowInput& row) {
 }
 
 ScannedRow* RowSampler::Prepare(const RowInput& row, ThreadPool* pool, RowResult& result) {
-  if (!received_.Scan(row, pool, result)) return nullptr;
-  if (row.history == nullptr && !HasAdjustments(row)) return &received_;
+  const bool adjust = HasAdjustments(row);
+  float* values = adjust ? adjusted_values_.Reserve(static_cast<size_t>(row.vocab)) : nullptr;
+  if (!received_.Scan(row, pool, values, result)) return nullptr;
   if (std::string error = CheckHistory(row); !error.empty()) {
     FailRow(RowCode::kInvalidInput, std::move(error), result);
     return nullptr;
   }
-  if (!HasAdjustments(row)) return &received_;
-  float* values = adjusted_values_.Reserve(static_cast<size_t>(row.vocab));
-  received_.Widen(values);
+  if (!adjust) return &received_;
   AdjustValues(row, absl::MakeSpan(values, static_cast<size_t>(row.vocab)));
   adjusted_input_ = row;
   adjusted_input_.values = values;
   adjusted_input_.dtype = DataType::kFloat32;
-  if (adjusted_.Scan(adjusted_input_, pool, result)) return &adjusted_;
+  if (adjusted_.Scan(adjusted_input_, pool, nullptr, result)) return &adjusted_;
   result.message = absl::StrCat("after adjustments, ", result.message);
   return nullptr;
 }
@@ -92,8 +91,7 @@ void RowSampler::Sample(const RowInput& input, ThreadPool* pool, RowResult& resu
     kept.last = {row->max(), row->First()};
     kept.weigher = row->MakeWeigher(1.0);
     kept.temperature = 1.0;
-    kept.total = kept.weigher.plain ? PlainWeight(row->max(), kept.weigher.plain_scale)
-                                    : LogitWeight(0, kept.weigher.scale);
+    kept.total = kept.weigher.WeightOf(row->max());
   } else {
     kept.last = filter_.last();
     kept.weigher = filter_.weigher();

@@ -41,25 +41,35 @@ void ScannedRow::ForSlices(int64_t unit,
   }
 }
 
-bool ScannedRow::Scan(const RowInput& row, ThreadPool* pool, RowResult& result) {
+Extent ScannedRow::ScanRange(int64_t begin, int64_t end, float* widened) {
+  Extent extent = {-kInfinity, kInfinity, false};
+  // Parts that stay in the first cache until they are widened.
+  constexpr int64_t kPart = 1 << 12;
+  const int64_t part_size = widened == nullptr ? row_->vocab : kPart;
+  for (int64_t part = begin; part < end; part += part_size) {
+    const int64_t part_end = std::min(part + part_size, end);
+    float* columns = column_max_.data() + part / kGroupVectors;
+    const bool with_min = row_->kind == InputKind::kWeights;
+    const Extent seen = loops_->scan(row_->values, part, part_end, with_min, columns);
+    extent = extent.With(seen);
+    if (widened != nullptr) loops_->widen(row_->values, part, part_end, widened + part);
+  }
+  return extent;
+}
+
+bool ScannedRow::Scan(const RowInput& row, ThreadPool* pool, float* widened, RowResult& result) {
   row_ = &row;
   loops_ = &kernels_.For(row.dtype);
   pool_ = pool;
   const bool logits = row.kind == InputKind::kLogits;
-  const int64_t group = kernels_.group();
-  columns_ = static_cast<size_t>(CeilDivide(row.vocab, group) * kernels_.lanes);
-  float* columns = column_max_.Reserve(columns_);
+  columns_ = static_cast<size_t>(CeilDivide(row.vocab, kernels_.group()) * kernels_.lanes);
+  column_max_.Reserve(columns_);
   slice_extents_.resize(SliceCount());
-  ForSlices(group, [&](size_t slice, int64_t begin, int64_t end) {
-    slice_extents_[slice] =
-        loops_->scan(row_->values, begin, end, !logits, columns + begin / group * kernels_.lanes);
+  ForSlices(kernels_.group(), [&](size_t slice, int64_t begin, int64_t end) {
+    slice_extents_[slice] = ScanRange(begin, end, widened);
   });
   Extent extent = slice_extents_[0];
-  for (const Extent& part : slice_extents_) {
-    extent.max = std::max(extent.max, part.max);
-    extent.min = std::min(extent.min, part.min);
-    extent.suspicious = extent.suspicious || part.suspicious;
-  }
+  for (const Extent& part : slice_extents_) extent = extent.With(part);
   if ((extent.suspicious || (!logits && extent.min < 0)) && FailAtInvalidValue(row, result)) {
     return false;
   }
@@ -69,8 +79,6 @@ bool ScannedRow::Scan(const RowInput& row, ThreadPool* pool, RowResult& result) 
   FailWithoutTokens(row.kind, result);
   return false;
 }
-
-void ScannedRow::Widen(float* values) const { loops_->widen(row_->values, 0, row_->vocab, values); }
 
 uint32_t ScannedRow::First() const {
   return static_cast<uint32_t>(
@@ -172,6 +180,21 @@ RowMass ScannedRow::WeighBlocks(const Weigher& weigher, float threshold,
     mass.above += above[i];
   }
   return mass;
+}
+
+double ScannedRow::MassBound(const Weigher& weigher, float value) {
+  const auto columns = static_cast<int64_t>(columns_);
+  const auto blocks = static_cast<size_t>(CeilDivide(columns, kBlock));
+  uint64_t* all = bound_mass_.Reserve(2 * blocks);
+  uint64_t* above = all + blocks;
+  kernels_.For(DataType::kFloat32)
+      .weigh_blocks(column_max_.data(), 0, columns, weigher, value, all, above);
+  double mass = static_cast<double>(ColumnsAtLeast(value)) *
+                static_cast<double>(weigher.WeightOf(std::min(value, max_)));
+  for (size_t i = 0; i < blocks; ++i) mass += static_cast<double>(all[i] - above[i]);
+  // A lower value may weigh more by 2^-25 of its weight, and by rounding.
+  constexpr double kMargin = 1 + 0x1p-20;
+  return (mass * static_cast<double>(kGroupVectors) + static_cast<double>(row_->vocab)) * kMargin;
 }
 
 uint64_t ScannedRow::CountAtLeast(float value) {

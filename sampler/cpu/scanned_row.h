@@ -30,15 +30,13 @@ class ScannedRow {
 
   // Looks at every value. False, with the result set, when the row cannot be sampled. Passes over a
   // long row, this and later ones, are shared by the threads of `pool`; null: this thread alone.
-  bool Scan(const RowInput& row, ThreadPool* pool, RowResult& result);
+  // Writes all values to widened[vocab], which has the kernels' slack, unless that is null.
+  bool Scan(const RowInput& row, ThreadPool* pool, float* widened, RowResult& result);
 
   const RowInput& input() const { return *row_; }
   float max() const { return max_; }
   float floor() const { return floor_; }  // tokens of lower values have no probability
   float ValueOf(uint32_t id) const { return LoadAsFloat(row_->values, row_->dtype, id) + 0.0f; }
-
-  // All values, to values[vocab].
-  void Widen(float* values) const;
 
   // The first token of the order.
   uint32_t First() const;
@@ -55,6 +53,10 @@ class ScannedRow {
 
   // Fills `list` with the tokens in `range`, unweighed.
   void Collect(ValueRange range, TokenList& list) const;
+
+  // At least what the tokens below `value`, which is above weigher.floor, weigh together, from the
+  // column maxima alone.
+  double MassBound(const Weigher& weigher, float value);
 
   // The number of tokens >= value, which is above or at floor().
   uint64_t CountAtLeast(float value);
@@ -74,6 +76,8 @@ class ScannedRow {
   size_t TakeSample(Buffer<float>& values) const;
 
  private:
+  Extent ScanRange(int64_t begin, int64_t end, float* widened);
+
   // Splits [0, vocab) among threads at multiples of `unit`, and runs body(slice, begin, end).
   void ForSlices(int64_t unit, absl::FunctionRef<void(size_t, int64_t, int64_t)> body) const;
   size_t SliceCount() const;
@@ -87,6 +91,7 @@ class ScannedRow {
   size_t columns_ = 0;
   Buffer<float> column_max_;
   Buffer<uint64_t> all_mass_;
+  Buffer<uint64_t> bound_mass_;
   TokenList ties_;
   TokenList others_;
   std::vector<Extent> slice_extents_;
