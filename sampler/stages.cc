@@ -153,8 +153,10 @@ size_t TopChoices(const RowInput& row, const Survivors& survivors) {
   constexpr uint64_t kCoinSides = uint64_t{1} << 62;
   const uint64_t coin = ScaleUniform(UniformBits(row.key, RandomDomain::kXtcCoin, 0), kCoinSides);
   if (coin >= CeilFraction(params.xtc_probability, kCoinSides)) return 0;
-  const size_t choices =
-      PrefixAtLeast(CeilFraction(params.xtc_threshold, survivors.TotalWeight()), survivors);
+  // One of them stays, and must be one that can be drawn.
+  const uint64_t threshold =
+      std::max<uint64_t>(CeilFraction(params.xtc_threshold, survivors.TotalWeight()), 1);
+  const size_t choices = PrefixAtLeast(threshold, survivors);
   if (choices < 2 || survivors.tokens.size() - (choices - 1) < params.min_tokens_to_keep) return 0;
   return choices - 1;
 }

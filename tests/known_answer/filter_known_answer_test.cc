@@ -194,6 +194,13 @@ TEST(TemperatureLastTest, FiltersSeeUndividedLogits) {
   ExpectKept(KeptProbabilities(LogitRow(logits, last)), {{1, .045326}, {2, .229462}, {3, .725212}});
 }
 
+TEST(XtcTest, LeavesATokenThatCanBeDrawn) {
+  const SamplingParams params = {.xtc_probability = 1, .xtc_threshold = 0};
+  const auto result = SampleRow(LogitRow({3, 2, -100, -200}, params));
+  EXPECT_EQ(result.code, RowCode::kOk);
+  EXPECT_EQ(result.token_ids, std::vector<uint32_t>{1});
+}
+
 TEST(XtcCoinTest, FallsAsOftenAsAsked) {
   const std::vector<float> logits = Logs(kRamp);
   const SamplingParams params = {.xtc_probability = .3, .xtc_threshold = .09};
