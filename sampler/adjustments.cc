@@ -37,34 +37,45 @@ bool NeedsHistory(const SamplingParams& params) {
   return HasPenalties(params) || NeedsOrder(params);
 }
 
-// Removes tokens from a row: -infinity for logits, 0 for weights.
-class Banner {
- public:
-  Banner(InputKind kind, absl::Span<float> values)
-      : values_(values), banned_(kind == InputKind::kLogits ? -kInfinity : 0.0f) {}
+// The value of a token that is never drawn.
+float BannedValue(InputKind kind) { return kind == InputKind::kLogits ? -kInfinity : 0.0f; }
 
-  void Ban(uint32_t id) { values_[id] = banned_; }
+void BanAllBut(Ids ids, float banned, absl::Span<float> values) {
+  std::vector<bool> allowed(values.size());
+  for (const uint32_t id : ids) allowed[id] = true;
+  for (size_t id = 0; id < values.size(); ++id) {
+    if (!allowed[id]) values[id] = banned;
+  }
+}
+
+// One bit per token, 1 = allowed; bytes of little-endian words are in the order of the bits.
+void BanUnset(const uint8_t* bitmask, float banned, absl::Span<float> values) {
+  for (size_t first = 0; first < values.size(); first += 8) {
+    const uint8_t allowed = bitmask[first / 8];
+    if (allowed == 0xff) continue;
+    const absl::Span<float> eight = values.subspan(first, 8);
+    for (size_t i = 0; i < eight.size(); ++i) {
+      if ((allowed >> i & 1) == 0) eight[i] = banned;
+    }
+  }
+}
+
+// Changes single tokens of a row.
+class TokenEditor {
+ public:
+  TokenEditor(InputKind kind, ChangedTokens& changed)
+      : changed_(changed), banned_(BannedValue(kind)) {}
+
+  float ValueOf(uint32_t id) const { return changed_.ValueOf(id); }
+  void Set(uint32_t id, float value) { changed_.Set(id, value); }
+
+  void Ban(uint32_t id) { Set(id, banned_); }
   void Ban(Ids ids) {
     for (const uint32_t id : ids) Ban(id);
   }
 
-  void BanAllBut(Ids ids) {
-    std::vector<bool> allowed(values_.size());
-    for (const uint32_t id : ids) allowed[id] = true;
-    for (uint32_t id = 0; id < values_.size(); ++id) {
-      if (!allowed[id]) Ban(id);
-    }
-  }
-
-  // One bit per token, 1 = allowed; bytes of little-endian words are in the order of the bits.
-  void BanUnset(const uint8_t* bitmask) {
-    for (uint32_t id = 0; id < values_.size(); ++id) {
-      if (((bitmask[id / 8] >> (id % 8)) & 1) == 0) Ban(id);
-    }
-  }
-
  private:
-  absl::Span<float> values_;
+  ChangedTokens& changed_;
   float banned_;
 };
 
@@ -79,16 +90,17 @@ bool EndsWith(Ids history, Ids tail) {
          std::equal(tail.begin(), tail.end(), history.end() - tail.size());
 }
 
-void BanBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids history, Banner& banner) {
+void BanBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids history,
+                 TokenEditor& editor) {
   for (const std::vector<uint32_t>& word : bad_words) {
-    if (EndsWith(history, Ids(word.data(), word.size() - 1))) banner.Ban(word.back());
+    if (EndsWith(history, Ids(word.data(), word.size() - 1))) editor.Ban(word.back());
   }
 }
 
-void BanRepeatedNgrams(size_t size, Ids history, Banner& banner) {
-  if (size == 1) banner.Ban(history);
+void BanRepeatedNgrams(size_t size, Ids history, TokenEditor& editor) {
+  if (size == 1) editor.Ban(history);
   for (const RepeatedTail& tail : FindRepeatedTails(history)) {
-    if (tail.length + 1 >= size) banner.Ban(tail.next_id);
+    if (tail.length + 1 >= size) editor.Ban(tail.next_id);
   }
 }
 
@@ -124,7 +136,7 @@ RowHistory Newest(const RowHistory& history, int32_t last_n) {
 }
 
 // Penalties in their order, each one float32 operation (two for the frequency penalty).
-void Penalize(const SamplingParams& params, const RowHistory& history, absl::Span<float> values) {
+void Penalize(const SamplingParams& params, const RowHistory& history, TokenEditor& editor) {
   const std::vector<TokenCount> output = CountOutput(history);
   if (params.repetition_penalty != 1.0) {
     std::vector<uint32_t> seen(history.prompt_ids.begin(), history.prompt_ids.end());
@@ -134,14 +146,16 @@ void Penalize(const SamplingParams& params, const RowHistory& history, absl::Spa
     seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
     const auto penalty = static_cast<float>(params.repetition_penalty);
     for (const uint32_t id : seen) {
-      values[id] = values[id] > 0 ? values[id] / penalty : values[id] * penalty;
+      const float value = editor.ValueOf(id);
+      editor.Set(id, value > 0 ? value / penalty : value * penalty);
     }
   }
   const auto frequency = static_cast<float>(params.frequency_penalty);
   const auto presence = static_cast<float>(params.presence_penalty);
   for (const TokenCount& token : output) {
-    values[token.id] -= frequency * static_cast<float>(token.count);
-    values[token.id] -= presence;
+    const float less_frequency =
+        editor.ValueOf(token.id) - frequency * static_cast<float>(token.count);
+    editor.Set(token.id, less_frequency - presence);
   }
 }
 
@@ -159,8 +173,8 @@ std::string CheckIds(absl::string_view name, Ids ids, int64_t vocab) {
 
 bool HasAdjustments(const RowInput& row) {
   const SamplingParams& params = *row.params;
-  return row.bitmask != nullptr || !params.allowed_ids.empty() || !params.banned_ids.empty() ||
-         !params.bad_words.empty() || !params.logit_bias.empty() ||
+  return BansUnlisted(row) || !params.banned_ids.empty() || !params.bad_words.empty() ||
+         !params.logit_bias.empty() ||
          (row.key.step < params.min_tokens && !params.stop_ids.empty()) || NeedsHistory(params);
 }
 
@@ -180,29 +194,57 @@ std::string CheckHistory(const RowInput& row) {
   return "";
 }
 
-void AdjustValues(const RowInput& row, absl::Span<float> values) {
+bool BansUnlisted(const RowInput& row) {
+  return row.bitmask != nullptr || !row.params->allowed_ids.empty();
+}
+
+void BanUnlisted(const RowInput& row, absl::Span<float> values) {
+  const Ids allowed = row.params->allowed_ids;
+  const float banned = BannedValue(row.kind);
+  if (!allowed.empty()) BanAllBut(allowed, banned, values);
+  if (row.bitmask != nullptr) BanUnset(row.bitmask, banned, values);
+}
+
+void ChangedTokens::Reset(const RowInput& row) {
+  for (const uint32_t id : ids_) changed_[id / 64] = 0;
+  ids_.clear();
+  row_ = &row;
+  const auto vocab = static_cast<size_t>(row.vocab);
+  if (vocab <= capacity_) return;
+  changed_.resize(vocab / 64 + 1);
+  values_ = std::make_unique_for_overwrite<float[]>(vocab);
+  capacity_ = vocab;
+}
+
+void ChangedTokens::Set(uint32_t id, float value) {
+  values_[id] = value + 0.0f;
+  if (Has(id)) return;
+  changed_[id / 64] |= uint64_t{1} << (id % 64);
+  ids_.push_back(id);
+}
+
+void AdjustTokens(const RowInput& row, ChangedTokens& changed) {
   const SamplingParams& params = *row.params;
   const RowHistory& history = HistoryOf(row);
-  Banner banner(row.kind, values);
+  TokenEditor editor(row.kind, changed);
   const bool dry = params.dry.multiplier > 0.0;
   const bool ordered_needed = params.no_repeat_ngram_size > 0 || !params.bad_words.empty() || dry;
   const std::vector<uint32_t> ordered = ordered_needed ? InOrder(history) : std::vector<uint32_t>();
-  if (!params.allowed_ids.empty()) banner.BanAllBut(params.allowed_ids);
-  if (row.bitmask != nullptr) banner.BanUnset(row.bitmask);
-  banner.Ban(params.banned_ids);
-  BanBadWords(params.bad_words, ordered, banner);
-  if (row.key.step < params.min_tokens) banner.Ban(params.stop_ids);
-  for (const TokenBias& bias : params.logit_bias) values[bias.token_id] += bias.value;
-  if (HasPenalties(params)) Penalize(params, Newest(history, params.penalty_last_n), values);
+  editor.Ban(params.banned_ids);
+  BanBadWords(params.bad_words, ordered, editor);
+  if (row.key.step < params.min_tokens) editor.Ban(params.stop_ids);
+  for (const TokenBias& bias : params.logit_bias) {
+    editor.Set(bias.token_id, editor.ValueOf(bias.token_id) + bias.value);
+  }
+  if (HasPenalties(params)) Penalize(params, Newest(history, params.penalty_last_n), editor);
   if (params.no_repeat_ngram_size > 0) {
-    BanRepeatedNgrams(params.no_repeat_ngram_size, ordered, banner);
+    BanRepeatedNgrams(params.no_repeat_ngram_size, ordered, editor);
   }
   if (dry) {
     for (const DryPenalty& penalty : FindDryPenalties(params.dry, ordered)) {
-      values[penalty.id] -= penalty.value;
+      editor.Set(penalty.id, editor.ValueOf(penalty.id) - penalty.value);
     }
   }
-  for (float& value : values) value += 0.0f;
 }
 
 }  // namespace token_sampler

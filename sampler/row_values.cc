@@ -64,12 +64,24 @@ bool MakeValid(const RowInput& row, std::vector<float>& values, RowResult& resul
   return true;
 }
 
+// Adjusts values that were received, or stand for such.
+void AdjustValues(const RowInput& row, std::vector<float>& values) {
+  BanUnlisted(row, absl::MakeSpan(values));
+  RowInput before = row;
+  before.values = values.data();
+  before.dtype = DataType::kFloat32;
+  ChangedTokens changed;
+  changed.Reset(before);
+  AdjustTokens(row, changed);
+  for (const uint32_t id : changed.ids()) values[id] = changed.ValueOf(id);
+}
+
 // Makes every token that adjustments do not ban equally likely.
 void MakeUniform(const RowInput& row, RowValues& values) {
   const float likely = IsLogits(row.kind) ? 0.0f : 1.0f;
   values.adjusted.assign(values.adjusted.size(), likely);
   if (!HasDrawable(row.kind, values.received)) values.received = values.adjusted;
-  AdjustValues(row, absl::MakeSpan(values.adjusted));
+  AdjustValues(row, values.adjusted);
   const float impossible = ImpossibleValue(row.kind);
   for (float& value : values.adjusted) {
     if (value != impossible) value = likely;
@@ -80,7 +92,7 @@ void MakeUniform(const RowInput& row, RowValues& values) {
 bool Adjust(const RowInput& row, RowValues& values, RowResult& result) {
   values.adjusted = values.received;
   if (!HasAdjustments(row)) return true;
-  AdjustValues(row, absl::MakeSpan(values.adjusted));
+  AdjustValues(row, values.adjusted);
   return MakeValid(row, values.adjusted, result);
 }
 

@@ -9,6 +9,7 @@
 #endif
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <limits>
 
@@ -216,13 +217,11 @@ struct Collected {
   size_t count;
 };
 
-// Appends the wanted lanes of x. Where few vectors have any, a branch passes over the rest.
-template <bool sparse>
+// Appends the wanted lanes of x.
 HWY_INLINE Collected Append(Float x, int64_t position, const Wanted& wanted, Collected to) {
   const Floats d;
   const Words du;
   const auto inside = hn::And(hn::Ge(x, wanted.low), hn::Lt(x, wanted.high));
-  if (sparse && hn::AllFalse(d, inside)) return to;
   const Word positions = hn::Add(wanted.lanes, hn::Set(du, static_cast<uint32_t>(position)));
 #if HWY_TARGET == HWY_AVX3
   // Compressing in a register and storing all of it is much faster than a compressing store.
@@ -242,18 +241,46 @@ HWY_INLINE Collected Append(Float x, int64_t position, const Wanted& wanted, Col
   return to;
 }
 
-template <DataType type, bool sparse>
-HWY_INLINE Collected CollectGroup(const void* values, int64_t begin, int64_t end,
+template <DataType type>
+HWY_INLINE Collected CollectRange(const void* values, int64_t begin, int64_t end,
                                   const Wanted& wanted, Collected to) {
   int64_t index = begin;
   for (; end - index >= kLanes; index += kLanes) {
-    to = Append<sparse>(LoadValues<type>(values, index), index, wanted, to);
+    to = Append(LoadValues<type>(values, index), index, wanted, to);
   }
   if (index == end) return to;
   // NaN is in no range.
   const Float rest =
       LoadSomeValues<type>(values, index, end - index, std::numeric_limits<float>::quiet_NaN());
-  return Append<sparse>(rest, index, wanted, to);
+  return Append(rest, index, wanted, to);
+}
+
+// A whole group of which few values are wanted: first a bit for each, then those that are set, so
+// that no branch depends on a single vector.
+template <DataType type>
+HWY_INLINE Collected CollectFew(const void* values, int64_t begin, const Wanted& wanted,
+                                Collected to) {
+  const Floats d;
+  constexpr int64_t kVectorBytes = (kLanes + 7) / 8;
+  constexpr int64_t kWordVectors = std::min(kGroupVectors, 64 / kLanes);
+  for (int64_t vector = 0; vector < kGroupVectors; vector += kWordVectors) {
+    const int64_t first = begin + vector * kLanes;
+    uint64_t bits = 0;
+    for (int64_t i = 0; i < kWordVectors; ++i) {
+      const Float x = LoadValues<type>(values, first + i * kLanes);
+      uint8_t mask[8] = {};
+      hn::StoreMaskBits(d, hn::And(hn::Ge(x, wanted.low), hn::Lt(x, wanted.high)), mask);
+      uint64_t some = 0;
+      std::memcpy(&some, mask, kVectorBytes);
+      bits |= some << (i * kLanes);
+    }
+    for (; bits != 0; bits &= bits - 1) {
+      const int64_t index = first + std::countr_zero(bits);
+      to.values[to.count] = LoadAsFloat(values, type, index);
+      to.positions[to.count++] = static_cast<uint32_t>(index);
+    }
+  }
+  return to;
 }
 
 template <DataType type>
@@ -267,8 +294,9 @@ size_t Collect(const void* values, int64_t count, const float* column_max, Value
     const size_t columns = hn::CountTrue(d, hn::Ge(hn::LoadU(d, column_max), wanted.low));
     if (columns == 0) continue;
     const int64_t end = std::min(group + kGroup, count);
-    to = columns <= kLanes / 4 ? CollectGroup<type, true>(values, group, end, wanted, to)
-                               : CollectGroup<type, false>(values, group, end, wanted, to);
+    to = columns <= kLanes / 2 && end - group == kGroup
+             ? CollectFew<type>(values, group, wanted, to)
+             : CollectRange<type>(values, group, end, wanted, to);
   }
   return to.count;
 }
@@ -277,7 +305,7 @@ struct WidenStep {
   float* out;
 
   HWY_INLINE void operator()(int64_t, Float x) {
-    hn::StoreU(x, Floats(), out);
+    hn::StoreU(hn::Add(x, hn::Zero(Floats())), Floats(), out);
     out += kLanes;
   }
 };

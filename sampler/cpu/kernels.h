@@ -75,7 +75,7 @@ struct RowKernels {
   size_t (*collect)(const void* values, int64_t count, const float* column_max, ValueRange range,
                     size_t limit, float* out_values, uint32_t* out_positions);
 
-  // Widens the range to out[0 ..].
+  // Widens the range to out[0 ..], -0 to +0.
   void (*widen)(const void* values, int64_t begin, int64_t end, float* out);
 
   // Widens one vector of every whole group, and returns the number of values.

@@ -10,7 +10,7 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Columns of the head: the tokens whose mass is not left to a sample.
-constexpr uint64_t kHeadColumns = 1024;
+constexpr uint64_t kHeadColumns = 128;
 
 // Standard deviations that the guess allows for.
 constexpr double kDeviations = 2.5;
@@ -42,7 +42,7 @@ uint64_t NucleusGuess::Distribute(float head, float scale, const Weigher& weighe
   return total;
 }
 
-void NucleusGuess::TakeHead(const ScannedRow& row, const Weigher& weigher) {
+void NucleusGuess::TakeHead(ScannedRow& row, const Weigher& weigher) {
   float head = std::max(row.ColumnQuantile(kHeadColumns), weigher.floor);
   // Where more columns reach it, tokens tie; there may be any number of them.
   if (row.ColumnsAtLeast(head) > 2 * kHeadColumns) head = std::nextafter(head, kInfinity);
@@ -51,7 +51,7 @@ void NucleusGuess::TakeHead(const ScannedRow& row, const Weigher& weigher) {
   head_value_ = head;
 }
 
-ValueRange NucleusGuess::Find(const ScannedRow& row, const Weigher& weigher, double top_p) {
+ValueRange NucleusGuess::Find(ScannedRow& row, const Weigher& weigher, double top_p) {
   TakeHead(row, weigher);
   const float head = head_value_;
   const auto head_mass = static_cast<double>(head_.TotalWeight());

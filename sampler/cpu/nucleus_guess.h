@@ -23,7 +23,7 @@ class NucleusGuess {
   // Values among which the last token of the nucleus of the tokens >= weigher.floor probably is.
   // The upper end is infinity when it probably is in the head, the lower one weigher.floor when it
   // may be the last of all.
-  ValueRange Find(const ScannedRow& row, const Weigher& weigher, double top_p);
+  ValueRange Find(ScannedRow& row, const Weigher& weigher, double top_p);
 
   // The likeliest few tokens of the row that Find saw last, weighed: all that are >= head_value().
   TokenList& head() { return head_; }
@@ -35,7 +35,7 @@ class NucleusGuess {
 
   float SmallestOfSample(size_t count);
 
-  void TakeHead(const ScannedRow& row, const Weigher& weigher);
+  void TakeHead(ScannedRow& row, const Weigher& weigher);
 
   // Weighs the sample's tokens in [weigher.floor, head) by their distance from `head`, into
   // mass_, and returns what all of them weigh.

@@ -27,12 +27,17 @@ void RowFilter::Run(ScannedRow& row) {
   listed_ = false;
   last_ = {row.floor(), kLastId};
   SetTemperature(1.0);
-  for (const Stage stage : params.stage_order) {
-    switch (stage) {
+  const StageOrder& order = params.stage_order;
+  for (const Stage* stage = order.begin(); stage != order.end(); ++stage) {
+    switch (*stage) {
       case Stage::kTemperature:
         SetTemperature(params.temperature);
         break;
       case Stage::kMinP:
+        // Both keep the first tokens of one order. Where top-k is next, its short list comes first.
+        if (params.top_k > 0 && stage + 1 != order.end() && stage[1] == Stage::kTopK) {
+          KeepTopK(params.top_k);
+        }
         if (params.min_p > 0) KeepMinP(params.min_p);
         break;
       case Stage::kTopK:

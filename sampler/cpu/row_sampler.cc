@@ -60,21 +60,30 @@ bool RowSampler::Takes(const RowInput& row) {
 }
 
 ScannedRow* RowSampler::Prepare(const RowInput& row, ThreadPool* pool, RowResult& result) {
-  const bool adjust = HasAdjustments(row);
-  float* values = adjust ? adjusted_values_.Reserve(static_cast<size_t>(row.vocab)) : nullptr;
-  if (!received_.Scan(row, pool, values, result)) return nullptr;
+  if (!received_.Scan(row, pool, result)) return nullptr;
   if (std::string error = CheckHistory(row); !error.empty()) {
     FailRow(RowCode::kInvalidInput, std::move(error), result);
     return nullptr;
   }
-  if (!adjust) return &received_;
-  AdjustValues(row, absl::MakeSpan(values, static_cast<size_t>(row.vocab)));
-  adjusted_input_ = row;
-  adjusted_input_.values = values;
-  adjusted_input_.dtype = DataType::kFloat32;
-  if (adjusted_.Scan(adjusted_input_, pool, nullptr, result)) return &adjusted_;
+  if (!HasAdjustments(row)) return &received_;
+  if (ScannedRow* adjusted = Adjust(pool, result); adjusted != nullptr) return adjusted;
   result.message = absl::StrCat("after adjustments, ", result.message);
   return nullptr;
+}
+
+ScannedRow* RowSampler::Adjust(ThreadPool* pool, RowResult& result) {
+  const RowInput& row = received_.input();
+  ScannedRow* listed = &received_;
+  if (BansUnlisted(row)) {
+    listed_input_ = received_.Widen(listed_values_);
+    BanUnlisted(row, absl::MakeSpan(listed_values_.data(), static_cast<size_t>(row.vocab)));
+    if (!listed_.Scan(listed_input_, pool, result)) return nullptr;
+    listed = &listed_;
+  }
+  changed_.Reset(listed->input());
+  AdjustTokens(row, changed_);
+  if (changed_.ids().empty()) return listed;
+  return adjusted_.ScanChanged(*listed, changed_, result) ? &adjusted_ : nullptr;
 }
 
 void RowSampler::Sample(const RowInput& input, ThreadPool* pool, RowResult& result) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "sampler/adjustments.h"
 #include "sampler/cpu/buffer.h"
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/output_writer.h"
@@ -21,7 +22,11 @@ namespace token_sampler::cpu {
 class RowSampler {
  public:
   explicit RowSampler(const Kernels& kernels)
-      : received_(kernels), adjusted_(kernels), filter_(kernels), writer_(kernels) {}
+      : received_(kernels),
+        listed_(kernels),
+        adjusted_(kernels),
+        filter_(kernels),
+        writer_(kernels) {}
 
   // Whether Sample takes the row: its stages and outputs are those that need no sorting.
   static bool Takes(const RowInput& row);
@@ -33,6 +38,9 @@ class RowSampler {
  private:
   // Checks and adjusts the values. Null, with the result set, when the row cannot be sampled.
   ScannedRow* Prepare(const RowInput& row, ThreadPool* pool, RowResult& result);
+
+  // Adjusts the received row, as Prepare does.
+  ScannedRow* Adjust(ThreadPool* pool, RowResult& result);
 
   // Takes the first tokens of the order. The draws below use random numbers. All return false, with
   // the result set, when too few tokens are left.
@@ -51,9 +59,11 @@ class RowSampler {
   void WriteOutputs(const OutputOptions& outputs, const Distribution& kept, RowResult& result);
 
   ScannedRow received_;
+  ScannedRow listed_;  // without the tokens that are not listed as allowed
+  Buffer<float> listed_values_;
+  RowInput listed_input_;
   ScannedRow adjusted_;
-  Buffer<float> adjusted_values_;
-  RowInput adjusted_input_;
+  ChangedTokens changed_;
   RowFilter filter_;
   OutputWriter writer_;
   TokenList list_;

@@ -41,46 +41,108 @@ void ScannedRow::ForSlices(int64_t unit,
   }
 }
 
-Extent ScannedRow::ScanRange(int64_t begin, int64_t end, float* widened) {
-  Extent extent = {-kInfinity, kInfinity, false};
-  // Parts that stay in the first cache until they are widened.
-  constexpr int64_t kPart = 1 << 12;
-  const int64_t part_size = widened == nullptr ? row_->vocab : kPart;
-  for (int64_t part = begin; part < end; part += part_size) {
-    const int64_t part_end = std::min(part + part_size, end);
-    float* columns = column_max_.data() + part / kGroupVectors;
-    const bool with_min = row_->kind == InputKind::kWeights;
-    const Extent seen = loops_->scan(row_->values, part, part_end, with_min, columns);
-    extent = extent.With(seen);
-    if (widened != nullptr) loops_->widen(row_->values, part, part_end, widened + part);
-  }
-  return extent;
-}
-
-bool ScannedRow::Scan(const RowInput& row, ThreadPool* pool, float* widened, RowResult& result) {
+void ScannedRow::Begin(const RowInput& row, ThreadPool* pool) {
   row_ = &row;
+  changed_ = nullptr;
   loops_ = &kernels_.For(row.dtype);
   pool_ = pool;
-  const bool logits = row.kind == InputKind::kLogits;
-  columns_ = static_cast<size_t>(CeilDivide(row.vocab, kernels_.group()) * kernels_.lanes);
+  const auto columns_of = [&](int64_t count) {
+    return static_cast<size_t>(CeilDivide(count, kernels_.group()) * kernels_.lanes);
+  };
+  columns_ = columns_of(row.vocab);
   column_max_.Reserve(columns_);
-  slice_extents_.resize(SliceCount());
-  ForSlices(kernels_.group(), [&](size_t slice, int64_t begin, int64_t end) {
-    slice_extents_[slice] = ScanRange(begin, end, widened);
-  });
-  Extent extent = slice_extents_[0];
-  for (const Extent& part : slice_extents_) extent = extent.With(part);
-  if ((extent.suspicious || (!logits && extent.min < 0)) && FailAtInvalidValue(row, result)) {
-    return false;
+  coarse_columns_ = columns_of(static_cast<int64_t>(columns_));
+  coarse_max_.Reserve(coarse_columns_);
+}
+
+bool ScannedRow::Finish(Extent extent, RowResult& result) {
+  const bool logits = row_->kind == InputKind::kLogits;
+  if (extent.suspicious || (!logits && extent.min < 0)) {
+    CopyChanged();
+    if (FailAtInvalidValue(*row_, result)) return false;
   }
-  max_ = extent.max + 0.0f;
+  max_ = kernels_.For(DataType::kFloat32)
+             .scan(column_max_.data(), 0, static_cast<int64_t>(columns_), false, coarse_max_.data())
+             .max +
+         0.0f;
   floor_ = logits ? std::numeric_limits<float>::lowest() : std::numeric_limits<float>::denorm_min();
   if (max_ >= floor_) return true;
-  FailWithoutTokens(row.kind, result);
+  FailWithoutTokens(row_->kind, result);
   return false;
 }
 
-uint32_t ScannedRow::First() const {
+bool ScannedRow::Scan(const RowInput& row, ThreadPool* pool, RowResult& result) {
+  Begin(row, pool);
+  slice_extents_.resize(SliceCount());
+  const bool with_min = row.kind == InputKind::kWeights;
+  ForSlices(kernels_.group(), [&](size_t slice, int64_t begin, int64_t end) {
+    slice_extents_[slice] =
+        loops_->scan(row.values, begin, end, with_min, column_max_.data() + begin / kGroupVectors);
+  });
+  Extent extent = slice_extents_[0];
+  for (const Extent& part : slice_extents_) extent = extent.With(part);
+  return Finish(extent, result);
+}
+
+bool ScannedRow::ScanChanged(const ScannedRow& before, const ChangedTokens& changed,
+                             RowResult& result) {
+  Begin(before.input(), before.pool_);
+  changed_ = &changed;
+  changed_ids_.assign(changed.ids().begin(), changed.ids().end());
+  std::sort(changed_ids_.begin(), changed_ids_.end());
+  std::copy_n(before.column_max_.data(), columns_, column_max_.data());
+  Extent extent = {-kInfinity, kInfinity, false};
+  for (const uint32_t id : changed_ids_) {
+    const float value = ValueOf(id);
+    extent.min = std::min(extent.min, value);
+    extent.suspicious |= std::isnan(value) || value == kInfinity;
+    UpdateColumn(id, before.ValueOf(id));
+  }
+  return Finish(extent, result);
+}
+
+RowInput ScannedRow::Widen(Buffer<float>& values) const {
+  values.Reserve(static_cast<size_t>(row_->vocab));
+  ForSlices(kernels_.group(), [&](size_t, int64_t begin, int64_t end) {
+    loops_->widen(row_->values, begin, end, values.data() + begin);
+  });
+  RowInput widened = *row_;
+  widened.values = values.data();
+  widened.dtype = DataType::kFloat32;
+  return widened;
+}
+
+void ScannedRow::CopyChanged() {
+  if (changed_ == nullptr) return;
+  copy_ = Widen(copied_values_);
+  for (const uint32_t id : changed_ids_) copied_values_[id] = changed_->ValueOf(id);
+  row_ = &copy_;
+  loops_ = &kernels_.For(copy_.dtype);
+  changed_ = nullptr;
+}
+
+void ScannedRow::UpdateColumn(uint32_t id, float before) {
+  const int64_t lane = id % kernels_.lanes;
+  const int64_t group = id / kernels_.group();
+  float& max = column_max_[static_cast<size_t>(group * kernels_.lanes + lane)];
+  const float value = ValueOf(id);
+  if (value >= max) {
+    max = value;
+  } else if (before >= max) {
+    // Another token may be the greatest now.
+    max = -kInfinity;
+    const int64_t end = std::min((group + 1) * kernels_.group(), row_->vocab);
+    for (int64_t i = group * kernels_.group() + lane; i < end; i += kernels_.lanes) {
+      max = std::max(max, ValueOf(static_cast<uint32_t>(i)));
+    }
+  }
+}
+
+uint32_t ScannedRow::First() {
+  if (changed_ != nullptr) {
+    Collect({max_, kInfinity}, others_);
+    return others_.ids[0];
+  }
   return static_cast<uint32_t>(
       loops_->find_first(row_->values, row_->vocab, column_max_.data(), max_));
 }
@@ -110,28 +172,74 @@ uint64_t ScannedRow::ColumnsAtLeast(float value) const {
   return kernels_.count_at_least(column_max_.data(), columns_, value);
 }
 
-float ScannedRow::ColumnQuantile(uint64_t count) const {
-  if (ColumnsAtLeast(floor_) < count) return floor_;
-  uint32_t low = OrderedBits(floor_);
-  uint32_t high = OrderedBits(max_);
+float ScannedRow::Quantile(const Buffer<float>& columns, size_t size, uint64_t count,
+                           float low) const {
+  uint32_t least = OrderedBits(low);
+  uint32_t most = OrderedBits(max_);
   const uint64_t enough = count + count / 4;
-  while (low < high) {
-    const uint32_t middle = low + (high - low + 1) / 2;
-    const uint64_t above = ColumnsAtLeast(FromOrderedBits(middle));
+  while (least < most) {
+    const uint32_t middle = least + (most - least + 1) / 2;
+    const uint64_t above = kernels_.count_at_least(columns.data(), size, FromOrderedBits(middle));
     if (above >= count) {
-      low = middle;
+      least = middle;
       if (above <= enough) break;
     } else {
-      high = middle - 1;
+      most = middle - 1;
     }
   }
-  return FromOrderedBits(low);
+  return FromOrderedBits(least);
 }
 
-void ScannedRow::Collect(ValueRange range, TokenList& list) const {
+float ScannedRow::ColumnQuantile(uint64_t count) const {
+  float low = floor_;
+  // What enough columns of columns reach, more columns reach, but unless the row has some order not
+  // many more.
+  if (count <= coarse_columns_ / 4 &&
+      kernels_.count_at_least(coarse_max_.data(), coarse_columns_, floor_) >= count) {
+    low = Quantile(coarse_max_, coarse_columns_, count, floor_);
+    if (ColumnsAtLeast(low) <= 2 * count) return low;
+  } else if (ColumnsAtLeast(floor_) < count) {
+    return floor_;
+  }
+  return Quantile(column_max_, columns_, count, low);
+}
+
+void ScannedRow::Collect(ValueRange range, TokenList& list) { CollectUpTo(SIZE_MAX, range, list); }
+
+void ScannedRow::CollectUpTo(size_t limit, ValueRange range, TokenList& list) {
   list.Reserve(static_cast<size_t>(row_->vocab));
-  list.count = loops_->collect(row_->values, row_->vocab, column_max_.data(), range, SIZE_MAX,
+  list.count = loops_->collect(row_->values, row_->vocab, column_max_.data(), range, limit,
                                list.values.data(), list.ids.data());
+  if (changed_ != nullptr) ApplyChanges(range, list);
+}
+
+void ScannedRow::ApplyChanges(ValueRange range, TokenList& list) {
+  size_t kept = 0;
+  for (size_t i = 0; i < list.count; ++i) {
+    const uint32_t id = list.ids[i];
+    list.values[kept] = list.values[i];
+    list.ids[kept] = id;
+    kept += changed_->Has(id) ? 0 : 1;
+  }
+  // From the end, so that those behind a new one make room for it.
+  size_t added = 0;
+  const auto is_added = [&](uint32_t id) {
+    const float value = changed_->ValueOf(id);
+    return value >= range.low && value < range.high;
+  };
+  for (const uint32_t id : changed_ids_) added += is_added(id) ? 1 : 0;
+  list.count = kept + added;
+  for (size_t i = changed_ids_.size(); added > 0; --i) {
+    const uint32_t id = changed_ids_[i - 1];
+    if (!is_added(id)) continue;
+    for (; kept > 0 && list.ids[kept - 1] > id; --kept) {
+      list.values[kept + added - 1] = list.values[kept - 1];
+      list.ids[kept + added - 1] = list.ids[kept - 1];
+    }
+    --added;
+    list.values[kept + added] = changed_->ValueOf(id);
+    list.ids[kept + added] = id;
+  }
 }
 
 void ScannedRow::CollectFirst(uint64_t count, TokenList& list) {
@@ -142,9 +250,7 @@ void ScannedRow::CollectFirst(uint64_t count, TokenList& list) {
   }
   // Fewer columns have a greater value: most tokens at the end tie, and the first ids will do.
   const float next = std::nextafter(low, kInfinity);
-  ties_.Reserve(static_cast<size_t>(row_->vocab));
-  ties_.count = loops_->collect(row_->values, row_->vocab, column_max_.data(), {low, next}, count,
-                                ties_.values.data(), ties_.ids.data());
+  CollectUpTo(count + (changed_ != nullptr ? changed_ids_.size() : 0), {low, next}, ties_);
   Collect({next, kInfinity}, others_);
   list.Reserve(ties_.count + others_.count);
   list.count = 0;
@@ -165,6 +271,7 @@ void ScannedRow::WeighBlock(int64_t block, const Weigher& weigher, uint64_t* wei
 
 RowMass ScannedRow::WeighBlocks(const Weigher& weigher, float threshold,
                                 Buffer<uint64_t>& block_mass) {
+  CopyChanged();
   const auto blocks = static_cast<size_t>(CeilDivide(row_->vocab, kBlock));
   const bool partly = threshold > weigher.floor;
   uint64_t* above = block_mass.Reserve(blocks);
@@ -202,7 +309,8 @@ uint64_t ScannedRow::CountAtLeast(float value) {
   return others_.count;
 }
 
-size_t ScannedRow::TakeSample(Buffer<float>& values) const {
+size_t ScannedRow::TakeSample(Buffer<float>& values) {
+  CopyChanged();
   values.Reserve(columns_);
   return loops_->sample(row_->values, row_->vocab, values.data());
 }

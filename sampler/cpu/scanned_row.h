@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "sampler/adjustments.h"
 #include "sampler/cpu/buffer.h"
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/thread_pool.h"
@@ -30,16 +31,25 @@ class ScannedRow {
 
   // Looks at every value. False, with the result set, when the row cannot be sampled. Passes over a
   // long row, this and later ones, are shared by the threads of `pool`; null: this thread alone.
-  // Writes all values to widened[vocab], which has the kernels' slack, unless that is null.
-  bool Scan(const RowInput& row, ThreadPool* pool, float* widened, RowResult& result);
+  bool Scan(const RowInput& row, ThreadPool* pool, RowResult& result);
+
+  // The same of a row that differs from one that was scanned in `changed`, which was reset for that
+  // one's input(). All three must outlive the use of this one.
+  bool ScanChanged(const ScannedRow& before, const ChangedTokens& changed, RowResult& result);
+
+  // Writes all values to `values`, -0 as +0, and gives the row with these.
+  RowInput Widen(Buffer<float>& values) const;
 
   const RowInput& input() const { return *row_; }
   float max() const { return max_; }
   float floor() const { return floor_; }  // tokens of lower values have no probability
-  float ValueOf(uint32_t id) const { return LoadAsFloat(row_->values, row_->dtype, id) + 0.0f; }
+  float ValueOf(uint32_t id) const {
+    return changed_ != nullptr ? changed_->ValueOf(id)
+                               : LoadAsFloat(row_->values, row_->dtype, id) + 0.0f;
+  }
 
   // The first token of the order.
-  uint32_t First() const;
+  uint32_t First();
 
   // The weigher of the whole row; `temperature` means nothing for plain weights.
   Weigher MakeWeigher(double temperature) const;
@@ -52,7 +62,7 @@ class ScannedRow {
   float ColumnQuantile(uint64_t count) const;
 
   // Fills `list` with the tokens in `range`, unweighed.
-  void Collect(ValueRange range, TokenList& list) const;
+  void Collect(ValueRange range, TokenList& list);
 
   // At least what the tokens below `value`, which is above weigher.floor, weigh together, from the
   // column maxima alone.
@@ -65,7 +75,7 @@ class ScannedRow {
   // all of them when there are fewer, unweighed.
   void CollectFirst(uint64_t count, TokenList& list);
 
-  // Fills `weights` with the weights of the tokens of one block of kBlock.
+  // Fills `weights` with the weights of the tokens of one block of kBlock, after WeighBlocks.
   void WeighBlock(int64_t block, const Weigher& weigher, uint64_t* weights) const;
 
   // Weighs the row, and fills `block_mass` with what the tokens of each block weigh that are not
@@ -73,10 +83,29 @@ class ScannedRow {
   RowMass WeighBlocks(const Weigher& weigher, float threshold, Buffer<uint64_t>& block_mass);
 
   // Fills `values` with one vector of each whole group, and returns their number.
-  size_t TakeSample(Buffer<float>& values) const;
+  size_t TakeSample(Buffer<float>& values);
 
  private:
-  Extent ScanRange(int64_t begin, int64_t end, float* widened);
+  // Takes a row, and makes room for its columns.
+  void Begin(const RowInput& row, ThreadPool* pool);
+
+  // Takes what was seen of the row. False, with the result set, when it cannot be sampled.
+  bool Finish(Extent extent, RowResult& result);
+
+  // Makes the maximum of the token's column right, `before` being its value when that was found.
+  void UpdateColumn(uint32_t id, float before);
+
+  // Collects up to the group in which their number reaches `limit`.
+  void CollectUpTo(size_t limit, ValueRange range, TokenList& list);
+
+  // Makes a list of tokens before the changes one of tokens in `range` behind them.
+  void ApplyChanges(ValueRange range, TokenList& list);
+
+  // Makes row_->values those behind the changes, for a pass over all of them.
+  void CopyChanged();
+
+  // About the greatest value from `low` on that `count` of the columns hold or exceed.
+  float Quantile(const Buffer<float>& columns, size_t size, uint64_t count, float low) const;
 
   // Splits [0, vocab) among threads at multiples of `unit`, and runs body(slice, begin, end).
   void ForSlices(int64_t unit, absl::FunctionRef<void(size_t, int64_t, int64_t)> body) const;
@@ -84,12 +113,18 @@ class ScannedRow {
 
   const Kernels& kernels_;
   const RowInput* row_ = nullptr;
+  const ChangedTokens* changed_ = nullptr;  // of row_; null: none
+  std::vector<uint32_t> changed_ids_;       // ascending
+  RowInput copy_;
+  Buffer<float> copied_values_;
   const RowKernels* loops_ = nullptr;
   ThreadPool* pool_ = nullptr;
   float max_ = 0;
   float floor_ = 0;
   size_t columns_ = 0;
   Buffer<float> column_max_;
+  size_t coarse_columns_ = 0;
+  Buffer<float> coarse_max_;  // the column maxima of the column maxima
   Buffer<uint64_t> all_mass_;
   Buffer<uint64_t> bound_mass_;
   TokenList ties_;
