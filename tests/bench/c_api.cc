@@ -1,0 +1,86 @@
+// The CPU sampler behind C functions, for tests/bench/compare.py to call through ctypes.
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "sampler/cpu_sampler.h"
+#include "tests/bench/bench_rows.h"
+
+namespace {
+
+using token_sampler::RowInput;
+using token_sampler::RowResult;
+
+struct BenchSampler {
+  std::unique_ptr<token_sampler::Sampler> sampler;
+  token_sampler::SamplingParams params;
+  token_sampler::RowHistory history;
+  std::vector<RowInput> inputs;
+  std::vector<RowResult> results;
+};
+
+}  // namespace
+
+extern "C" {
+
+// A case of the comparison; the same struct is in compare.py.
+struct TokenSamplerBenchCase {
+  double temperature;
+  double top_p;
+  double min_p;
+  double repetition_penalty;
+  double frequency_penalty;
+  double presence_penalty;
+  uint32_t top_k;
+};
+
+// Fills row[vocab]; see MakeBenchRow.
+void TokenSamplerBenchRow(const char* shape, int64_t vocab, uint64_t variant, float* row) {
+  const std::vector<float> values = token_sampler::bench::MakeBenchRow(shape, vocab, variant);
+  std::copy(values.begin(), values.end(), row);
+}
+
+// Null when there is no such sampler. Its maker lets it live.
+void* TokenSamplerBenchCreate(int threads, const TokenSamplerBenchCase* bench_case) {
+  auto sampler = token_sampler::CreateCpuSampler({.threads = threads});
+  if (!sampler.ok()) return nullptr;
+  auto* made = new BenchSampler;
+  made->sampler = *std::move(sampler);
+  made->params = {.temperature = bench_case->temperature,
+                  .top_k = bench_case->top_k,
+                  .top_p = bench_case->top_p,
+                  .min_p = bench_case->min_p,
+                  .repetition_penalty = bench_case->repetition_penalty,
+                  .frequency_penalty = bench_case->frequency_penalty,
+                  .presence_penalty = bench_case->presence_penalty};
+  return made;
+}
+
+// Draws tokens[count] from rows[count, vocab] with seeds seed, seed + 1, ...; false on failure.
+bool TokenSamplerBenchSample(void* handle, const float* rows, int64_t count, int64_t vocab,
+                             const uint32_t* output_ids, int64_t output_size, uint64_t seed,
+                             uint32_t* tokens) {
+  BenchSampler& self = *static_cast<BenchSampler*>(handle);
+  self.inputs.resize(static_cast<size_t>(count));
+  self.results.resize(static_cast<size_t>(count));
+  self.history.output_ids = {output_ids, static_cast<size_t>(output_size)};
+  for (size_t i = 0; i < self.inputs.size(); ++i) {
+    RowInput& input = self.inputs[i];
+    input.values = rows + static_cast<int64_t>(i) * vocab;
+    input.vocab = vocab;
+    input.params = &self.params;
+    input.history = &self.history;
+    input.key.seed = seed + i;
+  }
+  if (!self.sampler->Sample(self.inputs, absl::MakeSpan(self.results)).ok()) return false;
+  for (size_t i = 0; i < self.results.size(); ++i) {
+    if (self.results[i].token_ids.size() != 1) return false;
+    tokens[i] = self.results[i].token_ids[0];
+  }
+  return true;
+}
+
+}  // extern "C"
