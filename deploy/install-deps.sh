@@ -51,6 +51,10 @@ if command -v dpkg-query >/dev/null; then
   for library in "${libraries[@]}"; do
     is_installed "$library" || missing+=("$library")
   done
+  # Of the virtual environments of python3's own package this is what comes apart.
+  if [ "${1:-build}" = test ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
+    missing+=(python3-venv)
+  fi
 else
   echo "No dpkg here: make sure that you have what these Debian packages hold:" \
     "${libraries[*]}" >&2

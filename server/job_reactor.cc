@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -16,10 +17,10 @@ constexpr char kRetryPushbackMs[] = "50";
 }  // namespace
 
 void JobReactor::Submit(std::shared_ptr<SamplingJob> job) {
-  job->deadline = context_->deadline();
+  job->deadline = std::min<TimePoint>(job->deadline, context_->deadline());
   job_ = job;
-  const absl::Status status = batcher_.Submit(std::move(job));
-  if (!status.ok()) Complete(status);
+  const absl::Status status = batcher_.Submit(job);
+  if (!status.ok()) job->Done(status);
 }
 
 void JobReactor::Complete(const absl::Status& status) {

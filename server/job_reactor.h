@@ -20,8 +20,8 @@ class JobReactor final : public grpc::ServerUnaryReactor {
   JobReactor(Batcher& batcher, grpc::CallbackServerContext* context)
       : batcher_(batcher), context_(context) {}
 
-  // Queues the job until the call's deadline; its Done must call Complete. Call it at most once,
-  // before the call's handler returns.
+  // Queues the job until its own deadline or the call's, the earlier one. Its Done is called in any
+  // case and must call Complete. Call it at most once, before the call's handler returns.
   void Submit(std::shared_ptr<SamplingJob> job);
 
   // Ends the call. Nothing of it may be touched afterwards.

@@ -42,7 +42,8 @@ void EnablePluginsOnce() {
 
 Server::Server(const ServerOptions& options, Sampler& sampler)
     : batcher_(sampler, options.batcher),
-      service_(batcher_, options.request, MakeInfo(options, sampler)) {}
+      service_(batcher_, options.request, MakeInfo(options, sampler)),
+      kserve_service_(batcher_, options.request) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
                                                       Sampler& sampler) {
@@ -54,6 +55,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   // By default two servers could share a port unnoticed.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.RegisterService(&server->service_);
+  builder.RegisterService(&server->kserve_service_);
   std::vector<int> ports(options.listen.size());
   for (size_t i = 0; i < options.listen.size(); ++i) {
     if (absl::Status status = ClearStaleSocket(options.listen[i]); !status.ok()) return status;
@@ -68,20 +70,25 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   for (size_t i = 0; i < ports.size(); ++i) {
     server->addresses_.push_back(BoundAddress(options.listen[i], ports[i]));
   }
-  server->grpc_server_->GetHealthCheckService()->SetServingStatus(
-      v1::TokenSampler::service_full_name(), true);
+  for (const char* service : {v1::TokenSampler::service_full_name(),
+                              inference::GRPCInferenceService::service_full_name()}) {
+    server->grpc_server_->GetHealthCheckService()->SetServingStatus(service, true);
+  }
   return server;
 }
 
 Server::~Server() { Stop(std::chrono::milliseconds(0)); }
 
 void Server::BeginDrain() {
-  if (grpc_server_ != nullptr) grpc_server_->GetHealthCheckService()->Shutdown();
+  if (grpc_server_ == nullptr) return;
+  grpc_server_->GetHealthCheckService()->Shutdown();
+  kserve_service_.BeginDrain();
 }
 
 void Server::Stop(std::chrono::milliseconds timeout) {
   if (grpc_server_ != nullptr) {
     BeginDrain();
+    kserve_service_.EndStreams();
     grpc_server_->Shutdown(std::chrono::system_clock::now() + timeout);
     grpc_server_.reset();
   }

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "sampler/sampler.h"
 #include "server/batching/batcher.h"
+#include "server/kserve/kserve_service.h"
 #include "server/sampling_service.h"
 #include "server/server_options.h"
 
@@ -45,6 +46,7 @@ class Server {
 
   Batcher batcher_;
   SamplingService service_;
+  KserveService kserve_service_;
   std::unique_ptr<grpc::Server> grpc_server_;
   std::vector<std::string> addresses_;
 };

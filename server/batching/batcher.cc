@@ -80,7 +80,9 @@ void Batcher::Stop() {
 
 BatcherCounters Batcher::counters() const {
   MutexLock lock(mutex_);
-  return counters_;
+  BatcherCounters counters = counters_;
+  counters.waiting = queue_.size();
+  return counters;
 }
 
 std::shared_ptr<SamplingJob> Batcher::RemoveFromQueue(Queue::iterator position) {
@@ -112,12 +114,13 @@ bool Batcher::TakeJobs(Jobs& batch, Jobs& dropped) {
   const TimePoint now = clock_.Now();
   uint64_t batch_rows = 0;
   while (!queue_.empty()) {
-    const SamplingJob& job = *queue_.front();
+    SamplingJob& job = *queue_.front();
     const bool drop = job.deadline < now;
     if (!drop) {
       const bool full = batch_rows + job.rows.size() > options_.max_batch_rows;
       if (!batch.empty() && (full || job.runs_alone || batch.front()->runs_alone)) break;
       batch_rows += job.rows.size();
+      job.taken = now;
     }
     (drop ? dropped : batch).push_back(RemoveFromQueue(queue_.begin()));
   }

@@ -42,6 +42,7 @@ class SamplingJob {
   bool runs_alone = false;                // never sampled together with others
   TimePoint deadline = TimePoint::max();  // not sampled when it is taken later than this
   uint64_t bytes = 0;                     // memory that the job holds while it waits
+  TimePoint taken;                        // when it left the queue to be sampled
 
  private:
   friend class Batcher;
@@ -59,12 +60,13 @@ struct BatcherOptions {
   uint64_t max_queued_bytes = uint64_t{1} << 30;  // unless nothing waits
 };
 
-// Counts since the start, for metrics and tests.
+// Counts since the start where nothing else is said, for metrics and tests.
 struct BatcherCounters {
   uint64_t batches = 0;
   uint64_t rows = 0;     // sampled
   uint64_t refused = 0;  // jobs that found the queue full
   uint64_t dropped = 0;  // jobs that were cancelled or expired in the queue
+  uint64_t waiting = 0;  // jobs in the queue now
 };
 
 // Thread-safe.

@@ -11,13 +11,15 @@ import sys
 
 GRPC = ("grpc/", "grpcpp/", "google/protobuf/")
 PROTO = ("token_sampler/v1/",)
+KSERVE_PROTO = ("inference/",)
 CUDA = ("cuda", "cub/", "thrust/", "cooperative_groups")
 
 # Folder -> what its files may include, as prefixes. The deepest folder that holds a file decides.
 ALLOWED = {
     "sampler": ("sampler/", "absl/", "hwy/"),
     "cuda": ("cuda/", "sampler/", "absl/") + CUDA,
-    "server": ("server/", "sampler/", "absl/", "spdlog/", "CLI/", "nlohmann/") + PROTO + GRPC,
+    "server": ("server/", "sampler/", "absl/", "spdlog/", "CLI/", "nlohmann/")
+    + PROTO + KSERVE_PROTO + GRPC,
     "server/batching": ("server/batching/", "sampler/", "absl/"),
     "client": ("client/", "absl/", "CLI/", "nlohmann/") + PROTO + GRPC,
 }

@@ -1,0 +1,161 @@
+// A stream whose requests are answered one after the other, each by a job of the batcher or at
+// once.
+
+#ifndef TOKEN_SAMPLER_SERVER_JOB_STREAM_H_
+#define TOKEN_SAMPLER_SERVER_JOB_STREAM_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/batching/batcher.h"
+#include "server/batching/mutex.h"
+#include "server/status_mapping.h"
+
+namespace token_sampler {
+
+// What the server ends when it stops.
+class OpenStream {
+ public:
+  virtual ~OpenStream() = default;
+
+  // Ends the stream with Unavailable: at once when it waits for a request, else behind the answer.
+  virtual void End() = 0;
+};
+
+// The open streams of a service. Thread-safe.
+class StreamSet {
+ public:
+  // False after EndAll: the stream must not begin.
+  bool Add(const std::shared_ptr<OpenStream>& stream);
+
+  // Ends every stream.
+  void EndAll();
+
+ private:
+  Mutex mutex_;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::weak_ptr<OpenStream>> streams_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Owns itself from Begin until the call is over. One request is in hand at any time, so that a
+// client which sends ahead is held back by flow control, and answers come in the order of requests.
+template <typename Request, typename Response>
+class JobStream : public grpc::ServerBidiReactor<Request, Response>, public OpenStream {
+ public:
+  // `batcher` must outlive the call.
+  JobStream(Batcher& batcher, grpc::CallbackServerContext* context)
+      : batcher_(batcher), context_(context) {}
+
+  // Starts the stream; call it once.
+  static JobStream* Begin(std::shared_ptr<JobStream> stream, StreamSet& streams) {
+    JobStream* reactor = stream.get();
+    const bool may_begin = streams.Add(stream);
+    reactor->self_ = std::move(stream);
+    MutexLock lock(reactor->mutex_);
+    reactor->ending_ = !may_begin;
+    reactor->ReadOrFinish();
+    return reactor;
+  }
+
+  void End() override {
+    MutexLock lock(mutex_);
+    ending_ = true;
+    if (!answering_) FinishOnce(Stopping());
+  }
+
+  void OnReadDone(bool ok) override {
+    {
+      MutexLock lock(mutex_);
+      if (!ok || ending_) {
+        FinishOnce(ending_ ? Stopping() : grpc::Status::OK);
+        return;
+      }
+      answering_ = true;
+    }
+    OnRequest(request_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    MutexLock lock(mutex_);
+    answering_ = false;
+    if (ok) {
+      ReadOrFinish();
+    } else {
+      FinishOnce({grpc::StatusCode::CANCELLED, "the caller has gone"});
+    }
+  }
+
+  void OnCancel() override {
+    std::shared_ptr<SamplingJob> job;
+    {
+      MutexLock lock(mutex_);
+      job = job_;
+    }
+    if (job != nullptr) batcher_.Cancel(*job);
+  }
+
+  // The last that gRPC does with the call.
+  void OnDone() override { const std::shared_ptr<JobStream> self = std::move(self_); }
+
+ protected:
+  // Must lead to one call of Answer, on any thread: directly, or by the Done of a job that was
+  // submitted. The request stays until then.
+  virtual void OnRequest(Request& request) = 0;
+
+  // Queues a job until its own deadline or the stream's, the earlier one. Its Done is called in any
+  // case.
+  void Submit(const std::shared_ptr<SamplingJob>& job) {
+    job->deadline = std::min<TimePoint>(job->deadline, context_->deadline());
+    {
+      MutexLock lock(mutex_);
+      job_ = job;
+    }
+    const absl::Status status = batcher_.Submit(job);
+    if (!status.ok()) job->Done(status);
+  }
+
+  // Sends the response.
+  void Answer() { this->StartWrite(&response_); }
+
+  Response& response() { return response_; }
+
+ private:
+  static grpc::Status Stopping() {
+    return {grpc::StatusCode::UNAVAILABLE, "the server is shutting down"};
+  }
+
+  // gRPC may be called under the lock: it runs reactions on other threads, never inside a call.
+  void ReadOrFinish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (ending_) {
+      FinishOnce(Stopping());
+    } else {
+      response_.Clear();
+      this->StartRead(&request_);
+    }
+  }
+
+  void FinishOnce(const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!std::exchange(finished_, true)) this->Finish(status);
+  }
+
+  Batcher& batcher_;
+  grpc::CallbackServerContext* const context_;
+  Request request_;
+  Response response_;
+  std::shared_ptr<JobStream> self_;
+
+  Mutex mutex_;
+  std::shared_ptr<SamplingJob> job_ ABSL_GUARDED_BY(mutex_);  // the newest
+  bool answering_ ABSL_GUARDED_BY(mutex_) = false;            // between OnRequest and its answer
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_JOB_STREAM_H_

@@ -1,0 +1,176 @@
+#include "server/kserve/field_value.h"
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <sstream>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/invalid_argument.h"
+
+namespace token_sampler {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::EnumDescriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+// The field, and the message that holds it.
+struct Place {
+  Message* message;
+  const FieldDescriptor* field;
+};
+
+std::optional<Place> FindPlace(Message& message, absl::string_view name) {
+  const size_t dot = name.find('.');
+  const std::string first(name.substr(0, dot));
+  const FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(first);
+  if (field == nullptr) return std::nullopt;
+  const bool nested =
+      field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !field->is_repeated();
+  if (dot == absl::string_view::npos) {
+    return nested ? std::nullopt : std::make_optional(Place{&message, field});
+  }
+  if (!nested) return std::nullopt;
+  return FindPlace(*message.GetReflection()->MutableMessage(&message, field), name.substr(dot + 1));
+}
+
+template <typename Integer>
+absl::StatusOr<Integer> ToInteger(absl::string_view name, const FieldValue& value) {
+  constexpr Integer kMin = std::numeric_limits<Integer>::min();
+  constexpr Integer kMax = std::numeric_limits<Integer>::max();
+  const auto* integer = std::get_if<absl::int128>(&value);
+  if (integer == nullptr || *integer < kMin || *integer > kMax) {
+    return Invalid(name, " must be an integer in [", kMin, ", ", kMax, "], got ", ToString(value));
+  }
+  return static_cast<Integer>(*integer);
+}
+
+absl::StatusOr<double> ToDouble(absl::string_view name, const FieldValue& value) {
+  if (const auto* number = std::get_if<double>(&value)) return *number;
+  if (const auto* integer = std::get_if<absl::int128>(&value)) {
+    return static_cast<double>(*integer);
+  }
+  return Invalid(name, " must be a number, got ", ToString(value));
+}
+
+absl::StatusOr<float> ToFloat(absl::string_view name, const FieldValue& value) {
+  const absl::StatusOr<double> number = ToDouble(name, value);
+  if (!number.ok()) return number.status();
+  return static_cast<float>(*number);
+}
+
+// "STAGE_PRESET_" of StagePreset: what the name of its value 0 has before UNSPECIFIED.
+absl::string_view Prefix(const EnumDescriptor& type) {
+  absl::string_view zero = type.FindValueByNumber(0)->name();
+  zero.remove_suffix(absl::string_view("UNSPECIFIED").size());
+  return zero;
+}
+
+absl::StatusOr<int> ToEnum(absl::string_view name, const EnumDescriptor& type,
+                           const FieldValue& value) {
+  const absl::string_view prefix = Prefix(type);
+  std::vector<absl::string_view> choices;
+  for (int i = 0; i < type.value_count(); ++i) {
+    const absl::string_view full = type.value(i)->name();
+    const absl::string_view choice = full.substr(prefix.size());
+    if (type.value(i)->number() == 0) continue;
+    choices.push_back(choice);
+    const auto* text = std::get_if<std::string>(&value);
+    if (text != nullptr && (*text == full || *text == choice)) return type.value(i)->number();
+  }
+  return Invalid(name, " must be one of ", absl::StrJoin(choices, ", "), ", got ", ToString(value));
+}
+
+// Sets or appends: both have the same types.
+absl::Status Store(const Place& place, absl::string_view name, const FieldValue& value) {
+  Message* message = place.message;
+  const FieldDescriptor* field = place.field;
+  const Reflection& reflection = *message->GetReflection();
+  const bool list = field->is_repeated();
+  const auto store = [&](const auto& converted, auto set, auto add) -> absl::Status {
+    if (!converted.ok()) return converted.status();
+    (reflection.*(list ? add : set))(message, field, *converted);
+    return absl::OkStatus();
+  };
+  switch (field->cpp_type()) {
+    case FieldDescriptor::CPPTYPE_BOOL:
+      if (const auto* boolean = std::get_if<bool>(&value)) {
+        return store(absl::StatusOr<bool>(*boolean), &Reflection::SetBool, &Reflection::AddBool);
+      }
+      return Invalid(name, " must be a boolean, got ", ToString(value));
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return store(ToInteger<uint32_t>(name, value), &Reflection::SetUInt32,
+                   &Reflection::AddUInt32);
+    case FieldDescriptor::CPPTYPE_INT32:
+      return store(ToInteger<int32_t>(name, value), &Reflection::SetInt32, &Reflection::AddInt32);
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return store(ToInteger<uint64_t>(name, value), &Reflection::SetUInt64,
+                   &Reflection::AddUInt64);
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return store(ToDouble(name, value), &Reflection::SetDouble, &Reflection::AddDouble);
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return store(ToFloat(name, value), &Reflection::SetFloat, &Reflection::AddFloat);
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return store(ToEnum(name, *field->enum_type(), value), &Reflection::SetEnumValue,
+                   &Reflection::AddEnumValue);
+    default:
+      return absl::NotFoundError(absl::StrCat("no field ", name));
+  }
+}
+
+void AddNamedFields(const Descriptor& message, const std::string& prefix,
+                    std::vector<NamedField>& fields) {
+  for (int i = 0; i < message.field_count(); ++i) {
+    const FieldDescriptor* field = message.field(i);
+    const bool is_message = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
+    const std::string name = prefix + field->name();
+    if (is_message && !field->is_repeated()) {
+      AddNamedFields(*field->message_type(), name + ".", fields);
+    } else if (!is_message) {
+      fields.push_back({name, field});
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<NamedField> NamedFields(const Descriptor& message) {
+  std::vector<NamedField> fields;
+  AddNamedFields(message, "", fields);
+  return fields;
+}
+
+absl::Status SetField(Message& message, absl::string_view name, const FieldValue& value) {
+  const std::optional<Place> place = FindPlace(message, name);
+  if (!place || place->field->is_repeated()) {
+    return absl::NotFoundError(absl::StrCat("no field ", name));
+  }
+  return Store(*place, name, value);
+}
+
+absl::Status AddToField(Message& message, absl::string_view name, const FieldValue& value) {
+  const std::optional<Place> place = FindPlace(message, name);
+  if (!place || !place->field->is_repeated()) {
+    return absl::NotFoundError(absl::StrCat("no list ", name));
+  }
+  return Store(*place, name, value);
+}
+
+std::string ToString(const FieldValue& value) {
+  if (const auto* boolean = std::get_if<bool>(&value)) return *boolean ? "true" : "false";
+  if (const auto* number = std::get_if<double>(&value)) return absl::StrCat(*number);
+  if (const auto* text = std::get_if<std::string>(&value)) return absl::StrCat("\"", *text, "\"");
+  std::ostringstream integer;
+  integer << std::get<absl::int128>(value);
+  return integer.str();
+}
+
+}  // namespace token_sampler

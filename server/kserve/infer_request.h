@@ -1,0 +1,39 @@
+// An inference request of the Open Inference Protocol as a native one.
+
+#ifndef TOKEN_SAMPLER_SERVER_KSERVE_INFER_REQUEST_H_
+#define TOKEN_SAMPLER_SERVER_KSERVE_INFER_REQUEST_H_
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "inference/grpc_inference_service.pb.h"
+#include "server/kserve/sampler_model.h"
+#include "server/row_fields.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler {
+
+struct InferCall {
+  v1::SampleRequest request;
+  std::string id;
+  std::vector<const ModelOutputField*> outputs;      // at least one
+  std::optional<std::chrono::microseconds> timeout;  // how long the call may wait
+};
+
+// NotFound unless there is such a model: `sampler`, and no version or kModelVersion.
+absl::Status CheckModel(absl::string_view name, absl::string_view version);
+
+// Takes the tensors out of `request`. NotFound for another model; InvalidArgument names what is
+// malformed, unknown or not supported. Of the native request only the size of the tensor is
+// checked.
+absl::Status TranslateRequest(const RequestLimits& limits, inference::ModelInferRequest& request,
+                              InferCall& call);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_KSERVE_INFER_REQUEST_H_

@@ -1,0 +1,153 @@
+#include "server/kserve/infer_response.h"
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "server/kserve/sampler_model.h"
+
+namespace token_sampler {
+namespace {
+
+constexpr int32_t kNoToken = -1;
+constexpr float kNoFloat = std::numeric_limits<float>::quiet_NaN();
+constexpr double kNoDouble = std::numeric_limits<double>::quiet_NaN();
+
+template <typename Element>
+void Append(Element element, std::string& data) {
+  data.append(reinterpret_cast<const char*>(&element), sizeof(element));
+}
+
+// The elements of [first, last) and as many of `padding` as make them `width`.
+template <typename Element, typename Iterator>
+void AppendRow(Iterator first, Iterator last, int64_t width, Element padding, std::string& data) {
+  for (int64_t column = 0; column < width; ++column) {
+    Append(first == last ? padding : static_cast<Element>(*first), data);
+    if (first != last) ++first;
+  }
+}
+
+// What one row has to say to each output.
+class RowView {
+ public:
+  RowView(const v1::SampleResponse& sampled, const v1::RowStatus* status, int row, int first_token)
+      : sampled_(sampled), status_(status), row_(row), first_token_(first_token) {}
+
+  void AppendTo(const ModelOutputField& output, int64_t width, std::string& data) const {
+    const absl::string_view name = output.name;
+    if (name == "token_ids") {
+      const auto first = sampled_.token_ids().begin() + first_token_;
+      const auto last = first + static_cast<int>(sampled_.token_counts(row_));
+      AppendRow<int32_t>(first, last, width, kNoToken, data);
+    } else if (name == "status") {
+      Append<int32_t>(status_ == nullptr ? v1::ROW_CODE_OK : status_->code(), data);
+    } else if (name == "message") {
+      const std::string message = status_ == nullptr ? "" : status_->message();
+      Append(static_cast<uint32_t>(message.size()), data);
+      data.append(message);
+    } else if (name == "seed") {
+      Append<uint64_t>(sampled_.seeds(row_), data);
+    } else if (name == "step") {
+      Append<uint64_t>(sampled_.steps(row_), data);
+    } else if (name == "stream") {
+      Append<uint32_t>(sampled_.streams(row_), data);
+    } else if (sampled_.details_size() > row_ && !output.option.empty()) {
+      AppendDetail(sampled_.details(row_), name, width, data);
+    } else {
+      AppendState(name, data);
+    }
+  }
+
+ private:
+  static void AppendDetail(const v1::RowDetail& detail, absl::string_view name, int64_t width,
+                           std::string& data) {
+    if (name == "logprobs") {
+      AppendRow<float>(detail.logprobs().begin(), detail.logprobs().end(), width, kNoFloat, data);
+    } else if (name == "ranks") {
+      AppendRow<uint32_t>(detail.ranks().begin(), detail.ranks().end(), width, 0, data);
+    } else if (name == "top_token_ids") {
+      AppendRow<int32_t>(detail.top_token_ids().begin(), detail.top_token_ids().end(), width,
+                         kNoToken, data);
+    } else if (name == "top_logprobs") {
+      AppendRow<float>(detail.top_logprobs().begin(), detail.top_logprobs().end(), width, kNoFloat,
+                       data);
+    } else if (name == "kept_count") {
+      Append<uint32_t>(detail.kept_count(), data);
+    } else if (name == "entropy") {
+      Append(detail.has_entropy() ? detail.entropy() : kNoDouble, data);
+    } else if (name == "max_probability") {
+      Append(detail.has_max_probability() ? detail.max_probability() : kNoDouble, data);
+    } else if (name == "min_probability") {
+      Append(detail.has_min_probability() ? detail.min_probability() : kNoDouble, data);
+    }
+  }
+
+  void AppendState(absl::string_view name, std::string& data) const {
+    static const v1::RowState* const kNone = new v1::RowState;
+    const v1::RowState& state = sampled_.states_size() > row_ ? sampled_.states(row_) : *kNone;
+    if (name == "state.mirostat_mu") {
+      Append(state.has_mirostat_mu() ? state.mirostat_mu() : kNoDouble, data);
+    } else if (name == "state.adaptive_p_sum") {
+      Append(state.has_adaptive_p_sum() ? state.adaptive_p_sum() : kNoDouble, data);
+    } else if (name == "state.adaptive_p_weight") {
+      Append(state.has_adaptive_p_weight() ? state.adaptive_p_weight() : kNoDouble, data);
+    } else if (name == "state.top_p") {
+      Append(state.has_top_p() ? state.top_p() : kNoDouble, data);
+    }
+  }
+
+  const v1::SampleResponse& sampled_;
+  const v1::RowStatus* status_;  // null: OK
+  int row_;
+  int first_token_;
+};
+
+std::vector<RowView> ViewRows(const v1::SampleResponse& sampled) {
+  std::vector<RowView> rows;
+  int token = 0;
+  int status = 0;
+  for (int row = 0; row < sampled.token_counts_size(); ++row) {
+    const bool listed = status < sampled.row_statuses_size() &&
+                        sampled.row_statuses(status).row() == static_cast<uint32_t>(row);
+    rows.emplace_back(sampled, listed ? &sampled.row_statuses(status) : nullptr, row, token);
+    token += static_cast<int>(sampled.token_counts(row));
+    if (listed) ++status;
+  }
+  return rows;
+}
+
+int64_t Width(const InferCall& call, uint32_t draws, OutputWidth width) {
+  switch (width) {
+    case OutputWidth::kOne:
+      return 1;
+    case OutputWidth::kDraws:
+      return draws;
+    case OutputWidth::kTopLogprobs:
+      break;
+  }
+  return call.request.outputs().top_logprobs();
+}
+
+}  // namespace
+
+void TranslateResponse(const InferCall& call, uint32_t draws, const v1::SampleResponse& sampled,
+                       inference::ModelInferResponse& response) {
+  response.set_model_name(kModelName);
+  response.set_model_version(kModelVersion);
+  response.set_id(call.id);
+  const std::vector<RowView> rows = ViewRows(sampled);
+  for (const ModelOutputField* field : call.outputs) {
+    const int64_t width = Width(call, draws, field->width);
+    auto& output = *response.add_outputs();
+    output.set_name(std::string(field->name));
+    output.set_datatype(std::string(field->datatype));
+    output.add_shape(static_cast<int64_t>(rows.size()));
+    output.add_shape(width);
+    std::string& data = *response.add_raw_output_contents();
+    for (const RowView& row : rows) row.AppendTo(*field, width, data);
+  }
+}
+
+}  // namespace token_sampler

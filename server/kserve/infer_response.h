@@ -1,0 +1,22 @@
+// The native answer as one of the Open Inference Protocol.
+
+#ifndef TOKEN_SAMPLER_SERVER_KSERVE_INFER_RESPONSE_H_
+#define TOKEN_SAMPLER_SERVER_KSERVE_INFER_RESPONSE_H_
+
+#include <cstdint>
+
+#include "inference/grpc_inference_service.pb.h"
+#include "server/kserve/infer_request.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler {
+
+// `draws` is the largest num_samples of the rows that were sampled. All contents are raw. Where a
+// row has fewer values than the output has columns, and where it failed, there is -1 for token ids,
+// NaN for floating-point numbers and 0 for others.
+void TranslateResponse(const InferCall& call, uint32_t draws, const v1::SampleResponse& sampled,
+                       inference::ModelInferResponse& response);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_KSERVE_INFER_RESPONSE_H_

@@ -1,0 +1,255 @@
+#include "server/kserve/infer_tensor.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+#include <limits>
+#include <set>
+#include <type_traits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/invalid_argument.h"
+
+namespace token_sampler {
+namespace {
+
+using Contents = inference::InferTensorContents;
+
+constexpr struct {
+  absl::string_view name;
+  size_t size;
+  inference::DataType config;
+} kDatatypes[] = {
+    {"BOOL", 1, inference::TYPE_BOOL},     {"UINT8", 1, inference::TYPE_UINT8},
+    {"UINT16", 2, inference::TYPE_UINT16}, {"UINT32", 4, inference::TYPE_UINT32},
+    {"UINT64", 8, inference::TYPE_UINT64}, {"INT8", 1, inference::TYPE_INT8},
+    {"INT16", 2, inference::TYPE_INT16},   {"INT32", 4, inference::TYPE_INT32},
+    {"INT64", 8, inference::TYPE_INT64},   {"FP16", 2, inference::TYPE_FP16},
+    {"BF16", 2, inference::TYPE_BF16},     {"FP32", 4, inference::TYPE_FP32},
+    {"FP64", 8, inference::TYPE_FP64},     {"BYTES", 0, inference::TYPE_STRING},
+};
+
+constexpr size_t kLengthBytes = 4;  // in front of each element of BYTES
+
+const auto* FindDatatype(absl::string_view name) {
+  return std::find_if(std::begin(kDatatypes), std::end(kDatatypes),
+                      [&](const auto& datatype) { return datatype.name == name; });
+}
+
+template <typename Element, typename Field>
+void AppendElements(const Field& field, std::string& data) {
+  data.reserve(static_cast<size_t>(field.size()) * sizeof(Element));
+  for (const auto value : field) {
+    const auto element = static_cast<Element>(value);
+    data.append(reinterpret_cast<const char*>(&element), sizeof(element));
+  }
+}
+
+// The typed contents as raw ones. The contract has narrow integers in fields of 32 bits.
+absl::Status FlattenContents(const Contents& contents, InferTensor& tensor) {
+  const std::string& type = tensor.datatype;
+  if (type == "BOOL") {
+    AppendElements<uint8_t>(contents.bool_contents(), tensor.data);
+  } else if (type == "INT8") {
+    AppendElements<int8_t>(contents.int_contents(), tensor.data);
+  } else if (type == "INT16") {
+    AppendElements<int16_t>(contents.int_contents(), tensor.data);
+  } else if (type == "INT32") {
+    AppendElements<int32_t>(contents.int_contents(), tensor.data);
+  } else if (type == "INT64") {
+    AppendElements<int64_t>(contents.int64_contents(), tensor.data);
+  } else if (type == "UINT8") {
+    AppendElements<uint8_t>(contents.uint_contents(), tensor.data);
+  } else if (type == "UINT16") {
+    AppendElements<uint16_t>(contents.uint_contents(), tensor.data);
+  } else if (type == "UINT32") {
+    AppendElements<uint32_t>(contents.uint_contents(), tensor.data);
+  } else if (type == "UINT64") {
+    AppendElements<uint64_t>(contents.uint64_contents(), tensor.data);
+  } else if (type == "FP32") {
+    AppendElements<float>(contents.fp32_contents(), tensor.data);
+  } else if (type == "FP64") {
+    AppendElements<double>(contents.fp64_contents(), tensor.data);
+  } else if (type == "BYTES") {
+    for (const std::string& element : contents.bytes_contents()) {
+      const auto length = static_cast<uint32_t>(element.size());
+      tensor.data.append(reinterpret_cast<const char*>(&length), kLengthBytes);
+      tensor.data.append(element);
+    }
+  } else {
+    return Invalid("inputs.", tensor.name, ": ", type,
+                   " has no typed contents; send it in raw_input_contents");
+  }
+  return absl::OkStatus();
+}
+
+// Elements of BYTES, or an error where the last one ends behind the data.
+absl::Status ReadBytes(const InferTensor& tensor,
+                       const std::function<absl::Status(FieldValue)>& take) {
+  absl::string_view rest = tensor.data;
+  while (!rest.empty()) {
+    uint32_t length = 0;
+    if (rest.size() >= kLengthBytes) std::memcpy(&length, rest.data(), kLengthBytes);
+    if (rest.size() < kLengthBytes || rest.size() - kLengthBytes < length) {
+      return Invalid("inputs.", tensor.name,
+                     ": the last element of BYTES ends behind the tensor's contents");
+    }
+    absl::Status status = take(std::string(rest.substr(kLengthBytes, length)));
+    if (!status.ok()) return status;
+    rest.remove_prefix(kLengthBytes + length);
+  }
+  return absl::OkStatus();
+}
+
+// Calls visit(element) with each element, in its own type, until it returns an error.
+template <typename Element, typename Visit>
+absl::Status VisitElements(const InferTensor& tensor, const Visit& visit) {
+  for (size_t i = 0; i < tensor.data.size(); i += sizeof(Element)) {
+    Element element;
+    std::memcpy(&element, tensor.data.data() + i, sizeof(element));
+    if (absl::Status status = visit(element); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// The same for any datatype but BYTES, FP16 and BF16; BOOL is an uint8_t of its own type.
+enum class Boolean : uint8_t {};
+
+template <typename Visit>
+absl::Status VisitNumbers(const InferTensor& tensor, const Visit& visit) {
+  const std::string& type = tensor.datatype;
+  if (type == "BOOL") return VisitElements<Boolean>(tensor, visit);
+  if (type == "INT8") return VisitElements<int8_t>(tensor, visit);
+  if (type == "INT16") return VisitElements<int16_t>(tensor, visit);
+  if (type == "INT32") return VisitElements<int32_t>(tensor, visit);
+  if (type == "INT64") return VisitElements<int64_t>(tensor, visit);
+  if (type == "UINT8") return VisitElements<uint8_t>(tensor, visit);
+  if (type == "UINT16") return VisitElements<uint16_t>(tensor, visit);
+  if (type == "UINT32") return VisitElements<uint32_t>(tensor, visit);
+  if (type == "UINT64") return VisitElements<uint64_t>(tensor, visit);
+  if (type == "FP32") return VisitElements<float>(tensor, visit);
+  if (type == "FP64") return VisitElements<double>(tensor, visit);
+  return Invalid("inputs.", tensor.name, " must not be of datatype ", type);
+}
+
+// The number of elements, or an error when a dimension is negative or their product large.
+absl::Status CountElements(const InferTensor& tensor, uint64_t& elements) {
+  constexpr uint64_t kMaxElements = uint64_t{1} << 40;
+  elements = 1;
+  for (const int64_t dimension : tensor.shape) {
+    const auto size = static_cast<uint64_t>(dimension);
+    if (dimension < 0 || (size > 0 && elements > kMaxElements / size)) {
+      return Invalid("inputs.", tensor.name, ".shape must have no negative dimension and at most ",
+                     kMaxElements, " elements, got [", absl::StrJoin(tensor.shape, ", "), "]");
+    }
+    elements *= size;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckContents(const InferTensor& tensor) {
+  uint64_t elements = 0;
+  if (absl::Status status = CountElements(tensor, elements); !status.ok()) return status;
+  size_t element_size = 0;
+  absl::Status status = DatatypeSize(tensor.datatype, element_size);
+  if (!status.ok()) return status;
+  uint64_t got = 0;
+  if (element_size > 0) {
+    if (tensor.data.size() == elements * element_size) return absl::OkStatus();
+    return Invalid("inputs.", tensor.name, " must have ", elements * element_size, " bytes for [",
+                   absl::StrJoin(tensor.shape, ", "), "] elements of ", tensor.datatype, ", got ",
+                   tensor.data.size());
+  }
+  status = ReadBytes(tensor, [&](const FieldValue&) {
+    ++got;
+    return absl::OkStatus();
+  });
+  if (!status.ok() || got == elements) return status;
+  return Invalid("inputs.", tensor.name, " must have ", elements, " elements of BYTES, got ", got);
+}
+
+}  // namespace
+
+absl::Status DatatypeSize(absl::string_view datatype, size_t& size) {
+  const auto* found = FindDatatype(datatype);
+  if (found == std::end(kDatatypes)) {
+    return Invalid("datatype must be one of ",
+                   absl::StrJoin(kDatatypes, ", ",
+                                 [](std::string* out, const auto& known) {
+                                   absl::StrAppend(out, known.name);
+                                 }),
+                   ", got \"", datatype, "\"");
+  }
+  size = found->size;
+  return absl::OkStatus();
+}
+
+inference::DataType ConfigDatatype(absl::string_view datatype) {
+  return FindDatatype(datatype)->config;
+}
+
+absl::Status TakeInputs(inference::ModelInferRequest& request, std::vector<InferTensor>& tensors) {
+  const bool raw = request.raw_input_contents_size() > 0;
+  if (raw && request.raw_input_contents_size() != request.inputs_size()) {
+    return Invalid("raw_input_contents must have one entry per input (", request.inputs_size(),
+                   "), got ", request.raw_input_contents_size());
+  }
+  std::set<absl::string_view> names;
+  for (int i = 0; i < request.inputs_size(); ++i) {
+    const auto& input = request.inputs(i);
+    if (!names.insert(input.name()).second) {
+      return Invalid("inputs[", i, "] has the name of another input, ", input.name());
+    }
+    InferTensor& tensor = tensors.emplace_back();
+    tensor.name = input.name();
+    tensor.datatype = input.datatype();
+    tensor.shape.assign(input.shape().begin(), input.shape().end());
+    if (raw && input.has_contents()) {
+      return Invalid("inputs.", input.name(),
+                     " must not have contents when raw_input_contents has entries");
+    }
+    absl::Status status;
+    if (raw) {
+      tensor.data = std::move(*request.mutable_raw_input_contents(i));
+    } else if (status = FlattenContents(input.contents(), tensor); !status.ok()) {
+      return status;
+    }
+    if (status = CheckContents(tensor); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadValues(const InferTensor& tensor,
+                        const std::function<absl::Status(FieldValue)>& take) {
+  if (tensor.datatype == "BYTES") return ReadBytes(tensor, take);
+  return VisitNumbers(tensor, [&](const auto element) -> absl::Status {
+    using Element = std::decay_t<decltype(element)>;
+    if constexpr (std::is_same_v<Element, Boolean>) {
+      return take(element != Boolean{0});
+    } else if constexpr (std::is_floating_point_v<Element>) {
+      return take(double{element});
+    } else {
+      return take(absl::int128(element));
+    }
+  });
+}
+
+absl::Status ReadIntegers(const InferTensor& tensor, const std::function<void(int64_t)>& take) {
+  return VisitNumbers(tensor, [&](const auto element) -> absl::Status {
+    using Element = std::decay_t<decltype(element)>;
+    if constexpr (std::is_integral_v<Element>) {
+      if (!std::in_range<int64_t>(element)) {
+        return Invalid("inputs.", tensor.name, " must be below 2^63, got ", element);
+      }
+      take(static_cast<int64_t>(element));
+      return absl::OkStatus();
+    } else {
+      return Invalid("inputs.", tensor.name, " must be of an integer datatype, got ",
+                     tensor.datatype);
+    }
+  });
+}
+
+}  // namespace token_sampler

@@ -1,0 +1,49 @@
+// Input tensors of the Open Inference Protocol, raw or typed, and their elements as values.
+
+#ifndef TOKEN_SAMPLER_SERVER_KSERVE_INFER_TENSOR_H_
+#define TOKEN_SAMPLER_SERVER_KSERVE_INFER_TENSOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "inference/grpc_inference_service.pb.h"
+#include "server/kserve/field_value.h"
+
+namespace token_sampler {
+
+// Bytes per element of a datatype ("FP32"), 0 for BYTES, whose elements differ. InvalidArgument for
+// one that the protocol does not have.
+absl::Status DatatypeSize(absl::string_view datatype, size_t& size);
+
+// The same datatype in a ModelConfig. It must be one of the protocol's.
+inference::DataType ConfigDatatype(absl::string_view datatype);
+
+// One input, whichever way it came.
+struct InferTensor {
+  std::string name;
+  std::string datatype;
+  std::vector<int64_t> shape;  // no dimension is negative
+  std::string data;            // the elements as raw contents have them
+};
+
+// Takes the inputs out of the request: their raw contents are moved, not copied. InvalidArgument
+// when a datatype is unknown, an input has no contents or not as many as its shape says, contents
+// are raw and typed, or two inputs share a name.
+absl::Status TakeInputs(inference::ModelInferRequest& request, std::vector<InferTensor>& tensors);
+
+// Calls `take` with each element in turn, as a bool, an integer, a double or a string. FP16 and
+// BF16 are InvalidArgument, and so is BYTES that does not hold together.
+absl::Status ReadValues(const InferTensor& tensor,
+                        const std::function<absl::Status(FieldValue)>& take);
+
+// Calls `take` with each element of an integer tensor in turn. InvalidArgument for other datatypes
+// and for values beyond int64.
+absl::Status ReadIntegers(const InferTensor& tensor, const std::function<void(int64_t)>& take);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_KSERVE_INFER_TENSOR_H_

@@ -1,0 +1,70 @@
+// The one model that KServe clients see, `sampler`: its tensors, and how they are described.
+//
+// Inputs are `logits` or `weights`, [rows, vocab], and for each row what the native request has:
+// the fields of SamplingParams, RowKeys, RowState (as state.mirostat_mu ...) and lists of token
+// ids. A field with one value per row is [rows, 1] or [rows]; a list is [rows, n], padded with -1
+// (floating-point numbers with NaN, names with ""); in a list of sequences each -1 ends one. What
+// is one value for every row may be a request parameter.
+
+#ifndef TOKEN_SAMPLER_SERVER_KSERVE_SAMPLER_MODEL_H_
+#define TOKEN_SAMPLER_SERVER_KSERVE_SAMPLER_MODEL_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "inference/grpc_inference_service.pb.h"
+
+namespace token_sampler {
+
+inline constexpr char kModelName[] = "sampler";
+inline constexpr char kModelVersion[] = "1";
+
+// What an input other than `logits` and `weights` sets in the native request.
+enum class InputRole : uint8_t {
+  kParams,     // a field of SamplingParams
+  kSequences,  // one that is a list of sequences of token ids: bad_words or dry.breakers
+  kKey,        // seed, step or stream
+  kHistory,    // prompt_ids or output_ids
+  kState,      // a field of RowState
+  kBitmask,
+};
+
+struct ModelInputField {
+  std::string name;
+  std::string datatype;  // the one of the description; any that holds the values is taken
+  InputRole role;
+  bool list;  // [rows, n]
+};
+
+// Every input but `logits` and `weights`.
+const std::vector<ModelInputField>& InputFields();
+
+// Null when there is none of this name.
+const ModelInputField* FindInputField(absl::string_view name);
+
+// How many columns an output has.
+enum class OutputWidth : uint8_t { kOne, kDraws, kTopLogprobs };
+
+struct ModelOutputField {
+  absl::string_view name;
+  absl::string_view datatype;
+  OutputWidth width;
+  absl::string_view option;  // field of OutputOptions that asks for it; empty: always there
+  bool by_default;           // whether it comes when the request names no output
+};
+
+absl::Span<const ModelOutputField> OutputFields();
+
+// Null when there is none of this name.
+const ModelOutputField* FindOutputField(absl::string_view name);
+
+// The descriptions that clients ask for. `max_rows` is that of a call.
+inference::ModelMetadataResponse DescribeModel();
+inference::ModelConfig ConfigureModel(uint32_t max_rows);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_KSERVE_SAMPLER_MODEL_H_
