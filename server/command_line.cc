@@ -52,6 +52,10 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
           "Rows that may wait; calls beyond are refused");
   AddFlag(app, "--max-queued-bytes", options.batcher.max_queued_bytes,
           "Bytes that may wait; calls beyond are refused");
+  AddFlag(app, "--max-sequence-tokens", options.sequences.max_tokens,
+          "Longest sequence of a stream, prompt and output");
+  AddFlag(app, "--max-sequence-bytes", options.sequences.max_bytes,
+          "Memory that the sequences of all streams may hold");
   AddFlag(app, "--drain-delay-ms", drain_delay_ms,
           "After SIGTERM, time as NOT_SERVING before calls are refused")
       ->check(CLI::NonNegativeNumber);

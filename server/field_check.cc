@@ -33,6 +33,34 @@ constexpr ImplementedField kImplementedFields[] = {
     {"SampleRequest", "states"},
     {"SampleRequest", "bitmask"},
     {"SampleRequest", "outputs"},
+    {"SampleStreamRequest", "request_id"},
+    {"SampleStreamRequest", "open"},
+    {"SampleStreamRequest", "step"},
+    {"SampleStreamRequest", "fork"},
+    {"SampleStreamRequest", "rollback"},
+    {"SampleStreamRequest", "close"},
+    {"OpenSequences", "params"},
+    {"OpenSequences", "sequences"},
+    {"OpenSequences", "vocab"},
+    {"Sequence", "sequence_id"},
+    {"Sequence", "params"},
+    {"Sequence", "seed"},
+    {"Sequence", "stream"},
+    {"Sequence", "step"},
+    {"Sequence", "prompt_ids"},
+    {"Sequence", "output_ids"},
+    {"Sequence", "state"},
+    {"StepSequences", "sequence_ids"},
+    {"StepSequences", "tensor"},
+    {"StepSequences", "input_kind"},
+    {"StepSequences", "bitmask"},
+    {"StepSequences", "outputs"},
+    {"ForkSequence", "sequence_id"},
+    {"ForkSequence", "new_sequence_id"},
+    {"ForkSequence", "new_stream"},
+    {"RollbackSequence", "sequence_id"},
+    {"RollbackSequence", "num_tokens"},
+    {"CloseSequences", "sequence_ids"},
     {"VerifyDraftRequest", "target"},
     {"VerifyDraftRequest", "draft"},
     {"VerifyDraftRequest", "input_kind"},
@@ -138,8 +166,8 @@ constexpr ImplementedField kImplementedFields[] = {
     {"OutputOptions", "gumbel_softmax"},
 };
 
-constexpr absl::string_view kImplementedRpcs[] = {"Sample", "VerifyDraft", "GetServerInfo",
-                                                  "Describe"};
+constexpr absl::string_view kImplementedRpcs[] = {"Sample", "SampleStream", "VerifyDraft",
+                                                  "GetServerInfo", "Describe"};
 
 bool IsImplemented(const FieldDescriptor& field) {
   const std::string& message = field.containing_type()->name();

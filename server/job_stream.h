@@ -103,7 +103,7 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   void OnDone() override { const std::shared_ptr<JobStream> self = std::move(self_); }
 
  protected:
-  // Must lead to one call of Answer, on any thread: directly, or by the Done of a job that was
+  // Must lead to one call of Send, on any thread: directly, or by the Done of a job that was
   // submitted. The request stays until then.
   virtual void OnRequest(Request& request) = 0;
 
@@ -120,7 +120,7 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   }
 
   // Sends the response.
-  void Answer() { this->StartWrite(&response_); }
+  void Send() { this->StartWrite(&response_); }
 
   Response& response() { return response_; }
 

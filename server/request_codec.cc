@@ -34,42 +34,11 @@ absl::Status ChooseProfiles(const v1::SampleRequest& request, std::vector<RowInp
       continue;
     }
     draws += row.params->num_samples;
+    decoded.stateful = decoded.stateful || row.params->stateful();
   }
   if (draws > kMaxValuesPerCall) {
     return Invalid("num_samples of all rows together must be at most ", kMaxValuesPerCall, ", got ",
                    draws);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status DecodeOutputs(const v1::SampleRequest& request, uint64_t row_count,
-                           OutputOptions& outputs) {
-  const v1::OutputOptions& message = request.outputs();
-  outputs.logprobs = message.logprobs();
-  outputs.top_logprobs = message.top_logprobs();
-  outputs.logprob_mode = message.logprob_mode() == v1::LOGPROB_MODE_PROCESSED
-                             ? LogprobMode::kProcessed
-                             : LogprobMode::kRaw;
-  outputs.ranks = message.ranks();
-  outputs.rank_mode = message.rank_mode() == v1::RANK_MODE_GREATER_EQUAL ? RankMode::kGreaterEqual
-                                                                         : RankMode::kGreater;
-  outputs.kept_count = message.kept_count();
-  outputs.kept_set = message.kept_set();
-  outputs.extremes = message.extremes();
-  outputs.entropy = message.entropy();
-  if (message.has_gumbel_softmax()) {
-    outputs.gumbel_softmax = message.gumbel_softmax();
-    if (!(outputs.gumbel_softmax >= 1e-6 && outputs.gumbel_softmax <= 1e6)) {
-      return Invalid("outputs.gumbel_softmax must be in [1e-6, 1e6], got ", outputs.gumbel_softmax);
-    }
-  }
-  if (outputs.top_logprobs > request.tensor().vocab()) {
-    return Invalid("outputs.top_logprobs must be at most the ", request.tensor().vocab(),
-                   " tokens of a row, got ", outputs.top_logprobs);
-  }
-  if (row_count * outputs.top_logprobs > kMaxValuesPerCall) {
-    return Invalid("outputs.top_logprobs of all rows together must be at most ", kMaxValuesPerCall,
-                   ", got ", row_count * outputs.top_logprobs);
   }
   return absl::OkStatus();
 }
@@ -109,11 +78,7 @@ absl::Status DecodeStates(const v1::SampleRequest& request, std::vector<RowInput
   }
   states.resize(rows.size());
   for (size_t r = 0; r < rows.size(); ++r) {
-    const v1::RowState& message = request.states(static_cast<int>(r));
-    if (message.has_mirostat_mu()) states[r].mirostat_mu = message.mirostat_mu();
-    if (message.has_adaptive_p_sum()) states[r].adaptive_p_sum = message.adaptive_p_sum();
-    if (message.has_adaptive_p_weight()) states[r].adaptive_p_weight = message.adaptive_p_weight();
-    if (message.has_top_p()) states[r].top_p = message.top_p();
+    states[r] = DecodeState(request.states(static_cast<int>(r)));
     rows[r].state = &states[r];
   }
   return absl::OkStatus();
@@ -166,6 +131,45 @@ void AddStatus(uint32_t row, RowCode code, const std::string& message,
 
 }  // namespace
 
+bool TokensAlone(const OutputOptions& outputs) {
+  return !WantsDetails(outputs) && !outputs.kept_set;
+}
+
+absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<RowInput>& rows,
+                           OutputOptions& outputs) {
+  const auto vocab = static_cast<uint64_t>(rows[0].vocab);
+  outputs.logprobs = message.logprobs();
+  outputs.top_logprobs = message.top_logprobs();
+  outputs.logprob_mode = message.logprob_mode() == v1::LOGPROB_MODE_PROCESSED
+                             ? LogprobMode::kProcessed
+                             : LogprobMode::kRaw;
+  outputs.ranks = message.ranks();
+  outputs.rank_mode = message.rank_mode() == v1::RANK_MODE_GREATER_EQUAL ? RankMode::kGreaterEqual
+                                                                         : RankMode::kGreater;
+  outputs.kept_count = message.kept_count();
+  outputs.kept_set = message.kept_set();
+  outputs.extremes = message.extremes();
+  outputs.entropy = message.entropy();
+  if (message.has_gumbel_softmax()) {
+    outputs.gumbel_softmax = message.gumbel_softmax();
+    if (!(outputs.gumbel_softmax >= 1e-6 && outputs.gumbel_softmax <= 1e6)) {
+      return Invalid("outputs.gumbel_softmax must be in [1e-6, 1e6], got ", outputs.gumbel_softmax);
+    }
+  }
+  if (outputs.top_logprobs > vocab) {
+    return Invalid("outputs.top_logprobs must be at most the ", vocab, " tokens of a row, got ",
+                   outputs.top_logprobs);
+  }
+  if (rows.size() * outputs.top_logprobs > kMaxValuesPerCall) {
+    return Invalid("outputs.top_logprobs of all rows together must be at most ", kMaxValuesPerCall,
+                   ", got ", rows.size() * outputs.top_logprobs);
+  }
+  if (outputs.kept_set) {
+    if (absl::Status status = CheckKeptSets(rows); !status.ok()) return status;
+  }
+  return outputs.gumbel_softmax > 0.0 ? CheckGumbelSoftmax(rows) : absl::OkStatus();
+}
+
 absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits& limits,
                           DecodedSample& decoded) {
   if (absl::Status status = CheckFields(request); !status.ok()) return status;
@@ -175,7 +179,7 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
       DecodeTensor(request.tensor(), "tensor", DecodeKind(request.input_kind()), limits, rows);
   if (!status.ok()) return status;
   if (status = ChooseProfiles(request, rows, decoded); !status.ok()) return status;
-  if (status = DecodeOutputs(request, rows.size(), decoded.outputs); !status.ok()) return status;
+  if (status = DecodeOutputs(request.outputs(), rows, decoded.outputs); !status.ok()) return status;
   const Units units = {"row", rows.size()};
   if (status = DecodeKeys(request.keys(), units, decoded.keys); !status.ok()) return status;
   if (request.has_histories()) {
@@ -187,14 +191,7 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
   if (request.has_bitmask()) {
     if (status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
   }
-  if (decoded.outputs.kept_set) {
-    if (status = CheckKeptSets(rows); !status.ok()) return status;
-  }
-  if (decoded.outputs.gumbel_softmax > 0.0) {
-    if (status = CheckGumbelSoftmax(rows); !status.ok()) return status;
-  }
-  const bool tokens_alone = !WantsDetails(decoded.outputs) && !decoded.outputs.kept_set;
-  const OutputOptions* outputs = tokens_alone ? nullptr : &decoded.outputs;
+  const OutputOptions* outputs = TokensAlone(decoded.outputs) ? nullptr : &decoded.outputs;
   decoded.inputs.reserve(rows.size());
   for (size_t r = 0; r < rows.size(); ++r) {
     if (!decoded.row_errors.empty() && !decoded.row_errors[r].empty()) continue;
@@ -210,8 +207,6 @@ void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> resu
                   v1::SampleResponse& response) {
   response.set_spec_version(kSpecVersion);
   const bool details = WantsDetails(decoded.outputs);
-  const bool states = std::any_of(decoded.profiles.begin(), decoded.profiles.end(),
-                                  [](const SamplingParams& params) { return params.stateful(); });
   const RowResult* result = results.data();
   for (uint32_t row = 0; row < decoded.keys.size(); ++row) {
     const RowKey& key = decoded.keys[row];
@@ -220,7 +215,7 @@ void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> resu
     response.add_streams(key.stream);
     v1::RowDetail* detail = details ? response.add_details() : nullptr;
     if (detail != nullptr) detail->set_row(row);
-    v1::RowState* state = states ? response.add_states() : nullptr;
+    v1::RowState* state = decoded.stateful ? response.add_states() : nullptr;
     if (!decoded.row_errors.empty() && !decoded.row_errors[row].empty()) {
       response.add_token_counts(0);
       AddStatus(row, RowCode::kInvalidParams, decoded.row_errors[row], response);

@@ -28,6 +28,7 @@ struct DecodedSample {
 
   std::vector<SamplingParams> profiles;
   OutputOptions outputs;
+  bool stateful = false;                // whether a row's answer has a state for its next step
   std::vector<RowHistory> histories;    // [rows], or none
   std::vector<RowState> states;         // [rows], or none
   std::vector<RowKey> keys;             // [rows]
@@ -40,6 +41,14 @@ struct DecodedSample {
 // of range fails the rows that use it; when that is every row, it is the call's error.
 absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits& limits,
                           DecodedSample& decoded);
+
+// What comes back besides tokens. `rows`, of which there is at least one, have their parameters:
+// they bound the answer.
+absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<RowInput>& rows,
+                           OutputOptions& outputs);
+
+// Whether nothing does, so that rows need no OutputOptions.
+bool TokensAlone(const OutputOptions& outputs);
 
 // `results` belong to decoded.inputs, one each.
 void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> results,

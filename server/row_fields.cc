@@ -209,6 +209,15 @@ absl::Status DecodeHistories(const v1::Histories& message, const Units& units,
   return absl::OkStatus();
 }
 
+RowState DecodeState(const v1::RowState& message) {
+  RowState state;
+  if (message.has_mirostat_mu()) state.mirostat_mu = message.mirostat_mu();
+  if (message.has_adaptive_p_sum()) state.adaptive_p_sum = message.adaptive_p_sum();
+  if (message.has_adaptive_p_weight()) state.adaptive_p_weight = message.adaptive_p_weight();
+  if (message.has_top_p()) state.top_p = message.top_p();
+  return state;
+}
+
 absl::Status DecodeBitmask(const v1::Bitmask& message, std::vector<RowInput>& rows) {
   const size_t masks =
       message.rows().empty() ? rows.size() : static_cast<size_t>(message.rows_size());

@@ -46,6 +46,8 @@ absl::Status DecodeKeys(const v1::RowKeys& message, const Units& units, std::vec
 absl::Status DecodeHistories(const v1::Histories& message, const Units& units,
                              std::vector<RowHistory>& histories);
 
+RowState DecodeState(const v1::RowState& message);
+
 // Points the rows, of which there is at least one, at their masks in the message.
 absl::Status DecodeBitmask(const v1::Bitmask& message, std::vector<RowInput>& rows);
 

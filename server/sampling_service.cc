@@ -9,6 +9,7 @@
 #include "server/describe_codec.h"
 #include "server/field_check.h"
 #include "server/job_reactor.h"
+#include "server/sequences/sequence_stream.h"
 #include "server/status_mapping.h"
 #include "server/verify_draft_codec.h"
 
@@ -92,18 +93,16 @@ grpc::ServerUnaryReactor* RefuseUnary(grpc::CallbackServerContext* context, cons
   return reactor;
 }
 
-class RefuseStream final
-    : public grpc::ServerBidiReactor<v1::SampleStreamRequest, v1::SampleStreamResponse> {
- public:
-  RefuseStream() { Finish(NotImplemented("SampleStream")); }
-  void OnDone() override { delete this; }
-};
-
 }  // namespace
 
 SamplingService::SamplingService(Batcher& batcher, const RequestLimits& limits,
+                                 const SequenceLimits& sequence_limits,
                                  v1::GetServerInfoResponse info)
-    : batcher_(batcher), limits_(limits), info_(std::move(info)) {}
+    : batcher_(batcher),
+      limits_(limits),
+      sequence_limits_(sequence_limits),
+      sequence_memory_(sequence_limits.max_bytes),
+      info_(std::move(info)) {}
 
 grpc::ServerUnaryReactor* SamplingService::Sample(grpc::CallbackServerContext* context,
                                                   const v1::SampleRequest* request,
@@ -148,8 +147,10 @@ grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerCon
 }
 
 grpc::ServerBidiReactor<v1::SampleStreamRequest, v1::SampleStreamResponse>*
-SamplingService::SampleStream(grpc::CallbackServerContext*) {
-  return new RefuseStream();
+SamplingService::SampleStream(grpc::CallbackServerContext* context) {
+  return SequenceStream::Begin(std::make_shared<SequenceStream>(batcher_, context, limits_,
+                                                                sequence_limits_, sequence_memory_),
+                               streams_);
 }
 
 grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext* context,

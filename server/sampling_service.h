@@ -3,10 +3,14 @@
 #ifndef TOKEN_SAMPLER_SERVER_SAMPLING_SERVICE_H_
 #define TOKEN_SAMPLER_SERVER_SAMPLING_SERVICE_H_
 
+#include <cstdint>
 #include <string>
 
 #include "server/batching/batcher.h"
+#include "server/job_stream.h"
 #include "server/request_codec.h"
+#include "server/sequences/memory_budget.h"
+#include "server/sequences/sequence.h"
 #include "token_sampler/v1/token_sampler.grpc.pb.h"
 
 namespace token_sampler {
@@ -15,7 +19,14 @@ namespace token_sampler {
 class SamplingService final : public v1::TokenSampler::CallbackService {
  public:
   // `batcher` must outlive the service; `info` answers GetServerInfo.
-  SamplingService(Batcher& batcher, const RequestLimits& limits, v1::GetServerInfoResponse info);
+  SamplingService(Batcher& batcher, const RequestLimits& limits,
+                  const SequenceLimits& sequence_limits, v1::GetServerInfoResponse info);
+
+  // Ends the streams, each behind its answer.
+  void EndStreams() { streams_.EndAll(); }
+
+  // What the sequences of all streams hold.
+  uint64_t sequence_bytes() const { return sequence_memory_.used(); }
 
   grpc::ServerUnaryReactor* Sample(grpc::CallbackServerContext* context,
                                    const v1::SampleRequest* request,
@@ -26,13 +37,13 @@ class SamplingService final : public v1::TokenSampler::CallbackService {
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
                                           const v1::GetServerInfoRequest* request,
                                           v1::GetServerInfoResponse* response) override;
-
-  // Not there yet: UNIMPLEMENTED, with the name of the call.
   grpc::ServerBidiReactor<v1::SampleStreamRequest, v1::SampleStreamResponse>* SampleStream(
       grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,
                                      v1::DescribeResponse* response) override;
+
+  // Not there yet: UNIMPLEMENTED, with the name of the call.
   grpc::ServerUnaryReactor* RegisterRegion(grpc::CallbackServerContext* context,
                                            const v1::RegisterRegionRequest* request,
                                            v1::RegisterRegionResponse* response) override;
@@ -46,6 +57,9 @@ class SamplingService final : public v1::TokenSampler::CallbackService {
  private:
   Batcher& batcher_;
   const RequestLimits limits_;
+  const SequenceLimits sequence_limits_;
+  MemoryBudget sequence_memory_;
+  StreamSet streams_;
   const v1::GetServerInfoResponse info_;
 };
 

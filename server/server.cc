@@ -42,7 +42,7 @@ void EnablePluginsOnce() {
 
 Server::Server(const ServerOptions& options, Sampler& sampler)
     : batcher_(sampler, options.batcher),
-      service_(batcher_, options.request, MakeInfo(options, sampler)),
+      service_(batcher_, options.request, options.sequences, MakeInfo(options, sampler)),
       kserve_service_(batcher_, options.request) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
@@ -88,6 +88,7 @@ void Server::BeginDrain() {
 void Server::Stop(std::chrono::milliseconds timeout) {
   if (grpc_server_ != nullptr) {
     BeginDrain();
+    service_.EndStreams();
     kserve_service_.EndStreams();
     grpc_server_->Shutdown(std::chrono::system_clock::now() + timeout);
     grpc_server_.reset();

@@ -41,6 +41,9 @@ class Server {
 
   BatcherCounters counters() const { return batcher_.counters(); }
 
+  // Memory that the sequences of all streams hold.
+  uint64_t sequence_bytes() const { return service_.sequence_bytes(); }
+
  private:
   Server(const ServerOptions& options, Sampler& sampler);
 

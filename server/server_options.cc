@@ -59,6 +59,8 @@ absl::Status ValidateOptions(const ServerOptions& options) {
            CheckRange("--max-batch-rows", batcher.max_batch_rows, 1, kMaxUint32),
            CheckRange("--max-queued-rows", batcher.max_queued_rows, 1, kMaxUint64),
            CheckRange("--max-queued-bytes", batcher.max_queued_bytes, 1, kMaxUint64),
+           CheckRange("--max-sequence-tokens", options.sequences.max_tokens, 1, kMaxUint32),
+           CheckRange("--max-sequence-bytes", options.sequences.max_bytes, 1, kMaxUint64),
        }) {
     if (!status.ok()) return status;
   }

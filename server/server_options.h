@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "server/batching/batcher.h"
 #include "server/request_codec.h"
+#include "server/sequences/sequence.h"
 
 namespace token_sampler {
 
@@ -21,6 +22,7 @@ struct ServerOptions {
   std::string device = "auto";  // auto, cpu or cuda
   uint64_t max_message_bytes = uint64_t{256} << 20;  // of one request; at most 2^31 - 1
   RequestLimits request;
+  SequenceLimits sequences;
   BatcherOptions batcher;
   std::chrono::milliseconds drain_delay{0};         // NOT_SERVING, yet accepting calls
   std::chrono::milliseconds drain_timeout{10'000};  // then for calls in flight to finish

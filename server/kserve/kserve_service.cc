@@ -56,7 +56,7 @@ class InferStream final : public JobStream<ModelInferRequest, ModelStreamInferRe
                                        response().set_error_message(std::string(status.message()));
                                        response().mutable_infer_response()->set_id(id);
                                      }
-                                     Answer();
+                                     Send();
                                    });
     const absl::Status status = job->Decode(request, limits_);
     if (status.ok()) {

@@ -389,7 +389,7 @@ TEST(FeaturesTest, NameWhatIsImplementedAndNothingElse) {
   for (const char* there : {"Sample", "temperature", "top_k", "logit_bias", "kept_set"}) {
     EXPECT_THAT(features, Contains(there));
   }
-  for (const char* missing : {"SampleStream", "RegisterRegion", "candidates"}) {
+  for (const char* missing : {"RegisterRegion", "ListRegions", "candidates"}) {
     EXPECT_THAT(features, Not(Contains(missing)));
   }
 }

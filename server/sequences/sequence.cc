@@ -1,0 +1,102 @@
+#include "server/sequences/sequence.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace token_sampler {
+
+const absl::Status& SequenceProfile::Check(InputKind kind) {
+  std::optional<absl::Status>& status = checked[static_cast<size_t>(kind)];
+  if (!status.has_value()) status = ValidateParams(params, kind, vocab, {.profile = name});
+  return *status;
+}
+
+absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Create(Start start,
+                                                           const SequenceLimits& limits,
+                                                           MemoryBudget& budget) {
+  const bool stateful = start.profile->params.stateful();
+  const uint64_t bytes = sizeof(Sequence) + start.output_ids.capacity() * sizeof(uint32_t) +
+                         (stateful ? kMaxStatefulRollback * sizeof(RowState) : 0);
+  std::unique_ptr<Sequence> sequence(new Sequence(std::move(start), limits, budget));
+  if (absl::Status status = sequence->share_.Grow(bytes); !status.ok()) return status;
+  return sequence;
+}
+
+absl::Status Sequence::ReserveToken() {
+  std::vector<uint32_t>& ids = start_.output_ids;
+  const uint64_t tokens = start_.prompt->ids.size() + ids.size();
+  if (tokens >= limits_.max_tokens) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("it has ", tokens, " tokens, as many as a sequence may have"));
+  }
+  if (ids.size() < ids.capacity()) return absl::OkStatus();
+  constexpr size_t kLeastTokens = 32;
+  const size_t capacity = std::max(kLeastTokens, 2 * ids.capacity());
+  absl::Status status = share_.Grow((capacity - ids.capacity()) * sizeof(uint32_t));
+  if (status.ok()) ids.reserve(capacity);
+  return status;
+}
+
+void Sequence::FillRow(RowInput& row) {
+  history_.prompt_ids = start_.prompt->ids;
+  history_.output_ids = start_.output_ids;
+  row.params = &start_.profile->params;
+  row.key = start_.key;
+  row.history = &history_;
+  row.state = &start_.state;
+}
+
+void Sequence::Append(const RowResult& result) {
+  if (start_.profile->params.stateful()) {
+    if (earlier_states_.size() == kMaxStatefulRollback) {
+      earlier_states_.erase(earlier_states_.begin());
+    }
+    earlier_states_.push_back(std::exchange(start_.state, result.state));
+  }
+  start_.output_ids.push_back(result.token_ids[0]);
+  ++start_.key.step;
+}
+
+bool Sequence::Finished() const {
+  const std::vector<uint32_t>& stop_ids = start_.profile->params.stop_ids;
+  return !start_.output_ids.empty() &&
+         std::find(stop_ids.begin(), stop_ids.end(), start_.output_ids.back()) != stop_ids.end();
+}
+
+size_t Sequence::MaxRollback() const {
+  if (start_.profile->params.stateful()) return earlier_states_.size();
+  return std::min<uint64_t>(start_.output_ids.size(), start_.key.step);
+}
+
+absl::Status Sequence::Rollback(uint32_t num_tokens) {
+  if (MaxRollback() == 0) {
+    return absl::OutOfRangeError(
+        absl::StrCat("rollback.num_tokens: nothing can be taken back, got ", num_tokens));
+  }
+  if (num_tokens < 1 || num_tokens > MaxRollback()) {
+    return absl::OutOfRangeError(
+        absl::StrCat("rollback.num_tokens must be in [1, ", MaxRollback(), "], got ", num_tokens));
+  }
+  start_.output_ids.resize(start_.output_ids.size() - num_tokens);
+  start_.key.step -= num_tokens;
+  if (!earlier_states_.empty()) {
+    const auto first = earlier_states_.end() - static_cast<std::ptrdiff_t>(num_tokens);
+    start_.state = *first;
+    earlier_states_.erase(first, earlier_states_.end());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Fork(uint32_t stream,
+                                                         MemoryBudget& budget) const {
+  absl::StatusOr<std::unique_ptr<Sequence>> fork = Create(start_, limits_, budget);
+  if (!fork.ok()) return fork;
+  (*fork)->start_.key.stream = stream;
+  (*fork)->earlier_states_ = earlier_states_;
+  return fork;
+}
+
+}  // namespace token_sampler

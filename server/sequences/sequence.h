@@ -1,0 +1,103 @@
+// A sequence that lives in the server between the steps of a stream: what it was opened with, and
+// what its tokens have made of it since.
+
+#ifndef TOKEN_SAMPLER_SERVER_SEQUENCES_SEQUENCE_H_
+#define TOKEN_SAMPLER_SERVER_SEQUENCES_SEQUENCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "sampler/sampler.h"
+#include "server/sequences/memory_budget.h"
+
+namespace token_sampler {
+
+struct SequenceLimits {
+  uint64_t max_tokens = uint64_t{1} << 20;  // of one sequence's prompt and output
+  uint64_t max_bytes = uint64_t{1} << 30;   // of all sequences together
+};
+
+// A stateful sequence can be rolled back by so many tokens: it keeps the states before them.
+inline constexpr size_t kMaxStatefulRollback = 64;
+
+// Parameters that sequences share, for rows of one length. One draw per step.
+struct SequenceProfile {
+  explicit SequenceProfile(MemoryBudget& budget) : share(budget) {}
+
+  // Whether the parameters fit rows of the kind. Checked once.
+  const absl::Status& Check(InputKind kind);
+
+  SamplingParams params;
+  std::string name;  // for messages: "open.params[2]"
+  int64_t vocab = 0;
+  std::optional<absl::Status> checked[2];  // by InputKind
+  MemoryShare share;
+};
+
+// Token ids that forks share.
+struct SequencePrompt {
+  explicit SequencePrompt(MemoryBudget& budget) : share(budget) {}
+
+  std::vector<uint32_t> ids;
+  MemoryShare share;
+};
+
+// Not thread-safe. What Row points to stays in place while the sequence is not changed.
+class Sequence {
+ public:
+  struct Start {
+    std::shared_ptr<SequenceProfile> profile;
+    std::shared_ptr<const SequencePrompt> prompt;
+    RowKey key;  // of the next token
+    std::vector<uint32_t> output_ids;
+    RowState state;
+  };
+
+  // ResourceExhausted when the budget does not allow it. `limits` must outlive the sequence.
+  static absl::StatusOr<std::unique_ptr<Sequence>> Create(Start start, const SequenceLimits& limits,
+                                                          MemoryBudget& budget);
+
+  SequenceProfile& profile() const { return *start_.profile; }
+  const RowKey& key() const { return start_.key; }
+
+  // Makes room for one more token. ResourceExhausted when the sequence has its most tokens, or the
+  // budget does not allow it.
+  absl::Status ReserveToken();
+
+  // Gives a row that has its values the sequence's parameters, key, history and state.
+  void FillRow(RowInput& row);
+
+  // Goes on by the token that was drawn. There must be room for it.
+  void Append(const RowResult& result);
+
+  // Whether the newest token is one of the parameters' stop_ids.
+  bool Finished() const;
+
+  // Takes back the newest tokens. OutOfRange for more than are kept; then nothing changes.
+  absl::Status Rollback(uint32_t num_tokens);
+
+  // The same sequence again, drawing from the generator `stream`.
+  absl::StatusOr<std::unique_ptr<Sequence>> Fork(uint32_t stream, MemoryBudget& budget) const;
+
+ private:
+  Sequence(Start start, const SequenceLimits& limits, MemoryBudget& budget)
+      : limits_(limits), start_(std::move(start)), share_(budget) {}
+
+  size_t MaxRollback() const;
+
+  const SequenceLimits& limits_;
+  Start start_;                           // as if it had been opened now
+  std::vector<RowState> earlier_states_;  // before each of the newest tokens, when stateful
+  RowHistory history_;
+  MemoryShare share_;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_SEQUENCES_SEQUENCE_H_

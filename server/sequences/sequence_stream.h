@@ -1,0 +1,38 @@
+// The SampleStream call: sequences that live in the server as long as their stream.
+
+#ifndef TOKEN_SAMPLER_SERVER_SEQUENCES_SEQUENCE_STREAM_H_
+#define TOKEN_SAMPLER_SERVER_SEQUENCES_SEQUENCE_STREAM_H_
+
+#include "absl/status/status.h"
+#include "server/job_stream.h"
+#include "server/request_codec.h"
+#include "server/sequences/sequence_table.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler {
+
+class SequenceStream final : public JobStream<v1::SampleStreamRequest, v1::SampleStreamResponse> {
+ public:
+  // What is referred to must outlive the call.
+  SequenceStream(Batcher& batcher, grpc::CallbackServerContext* context,
+                 const RequestLimits& request_limits, const SequenceLimits& limits,
+                 MemoryBudget& budget)
+      : JobStream(batcher, context),
+        request_limits_(request_limits),
+        table_(request_limits, limits, budget) {}
+
+ protected:
+  void OnRequest(v1::SampleStreamRequest& request) override;
+
+ private:
+  absl::Status Open(const v1::OpenSequences& message);
+  void Step(const v1::StepSequences& message);
+  void Answer(const absl::Status& status);
+
+  const RequestLimits& request_limits_;
+  SequenceTable table_;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_SEQUENCES_SEQUENCE_STREAM_H_

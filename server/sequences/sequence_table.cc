@@ -1,0 +1,160 @@
+#include "server/sequences/sequence_table.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/invalid_argument.h"
+#include "server/params_codec.h"
+
+namespace token_sampler {
+namespace {
+
+absl::Status CheckIds(const std::string& field,
+                      const google::protobuf::RepeatedField<uint32_t>& ids, int64_t vocab) {
+  for (int i = 0; i < ids.size(); ++i) {
+    if (ids.Get(i) >= vocab) {
+      return Invalid(field, "[", i, "] must be below the vocabulary of ", vocab, " tokens, got ",
+                     ids.Get(i));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What a sequence costs in the table besides itself.
+constexpr uint64_t kEntryBytes = 64;
+
+}  // namespace
+
+absl::StatusOr<SequenceTable::Profiles> SequenceTable::MakeProfiles(
+    const v1::OpenSequences& message) {
+  Profiles profiles;
+  do {
+    const auto index = static_cast<int>(profiles.size());
+    auto profile = std::make_shared<SequenceProfile>(budget_);
+    profile->name = absl::StrCat("open.params[", index, "]");
+    profile->vocab = message.vocab();
+    if (message.params_size() > 0) {
+      const v1::SamplingParams& params = message.params(index);
+      // The message takes at least what the parameters do.
+      absl::Status status = profile->share.Grow(sizeof(SequenceProfile) + params.SpaceUsedLong());
+      if (status.ok()) status = DecodeParams(params, index, profile->params);
+      if (!status.ok()) return status;
+    }
+    // What holds for logits does for weights, but for a temperature.
+    if (absl::Status status = profile->Check(InputKind::kLogits); !status.ok()) return status;
+    if (profile->params.num_samples != 1) {
+      return Invalid(profile->name, ".num_samples must be 1, got ", profile->params.num_samples,
+                     "; fork the sequence instead");
+    }
+    profiles.push_back(std::move(profile));
+  } while (static_cast<int>(profiles.size()) < message.params_size());
+  return profiles;
+}
+
+absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
+    const v1::OpenSequences::Sequence& message, const std::string& name, uint64_t seed,
+    const Profiles& profiles) {
+  if (message.params() >= profiles.size()) {
+    return Invalid(name, ".params must be an index into params, of which there are ",
+                   profiles.size(), ", got ", message.params());
+  }
+  Sequence::Start start;
+  start.profile = profiles[message.params()];
+  const int64_t vocab = start.profile->vocab;
+  absl::Status status = CheckIds(name + ".prompt_ids", message.prompt_ids(), vocab);
+  status.Update(CheckIds(name + ".output_ids", message.output_ids(), vocab));
+  if (!status.ok()) return status;
+  const auto prompt_tokens = static_cast<uint64_t>(message.prompt_ids_size());
+  const auto output_tokens = static_cast<uint64_t>(message.output_ids_size());
+  if (prompt_tokens + output_tokens > limits_.max_tokens) {
+    return Invalid(name, " must have at most ", limits_.max_tokens, " tokens, got ",
+                   prompt_tokens + output_tokens);
+  }
+  auto prompt = std::make_shared<SequencePrompt>(budget_);
+  status = prompt->share.Grow(kEntryBytes + prompt_tokens * sizeof(uint32_t));
+  if (!status.ok()) return status;
+  prompt->ids.assign(message.prompt_ids().begin(), message.prompt_ids().end());
+  start.prompt = std::move(prompt);
+  start.output_ids.assign(message.output_ids().begin(), message.output_ids().end());
+  start.key.seed = seed;
+  start.key.stream = message.stream();
+  start.key.step = message.has_step() ? message.step() : output_tokens;
+  start.state = DecodeState(message.state());
+  return Sequence::Create(std::move(start), limits_, budget_);
+}
+
+absl::Status SequenceTable::CheckNew(uint64_t id) const {
+  if (sequences_.count(id) == 0) return absl::OkStatus();
+  return absl::AlreadyExistsError(absl::StrCat("sequence ", id, " is open already"));
+}
+
+absl::StatusOr<std::vector<uint64_t>> SequenceTable::Open(const v1::OpenSequences& message) {
+  if (message.vocab() < 1 || message.vocab() > request_limits_.max_vocab) {
+    return Invalid("open.vocab must be in [1, ", request_limits_.max_vocab, "], got ",
+                   message.vocab());
+  }
+  if (message.sequences().empty()) return Invalid("open.sequences must have at least one entry");
+  absl::StatusOr<Profiles> profiles = MakeProfiles(message);
+  if (!profiles.ok()) return profiles.status();
+  std::vector<RowKey> keys;
+  absl::Status status =
+      DecodeKeys({}, {"sequence", static_cast<size_t>(message.sequences_size())}, keys);
+  if (!status.ok()) return status;
+  std::vector<uint64_t> seeds;
+  Sequences opened;
+  for (int i = 0; i < message.sequences_size(); ++i) {
+    const v1::OpenSequences::Sequence& sequence = message.sequences(i);
+    const std::string name = absl::StrCat("open.sequences[", i, "]");
+    const uint64_t id = sequence.sequence_id();
+    if (!sequence.has_sequence_id()) return Invalid(name, ".sequence_id must be set");
+    if (status = CheckNew(id); !status.ok()) return status;
+    seeds.push_back(sequence.has_seed() ? sequence.seed() : keys[static_cast<size_t>(i)].seed);
+    absl::StatusOr<std::unique_ptr<Sequence>> made =
+        MakeSequence(sequence, name, seeds.back(), *profiles);
+    if (!made.ok()) return made.status();
+    if (!opened.emplace(id, *std::move(made)).second) {
+      return absl::AlreadyExistsError(absl::StrCat(name, " opens sequence ", id, " again"));
+    }
+  }
+  sequences_.merge(opened);
+  return seeds;
+}
+
+absl::Status SequenceTable::Fork(const v1::ForkSequence& message) {
+  const absl::StatusOr<Sequence*> parent = Find(message.sequence_id());
+  if (!parent.ok()) return parent.status();
+  if (!message.has_new_sequence_id()) return Invalid("fork.new_sequence_id must be set");
+  absl::Status status = CheckNew(message.new_sequence_id());
+  if (!status.ok()) return status;
+  const uint32_t stream =
+      message.has_new_stream() ? message.new_stream() : (*parent)->key().stream + 1;
+  absl::StatusOr<std::unique_ptr<Sequence>> fork = (*parent)->Fork(stream, budget_);
+  if (!fork.ok()) return fork.status();
+  sequences_.emplace(message.new_sequence_id(), *std::move(fork));
+  return absl::OkStatus();
+}
+
+absl::Status SequenceTable::Rollback(const v1::RollbackSequence& message) {
+  const absl::StatusOr<Sequence*> sequence = Find(message.sequence_id());
+  if (!sequence.ok()) return sequence.status();
+  return (*sequence)->Rollback(message.num_tokens());
+}
+
+absl::Status SequenceTable::Close(const v1::CloseSequences& message) {
+  for (const uint64_t id : message.sequence_ids()) {
+    if (const absl::StatusOr<Sequence*> sequence = Find(id); !sequence.ok()) {
+      return sequence.status();
+    }
+  }
+  for (const uint64_t id : message.sequence_ids()) sequences_.erase(id);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Sequence*> SequenceTable::Find(uint64_t id) const {
+  const auto found = sequences_.find(id);
+  if (found != sequences_.end()) return found->second.get();
+  return absl::NotFoundError(absl::StrCat("sequence ", id, " is not open"));
+}
+
+}  // namespace token_sampler

@@ -1,0 +1,57 @@
+// The sequences of one stream, and the requests that open, fork, roll back and close them. A
+// request that fails changes nothing.
+
+#ifndef TOKEN_SAMPLER_SERVER_SEQUENCES_SEQUENCE_TABLE_H_
+#define TOKEN_SAMPLER_SERVER_SEQUENCES_SEQUENCE_TABLE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/row_fields.h"
+#include "server/sequences/memory_budget.h"
+#include "server/sequences/sequence.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler {
+
+// Not thread-safe.
+class SequenceTable {
+ public:
+  // What is referred to must outlive the table.
+  SequenceTable(const RequestLimits& request_limits, const SequenceLimits& limits,
+                MemoryBudget& budget)
+      : request_limits_(request_limits), limits_(limits), budget_(budget) {}
+
+  // The seeds of the sequences, in the order of the message.
+  absl::StatusOr<std::vector<uint64_t>> Open(const v1::OpenSequences& message);
+  absl::Status Fork(const v1::ForkSequence& message);
+  absl::Status Rollback(const v1::RollbackSequence& message);
+  absl::Status Close(const v1::CloseSequences& message);
+
+  // NotFound when it is not open. The pointer holds until the sequence is closed.
+  absl::StatusOr<Sequence*> Find(uint64_t id) const;
+
+ private:
+  using Sequences = std::unordered_map<uint64_t, std::unique_ptr<Sequence>>;
+  using Profiles = std::vector<std::shared_ptr<SequenceProfile>>;
+
+  absl::StatusOr<Profiles> MakeProfiles(const v1::OpenSequences& message);
+  absl::StatusOr<std::unique_ptr<Sequence>> MakeSequence(const v1::OpenSequences::Sequence& message,
+                                                         const std::string& name, uint64_t seed,
+                                                         const Profiles& profiles);
+  absl::Status CheckNew(uint64_t id) const;
+
+  const RequestLimits& request_limits_;
+  const SequenceLimits& limits_;
+  MemoryBudget& budget_;
+  Sequences sequences_;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_SEQUENCES_SEQUENCE_TABLE_H_
