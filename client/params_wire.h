@@ -1,4 +1,4 @@
-// Parameters, keys, histories and states between the client's types and the wire.
+// Parameters, keys, histories, states and output options between the client's types and the wire.
 
 #ifndef TOKEN_SAMPLER_CLIENT_PARAMS_WIRE_H_
 #define TOKEN_SAMPLER_CLIENT_PARAMS_WIRE_H_
@@ -15,6 +15,7 @@ void ToProto(const SamplingParams& params, v1::SamplingParams* proto);
 void ToProto(const RowKeys& keys, v1::RowKeys* proto);
 void ToProto(const std::vector<History>& histories, v1::Histories* proto);
 void ToProto(const RowState& state, v1::RowState* proto);
+void ToProto(const OutputOptions& outputs, v1::OutputOptions* proto);
 
 RowState FromProto(const v1::RowState& proto);
 

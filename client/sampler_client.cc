@@ -16,6 +16,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "client/call_status.h"
+#include "client/sequence_stream.h"
+#include "client/stream_call.h"
 #include "client/verify_draft_wire.h"
 #include "client/wire.h"
 #include "token_sampler/v1/token_sampler.grpc.pb.h"
@@ -75,32 +78,6 @@ std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
-
-// What the caller can do about it, behind the message of the server or of gRPC.
-std::string Advice(grpc::StatusCode code, const std::string& address, absl::Duration timeout) {
-  switch (code) {
-    case grpc::StatusCode::UNAVAILABLE:
-      return absl::StrCat("nothing answers at ", address, ", or the server there is stopping");
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return absl::StrCat("no answer from ", address, " within ", absl::FormatDuration(timeout),
-                          "; a longer timeout or smaller requests may help");
-    case grpc::StatusCode::UNIMPLEMENTED:
-      return absl::StrCat(address, " does not have this call; is it a token-sampler-server?");
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return "send fewer or smaller requests, or raise the server's limits";
-    default:
-      return "";
-  }
-}
-
-absl::Status ToAbsl(const grpc::Status& status, const std::string& address,
-                    absl::Duration timeout) {
-  if (status.ok()) return absl::OkStatus();
-  std::string message = status.error_message();
-  const std::string advice = Advice(status.error_code(), address, timeout);
-  if (!advice.empty()) absl::StrAppend(&message, message.empty() ? "" : " ", "(", advice, ")");
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), message);
 }
 
 // Everything that must live until a call has ended.
@@ -214,13 +191,16 @@ class SamplerClient::Connection {
     if (options_.timeout != absl::InfiniteDuration()) {
       call->context.set_deadline(absl::ToChronoTime(absl::Now() + options_.timeout));
     }
-    const size_t next = next_channel_.fetch_add(1, std::memory_order_relaxed);
-    grpc::TemplatedGenericStub<Request, Response> stub(channels_[next % channels_.size()]);
+    grpc::TemplatedGenericStub<Request, Response> stub(NextChannel());
     stub.UnaryCall(&call->context, method, grpc::StubOptions(), &call->request, &call->response,
                    [call, done = std::move(done), address = address_,
                     timeout = options_.timeout](const grpc::Status& status) {
                      done(ToAbsl(status, address, timeout), call->response);
                    });
+  }
+
+  std::unique_ptr<StreamCall> StartStream() {
+    return std::make_unique<StreamCall>(NextChannel(), address_, options_);
   }
 
   // Makes a call and waits for its end.
@@ -237,6 +217,11 @@ class SamplerClient::Connection {
   }
 
  private:
+  const std::shared_ptr<grpc::Channel>& NextChannel() {
+    const size_t next = next_channel_.fetch_add(1, std::memory_order_relaxed);
+    return channels_[next % channels_.size()];
+  }
+
   const std::string address_;
   const ClientOptions options_;
   std::vector<std::shared_ptr<grpc::Channel>> channels_;
@@ -304,6 +289,10 @@ absl::StatusOr<VerifyDraftResult> SamplerClient::VerifyDraft(
       "/token_sampler.v1.TokenSampler/VerifyDraft", *std::move(message));
   if (!response.ok()) return response.status();
   return DecodeVerifyDraftResponse(*response, request.sequences);
+}
+
+SequenceStream SamplerClient::OpenStream() const {
+  return SequenceStream(connection_->StartStream());
 }
 
 absl::StatusOr<ServerInfo> SamplerClient::GetServerInfo() const {

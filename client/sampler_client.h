@@ -396,6 +396,8 @@ class EncodedRequest {
   int64_t byte_size_ = 0;
 };
 
+class SequenceStream;
+
 // A connection to one server. Thread-safe. Connects directly: http_proxy is not looked at.
 //
 // Errors keep the server's code and message: InvalidArgument for a request that it refuses,
@@ -430,6 +432,9 @@ class SamplerClient {
   // Which drafted tokens the target accepts, and the token behind them. A sequence that fails
   // leaves the call OK; see DraftResult::failed().
   absl::StatusOr<VerifyDraftResult> VerifyDraft(const VerifyDraftRequest& request) const;
+
+  // Sequences that live in the server; see client/sequence_stream.h.
+  SequenceStream OpenStream() const;
 
   absl::StatusOr<ServerInfo> GetServerInfo() const;
 

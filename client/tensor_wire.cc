@@ -117,6 +117,14 @@ absl::StatusOr<grpc::ByteBuffer> EncodeWithTensors(const std::vector<TensorField
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
+grpc::ByteBuffer WrapInField(int number, const grpc::ByteBuffer& message) {
+  std::vector<grpc::Slice> slices;
+  // Of bytes as they are, not compressed, this cannot fail.
+  (void)message.Dump(&slices);
+  slices.insert(slices.begin(), grpc::Slice(FieldHead(number, message.Length())));
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
 absl::Status Malformed(absl::string_view what) {
   return absl::InternalError(absl::StrCat("malformed response of the server: ", what));
 }

@@ -33,6 +33,9 @@ struct TensorField {
 absl::StatusOr<grpc::ByteBuffer> EncodeWithTensors(const std::vector<TensorField>& tensors,
                                                    const google::protobuf::MessageLite& others);
 
+// The message as the field of this number of a message around it, without a copy.
+grpc::ByteBuffer WrapInField(int number, const grpc::ByteBuffer& message);
+
 // Internal, of a response that does not hold together.
 absl::Status Malformed(absl::string_view what);
 

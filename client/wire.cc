@@ -13,21 +13,6 @@
 namespace token_sampler::client {
 namespace {
 
-void ToProto(const OutputOptions& outputs, v1::OutputOptions* proto) {
-  if (outputs.logprobs) proto->set_logprobs(true);
-  if (outputs.top_logprobs > 0) proto->set_top_logprobs(outputs.top_logprobs);
-  if (outputs.logprob_mode == LogprobMode::kProcessed) {
-    proto->set_logprob_mode(v1::LOGPROB_MODE_PROCESSED);
-  }
-  if (outputs.ranks) proto->set_ranks(true);
-  if (outputs.ranks_count_equals) proto->set_rank_mode(v1::RANK_MODE_GREATER_EQUAL);
-  if (outputs.kept_count) proto->set_kept_count(true);
-  if (outputs.kept_set) proto->set_kept_set(true);
-  if (outputs.entropy) proto->set_entropy(true);
-  if (outputs.extremes) proto->set_extremes(true);
-  if (outputs.gumbel_softmax != 0.0) proto->set_gumbel_softmax(outputs.gumbel_softmax);
-}
-
 // The request without its tensor.
 v1::SampleRequest ToProto(const SampleRequest& request) {
   v1::SampleRequest proto;

@@ -18,7 +18,7 @@ install(TARGETS token_sampler_options token_sampler_sampler token_sampler_proto 
   FILE_SET HEADERS DESTINATION ${headers})
 install(DIRECTORY ${PROJECT_BINARY_DIR}/proto/token_sampler DESTINATION ${headers}
   FILES_MATCHING PATTERN "*.pb.h")
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/proto/token_sampler
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/proto/token_sampler ${PROJECT_SOURCE_DIR}/proto/inference
   DESTINATION ${CMAKE_INSTALL_DATADIR}/token_sampler/proto FILES_MATCHING PATTERN "*.proto")
 install(TARGETS token-sampler-server token-sampler-client
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT programs)

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Holds README.md and deploy/ to what the programs really do.
 
-Usage: readme_test.py SERVER CLIENT
+Usage: readme_test.py SERVER CLIENT CXX
 
 - A program is never shown with a flag that it does not have, and every flag of the server is told.
 - The examples of `sample` print what README.md shows, to the letter: draws are reproducible.
-- The other examples end well.
+- The other examples end well; those in C++ compile, with the compiler CXX.
+- The example in Python prints what is said behind it, where its package can be installed.
 """
 
 import os
@@ -17,7 +18,7 @@ import sys
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SERVER, CLIENT = sys.argv[1:3]
+SERVER, CLIENT, CXX = sys.argv[1:4]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 FILES = [ROOT / "README.md", *(f for f in (ROOT / "deploy").rglob("*") if f.is_file())]
 
@@ -113,6 +114,42 @@ class ExamplesTest(unittest.TestCase):
         for command, _ in others:
             with self.subTest(command=command):
                 self.run_example(command)
+
+    def test_example_in_python_prints_what_is_said(self):
+        (example, said), = re.findall(
+            r"^```python\n(.*?)^```\n[^`]*`([^`]*)`", (ROOT / "README.md").read_text(), re.S | re.M
+        )  # fmt: skip
+        installed = subprocess.run(
+            [ROOT / "tests/integration/install-tritonclient.sh"],
+            stdout=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+        if installed.returncode == 77:
+            self.skipTest("the package tritonclient cannot be installed")
+        self.assertIn("127.0.0.1:50051", example)
+        example = example.replace("127.0.0.1:50051", self.address)
+        printed = output(installed.stdout.strip(), "-c", example, cwd=ROOT)
+        self.assertEqual(printed.strip(), said)
+
+
+class CppExamplesTest(unittest.TestCase):
+    # What the examples take for granted.
+    SURROUNDINGS = """
+        #include "client/sampler_client.h"
+        #include "client/sequence_stream.h"
+        using namespace token_sampler::client;
+        void Use(std::vector<float> logits, int64_t vocab, std::vector<uint32_t> prompt_ids) {
+        %s
+        }
+    """
+
+    def test_examples_compile(self):
+        examples = re.findall(r"^```cpp\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
+        self.assertGreaterEqual(len(examples), 2)
+        output(
+            CXX, "-std=c++20", "-Wall", "-Werror", "-Wno-unused-variable", "-fsyntax-only",
+            f"-I{ROOT}", "-xc++", "-",
+            input=self.SURROUNDINGS % "\n".join(examples),
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

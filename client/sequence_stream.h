@@ -1,0 +1,99 @@
+// Sequences that live in the server, for continuous batching: opened once with parameters, seed and
+// prompt, then one row per step.
+//
+//   SequenceStream stream = client->OpenStream();
+//   stream.Open({.vocab = 128256, .params = {{.top_p = 0.9}}, .sequences = {{.sequence_id = 7}}});
+//   StepRequest step;
+//   step.sequence_ids = {7};
+//   step.matrix = Float32Matrix(logits, 128256);
+//   absl::StatusOr<StepResult> result = stream.Step(step);
+//   uint32_t token = result->sampled.rows[0].token_ids[0];
+
+#ifndef TOKEN_SAMPLER_CLIENT_SEQUENCE_STREAM_H_
+#define TOKEN_SAMPLER_CLIENT_SEQUENCE_STREAM_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/sampler_client.h"
+
+namespace token_sampler::client {
+
+class StreamCall;
+
+struct SequenceStart {
+  uint64_t sequence_id = 0;               // any that is not open on this stream
+  uint32_t params = 0;                    // index into OpenRequest::params
+  std::optional<uint64_t> seed = {};      // none: the server chooses
+  uint32_t stream = 0;                    // of the generator
+  std::optional<uint64_t> step = {};      // of the next token; none: the number of output_ids
+  std::vector<uint32_t> prompt_ids = {};  // each below vocab
+  std::vector<uint32_t> output_ids = {};  // each below vocab; of a sequence that goes on
+  RowState state = {};                    // its newest, where a stage is stateful
+};
+
+struct OpenRequest {
+  uint32_t vocab = 0;
+  std::vector<SamplingParams> params = {};  // none: the defaults; num_samples must be 1
+  std::vector<SequenceStart> sequences = {};
+};
+
+struct StepRequest {
+  std::vector<uint64_t> sequence_ids = {};  // [matrix.rows], none twice
+  Matrix matrix = {};
+  InputKind kind = InputKind::kLogits;
+  std::string bitmask = {};  // [rows, ceil(vocab / 32)] int32 words, or empty
+  OutputOptions outputs = {};
+};
+
+struct StepResult {
+  SampleResult sampled;            // a sequence whose row failed stays as it is
+  std::vector<uint64_t> finished;  // sequences whose newest token is one of their stop_ids
+};
+
+// One stream to the server, which the first request starts. Not thread-safe: requests are answered
+// one after the other, each within ClientOptions::timeout.
+//
+// An error that the server answers leaves the stream and its sequences as they were. When the
+// stream itself breaks, broken() is true and every request returns why; the sequences are gone, and
+// opening them on a new stream with their output_ids and newest state goes on with the same tokens.
+class SequenceStream {
+ public:
+  SequenceStream(SequenceStream&&) noexcept;
+  SequenceStream& operator=(SequenceStream&&) noexcept;
+  ~SequenceStream();  // closes the sequences
+
+  // The seeds of the sequences, [sequences]. AlreadyExists for one that is open.
+  absl::StatusOr<std::vector<uint64_t>> Open(const OpenRequest& request);
+
+  // The next token of each sequence. NotFound for one that is not open.
+  absl::StatusOr<StepResult> Step(const StepRequest& request);
+
+  // Continues a sequence twice from its present state. The new one draws from the generator
+  // `stream`; none: the next after that of the old.
+  absl::Status Fork(uint64_t sequence_id, uint64_t new_sequence_id,
+                    std::optional<uint32_t> stream = {});
+
+  // Takes back the newest tokens. OutOfRange for more than the server keeps.
+  absl::Status Rollback(uint64_t sequence_id, uint32_t num_tokens);
+
+  absl::Status Close(const std::vector<uint64_t>& sequence_ids);
+
+  bool broken() const;
+
+ private:
+  friend class SamplerClient;
+
+  explicit SequenceStream(std::unique_ptr<StreamCall> call);
+
+  std::unique_ptr<StreamCall> call_;
+};
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_SEQUENCE_STREAM_H_

@@ -1,0 +1,68 @@
+// The SampleStream call: one request at a time, each with its answer or an error within the
+// client's timeout. Private to the library.
+
+#ifndef TOKEN_SAMPLER_CLIENT_STREAM_CALL_H_
+#define TOKEN_SAMPLER_CLIENT_STREAM_CALL_H_
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/support/byte_buffer.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/sampler_client.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler::client {
+
+// Not thread-safe.
+class StreamCall {
+ public:
+  StreamCall(const std::shared_ptr<grpc::Channel>& channel, std::string address,
+             const ClientOptions& options);
+
+  // Cancels the stream.
+  ~StreamCall();
+
+  StreamCall(const StreamCall&) = delete;
+  StreamCall& operator=(const StreamCall&) = delete;
+
+  // Sends a SampleStreamRequest and waits for its answer, which may be an error of the server: then
+  // the stream goes on. An error of the call itself ends it.
+  absl::StatusOr<v1::SampleStreamResponse> Exchange(const grpc::ByteBuffer& request);
+
+  // Why the stream has ended; OK while it goes on.
+  const absl::Status& error() const { return error_; }
+
+ private:
+  using Stub = grpc::TemplatedGenericStub<grpc::ByteBuffer, v1::SampleStreamResponse>;
+  using Stream = grpc::ClientAsyncReaderWriter<grpc::ByteBuffer, v1::SampleStreamResponse>;
+
+  // Whether the operation that was started succeeds before the deadline. After it, the call is
+  // cancelled, so that the operation ends.
+  bool Await(absl::Time deadline);
+
+  // Learns why the call has ended.
+  void End();
+
+  const std::string address_;
+  const ClientOptions options_;
+  absl::Status error_;
+  bool started_ = false;
+  bool timed_out_ = false;
+
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
+  Stub stub_;
+  std::unique_ptr<Stream> stream_;
+};
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_STREAM_CALL_H_
