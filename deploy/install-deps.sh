@@ -14,7 +14,8 @@ build_libraries=(
   libabsl-dev libcli11-dev libgrpc++-dev libhwy-dev libprotobuf-dev libspdlog-dev
   nlohmann-json3-dev
 )
-test_libraries=(libbenchmark-dev libgmock-dev libgtest-dev)
+# libb64-0d: what Triton's perf_analyzer is linked with.
+test_libraries=(libb64-0d libbenchmark-dev libgmock-dev libgtest-dev)
 
 # A tool, "command:package", is there when its command is, whoever installed it.
 build_tools=(

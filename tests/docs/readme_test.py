@@ -120,7 +120,7 @@ class ExamplesTest(unittest.TestCase):
             r"^```python\n(.*?)^```\n[^`]*`([^`]*)`", (ROOT / "README.md").read_text(), re.S | re.M
         )  # fmt: skip
         installed = subprocess.run(
-            [ROOT / "tests/integration/install-tritonclient.sh"],
+            [ROOT / "tests/integration/install-triton.sh", "client"],
             stdout=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
         if installed.returncode == 77:

@@ -3,7 +3,7 @@
 
 Usage: tritonclient_test.py SERVER CLIENT
 
-Runs under the interpreter of install-tritonclient.sh, which it looks for by itself, and is skipped
+Runs under the interpreter of install-triton.sh, which it looks for by itself, and is skipped
 (exit code 77) when the package index cannot be reached.
 """
 
@@ -20,7 +20,7 @@ DATA = HERE.parent / "data"
 
 if len(sys.argv) == 3:
     installed = subprocess.run(
-        [HERE / "install-tritonclient.sh"], stdout=subprocess.PIPE, text=True, check=False
+        [HERE / "install-triton.sh", "client"], stdout=subprocess.PIPE, text=True, check=False
     )
     if installed.returncode != 0:
         print("skipped: the package tritonclient cannot be installed")

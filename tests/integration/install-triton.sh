@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Installs a program of Triton's from its Python package, once, outside of the tree, and prints where
+# it is. Exit code 77 when the package index cannot be reached.
+#
+# Usage: install-triton.sh client|perf_analyzer
+#   client         prints the interpreter of a virtual environment that has tritonclient[grpc]
+#   perf_analyzer  prints the folder in whose bin it is
+set -euo pipefail
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/token-sampler
+case "${1:-}" in
+  client)
+    folder=$cache/tritonclient-2.73.0
+    packages=("tritonclient[grpc]==2.73.0")
+    options=()
+    ;;
+  perf_analyzer)
+    # The newest package that has the program. It is linked with the CUDA runtime.
+    folder=$cache/perf-analyzer-2.41.0
+    packages=(tritonclient==2.41.0 nvidia-cuda-runtime-cu12==12.9.79)
+    options=(--no-deps --target "$folder/files")
+    ;;
+  *)
+    echo "usage: $0 client|perf_analyzer" >&2
+    exit 2
+    ;;
+esac
+
+mkdir -p "$cache"
+exec 9>"$folder.lock"
+flock 9
+if [ ! -e "$folder/installed" ]; then
+  rm -rf "$folder"
+  python3 -m venv "$folder" >&2
+  if ! "$folder/bin/pip" --disable-pip-version-check install --quiet "${options[@]}" \
+    "${packages[@]}" >"$folder/log" 2>&1; then
+    cat "$folder/log" >&2
+    ! grep -qE 'Connection|Temporary failure|timed out|Max retries' "$folder/log" || exit 77
+    exit 1
+  fi
+  touch "$folder/installed"
+fi
+if [ "$1" = client ]; then
+  echo "$folder/bin/python3"
+else
+  echo "$folder/files"
+fi
