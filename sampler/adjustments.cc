@@ -104,26 +104,6 @@ void BanRepeatedNgrams(size_t size, Ids history, TokenEditor& editor) {
   }
 }
 
-struct TokenCount {
-  uint32_t id;
-  uint32_t count;
-};
-
-// The distinct tokens of the output with how often each occurred.
-std::vector<TokenCount> CountOutput(const RowHistory& history) {
-  std::vector<TokenCount> counts;
-  for (size_t i = 0; i < history.output_count_ids.size(); ++i) {
-    counts.push_back({history.output_count_ids[i], history.output_counts[i]});
-  }
-  std::vector<uint32_t> ids(history.output_ids.begin(), history.output_ids.end());
-  std::sort(ids.begin(), ids.end());
-  for (const uint32_t id : ids) {
-    if (counts.empty() || counts.back().id != id) counts.push_back({id, 0});
-    ++counts.back().count;
-  }
-  return counts;
-}
-
 // The part of the history that penalties look at.
 RowHistory Newest(const RowHistory& history, int32_t last_n) {
   if (last_n < 0) return history;
@@ -133,30 +113,6 @@ RowHistory Newest(const RowHistory& history, int32_t last_n) {
   left -= newest.output_ids.size();
   newest.prompt_ids = history.prompt_ids.last(std::min(left, history.prompt_ids.size()));
   return newest;
-}
-
-// Penalties in their order, each one float32 operation (two for the frequency penalty).
-void Penalize(const SamplingParams& params, const RowHistory& history, TokenEditor& editor) {
-  const std::vector<TokenCount> output = CountOutput(history);
-  if (params.repetition_penalty != 1.0) {
-    std::vector<uint32_t> seen(history.prompt_ids.begin(), history.prompt_ids.end());
-    seen.insert(seen.end(), history.prompt_set.begin(), history.prompt_set.end());
-    for (const TokenCount& token : output) seen.push_back(token.id);
-    std::sort(seen.begin(), seen.end());
-    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
-    const auto penalty = static_cast<float>(params.repetition_penalty);
-    for (const uint32_t id : seen) {
-      const float value = editor.ValueOf(id);
-      editor.Set(id, value > 0 ? value / penalty : value * penalty);
-    }
-  }
-  const auto frequency = static_cast<float>(params.frequency_penalty);
-  const auto presence = static_cast<float>(params.presence_penalty);
-  for (const TokenCount& token : output) {
-    const float less_frequency =
-        editor.ValueOf(token.id) - frequency * static_cast<float>(token.count);
-    editor.Set(token.id, less_frequency - presence);
-  }
 }
 
 std::string CheckIds(absl::string_view name, Ids ids, int64_t vocab) {
@@ -206,27 +162,52 @@ void BanUnlisted(const RowInput& row, absl::Span<float> values) {
 }
 
 void ChangedTokens::Reset(const RowInput& row) {
-  for (const uint32_t id : ids_) changed_[id / 64] = 0;
-  ids_.clear();
   row_ = &row;
-  const auto vocab = static_cast<size_t>(row.vocab);
-  if (vocab <= capacity_) return;
-  changed_.resize(vocab / 64 + 1);
-  values_ = std::make_unique_for_overwrite<float[]>(vocab);
-  capacity_ = vocab;
+  ids_.Reset(row.vocab);
+  if (row.vocab <= capacity_) return;
+  values_ = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(row.vocab));
+  capacity_ = row.vocab;
 }
 
-void ChangedTokens::Set(uint32_t id, float value) {
-  values_[id] = value + 0.0f;
-  if (Has(id)) return;
-  changed_[id / 64] |= uint64_t{1} << (id % 64);
-  ids_.push_back(id);
+void TokenAdjuster::RepetitionPenalty(float penalty, Ids ids) {
+  for (const uint32_t id : ids) {
+    if (!seen_.Add(id)) continue;
+    const float value = changed_.ValueOf(id);
+    changed_.Set(id, value > 0 ? value / penalty : value * penalty);
+  }
 }
 
-void AdjustTokens(const RowInput& row, ChangedTokens& changed) {
+void TokenAdjuster::Count(uint32_t id, uint32_t count) {
+  if (output_.Add(id)) counts_[id] = 0;
+  counts_[id] += count;
+}
+
+void TokenAdjuster::Penalize(const SamplingParams& params, const RowHistory& history) {
+  if (params.repetition_penalty != 1.0) {
+    const auto penalty = static_cast<float>(params.repetition_penalty);
+    RepetitionPenalty(penalty, history.prompt_ids);
+    RepetitionPenalty(penalty, history.prompt_set);
+    RepetitionPenalty(penalty, history.output_ids);
+    RepetitionPenalty(penalty, history.output_count_ids);
+  }
+  if (params.frequency_penalty == 0.0 && params.presence_penalty == 0.0) return;
+  for (const uint32_t id : history.output_ids) Count(id, 1);
+  for (size_t i = 0; i < history.output_count_ids.size(); ++i) {
+    Count(history.output_count_ids[i], history.output_counts[i]);
+  }
+  const auto frequency = static_cast<float>(params.frequency_penalty);
+  const auto presence = static_cast<float>(params.presence_penalty);
+  for (const uint32_t id : output_.ids()) {
+    const float less_frequency = changed_.ValueOf(id) - frequency * static_cast<float>(counts_[id]);
+    changed_.Set(id, less_frequency - presence);
+  }
+}
+
+const ChangedTokens& TokenAdjuster::Adjust(const RowInput& row, const RowInput& before) {
+  changed_.Reset(before);
   const SamplingParams& params = *row.params;
   const RowHistory& history = HistoryOf(row);
-  TokenEditor editor(row.kind, changed);
+  TokenEditor editor(row.kind, changed_);
   const bool dry = params.dry.multiplier > 0.0;
   const bool ordered_needed = params.no_repeat_ngram_size > 0 || !params.bad_words.empty() || dry;
   const std::vector<uint32_t> ordered = ordered_needed ? InOrder(history) : std::vector<uint32_t>();
@@ -236,7 +217,14 @@ void AdjustTokens(const RowInput& row, ChangedTokens& changed) {
   for (const TokenBias& bias : params.logit_bias) {
     editor.Set(bias.token_id, editor.ValueOf(bias.token_id) + bias.value);
   }
-  if (HasPenalties(params)) Penalize(params, Newest(history, params.penalty_last_n), editor);
+  if (HasPenalties(params)) {
+    seen_.Reset(row.vocab);
+    output_.Reset(row.vocab);
+    if (counts_.size() < static_cast<size_t>(row.vocab)) {
+      counts_.resize(static_cast<size_t>(row.vocab));
+    }
+    Penalize(params, Newest(history, params.penalty_last_n));
+  }
   if (params.no_repeat_ngram_size > 0) {
     BanRepeatedNgrams(params.no_repeat_ngram_size, ordered, editor);
   }
@@ -245,6 +233,7 @@ void AdjustTokens(const RowInput& row, ChangedTokens& changed) {
       editor.Set(penalty.id, editor.ValueOf(penalty.id) - penalty.value);
     }
   }
+  return changed_;
 }
 
 }  // namespace token_sampler

@@ -3,7 +3,6 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_ADJUSTMENTS_H_
 #define TOKEN_SAMPLER_SAMPLER_ADJUSTMENTS_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,6 +11,7 @@
 #include "absl/types/span.h"
 #include "sampler/data_type.h"
 #include "sampler/sampler.h"
+#include "sampler/token_set.h"
 
 namespace token_sampler {
 
@@ -27,31 +27,48 @@ std::string CheckHistory(const RowInput& row);
 bool BansUnlisted(const RowInput& row);
 void BanUnlisted(const RowInput& row, absl::Span<float> values);
 
-// The values that adjustments gave to some tokens of a row. Reuses its memory from row to row.
+// The values that adjustments gave to some tokens of a row.
 class ChangedTokens {
  public:
   // No token of the row, which must outlive its use here, is changed.
   void Reset(const RowInput& row);
 
-  absl::Span<const uint32_t> ids() const { return ids_; }  // in no order, none twice
-  bool Has(uint32_t id) const { return (changed_[id / 64] >> (id % 64) & 1) != 0; }
+  const std::vector<uint32_t>& ids() const { return ids_.ids(); }  // in no order, none twice
+  bool Has(uint32_t id) const { return ids_.Has(id); }
   float ValueOf(uint32_t id) const {
     return Has(id) ? values_[id] : LoadAsFloat(row_->values, row_->dtype, id) + 0.0f;
   }
-  void Set(uint32_t id, float value);
+  void Set(uint32_t id, float value) {
+    ids_.Add(id);
+    values_[id] = value + 0.0f;
+  }
 
  private:
   const RowInput* row_ = nullptr;
-  std::vector<uint64_t> changed_;    // a bit per token; no bit is set but those of ids_
+  TokenSet ids_;
   std::unique_ptr<float[]> values_;  // per token; those of ids_ mean something
-  size_t capacity_ = 0;
-  std::vector<uint32_t> ids_;
+  int64_t capacity_ = 0;
 };
 
-// All other adjustments, to tokens of `changed`, which was reset for `row` or for what BanUnlisted
-// left of it. The history must have passed CheckHistory. Afterwards a value may be +infinity, when
-// a penalty below 1 overflows.
-void AdjustTokens(const RowInput& row, ChangedTokens& changed);
+// All other adjustments. Reuses its memory from row to row.
+class TokenAdjuster {
+ public:
+  // Adjusts `row`, which as BanUnlisted left it is `before`. The history must have passed
+  // CheckHistory. Afterwards a value may be +infinity, when a penalty below 1 overflows. The result
+  // holds until the next call.
+  const ChangedTokens& Adjust(const RowInput& row, const RowInput& before);
+
+ private:
+  // Penalties in their order, each one float32 operation (two for the frequency penalty).
+  void Penalize(const SamplingParams& params, const RowHistory& history);
+  void RepetitionPenalty(float penalty, absl::Span<const uint32_t> ids);
+  void Count(uint32_t id, uint32_t count);
+
+  ChangedTokens changed_;
+  TokenSet seen_;
+  TokenSet output_;
+  std::vector<uint32_t> counts_;  // per token; those of output_ mean something
+};
 
 }  // namespace token_sampler
 

@@ -70,9 +70,8 @@ void AdjustValues(const RowInput& row, std::vector<float>& values) {
   RowInput before = row;
   before.values = values.data();
   before.dtype = DataType::kFloat32;
-  ChangedTokens changed;
-  changed.Reset(before);
-  AdjustTokens(row, changed);
+  TokenAdjuster adjuster;
+  const ChangedTokens& changed = adjuster.Adjust(row, before);
   for (const uint32_t id : changed.ids()) values[id] = changed.ValueOf(id);
 }
 

@@ -80,10 +80,9 @@ ScannedRow* RowSampler::Adjust(ThreadPool* pool, RowResult& result) {
     if (!listed_.Scan(listed_input_, pool, result)) return nullptr;
     listed = &listed_;
   }
-  changed_.Reset(listed->input());
-  AdjustTokens(row, changed_);
-  if (changed_.ids().empty()) return listed;
-  return adjusted_.ScanChanged(*listed, changed_, result) ? &adjusted_ : nullptr;
+  const ChangedTokens& changed = adjuster_.Adjust(row, listed->input());
+  if (changed.ids().empty()) return listed;
+  return adjusted_.ScanChanged(*listed, changed, result) ? &adjusted_ : nullptr;
 }
 
 void RowSampler::Sample(const RowInput& input, ThreadPool* pool, RowResult& result) {

@@ -62,8 +62,8 @@ class RowSampler {
   ScannedRow listed_;  // without the tokens that are not listed as allowed
   Buffer<float> listed_values_;
   RowInput listed_input_;
+  TokenAdjuster adjuster_;
   ScannedRow adjusted_;
-  ChangedTokens changed_;
   RowFilter filter_;
   OutputWriter writer_;
   TokenList list_;

@@ -88,11 +88,9 @@ bool ScannedRow::ScanChanged(const ScannedRow& before, const ChangedTokens& chan
                              RowResult& result) {
   Begin(before.input(), before.pool_);
   changed_ = &changed;
-  changed_ids_.assign(changed.ids().begin(), changed.ids().end());
-  std::sort(changed_ids_.begin(), changed_ids_.end());
   std::copy_n(before.column_max_.data(), columns_, column_max_.data());
   Extent extent = {-kInfinity, kInfinity, false};
-  for (const uint32_t id : changed_ids_) {
+  for (const uint32_t id : changed.ids()) {
     const float value = ValueOf(id);
     extent.min = std::min(extent.min, value);
     extent.suspicious |= std::isnan(value) || value == kInfinity;
@@ -115,7 +113,7 @@ RowInput ScannedRow::Widen(Buffer<float>& values) const {
 void ScannedRow::CopyChanged() {
   if (changed_ == nullptr) return;
   copy_ = Widen(copied_values_);
-  for (const uint32_t id : changed_ids_) copied_values_[id] = changed_->ValueOf(id);
+  for (const uint32_t id : changed_->ids()) copied_values_[id] = changed_->ValueOf(id);
   row_ = &copy_;
   loops_ = &kernels_.For(copy_.dtype);
   changed_ = nullptr;
@@ -221,17 +219,17 @@ void ScannedRow::ApplyChanges(ValueRange range, TokenList& list) {
     list.ids[kept] = id;
     kept += changed_->Has(id) ? 0 : 1;
   }
-  // From the end, so that those behind a new one make room for it.
-  size_t added = 0;
-  const auto is_added = [&](uint32_t id) {
+  added_ids_.clear();
+  for (const uint32_t id : changed_->ids()) {
     const float value = changed_->ValueOf(id);
-    return value >= range.low && value < range.high;
-  };
-  for (const uint32_t id : changed_ids_) added += is_added(id) ? 1 : 0;
+    if (value >= range.low && value < range.high) added_ids_.push_back(id);
+  }
+  std::sort(added_ids_.begin(), added_ids_.end());
+  // From the end, so that those behind a new one make room for it.
+  size_t added = added_ids_.size();
   list.count = kept + added;
-  for (size_t i = changed_ids_.size(); added > 0; --i) {
-    const uint32_t id = changed_ids_[i - 1];
-    if (!is_added(id)) continue;
+  while (added > 0) {
+    const uint32_t id = added_ids_[added - 1];
     for (; kept > 0 && list.ids[kept - 1] > id; --kept) {
       list.values[kept + added - 1] = list.values[kept - 1];
       list.ids[kept + added - 1] = list.ids[kept - 1];
@@ -250,7 +248,7 @@ void ScannedRow::CollectFirst(uint64_t count, TokenList& list) {
   }
   // Fewer columns have a greater value: most tokens at the end tie, and the first ids will do.
   const float next = std::nextafter(low, kInfinity);
-  CollectUpTo(count + (changed_ != nullptr ? changed_ids_.size() : 0), {low, next}, ties_);
+  CollectUpTo(count + (changed_ != nullptr ? changed_->ids().size() : 0), {low, next}, ties_);
   Collect({next, kInfinity}, others_);
   list.Reserve(ties_.count + others_.count);
   list.count = 0;

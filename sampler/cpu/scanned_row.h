@@ -114,7 +114,7 @@ class ScannedRow {
   const Kernels& kernels_;
   const RowInput* row_ = nullptr;
   const ChangedTokens* changed_ = nullptr;  // of row_; null: none
-  std::vector<uint32_t> changed_ids_;       // ascending
+  std::vector<uint32_t> added_ids_;
   RowInput copy_;
   Buffer<float> copied_values_;
   const RowKernels* loops_ = nullptr;

@@ -1,0 +1,42 @@
+// A set of token ids, without sorting or hashing: a bit per token of the vocabulary.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_TOKEN_SET_H_
+#define TOKEN_SAMPLER_SAMPLER_TOKEN_SET_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace token_sampler {
+
+// Reuses its memory from row to row.
+class TokenSet {
+ public:
+  // Empties the set, for ids below `vocab` from now on.
+  void Reset(int64_t vocab) {
+    for (const uint32_t id : ids_) bits_[id / 64] = 0;
+    ids_.clear();
+    const auto words = static_cast<size_t>(vocab / 64 + 1);
+    if (words > bits_.size()) bits_.resize(words);
+  }
+
+  bool Has(uint32_t id) const { return (bits_[id / 64] >> (id % 64) & 1) != 0; }
+
+  // False when it was there already.
+  bool Add(uint32_t id) {
+    if (Has(id)) return false;
+    bits_[id / 64] |= uint64_t{1} << (id % 64);
+    ids_.push_back(id);
+    return true;
+  }
+
+  const std::vector<uint32_t>& ids() const { return ids_; }  // in the order in which they came
+
+ private:
+  std::vector<uint64_t> bits_;
+  std::vector<uint32_t> ids_;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SAMPLER_TOKEN_SET_H_
