@@ -295,6 +295,29 @@ SequenceStream SamplerClient::OpenStream() const {
   return SequenceStream(connection_->StartStream());
 }
 
+absl::Status SamplerClient::RegisterRegion(absl::string_view name, absl::string_view key,
+                                           uint64_t offset, uint64_t byte_size) const {
+  v1::RegisterRegionRequest request;
+  request.set_name(std::string(name));
+  request.set_kind(v1::REGION_KIND_SYSTEM);
+  request.set_key(std::string(key));
+  request.set_offset(offset);
+  request.set_byte_size(byte_size);
+  return connection_
+      ->Wait<v1::RegisterRegionResponse>("/token_sampler.v1.TokenSampler/RegisterRegion",
+                                         std::move(request))
+      .status();
+}
+
+absl::Status SamplerClient::UnregisterRegion(absl::string_view name) const {
+  v1::UnregisterRegionRequest request;
+  request.set_name(std::string(name));
+  return connection_
+      ->Wait<v1::UnregisterRegionResponse>("/token_sampler.v1.TokenSampler/UnregisterRegion",
+                                           std::move(request))
+      .status();
+}
+
 absl::StatusOr<ServerInfo> SamplerClient::GetServerInfo() const {
   absl::StatusOr<v1::GetServerInfoResponse> response = connection_->Wait<v1::GetServerInfoResponse>(
       "/token_sampler.v1.TokenSampler/GetServerInfo", v1::GetServerInfoRequest());

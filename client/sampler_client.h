@@ -39,6 +39,13 @@ size_t ElementSize(DataType type);
 // "f32", "f16", "bf16" or "f64".
 absl::string_view DataTypeName(DataType type);
 
+// Rows in memory that is registered with the server; see client/shared_region.h.
+struct RegionRows {
+  std::string name;         // of the region
+  uint64_t offset = 0;      // of row 0, in bytes
+  uint64_t row_stride = 0;  // bytes from row to row; 0: rows without gaps
+};
+
 // [rows, vocab] values, row-major, little-endian, without padding.
 struct Matrix {
   const void* values = nullptr;
@@ -51,6 +58,9 @@ struct Matrix {
   // are sent from where they are, and `owner` keeps them alive until the transport is done with
   // them, which may be later than the end of the call.
   std::shared_ptr<const void> owner;
+
+  // Where the server finds the values, instead of the fields `values` and `byte_size`.
+  std::optional<RegionRows> region = {};
 };
 
 // A matrix over values.size() / vocab rows. A size that is no multiple of vocab fails the call.
@@ -435,6 +445,14 @@ class SamplerClient {
 
   // Sequences that live in the server; see client/sequence_stream.h.
   SequenceStream OpenStream() const;
+
+  // Makes the shared-memory object `key` (as of shm_open) known to the server under a name. The
+  // server's refusals keep their codes: proto/token_sampler/v1/tensor.proto.
+  absl::Status RegisterRegion(absl::string_view name, absl::string_view key, uint64_t offset,
+                              uint64_t byte_size) const;
+
+  // Returns once no call reads the region any more. NotFound when there is none of that name.
+  absl::Status UnregisterRegion(absl::string_view name) const;
 
   absl::StatusOr<ServerInfo> GetServerInfo() const;
 

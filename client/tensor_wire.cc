@@ -28,13 +28,15 @@ std::string FieldHead(int field, size_t length) {
   return head;
 }
 
-// All of a tensor field before its values.
+// All of a tensor field before its values, of which one in a region has none.
 std::string TensorHead(int field, const Matrix& matrix) {
   v1::Tensor tensor;
   tensor.set_dtype(ToProto(matrix.dtype));
   tensor.set_rows(static_cast<uint32_t>(matrix.rows));
   tensor.set_vocab(static_cast<uint32_t>(matrix.vocab));
+  if (matrix.region.has_value()) *tensor.mutable_region() = ToProto(*matrix.region);
   const std::string shape = tensor.SerializeAsString();
+  if (matrix.region.has_value()) return FieldHead(field, shape.size()) + shape;
   const std::string values_head = FieldHead(v1::Tensor::kDataFieldNumber, matrix.byte_size);
   return FieldHead(field, shape.size() + values_head.size() + matrix.byte_size) + shape +
          values_head;
@@ -67,6 +69,14 @@ v1::DataType ToProto(DataType type) {
   return v1::DATA_TYPE_FLOAT64;
 }
 
+v1::RegionSlice ToProto(const RegionRows& rows) {
+  v1::RegionSlice slice;
+  slice.set_name(rows.name);
+  slice.set_offset(rows.offset);
+  if (rows.row_stride != 0) slice.set_row_stride(rows.row_stride);
+  return slice;
+}
+
 absl::Status CheckMatrix(const Matrix& matrix, absl::string_view field) {
   constexpr int64_t kMaxDimension = std::numeric_limits<uint32_t>::max();
   if (matrix.vocab < 1 || matrix.vocab > kMaxDimension) {
@@ -76,6 +86,11 @@ absl::Status CheckMatrix(const Matrix& matrix, absl::string_view field) {
   if (matrix.rows < 1 || matrix.rows > kMaxDimension) {
     return absl::InvalidArgumentError(
         absl::StrCat(field, ".rows must be in [1, ", kMaxDimension, "], got ", matrix.rows));
+  }
+  if (matrix.region.has_value()) {
+    if (matrix.values == nullptr && matrix.byte_size == 0) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(field, " in region \"", matrix.region->name,
+                                                   "\" must have no values of its own"));
   }
   // The product of the dimensions is below 2^64, that with the element size may not be.
   const uint64_t values = static_cast<uint64_t>(matrix.rows) * static_cast<uint64_t>(matrix.vocab);
@@ -111,7 +126,7 @@ absl::StatusOr<grpc::ByteBuffer> EncodeWithTensors(const std::vector<TensorField
   std::vector<grpc::Slice> slices;
   for (size_t i = 0; i < tensors.size(); ++i) {
     slices.emplace_back(heads[i]);
-    slices.push_back(ValuesSlice(*tensors[i].matrix));
+    if (!tensors[i].matrix->region) slices.push_back(ValuesSlice(*tensors[i].matrix));
   }
   slices.emplace_back(others.SerializeAsString());
   return grpc::ByteBuffer(slices.data(), slices.size());

@@ -17,6 +17,7 @@
 namespace token_sampler::client {
 
 v1::DataType ToProto(DataType type);
+v1::RegionSlice ToProto(const RegionRows& rows);
 
 // InvalidArgument when the matrix contradicts itself; `field` is its name.
 absl::Status CheckMatrix(const Matrix& matrix, absl::string_view field);

@@ -151,7 +151,11 @@ absl::StatusOr<v1::DescribeRequest> EncodeDescribeRequest(const SampleRequest& r
   tensor.set_dtype(ToProto(matrix.dtype));
   tensor.set_rows(static_cast<uint32_t>(matrix.rows));
   tensor.set_vocab(static_cast<uint32_t>(matrix.vocab));
-  tensor.set_data(matrix.values, matrix.byte_size);
+  if (matrix.region.has_value()) {
+    *tensor.mutable_region() = ToProto(*matrix.region);
+  } else {
+    tensor.set_data(matrix.values, matrix.byte_size);
+  }
   proto.set_top_n(top_n);
   return proto;
 }

@@ -44,6 +44,15 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   AddFlag(app, "--max-message-bytes", options.max_message_bytes, "Largest request");
   AddFlag(app, "--max-rows", options.request.max_rows, "Most rows of one call");
   AddFlag(app, "--max-vocab", options.request.max_vocab, "Longest row");
+  AddFlag(app, "--shared-memory", options.regions.kinds,
+          "Where tensors may lie besides the request: off, system, cuda or all");
+  AddFlag(app, "--shared-memory-prefix", options.regions.prefix,
+          "Names of shared-memory objects that clients may register begin with this");
+  AddFlag(app, "--shared-memory-peers", options.regions.peers,
+          "Who may: local (Unix socket, loopback) or any");
+  AddFlag(app, "--max-regions", options.regions.max_regions, "Regions at once");
+  AddFlag(app, "--max-regions-per-peer", options.regions.max_regions_per_peer,
+          "Regions of one connection; clients of a Unix socket count as one");
   AddFlag(app, "--executors", options.batcher.num_executors, "Threads that run batches")
       ->check(CLI::PositiveNumber);
   AddFlag(app, "--max-batch-rows", options.batcher.max_batch_rows,

@@ -88,6 +88,19 @@ constexpr ImplementedField kImplementedFields[] = {
     {"Tensor", "rows"},
     {"Tensor", "vocab"},
     {"Tensor", "data"},
+    {"Tensor", "region"},
+    {"RegionSlice", "name"},
+    {"RegionSlice", "offset"},
+    {"RegionSlice", "row_stride"},
+    {"RegisterRegionRequest", "name"},
+    {"RegisterRegionRequest", "kind"},
+    {"RegisterRegionRequest", "key"},
+    {"RegisterRegionRequest", "cuda_handle"},
+    {"RegisterRegionRequest", "device"},
+    {"RegisterRegionRequest", "offset"},
+    {"RegisterRegionRequest", "byte_size"},
+    {"RegisterRegionRequest", "cuda_event"},
+    {"UnregisterRegionRequest", "name"},
     {"RowKeys", "seeds"},
     {"RowKeys", "steps"},
     {"RowKeys", "streams"},
@@ -166,8 +179,9 @@ constexpr ImplementedField kImplementedFields[] = {
     {"OutputOptions", "gumbel_softmax"},
 };
 
-constexpr absl::string_view kImplementedRpcs[] = {"Sample", "SampleStream", "VerifyDraft",
-                                                  "GetServerInfo", "Describe"};
+constexpr absl::string_view kImplementedRpcs[] = {
+    "Sample",   "SampleStream",   "VerifyDraft",      "GetServerInfo",
+    "Describe", "RegisterRegion", "UnregisterRegion", "ListRegions"};
 
 bool IsImplemented(const FieldDescriptor& field) {
   const std::string& message = field.containing_type()->name();

@@ -175,8 +175,8 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
   if (absl::Status status = CheckFields(request); !status.ok()) return status;
   if (!request.has_tensor()) return Invalid("tensor must be set");
   std::vector<RowInput> rows;
-  absl::Status status =
-      DecodeTensor(request.tensor(), "tensor", DecodeKind(request.input_kind()), limits, rows);
+  absl::Status status = DecodeTensor(request.tensor(), "tensor", DecodeKind(request.input_kind()),
+                                     limits, rows, decoded.values);
   if (!status.ok()) return status;
   if (status = ChooseProfiles(request, rows, decoded); !status.ok()) return status;
   if (status = DecodeOutputs(request.outputs(), rows, decoded.outputs); !status.ok()) return status;

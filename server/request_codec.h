@@ -5,6 +5,7 @@
 #define TOKEN_SAMPLER_SERVER_REQUEST_CODEC_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct DecodedSample {
   DecodedSample(const DecodedSample&) = delete;
   DecodedSample& operator=(const DecodedSample&) = delete;
 
+  std::shared_ptr<const char> values;  // of the rows, when they lie in a region
   std::vector<SamplingParams> profiles;
   OutputOptions outputs;
   bool stateful = false;                // whether a row's answer has a state for its next step

@@ -93,6 +93,52 @@ void FillRandom(std::vector<uint64_t>& words) {
   }
 }
 
+// A status whose message says which field it is about.
+absl::Status Named(absl::string_view field, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
+}
+
+// Copies the rows out of their region.
+absl::Status ReadRegion(const v1::RegionSlice& slice, const std::string& field, uint64_t rows,
+                        uint64_t row_bytes, size_t element_size, const RequestLimits& limits,
+                        std::shared_ptr<const char>& copied) {
+  if (limits.regions == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(field, ": shared memory is off"));
+  }
+  RegionRegistry& regions = *limits.regions;
+  if (absl::Status status = regions.CheckUse(limits.remote_peer); !status.ok()) {
+    return Named(field, status);
+  }
+  const RowBlock block = {.offset = slice.offset(),
+                          .rows = rows,
+                          .row_bytes = row_bytes,
+                          .stride = slice.has_row_stride() ? slice.row_stride() : row_bytes};
+  if (block.offset % element_size != 0) {
+    return Invalid(field, ".offset must be a multiple of the ", element_size,
+                   " bytes of a value, got ", block.offset);
+  }
+  if (block.stride < row_bytes || block.stride % element_size != 0) {
+    return Invalid(field, ".row_stride must be at least the ", row_bytes,
+                   " bytes of a row and a multiple of the ", element_size,
+                   " bytes of a value, got ", block.stride);
+  }
+  const uint64_t most = regions.options().max_tensor_bytes;
+  if (rows * row_bytes > most) {
+    return Invalid(field, " must hold at most ", most, " bytes per call, got ", rows * row_bytes);
+  }
+  const absl::StatusOr<std::shared_ptr<const Region>> region = regions.Find(slice.name());
+  if (!region.ok()) return Named(field, region.status());
+  if (absl::Status status = (*region)->CheckBlock(block); !status.ok()) return Named(field, status);
+  const std::shared_ptr<char> values = regions.buffers().Take(rows * row_bytes);
+  if (values == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(field, ": no memory for ", rows * row_bytes, " bytes"));
+  }
+  copied = values;
+  const absl::Status status = (*region)->Read(block, values.get());
+  return status.ok() ? status : Named(field, status);
+}
+
 }  // namespace
 
 InputKind DecodeKind(v1::InputKind kind) {
@@ -100,7 +146,8 @@ InputKind DecodeKind(v1::InputKind kind) {
 }
 
 absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, InputKind kind,
-                          const RequestLimits& limits, std::vector<RowInput>& rows) {
+                          const RequestLimits& limits, std::vector<RowInput>& rows,
+                          std::shared_ptr<const char>& copied) {
   const absl::StatusOr<DataType> type = DecodeType(tensor, field);
   if (!type.ok()) return type.status();
   if (tensor.rows() < 1 || tensor.rows() > limits.max_rows) {
@@ -109,20 +156,25 @@ absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, Inp
   if (tensor.vocab() < 1 || tensor.vocab() > limits.max_vocab) {
     return Invalid(field, ".vocab must be in [1, ", limits.max_vocab, "], got ", tensor.vocab());
   }
-  if (tensor.source_case() != v1::Tensor::kData) {
-    return Invalid(field, ".data must be set: the values of the rows");
-  }
   // At most 2^32 * 2^24 * 8 = 2^59.
   const uint64_t row_bytes = uint64_t{tensor.vocab()} * ElementSize(*type);
   const uint64_t expected = tensor.rows() * row_bytes;
-  if (tensor.data().size() != expected) {
+  const char* values = tensor.data().data();
+  if (tensor.has_region()) {
+    absl::Status status = ReadRegion(tensor.region(), absl::StrCat(field, ".region"), tensor.rows(),
+                                     row_bytes, ElementSize(*type), limits, copied);
+    if (!status.ok()) return status;
+    values = copied.get();
+  } else if (!tensor.has_data()) {
+    return Invalid(field, ".data must be set: the values of the rows");
+  } else if (tensor.data().size() != expected) {
     return Invalid(field, ".data must have ", expected, " bytes for [", tensor.rows(), ", ",
                    tensor.vocab(), "] values of ", DataTypeName(*type), ", got ",
                    tensor.data().size());
   }
   rows.resize(tensor.rows());
   for (size_t r = 0; r < rows.size(); ++r) {
-    rows[r].values = tensor.data().data() + r * row_bytes;
+    rows[r].values = values + r * row_bytes;
     rows[r].dtype = *type;
     rows[r].vocab = tensor.vocab();
     rows[r].kind = kind;

@@ -6,18 +6,22 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "sampler/sampler.h"
+#include "server/regions/region_registry.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler {
 
 struct RequestLimits {
-  uint32_t max_rows = 4096;       // per call
-  uint32_t max_vocab = 1u << 24;  // at most kMaxVocab
+  uint32_t max_rows = 4096;           // per call
+  uint32_t max_vocab = 1u << 24;      // at most kMaxVocab
+  RegionRegistry* regions = nullptr;  // that tensors may lie in; null: none
+  bool remote_peer = false;           // whether the call comes from another machine
 };
 
 // What repeated fields have an entry for, and how many there are: {"row", 8}.
@@ -28,9 +32,12 @@ struct Units {
 
 InputKind DecodeKind(v1::InputKind kind);
 
-// Rows [tensor.rows] whose values lie in the tensor. `field` is its name.
+// Rows [tensor.rows] whose values lie in the tensor or, when it names a region, in `copied`, where
+// those of the region are. `field` is the tensor's name. Besides InvalidArgument, the errors of
+// RegionRegistry and Region.
 absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, InputKind kind,
-                          const RequestLimits& limits, std::vector<RowInput>& rows);
+                          const RequestLimits& limits, std::vector<RowInput>& rows,
+                          std::shared_ptr<const char>& copied);
 
 // At least one profile, and for each unit the index of its own: [units.count]. `field` is the name
 // of `indexes`. Ranges of parameters are left to ValidateParams.

@@ -4,10 +4,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "sampler/describe.h"
 #include "server/describe_codec.h"
 #include "server/field_check.h"
+#include "server/invalid_argument.h"
 #include "server/job_reactor.h"
 #include "server/sequences/sequence_stream.h"
 #include "server/status_mapping.h"
@@ -82,37 +82,72 @@ class DescribeJob final : public SamplingJob {
   v1::DescribeResponse& response_;
 };
 
-grpc::Status NotImplemented(const char* rpc) {
-  return {grpc::StatusCode::UNIMPLEMENTED,
-          absl::StrCat(rpc, " is not implemented by this server yet")};
+// What the values of the rows take, wherever they lie.
+uint64_t ValueBytes(const std::vector<RowInput>& rows) {
+  uint64_t bytes = 0;
+  for (const RowInput& row : rows) {
+    bytes += static_cast<uint64_t>(row.vocab) * ElementSize(row.dtype);
+  }
+  return bytes;
 }
 
-grpc::ServerUnaryReactor* RefuseUnary(grpc::CallbackServerContext* context, const char* rpc) {
+// What a request sets and its kind of region does not have is refused, not ignored.
+absl::Status RegisterOne(const v1::RegisterRegionRequest& request, const std::string& peer,
+                         RegionRegistry& regions) {
+  if (request.kind() == v1::REGION_KIND_SYSTEM) {
+    if (request.has_cuda_handle() || request.has_cuda_event() || request.has_device()) {
+      return Invalid("cuda_handle, cuda_event and device must not be set for kind SYSTEM");
+    }
+    return regions.Register(RegionRegistry::SystemRegion{.name = request.name(),
+                                                         .key = request.key(),
+                                                         .offset = request.offset(),
+                                                         .byte_size = request.byte_size()},
+                            peer);
+  }
+  if (request.kind() != v1::REGION_KIND_CUDA) return Invalid("kind must be SYSTEM or CUDA");
+  if (request.has_key()) return Invalid("key must not be set for kind CUDA");
+  return regions.Register(RegionRegistry::CudaRegion{.name = request.name(),
+                                                     .handle = request.cuda_handle(),
+                                                     .event = request.cuda_event(),
+                                                     .device = request.device(),
+                                                     .byte_size = request.byte_size()},
+                          peer);
+}
+
+grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl::Status& status) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(NotImplemented(rpc));
+  reactor->Finish(ToGrpcStatus(status));
   return reactor;
 }
 
 }  // namespace
 
-SamplingService::SamplingService(Batcher& batcher, const RequestLimits& limits,
-                                 const SequenceLimits& sequence_limits,
+SamplingService::SamplingService(Batcher& batcher, RegionRegistry& regions,
+                                 const RequestLimits& limits, const SequenceLimits& sequence_limits,
                                  v1::GetServerInfoResponse info)
     : batcher_(batcher),
+      regions_(regions),
       limits_(limits),
       sequence_limits_(sequence_limits),
       sequence_memory_(sequence_limits.max_bytes),
       info_(std::move(info)) {}
+
+RequestLimits SamplingService::CallLimits(const grpc::CallbackServerContext& context) const {
+  RequestLimits limits = limits_;
+  limits.regions = &regions_;
+  limits.remote_peer = RegionRegistry::IsRemote(context.peer());
+  return limits;
+}
 
 grpc::ServerUnaryReactor* SamplingService::Sample(grpc::CallbackServerContext* context,
                                                   const v1::SampleRequest* request,
                                                   v1::SampleResponse* response) {
   auto* reactor = new JobReactor(batcher_, context);
   auto job = std::make_shared<SampleJob>(*reactor, *response);
-  const absl::Status status = DecodeSample(*request, limits_, job->decoded);
+  const absl::Status status = DecodeSample(*request, CallLimits(*context), job->decoded);
   if (status.ok()) {
     job->rows = std::move(job->decoded.inputs);
-    job->bytes = request->tensor().data().size();
+    job->bytes = ValueBytes(job->rows);
     reactor->Submit(std::move(job));
   } else {
     reactor->Complete(status);
@@ -125,10 +160,10 @@ grpc::ServerUnaryReactor* SamplingService::VerifyDraft(grpc::CallbackServerConte
                                                        v1::VerifyDraftResponse* response) {
   auto* reactor = new JobReactor(batcher_, context);
   auto job = std::make_shared<VerifyDraftJob>(*reactor, *response);
-  const absl::Status status = DecodeVerifyDraft(*request, limits_, job->decoded);
+  const absl::Status status = DecodeVerifyDraft(*request, CallLimits(*context), job->decoded);
   if (status.ok()) {
     job->rows = std::move(job->decoded.rows);  // the batcher counts them; they stay in their place
-    job->bytes = request->target().data().size() + request->draft().data().size();
+    job->bytes = ValueBytes(job->rows);
     reactor->Submit(std::move(job));
   } else {
     reactor->Complete(status);
@@ -148,9 +183,10 @@ grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerCon
 
 grpc::ServerBidiReactor<v1::SampleStreamRequest, v1::SampleStreamResponse>*
 SamplingService::SampleStream(grpc::CallbackServerContext* context) {
-  return SequenceStream::Begin(std::make_shared<SequenceStream>(batcher_, context, limits_,
-                                                                sequence_limits_, sequence_memory_),
-                               streams_);
+  return SequenceStream::Begin(
+      std::make_shared<SequenceStream>(batcher_, context, CallLimits(*context), sequence_limits_,
+                                       sequence_memory_),
+      streams_);
 }
 
 grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext* context,
@@ -158,10 +194,11 @@ grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext*
                                                     v1::DescribeResponse* response) {
   auto* reactor = new JobReactor(batcher_, context);
   auto job = std::make_shared<DescribeJob>(*reactor, *response);
-  const absl::Status status = DecodeDescribe(*request, limits_, job->decoded, job->top_n);
+  const absl::Status status =
+      DecodeDescribe(*request, CallLimits(*context), job->decoded, job->top_n);
   if (status.ok()) {
     job->rows = std::move(job->decoded.inputs);
-    job->bytes = request->request().tensor().data().size();
+    job->bytes = ValueBytes(job->rows);
     reactor->Submit(std::move(job));
   } else {
     reactor->Complete(status);
@@ -170,21 +207,43 @@ grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext*
 }
 
 grpc::ServerUnaryReactor* SamplingService::RegisterRegion(grpc::CallbackServerContext* context,
-                                                          const v1::RegisterRegionRequest*,
+                                                          const v1::RegisterRegionRequest* request,
                                                           v1::RegisterRegionResponse*) {
-  return RefuseUnary(context, "RegisterRegion");
+  if (absl::Status status = CheckFields(*request); !status.ok()) return Reply(context, status);
+  return Reply(context, RegisterOne(*request, context->peer(), regions_));
 }
 
-grpc::ServerUnaryReactor* SamplingService::UnregisterRegion(grpc::CallbackServerContext* context,
-                                                            const v1::UnregisterRegionRequest*,
-                                                            v1::UnregisterRegionResponse*) {
-  return RefuseUnary(context, "UnregisterRegion");
+grpc::ServerUnaryReactor* SamplingService::UnregisterRegion(
+    grpc::CallbackServerContext* context, const v1::UnregisterRegionRequest* request,
+    v1::UnregisterRegionResponse*) {
+  const std::string peer = context->peer();
+  absl::Status status = CheckFields(*request);
+  if (status.ok()) status = regions_.CheckUse(RegionRegistry::IsRemote(peer));
+  if (!status.ok()) return Reply(context, status);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto released = [reactor] { reactor->Finish(grpc::Status::OK); };
+  if (request->name().empty()) {
+    regions_.UnregisterAll(&peer, released);
+  } else if (status = regions_.Unregister(request->name(), released); !status.ok()) {
+    reactor->Finish(ToGrpcStatus(status));
+  }
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* SamplingService::ListRegions(grpc::CallbackServerContext* context,
-                                                       const v1::ListRegionsRequest*,
-                                                       v1::ListRegionsResponse*) {
-  return RefuseUnary(context, "ListRegions");
+                                                       const v1::ListRegionsRequest* request,
+                                                       v1::ListRegionsResponse* response) {
+  absl::Status status = CheckFields(*request);
+  if (status.ok()) status = regions_.CheckUse(RegionRegistry::IsRemote(context->peer()));
+  if (!status.ok()) return Reply(context, status);
+  for (const RegionRegistry::Listed& listed : regions_.List()) {
+    v1::ListRegionsResponse::Region& region = *response->add_regions();
+    region.set_name(listed.name);
+    region.set_kind(v1::REGION_KIND_SYSTEM);
+    region.set_byte_size(listed.byte_size);
+    region.set_calls_in_flight(listed.calls_in_flight);
+  }
+  return Reply(context, absl::OkStatus());
 }
 
 }  // namespace token_sampler

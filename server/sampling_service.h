@@ -8,6 +8,7 @@
 
 #include "server/batching/batcher.h"
 #include "server/job_stream.h"
+#include "server/regions/region_registry.h"
 #include "server/request_codec.h"
 #include "server/sequences/memory_budget.h"
 #include "server/sequences/sequence.h"
@@ -18,8 +19,8 @@ namespace token_sampler {
 // Thread-safe, as gRPC calls it from many threads.
 class SamplingService final : public v1::TokenSampler::CallbackService {
  public:
-  // `batcher` must outlive the service; `info` answers GetServerInfo.
-  SamplingService(Batcher& batcher, const RequestLimits& limits,
+  // `batcher` and `regions` must outlive the service; `info` answers GetServerInfo.
+  SamplingService(Batcher& batcher, RegionRegistry& regions, const RequestLimits& limits,
                   const SequenceLimits& sequence_limits, v1::GetServerInfoResponse info);
 
   // Ends the streams, each behind its answer.
@@ -42,8 +43,6 @@ class SamplingService final : public v1::TokenSampler::CallbackService {
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,
                                      v1::DescribeResponse* response) override;
-
-  // Not there yet: UNIMPLEMENTED, with the name of the call.
   grpc::ServerUnaryReactor* RegisterRegion(grpc::CallbackServerContext* context,
                                            const v1::RegisterRegionRequest* request,
                                            v1::RegisterRegionResponse* response) override;
@@ -55,7 +54,11 @@ class SamplingService final : public v1::TokenSampler::CallbackService {
                                         v1::ListRegionsResponse* response) override;
 
  private:
+  // With the regions, and whether this call may use them.
+  RequestLimits CallLimits(const grpc::CallbackServerContext& context) const;
+
   Batcher& batcher_;
+  RegionRegistry& regions_;
   const RequestLimits limits_;
   const SequenceLimits sequence_limits_;
   MemoryBudget sequence_memory_;

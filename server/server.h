@@ -13,6 +13,7 @@
 #include "sampler/sampler.h"
 #include "server/batching/batcher.h"
 #include "server/kserve/kserve_service.h"
+#include "server/regions/region_registry.h"
 #include "server/sampling_service.h"
 #include "server/server_options.h"
 
@@ -47,6 +48,7 @@ class Server {
  private:
   Server(const ServerOptions& options, Sampler& sampler);
 
+  RegionRegistry regions_;  // outlives the jobs that read from it
   Batcher batcher_;
   SamplingService service_;
   KserveService kserve_service_;

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "server/batching/batcher.h"
+#include "server/regions/region_registry.h"
 #include "server/request_codec.h"
 #include "server/sequences/sequence.h"
 
@@ -21,7 +22,8 @@ struct ServerOptions {
   std::string address_file;     // written once serving: a bound address per line
   std::string device = "auto";  // auto, cpu or cuda
   uint64_t max_message_bytes = uint64_t{256} << 20;  // of one request; at most 2^31 - 1
-  RequestLimits request;
+  RequestLimits request;                             // but for its regions, which are the server's
+  RegionOptions regions;
   SequenceLimits sequences;
   BatcherOptions batcher;
   std::chrono::milliseconds drain_delay{0};         // NOT_SERVING, yet accepting calls

@@ -76,9 +76,11 @@ absl::Status CheckNodes(const v1::VerifyDraftRequest& request,
 
 // The target's rows, then the draft's.
 absl::Status DecodeRows(const v1::VerifyDraftRequest& request, const RequestLimits& limits,
-                        std::vector<RowInput>& rows) {
+                        DecodedDrafts& decoded) {
+  std::vector<RowInput>& rows = decoded.rows;
   const InputKind kind = DecodeKind(request.input_kind());
-  absl::Status status = DecodeTensor(request.target(), "target", kind, limits, rows);
+  absl::Status status =
+      DecodeTensor(request.target(), "target", kind, limits, rows, decoded.target_values);
   if (!status.ok()) return status;
   if (request.has_bitmask()) {
     if (status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
@@ -86,7 +88,7 @@ absl::Status DecodeRows(const v1::VerifyDraftRequest& request, const RequestLimi
   if (!request.has_draft()) return absl::OkStatus();
   const InputKind draft_kind = request.has_draft_kind() ? DecodeKind(request.draft_kind()) : kind;
   std::vector<RowInput> draft;
-  status = DecodeTensor(request.draft(), "draft", draft_kind, limits, draft);
+  status = DecodeTensor(request.draft(), "draft", draft_kind, limits, draft, decoded.draft_values);
   if (!status.ok()) return status;
   if (request.draft().vocab() != request.target().vocab()) {
     return Invalid("draft.vocab must be that of target, ", request.target().vocab(), ", got ",
@@ -133,7 +135,7 @@ absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const Requ
   std::vector<NodeRange> ranges;
   if (status = DecodeShape(request, ranges); !status.ok()) return status;
   if (status = CheckNodes(request, ranges); !status.ok()) return status;
-  if (status = DecodeRows(request, limits, decoded.rows); !status.ok()) return status;
+  if (status = DecodeRows(request, limits, decoded); !status.ok()) return status;
   const Units units = {"sequence", ranges.size()};
   std::vector<uint32_t> chosen;
   status = DecodeProfiles(request.params(), request.sequence_params(), "sequence_params", units,

@@ -4,6 +4,7 @@
 #define TOKEN_SAMPLER_SERVER_VERIFY_DRAFT_CODEC_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ struct DecodedDrafts {
   DecodedDrafts(const DecodedDrafts&) = delete;
   DecodedDrafts& operator=(const DecodedDrafts&) = delete;
 
+  std::shared_ptr<const char> target_values;  // of the rows, when they lie in a region
+  std::shared_ptr<const char> draft_values;
   std::vector<SamplingParams> profiles;
   std::vector<RowInput> rows;                // the target's, then the draft's
   std::vector<RowHistory> histories;         // [sequences], or none

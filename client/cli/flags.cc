@@ -51,6 +51,12 @@ void AddFormatFlag(CLI::App& app, Format& format) {
       ->group("Output");
 }
 
+CLI::Option* AddPlaneFlag(CLI::App& app, Plane& plane) {
+  return AddChoice<Plane>(app, "--plane", plane, {{"inline", Plane::kInline}, {"shm", Plane::kShm}},
+                          "How the rows reach the server: in the request, or in shared memory")
+      ->default_str("inline");
+}
+
 CLI::Option* AddDataTypeFlag(CLI::App& app, std::optional<DataType>& dtype,
                              const std::string& description) {
   return AddChoice<DataType>(app, "--dtype", dtype,

@@ -27,6 +27,9 @@ inline constexpr int kExitRowFailed = 3;  // the call went well, some row failed
 
 enum class Format { kTable, kJson };
 
+// How tensors reach the server: in the request, or through shared memory.
+enum class Plane { kInline, kShm };
+
 // Where the server is and how long to wait for it.
 struct ConnectionFlags {
   std::string address = "127.0.0.1:50051";
@@ -38,6 +41,7 @@ struct ConnectionFlags {
 // Each adds its flags to a command; what they are stored in must outlive the parsing.
 void AddConnectionFlags(CLI::App& app, ConnectionFlags& flags, absl::Duration default_timeout);
 void AddFormatFlag(CLI::App& app, Format& format);
+CLI::Option* AddPlaneFlag(CLI::App& app, Plane& plane);
 CLI::Option* AddDataTypeFlag(CLI::App& app, std::optional<DataType>& dtype,
                              const std::string& description);
 

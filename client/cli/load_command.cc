@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -15,6 +16,7 @@
 #include "client/load/report.h"
 #include "client/load/workload.h"
 #include "client/sampler_client.h"
+#include "client/shared_region.h"
 
 namespace token_sampler::client {
 namespace {
@@ -29,6 +31,7 @@ struct LoadFlags {
   std::optional<DataType> dtype;
   ClosedLoopOptions loop;
   int channels = 1;
+  Plane plane = Plane::kInline;
 };
 
 int RunLoad(const LoadFlags& flags) {
@@ -37,14 +40,23 @@ int RunLoad(const LoadFlags& flags) {
   options.params = flags.sampling.params;
   options.history = flags.sampling.history;
   options.outputs = flags.sampling.outputs();
-  const absl::StatusOr<Workload> workload = Workload::Create(options);
-  if (!workload.ok()) return Fail(workload.status(), kExitUsage);
+  const absl::StatusOr<size_t> byte_size = Workload::ByteSize(options);
+  if (!byte_size.ok()) return Fail(byte_size.status(), kExitUsage);
   const absl::StatusOr<SamplerClient> client = flags.connection.Connect(flags.channels);
   if (!client.ok()) return Fail(client.status(), kExitUsage);
   // Connects, and fails before the test does where nothing answers.
   if (const absl::StatusOr<ServerInfo> info = client->GetServerInfo(); !info.ok()) {
     return Fail(info.status());
   }
+  std::optional<SharedRegion> region;
+  if (flags.plane == Plane::kShm) {
+    absl::StatusOr<SharedRegion> created = SharedRegion::Create(*client, *byte_size);
+    if (!created.ok()) return Fail(created.status());
+    region = *std::move(created);
+    options.region = &*region;
+  }
+  const absl::StatusOr<Workload> workload = Workload::Create(options);
+  if (!workload.ok()) return Fail(workload.status(), kExitUsage);
 
   Recorder recorder;
   ClosedLoopOptions loop = flags.loop;
@@ -79,6 +91,7 @@ Command AddLoadCommand(CLI::App& program) {
       ->capture_default_str()
       ->group(kLoad)
       ->check(WholeNumber(1, 1024));
+  AddPlaneFlag(*app, flags->plane)->group(kLoad);
   app->add_option("--rows", flags->workload.rows, "Rows per call")
       ->capture_default_str()
       ->group(kLoad)

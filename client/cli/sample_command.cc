@@ -1,10 +1,12 @@
 // `sample`: the rows of a .npy file in, tokens out. `describe`: one of them, stage by stage.
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <numeric>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,6 +23,7 @@
 #include "client/cli/table.h"
 #include "client/npy.h"
 #include "client/sampler_client.h"
+#include "client/shared_region.h"
 
 namespace token_sampler::client {
 namespace {
@@ -41,6 +44,7 @@ struct SampleFlags {
   std::optional<uint32_t> stream;
   std::string vocab;
   std::string contexts;
+  Plane plane = Plane::kInline;
 };
 
 // A half-open range of the file's rows.
@@ -125,6 +129,17 @@ absl::Status Prepare(const SampleFlags& flags, SampleRequest& request, SampleRep
   return absl::OkStatus();
 }
 
+// Moves the matrix into a region.
+absl::Status ShareMatrix(const SamplerClient& client, Matrix& matrix,
+                         std::optional<SharedRegion>& region) {
+  absl::StatusOr<SharedRegion> created = SharedRegion::Create(client, matrix.byte_size);
+  if (!created.ok()) return created.status();
+  region = *std::move(created);
+  std::memcpy(region->data(), matrix.values, matrix.byte_size);
+  matrix = region->Rows(0, matrix.dtype, matrix.rows, matrix.vocab);
+  return absl::OkStatus();
+}
+
 int RunSample(const SampleFlags& flags) {
   SampleRequest request;
   SampleReport report;
@@ -133,6 +148,12 @@ int RunSample(const SampleFlags& flags) {
   }
   absl::StatusOr<SamplerClient> client = flags.connection.Connect();
   if (!client.ok()) return Fail(client.status(), kExitUsage);
+  std::optional<SharedRegion> region;
+  if (flags.plane == Plane::kShm) {
+    if (absl::Status status = ShareMatrix(*client, request.matrix, region); !status.ok()) {
+      return Fail(status);
+    }
+  }
   absl::StatusOr<SampleResult> result = client->Sample(request);
   if (!result.ok()) return Fail(result.status());
   report.result = *std::move(result);
@@ -207,6 +228,7 @@ Command AddSampleCommand(CLI::App& program) {
   CLI::App* app = program.add_subcommand("sample", "Sample the rows of a .npy file");
   auto flags = std::make_shared<SampleFlags>();
   AddRowFlags(*app, *flags);
+  AddPlaneFlag(*app, flags->plane)->group(kInput);
   app->add_option("--contexts", flags->contexts,
                   "What comes before each row: columns `row` and `context`")
       ->type_name("FILE.tsv")

@@ -63,7 +63,7 @@ std::vector<uint8_t> GenerateLogits(DataType dtype, int64_t count, uint64_t seed
   return bytes;
 }
 
-absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options) {
+absl::StatusOr<size_t> Workload::ByteSize(const WorkloadOptions& options) {
   // Checked first: the values of a request that cannot be sent would take memory in vain.
   const double bytes = static_cast<double>(options.rows) * static_cast<double>(options.vocab) *
                        static_cast<double>(ElementSize(options.dtype));
@@ -72,17 +72,30 @@ absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options) {
         "--rows ", options.rows, " x --vocab ", options.vocab, " x ", ElementSize(options.dtype),
         " bytes must be at most ", INT32_MAX, " bytes, which is what gRPC can send"));
   }
+  return kRequests * static_cast<size_t>(options.rows * options.vocab) * ElementSize(options.dtype);
+}
+
+absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options) {
+  const absl::StatusOr<size_t> byte_size = ByteSize(options);
+  if (!byte_size.ok()) return byte_size.status();
   Workload workload;
   for (size_t i = 0; i < kRequests; ++i) {
     auto values = std::make_shared<std::vector<uint8_t>>(
         GenerateLogits(options.dtype, options.rows * options.vocab, options.seed + i));
     SampleRequest request;
-    request.matrix.values = values->data();
-    request.matrix.byte_size = values->size();
-    request.matrix.dtype = options.dtype;
-    request.matrix.rows = options.rows;
-    request.matrix.vocab = options.vocab;
-    request.matrix.owner = values;
+    if (options.region != nullptr) {
+      const size_t offset = i * values->size();
+      std::memcpy(static_cast<char*>(options.region->data()) + offset, values->data(),
+                  values->size());
+      request.matrix = options.region->Rows(offset, options.dtype, options.rows, options.vocab);
+    } else {
+      request.matrix.values = values->data();
+      request.matrix.byte_size = values->size();
+      request.matrix.dtype = options.dtype;
+      request.matrix.rows = options.rows;
+      request.matrix.vocab = options.vocab;
+      request.matrix.owner = values;
+    }
     request.params = {options.params};
     request.keys.seeds = {options.seed};
     request.keys.steps = {i};

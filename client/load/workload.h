@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/sampler_client.h"
+#include "client/shared_region.h"
 
 namespace token_sampler::client {
 
@@ -19,7 +20,8 @@ struct WorkloadOptions {
   SamplingParams params;
   History history = {};  // of every row
   OutputOptions outputs;
-  uint64_t seed = 0;  // of the logits, and of the rows' generators
+  uint64_t seed = 0;               // of the logits, and of the rows' generators
+  SharedRegion* region = nullptr;  // where the logits lie, of Workload::ByteSize; null: inline
 };
 
 // Thread-safe once made.
@@ -27,6 +29,9 @@ class Workload {
  public:
   // Distinct requests, so that a server does not see the same values call after call.
   static constexpr size_t kRequests = 4;
+
+  // Of the logits of all requests. InvalidArgument when one is larger than gRPC can send.
+  static absl::StatusOr<size_t> ByteSize(const WorkloadOptions& options);
 
   // InvalidArgument when a request would be larger than gRPC can send.
   static absl::StatusOr<Workload> Create(const WorkloadOptions& options);

@@ -13,13 +13,13 @@ namespace token_sampler {
 
 class SequenceStream final : public JobStream<v1::SampleStreamRequest, v1::SampleStreamResponse> {
  public:
-  // What is referred to must outlive the call.
+  // What is referred to must outlive the call, but for `request_limits`.
   SequenceStream(Batcher& batcher, grpc::CallbackServerContext* context,
                  const RequestLimits& request_limits, const SequenceLimits& limits,
                  MemoryBudget& budget)
       : JobStream(batcher, context),
         request_limits_(request_limits),
-        table_(request_limits, limits, budget) {}
+        table_(request_limits_, limits, budget) {}
 
  protected:
   void OnRequest(v1::SampleStreamRequest& request) override;
@@ -29,7 +29,7 @@ class SequenceStream final : public JobStream<v1::SampleStreamRequest, v1::Sampl
   void Step(const v1::StepSequences& message);
   void Answer(const absl::Status& status);
 
-  const RequestLimits& request_limits_;
+  const RequestLimits request_limits_;
   SequenceTable table_;
 };
 

@@ -37,7 +37,8 @@ absl::Status StepJob::Decode(const v1::StepSequences& message, const RequestLimi
   if (!message.has_tensor()) return Invalid("step.tensor must be set");
   const InputKind kind = DecodeKind(message.input_kind());
   std::vector<RowInput> inputs;
-  absl::Status status = DecodeTensor(message.tensor(), "step.tensor", kind, limits, inputs);
+  absl::Status status =
+      DecodeTensor(message.tensor(), "step.tensor", kind, limits, inputs, decoded_.values);
   if (status.ok()) status = FindSequences(message, table);
   if (!status.ok()) return status;
   if (message.has_bitmask()) {
@@ -67,7 +68,7 @@ absl::Status StepJob::Decode(const v1::StepSequences& message, const RequestLimi
     rows.push_back(inputs[row]);
     sampled_rows_.push_back(row);
   }
-  bytes = message.tensor().data().size();
+  bytes = inputs.size() * static_cast<uint64_t>(inputs[0].vocab) * ElementSize(inputs[0].dtype);
   return rows.empty() ? Invalid(decoded_.row_errors[0]) : absl::OkStatus();
 }
 

@@ -97,8 +97,6 @@ INSTANTIATE_TEST_SUITE_P(
                 "tensor.data must have 36 bytes for [3, 3] values of FLOAT32, got 24"},
         Refusal{"type_and_bytes_disagree", "tensor { dtype: DATA_TYPE_FLOAT64 }",
                 "tensor.data must have 48 bytes for [2, 3] values of FLOAT64, got 24"},
-        Refusal{"region", "tensor { region { name: 'r' } }",
-                "tensor.region is not supported by this server yet"},
         Refusal{"candidates", "tensor { candidates { lengths: 1 } }",
                 "tensor.candidates is not supported by this server yet"}),
     [](const auto& tested) { return tested.param.name; });
@@ -386,10 +384,11 @@ TEST(SanitizeTest, TheStatusSaysWhatWasDone) {
 
 TEST(FeaturesTest, NameWhatIsImplementedAndNothingElse) {
   const std::vector<std::string> features = ImplementedFeatures();
-  for (const char* there : {"Sample", "temperature", "top_k", "logit_bias", "kept_set"}) {
+  for (const char* there :
+       {"Sample", "RegisterRegion", "temperature", "top_k", "logit_bias", "kept_set"}) {
     EXPECT_THAT(features, Contains(there));
   }
-  for (const char* missing : {"RegisterRegion", "ListRegions", "candidates"}) {
+  for (const char* missing : {"Train", "candidates"}) {
     EXPECT_THAT(features, Not(Contains(missing)));
   }
 }

@@ -216,18 +216,20 @@ TEST_F(ServerTest, DescribesOneRowAlone) {
   EXPECT_EQ(refusal(request), "request.outputs must not be set: nothing is drawn");
 }
 
-TEST_F(ServerTest, NamesTheCallsThatItDoesNotHaveYet) {
+TEST_F(ServerTest, HasNoRegionsUnlessItIsTold) {
   grpc::ClientContext contexts[3];
+  v1::RegisterRegionRequest request;
+  request.set_name("a");
+  request.set_kind(v1::REGION_KIND_SYSTEM);
   v1::RegisterRegionResponse registered;
   v1::UnregisterRegionResponse unregistered;
   v1::ListRegionsResponse regions;
-  const std::pair<const char*, grpc::Status> answers[] = {
-      {"RegisterRegion", stub_->RegisterRegion(&contexts[0], {}, &registered)},
-      {"UnregisterRegion", stub_->UnregisterRegion(&contexts[1], {}, &unregistered)},
-      {"ListRegions", stub_->ListRegions(&contexts[2], {}, &regions)}};
-  for (const auto& [name, status] : answers) {
-    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-    EXPECT_EQ(status.error_message(), std::string(name) + " is not implemented by this server yet");
+  for (const grpc::Status& status : {stub_->RegisterRegion(&contexts[0], request, &registered),
+                                     stub_->UnregisterRegion(&contexts[1], {}, &unregistered),
+                                     stub_->ListRegions(&contexts[2], {}, &regions)}) {
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+    EXPECT_EQ(status.error_message(),
+              "shared memory is off: start the server with --shared-memory=system");
   }
 }
 

@@ -1,0 +1,182 @@
+#include "server/regions/region_registry.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "server/invalid_argument.h"
+
+namespace token_sampler {
+namespace {
+
+constexpr uint64_t kMaxIdleBytes = uint64_t{256} << 20;
+constexpr size_t kMaxName = 255;
+constexpr size_t kHandleBytes = 64;  // of CUDA's IPC handles
+
+bool IsKeyCharacter(char c) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.';
+}
+
+// Runs `done` when its last copy goes.
+std::shared_ptr<void> AtTheEnd(std::function<void()> done) {
+  return {nullptr, [done = std::move(done)](void*) { done(); }};
+}
+
+}  // namespace
+
+RegionRegistry::RegionRegistry(const RegionOptions& options)
+    : options_(options), buffers_(kMaxIdleBytes) {}
+
+bool RegionRegistry::IsRemote(absl::string_view peer) {
+  // gRPC escapes the brackets of IPv6.
+  const std::string plain = absl::StrReplaceAll(peer, {{"%5B", "["}, {"%5D", "]"}});
+  for (absl::string_view local :
+       {"unix:", "unix-abstract:", "ipv4:127.", "ipv6:[::1]:", "ipv6:[::ffff:127."}) {
+    if (absl::StartsWith(plain, local)) return false;
+  }
+  return true;
+}
+
+absl::Status RegionRegistry::CheckUse(bool remote_peer) const {
+  if (options_.kinds == "off") {
+    return absl::FailedPreconditionError(
+        "shared memory is off: start the server with --shared-memory=system");
+  }
+  if (remote_peer && options_.peers != "any") {
+    return absl::PermissionDeniedError(
+        "shared memory is for clients on a Unix socket or the loopback interface; "
+        "--shared-memory-peers=any lifts that");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RegionRegistry::CheckRequest(absl::string_view kind, absl::string_view name,
+                                          uint64_t byte_size, absl::string_view peer) const {
+  if (absl::Status status = CheckUse(IsRemote(peer)); !status.ok()) return status;
+  if (options_.kinds != "all" && options_.kinds != kind) {
+    return absl::FailedPreconditionError(absl::StrCat("regions of kind ", kind,
+                                                      " are off: the server was started with "
+                                                      "--shared-memory=",
+                                                      options_.kinds));
+  }
+  if (name.empty() || name.size() > kMaxName) {
+    return Invalid("name must have 1 .. ", kMaxName, " bytes, got ", name.size());
+  }
+  if (byte_size == 0) return Invalid("byte_size must be above 0");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> RegionRegistry::CheckKey(absl::string_view key) const {
+  const absl::string_view bare = absl::StartsWith(key, "/") ? key.substr(1) : key;
+  if (bare.empty() || bare.size() >= kMaxName ||
+      !std::all_of(bare.begin(), bare.end(), IsKeyCharacter)) {
+    return Invalid("key must have 1 .. ", kMaxName - 1,
+                   " letters, digits, '-', '_' and '.' behind an optional '/', got \"",
+                   absl::string_view(key).substr(0, kMaxName), "\"");
+  }
+  if (!absl::StartsWith(bare, options_.prefix)) {
+    return absl::PermissionDeniedError(absl::StrCat("key must start with \"", options_.prefix,
+                                                    "\" (--shared-memory-prefix), got \"", bare,
+                                                    "\""));
+  }
+  if (bare == "." || bare == "..") return Invalid("key must name an object, got \"", bare, "\"");
+  return absl::StrCat("/", bare);
+}
+
+absl::Status RegionRegistry::Register(const SystemRegion& region, absl::string_view peer) {
+  absl::Status status = CheckRequest("system", region.name, region.byte_size, peer);
+  if (!status.ok()) return status;
+  const absl::StatusOr<std::string> key = CheckKey(region.key);
+  if (!key.ok()) return key.status();
+  absl::StatusOr<std::shared_ptr<Region>> opened =
+      Region::Open(*key, region.offset, region.byte_size);
+  if (!opened.ok()) return opened.status();
+
+  const MutexLock lock(mutex_);
+  if (entries_.contains(region.name)) {
+    return absl::AlreadyExistsError(absl::StrCat("a region \"", region.name, "\" is registered"));
+  }
+  const auto of_peer = std::count_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    return absl::string_view(entry.second.peer) == peer;
+  });
+  if (static_cast<uint64_t>(of_peer) >= options_.max_regions_per_peer) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "this connection has ", of_peer, " regions, as many as one may have; unregister one"));
+  }
+  if (entries_.size() >= options_.max_regions) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the server has ", entries_.size(), " regions, as many as it may have"));
+  }
+  entries_.emplace(region.name, Entry{*std::move(opened), std::string(peer)});
+  return absl::OkStatus();
+}
+
+absl::Status RegionRegistry::Register(const CudaRegion& region, absl::string_view peer) const {
+  absl::Status status = CheckRequest("cuda", region.name, region.byte_size, peer);
+  if (!status.ok()) return status;
+  if (region.handle.size() != kHandleBytes) {
+    return Invalid("cuda_handle must have the ", kHandleBytes,
+                   " bytes of a cudaIpcMemHandle_t, got ", region.handle.size());
+  }
+  if (!region.event.empty() && region.event.size() != kHandleBytes) {
+    return Invalid("cuda_event must have the ", kHandleBytes,
+                   " bytes of a cudaIpcEventHandle_t, got ", region.event.size());
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "device ", region.device, ": this server has no sampler that reads CUDA IPC memory"));
+}
+
+absl::Status RegionRegistry::Unregister(absl::string_view name, std::function<void()> released) {
+  std::shared_ptr<Region> region;
+  {
+    const MutexLock lock(mutex_);
+    const auto entry = entries_.find(name);
+    if (entry == entries_.end()) {
+      return absl::NotFoundError(absl::StrCat("no region \"", name, "\" is registered"));
+    }
+    region = std::move(entry->second.region);
+    entries_.erase(entry);
+    region->released_ = AtTheEnd(std::move(released));
+  }
+  return absl::OkStatus();
+}
+
+void RegionRegistry::UnregisterAll(const std::string* peer, std::function<void()> released) {
+  std::vector<std::shared_ptr<Region>> regions;
+  const std::shared_ptr<void> end = AtTheEnd(std::move(released));
+  const MutexLock lock(mutex_);
+  for (auto entry = entries_.begin(); entry != entries_.end();) {
+    if (peer != nullptr && entry->second.peer != *peer) {
+      ++entry;
+      continue;
+    }
+    entry->second.region->released_ = end;
+    regions.push_back(std::move(entry->second.region));
+    entry = entries_.erase(entry);
+  }
+}
+
+absl::StatusOr<std::shared_ptr<const Region>> RegionRegistry::Find(absl::string_view name) const {
+  const MutexLock lock(mutex_);
+  const auto entry = entries_.find(name);
+  if (entry == entries_.end()) {
+    return absl::NotFoundError(absl::StrCat("no region \"", name, "\" is registered"));
+  }
+  return entry->second.region;
+}
+
+std::vector<RegionRegistry::Listed> RegionRegistry::List() const {
+  std::vector<Listed> listed;
+  const MutexLock lock(mutex_);
+  for (const auto& [name, entry] : entries_) {
+    const Region& region = *entry.region;
+    listed.push_back({name, region.key(), region.offset(), region.byte_size(),
+                      static_cast<uint32_t>(entry.region.use_count() - 1)});
+  }
+  return listed;
+}
+
+}  // namespace token_sampler

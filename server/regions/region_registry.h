@@ -1,0 +1,107 @@
+// The shared memory that tensors may lie in: who may register it, and under which name it is found.
+//
+// Knows no gRPC: a peer is the string by which gRPC names it ("unix:/path", "ipv4:127.0.0.1:4711").
+
+#ifndef TOKEN_SAMPLER_SERVER_REGIONS_REGION_REGISTRY_H_
+#define TOKEN_SAMPLER_SERVER_REGIONS_REGION_REGISTRY_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/batching/mutex.h"
+#include "server/regions/buffer_pool.h"
+#include "server/regions/region.h"
+
+namespace token_sampler {
+
+struct RegionOptions {
+  std::string kinds = "off";                      // off, system, cuda or all
+  std::string prefix = "token-sampler-";          // which names of objects may be registered
+  std::string peers = "local";                    // local (Unix socket, loopback) or any
+  uint64_t max_regions = 1024;                    // at once
+  uint64_t max_regions_per_peer = 64;             // of one connection; a Unix socket counts as one
+  uint64_t max_tensor_bytes = uint64_t{1} << 30;  // read by one call from one region
+};
+
+// Thread-safe.
+class RegionRegistry {
+ public:
+  explicit RegionRegistry(const RegionOptions& options);
+
+  // Whether a peer is a client on another machine, as far as its name tells.
+  static bool IsRemote(absl::string_view peer);
+
+  // FailedPrecondition when regions are off, PermissionDenied when such a peer may not use them.
+  absl::Status CheckUse(bool remote_peer) const;
+
+  struct SystemRegion {
+    std::string name;  // 1 .. 255 bytes
+    std::string key;   // of the object, with or without a leading slash
+    uint64_t offset = 0;
+    uint64_t byte_size = 0;
+  };
+  // AlreadyExists when the name is taken, ResourceExhausted beyond a limit; InvalidArgument,
+  // NotFound, OutOfRange and PermissionDenied say what is wrong with the object.
+  absl::Status Register(const SystemRegion& region, absl::string_view peer);
+
+  struct CudaRegion {
+    std::string name;
+    std::string handle;  // a cudaIpcMemHandle_t, 64 bytes
+    std::string event;   // a cudaIpcEventHandle_t, 64 bytes, or empty
+    uint32_t device = 0;
+    uint64_t byte_size = 0;
+  };
+  // Checks the request and answers FailedPrecondition: no sampler of this build reads device memory
+  // of another process.
+  absl::Status Register(const CudaRegion& region, absl::string_view peer) const;
+
+  // Forgets a region. `released` runs once nobody reads it any more, maybe before this returns, on
+  // whichever thread that is. NotFound, without `released`, when the name is unknown.
+  absl::Status Unregister(absl::string_view name, std::function<void()> released);
+
+  // The same for all regions that a peer has registered; null: for all regions.
+  void UnregisterAll(const std::string* peer, std::function<void()> released);
+
+  // NotFound for a name that is not registered. The region stays as it is until the pointer goes.
+  absl::StatusOr<std::shared_ptr<const Region>> Find(absl::string_view name) const;
+
+  struct Listed {
+    std::string name;
+    std::string key;
+    uint64_t offset = 0;
+    uint64_t byte_size = 0;
+    uint32_t calls_in_flight = 0;
+  };
+  std::vector<Listed> List() const;  // by name
+
+  const RegionOptions& options() const { return options_; }
+
+  // Where calls copy rows to.
+  BufferPool& buffers() { return buffers_; }
+
+ private:
+  struct Entry {
+    std::shared_ptr<Region> region;
+    std::string peer;
+  };
+
+  absl::Status CheckRequest(absl::string_view kind, absl::string_view name, uint64_t byte_size,
+                            absl::string_view peer) const;
+  absl::StatusOr<std::string> CheckKey(absl::string_view key) const;
+
+  const RegionOptions options_;
+  BufferPool buffers_;
+  mutable Mutex mutex_;
+  std::map<std::string, Entry, std::less<>> entries_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_REGIONS_REGION_REGISTRY_H_

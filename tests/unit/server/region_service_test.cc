@@ -1,0 +1,287 @@
+// Regions over a real connection: the client library writes rows, the server samples them, and
+// owners who misbehave get an error for that call alone.
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/sampler_client.h"
+#include "client/shared_region.h"
+#include "sampler/reference_sampler.h"
+#include "server/server.h"
+
+namespace token_sampler {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int64_t kRows = 4;
+constexpr int64_t kVocab = 300;
+
+std::vector<float> RandomLogits(size_t count) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal(0.0f, 2.0f);
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+class RegionServiceTest : public ::testing::Test {
+ protected:
+  void Start(const std::string& kinds = "system") {
+    ServerOptions options;
+    options.listen = {"127.0.0.1:0"};
+    options.regions.kinds = kinds;
+    auto server = Server::Start(options, *sampler_);
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    auto client = client::SamplerClient::Connect(server_->addresses()[0]);
+    ASSERT_TRUE(client.ok()) << client.status();
+    client_.emplace(*std::move(client));
+    stub_ = v1::TokenSampler::NewStub(
+        grpc::CreateChannel(server_->addresses()[0], grpc::InsecureChannelCredentials()));
+  }
+
+  static client::SampleRequest Request(client::Matrix matrix) {
+    client::SampleRequest request;
+    request.matrix = std::move(matrix);
+    request.params = {{.temperature = 0.7, .top_k = 40, .top_p = 0.95}};
+    request.keys.seeds = {11};
+    request.keys.streams = {0, 1, 2, 3};
+    return request;
+  }
+
+  std::vector<uint32_t> Tokens(const client::SampleRequest& request) const {
+    const auto result = client_->Sample(request);
+    EXPECT_TRUE(result.ok()) << result.status();
+    std::vector<uint32_t> tokens;
+    if (!result.ok()) return tokens;
+    for (const auto& row : result->rows) tokens.push_back(row.token_ids.at(0));
+    return tokens;
+  }
+
+  grpc::Status Sample(const client::SharedRegion& region, uint64_t offset, uint32_t rows,
+                      std::optional<uint64_t> stride = {}) const {
+    v1::SampleRequest request;
+    v1::Tensor& tensor = *request.mutable_tensor();
+    tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
+    tensor.set_rows(rows);
+    tensor.set_vocab(kVocab);
+    tensor.mutable_region()->set_name(region.name());
+    tensor.mutable_region()->set_offset(offset);
+    if (stride) tensor.mutable_region()->set_row_stride(*stride);
+    grpc::ClientContext context;
+    v1::SampleResponse response;
+    return stub_->Sample(&context, request, &response);
+  }
+
+  std::unique_ptr<Sampler> sampler_ = CreateReferenceSampler();
+  std::unique_ptr<Server> server_;
+  std::optional<client::SamplerClient> client_;
+  std::unique_ptr<v1::TokenSampler::Stub> stub_;
+};
+
+TEST_F(RegionServiceTest, GivesTheTokensOfTheInlineCall) {
+  Start();
+  const std::vector<float> logits = RandomLogits(kRows * kVocab);
+  const std::vector<uint32_t> expected = Tokens(Request(client::Float32Matrix(logits, kVocab)));
+  constexpr size_t kRowBytes = kVocab * sizeof(float);
+  constexpr size_t kStride = kRowBytes + 64;
+  auto region = client::SharedRegion::Create(*client_, 4 * kRows * kStride);
+  ASSERT_TRUE(region.ok()) << region.status();
+  auto* bytes = static_cast<char*>(region->data());
+  std::memcpy(bytes + 128, logits.data(), kRows * kRowBytes);
+  EXPECT_EQ(Tokens(Request(region->Rows(128, client::DataType::kFloat32, kRows, kVocab))),
+            expected);
+  for (size_t r = 0; r < kRows; ++r) {
+    std::memcpy(bytes + r * kStride, logits.data() + r * kVocab, kRowBytes);
+  }
+  EXPECT_EQ(Tokens(Request(region->Rows(0, client::DataType::kFloat32, kRows, kVocab, kStride))),
+            expected);
+}
+
+TEST_F(RegionServiceTest, ServesDescribeVerifyDraftAndStreamsToo) {
+  Start();
+  const std::vector<float> logits = RandomLogits(kVocab);
+  auto region = client::SharedRegion::Create(*client_, kVocab * sizeof(float));
+  ASSERT_TRUE(region.ok()) << region.status();
+  std::memcpy(region->data(), logits.data(), kVocab * sizeof(float));
+  client::SampleRequest request;
+  request.matrix = region->Rows(0, client::DataType::kFloat32, 1, kVocab);
+  const auto description = client_->Describe(request, 1);
+  ASSERT_TRUE(description.ok()) << description.status();
+  const auto likeliest =
+      static_cast<uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  EXPECT_EQ(description->stages.at(0).top_logprobs.at(0).token_id, likeliest);
+
+  client::VerifyDraftRequest verify;
+  verify.target = request.matrix;
+  verify.sequences = {{}};
+  verify.params = {{.temperature = 0.0}};
+  const auto verified = client_->VerifyDraft(verify);
+  ASSERT_TRUE(verified.ok()) << verified.status();
+  EXPECT_EQ(verified->sequences.at(0).token_ids.at(0), likeliest);
+
+  grpc::ClientContext context;
+  const auto stream = stub_->SampleStream(&context);
+  v1::SampleStreamRequest open;
+  open.mutable_open()->set_vocab(kVocab);
+  open.mutable_open()->add_params()->set_temperature(0.0);
+  open.mutable_open()->add_sequences()->set_sequence_id(1);
+  v1::SampleStreamResponse answer;
+  ASSERT_TRUE(stream->Write(open));
+  ASSERT_TRUE(stream->Read(&answer));
+  ASSERT_EQ(answer.status_code(), 0u) << answer.status_message();
+  v1::SampleStreamRequest step;
+  step.mutable_step()->add_sequence_ids(1);
+  v1::Tensor& tensor = *step.mutable_step()->mutable_tensor();
+  tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
+  tensor.set_rows(1);
+  tensor.set_vocab(kVocab);
+  tensor.mutable_region()->set_name(region->name());
+  ASSERT_TRUE(stream->Write(step));
+  ASSERT_TRUE(stream->Read(&answer));
+  ASSERT_EQ(answer.status_code(), 0u) << answer.status_message();
+  EXPECT_EQ(answer.sampled().token_ids(0), likeliest);
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(RegionServiceTest, RefusesWhatLiesOutside) {
+  Start();
+  constexpr uint64_t kRowBytes = kVocab * sizeof(float);
+  auto region = client::SharedRegion::Create(*client_, kRows * kRowBytes);
+  ASSERT_TRUE(region.ok()) << region.status();
+  grpc::Status status = Sample(*region, 4, kRows);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  EXPECT_THAT(status.error_message(), HasSubstr("tensor.region: 4 rows of 1200 bytes"));
+  constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
+  EXPECT_EQ(Sample(*region, kMax - 3, 1).error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  EXPECT_EQ(Sample(*region, 0, 2, kMax - 3).error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  status = Sample(*region, 2, 1);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(),
+              HasSubstr("tensor.region.offset must be a multiple of the 4"));
+  status = Sample(*region, 0, 1, kRowBytes - 4);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("row_stride must be at least the 1200 bytes"));
+  EXPECT_EQ(Sample(*region, 0, 1, kRowBytes + 2).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(RegionServiceTest, AnOwnerWhoTruncatesGetsAnErrorAndTheServerLives) {
+  Start();
+  auto region = client::SharedRegion::Create(*client_, kRows * kVocab * sizeof(float));
+  ASSERT_TRUE(region.ok()) << region.status();
+  const int fd = shm_open(absl::StrCat("/", region->name()).c_str(), O_RDWR, 0);
+  ASSERT_GE(fd, 0);
+  ASSERT_EQ(ftruncate(fd, 10), 0);
+  close(fd);
+  const grpc::Status status = Sample(*region, 0, kRows);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("was truncated"));
+  EXPECT_TRUE(client_->GetServerInfo().ok());
+}
+
+TEST_F(RegionServiceTest, ARegionThatIsUnregisteredOrUnlinkedIsAnError) {
+  Start();
+  std::string name;
+  {
+    auto region = client::SharedRegion::Create(*client_, kVocab * sizeof(float));
+    ASSERT_TRUE(region.ok()) << region.status();
+    name = region->name();
+    ASSERT_TRUE(std::filesystem::remove("/dev/shm/" + name));
+    const grpc::Status status = Sample(*region, 0, 1);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+    EXPECT_THAT(status.error_message(), HasSubstr("was unlinked or replaced"));
+    ASSERT_TRUE(client_->UnregisterRegion(name).ok());
+    EXPECT_EQ(Sample(*region, 0, 1).error_code(), grpc::StatusCode::NOT_FOUND);
+  }
+  EXPECT_EQ(client_->UnregisterRegion(name).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(RegionServiceTest, RegionsEndWithTheirObject) {
+  Start();
+  std::string name;
+  {
+    auto region = client::SharedRegion::Create(*client_, 4096);
+    ASSERT_TRUE(region.ok()) << region.status();
+    name = region->name();
+    grpc::ClientContext context;
+    v1::ListRegionsResponse listed;
+    ASSERT_TRUE(stub_->ListRegions(&context, {}, &listed).ok());
+    ASSERT_EQ(listed.regions_size(), 1);
+    EXPECT_EQ(listed.regions(0).name(), name);
+    EXPECT_EQ(listed.regions(0).byte_size(), 4096u);
+    EXPECT_EQ(listed.regions(0).kind(), v1::REGION_KIND_SYSTEM);
+  }
+  grpc::ClientContext context;
+  v1::ListRegionsResponse listed;
+  ASSERT_TRUE(stub_->ListRegions(&context, {}, &listed).ok());
+  EXPECT_EQ(listed.regions_size(), 0);
+  EXPECT_FALSE(std::filesystem::exists("/dev/shm/" + name));
+}
+
+TEST_F(RegionServiceTest, AnEmptyNameUnregistersThoseOfTheConnection) {
+  Start();
+  auto region = client::SharedRegion::Create(*client_, 4096);
+  ASSERT_TRUE(region.ok()) << region.status();
+  grpc::ClientContext context;
+  v1::UnregisterRegionResponse response;
+  ASSERT_TRUE(stub_->UnregisterRegion(&context, {}, &response).ok());  // another connection
+  EXPECT_TRUE(client_->UnregisterRegion("").ok());
+  EXPECT_EQ(client_->UnregisterRegion(region->name()).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(RegionServiceTest, IsOffUnlessTheServerWasStartedWithIt) {
+  Start("off");
+  const auto region = client::SharedRegion::Create(*client_, 4096);
+  EXPECT_EQ(region.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(region.status().message()), HasSubstr("--shared-memory=system"));
+  client::SampleRequest request;
+  request.matrix.rows = 1;
+  request.matrix.vocab = 10;
+  request.matrix.region = client::RegionRows{"a", 0, 0};
+  const auto result = client_->Sample(request);
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(RegionServiceTest, RegisterRefusesFieldsOfTheOtherKind) {
+  Start("all");
+  v1::RegisterRegionRequest request;
+  request.set_name("a");
+  request.set_byte_size(64);
+  const auto refused = [&] {
+    grpc::ClientContext context;
+    v1::RegisterRegionResponse response;
+    return stub_->RegisterRegion(&context, request, &response);
+  };
+  EXPECT_EQ(refused().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refused().error_message(), HasSubstr("kind must be"));
+  request.set_kind(v1::REGION_KIND_SYSTEM);
+  request.set_device(0);
+  EXPECT_THAT(refused().error_message(), HasSubstr("must not be set for kind SYSTEM"));
+  request.set_kind(v1::REGION_KIND_CUDA);
+  request.set_cuda_handle("short");
+  EXPECT_THAT(refused().error_message(), HasSubstr("64 bytes"));
+  request.set_cuda_handle(std::string(64, 'h'));
+  EXPECT_EQ(refused().error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  request.set_key("token-sampler-x");
+  EXPECT_THAT(refused().error_message(), HasSubstr("key must not be set for kind CUDA"));
+}
+
+}  // namespace
+}  // namespace token_sampler

@@ -1,0 +1,335 @@
+// Regions without a network: what may be registered, what is read, and what an owner who misbehaves
+// gets. Objects are real ones of this machine.
+
+#include "server/regions/region.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/regions/region_registry.h"
+
+namespace token_sampler {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
+constexpr char kPeer[] = "unix:";
+
+// A shared-memory object of this process: byte i is i modulo 251.
+class Object {
+ public:
+  explicit Object(size_t size, const std::string& name = "")
+      : key_(absl::StrCat("/token-sampler-test-", getpid(), name)) {
+    shm_unlink(key_.c_str());
+    fd_ = shm_open(key_.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
+    std::string bytes(size, '\0');
+    for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i % 251);
+    EXPECT_EQ(pwrite(fd_, bytes.data(), size, 0), static_cast<ssize_t>(size));
+  }
+
+  ~Object() {
+    close(fd_);
+    shm_unlink(key_.c_str());
+  }
+
+  void Truncate(size_t size) const { ASSERT_EQ(ftruncate(fd_, static_cast<off_t>(size)), 0); }
+  void Unlink() const { ASSERT_EQ(shm_unlink(key_.c_str()), 0); }
+  const std::string& key() const { return key_; }
+
+ private:
+  std::string key_;
+  int fd_;
+};
+
+RegionOptions SystemOptions() {
+  RegionOptions options;
+  options.kinds = "system";
+  return options;
+}
+
+RegionRegistry::SystemRegion Whole(const std::string& name, const Object& object, uint64_t size) {
+  return {.name = name, .key = object.key(), .offset = 0, .byte_size = size};
+}
+
+absl::Status ReadAll(const Region& region, size_t size) {
+  std::string bytes(size, '\0');
+  const RowBlock block = {.offset = 0, .rows = 1, .row_bytes = size, .stride = size};
+  if (absl::Status status = region.CheckBlock(block); !status.ok()) return status;
+  return region.Read(block, bytes.data());
+}
+
+TEST(RegionTest, ReadsRowsBehindOffsetsWithStrides) {
+  const Object object(1000);
+  const auto region = Region::Open(object.key(), 100, 800);
+  ASSERT_TRUE(region.ok()) << region.status();
+  const RowBlock block = {.offset = 20, .rows = 3, .row_bytes = 4, .stride = 10};
+  ASSERT_TRUE((*region)->CheckBlock(block).ok());
+  std::string rows(12, '\0');
+  ASSERT_TRUE((*region)->Read(block, rows.data()).ok());
+  const std::vector<uint8_t> expected = {120, 121, 122, 123, 130, 131,
+                                         132, 133, 140, 141, 142, 143};
+  EXPECT_EQ(std::vector<uint8_t>(rows.begin(), rows.end()), expected);
+}
+
+TEST(RegionTest, BlocksMustLieInsideAndMayFillTheRegion) {
+  const Object object(1000);
+  const auto region = Region::Open(object.key(), 0, 1000);
+  ASSERT_TRUE(region.ok());
+  EXPECT_TRUE((*region)->CheckBlock({0, 10, 100, 100}).ok());
+  EXPECT_TRUE((*region)->CheckBlock({100, 9, 100, 100}).ok());
+  for (const RowBlock& block : {
+           RowBlock{1, 10, 100, 100},
+           RowBlock{0, 11, 100, 100},
+           RowBlock{0, 10, 100, 101},
+           RowBlock{0, 1, 1001, 1001},
+           RowBlock{kMax, 1, 100, 100},
+           RowBlock{kMax - 50, 1, 100, 100},
+           RowBlock{0, 2, 100, kMax - 99},
+           RowBlock{0, 2, 100, kMax},
+           RowBlock{0, kMax, 100, 100},
+           RowBlock{0, uint64_t{1} << 32, 100, uint64_t{1} << 32},
+           RowBlock{0, 1, kMax, kMax},
+       }) {
+    const absl::Status status = (*region)->CheckBlock(block);
+    EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << block.offset << " " << block.rows;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("inside the region of 1000 bytes"));
+  }
+}
+
+TEST(RegionTest, SizesThatTheObjectDoesNotHaveAreRefused) {
+  const Object object(1000);
+  for (const auto& [offset, size] : std::vector<std::pair<uint64_t, uint64_t>>{{0, 1001},
+                                                                               {1, 1000},
+                                                                               {1000, 1},
+                                                                               {kMax, 1},
+                                                                               {kMax, 1000},
+                                                                               {1, kMax},
+                                                                               {kMax - 998, 999}}) {
+    const auto region = Region::Open(object.key(), offset, size);
+    EXPECT_EQ(region.status().code(), absl::StatusCode::kOutOfRange) << offset << " " << size;
+    EXPECT_THAT(std::string(region.status().message()), HasSubstr("the 1000 bytes of"));
+  }
+}
+
+TEST(RegionTest, ATruncatedObjectIsAnErrorAndNoSignal) {
+  const Object object(1 << 20);
+  const auto region = Region::Open(object.key(), 0, 1 << 20);
+  ASSERT_TRUE(region.ok());
+  ASSERT_TRUE(ReadAll(**region, 1 << 20).ok());
+  for (const size_t size : {size_t{(1 << 20) - 1}, size_t{4096}, size_t{0}}) {
+    object.Truncate(size);
+    const absl::Status status = ReadAll(**region, 1 << 20);
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << size;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("was truncated below the 1048576 bytes"));
+  }
+}
+
+TEST(RegionTest, AnUnlinkedObjectIsAnError) {
+  const Object object(1000);
+  const auto region = Region::Open(object.key(), 0, 1000);
+  ASSERT_TRUE(region.ok());
+  object.Unlink();
+  const absl::Status status = ReadAll(**region, 1000);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("was unlinked or replaced"));
+}
+
+TEST(RegionTest, AnObjectThatIsReplacedIsAnErrorNotTheNewOnesBytes) {
+  const Object object(1000);
+  const auto region = Region::Open(object.key(), 0, 1000);
+  ASSERT_TRUE(region.ok());
+  object.Unlink();
+  const int fd = shm_open(object.key().c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
+  ASSERT_GE(fd, 0);
+  ASSERT_EQ(ftruncate(fd, 1000), 0);
+  EXPECT_EQ(ReadAll(**region, 1000).code(), absl::StatusCode::kFailedPrecondition);
+  close(fd);
+  shm_unlink(object.key().c_str());
+}
+
+TEST(RegionTest, OnlyPlainObjectsAreOpened) {
+  EXPECT_EQ(Region::Open("/token-sampler-test-none", 0, 1).status().code(),
+            absl::StatusCode::kNotFound);
+  const std::string fifo = absl::StrCat("/dev/shm/token-sampler-test-fifo-", getpid());
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const auto opened = Region::Open(fifo.substr(sizeof("/dev/shm") - 1), 0, 1);
+  unlink(fifo.c_str());
+  EXPECT_EQ(opened.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(opened.status().message()), HasSubstr("shared-memory object"));
+  const std::string link = absl::StrCat("/dev/shm/token-sampler-test-link-", getpid());
+  ASSERT_EQ(symlink("/etc/passwd", link.c_str()), 0);
+  EXPECT_FALSE(Region::Open(link.substr(sizeof("/dev/shm") - 1), 0, 1).ok());
+  unlink(link.c_str());
+}
+
+TEST(RegionRegistryTest, IsOffByDefault) {
+  const Object object(1000);
+  RegionRegistry regions{RegionOptions()};
+  const absl::Status status = regions.Register(Whole("a", object, 1000), kPeer);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--shared-memory=system"));
+}
+
+TEST(RegionRegistryTest, OnlyLocalPeersMay) {
+  for (const char* peer : {"unix:", "unix:/run/x", "unix-abstract:x", "ipv4:127.0.0.1:80",
+                           "ipv6:[::1]:80", "ipv6:%5B::1%5D:80", "ipv6:[::ffff:127.0.0.1]:80"}) {
+    EXPECT_FALSE(RegionRegistry::IsRemote(peer)) << peer;
+  }
+  const Object object(1000);
+  RegionRegistry regions(SystemOptions());
+  for (const char* peer : {"ipv4:10.0.0.1:80", "ipv6:[fe80::1]:80", "ipv6:[::ffff:10.0.0.1]:80",
+                           "ipv4:1127.0.0.1:80", "vsock:1", ""}) {
+    const absl::Status status = regions.Register(Whole("a", object, 1000), peer);
+    EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << peer;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("--shared-memory-peers=any"));
+  }
+  RegionOptions any = SystemOptions();
+  any.peers = "any";
+  RegionRegistry open(any);
+  EXPECT_TRUE(open.Register(Whole("a", object, 1000), "ipv4:10.0.0.1:80").ok());
+}
+
+TEST(RegionRegistryTest, KeysStayUnderThePrefixAndHaveNoPath) {
+  RegionRegistry regions(SystemOptions());
+  const auto status_of = [&](const std::string& key) {
+    return regions.Register({.name = "a", .key = key, .offset = 0, .byte_size = 1}, kPeer).code();
+  };
+  for (const std::string& key :
+       {std::string("/other"), std::string("other"), std::string("psm_token-sampler-x")}) {
+    EXPECT_EQ(status_of(key), absl::StatusCode::kPermissionDenied) << key;
+  }
+  for (const std::string& key :
+       {std::string(), std::string("/"), std::string("//token-sampler-x"),
+        std::string("token-sampler-x/../../etc/passwd"), std::string("/token-sampler-/x"),
+        std::string("token-sampler-x\0y", 17), std::string("token-sampler-\xff"),
+        std::string(300, 'a')}) {
+    EXPECT_EQ(status_of(key), absl::StatusCode::kInvalidArgument) << key;
+  }
+  EXPECT_EQ(status_of("token-sampler-none"), absl::StatusCode::kNotFound);
+}
+
+TEST(RegionRegistryTest, NamesAreTakenOnceAndSizesAreNotZero) {
+  const Object object(1000);
+  RegionRegistry regions(SystemOptions());
+  ASSERT_TRUE(regions.Register(Whole("a", object, 1000), kPeer).ok());
+  EXPECT_EQ(regions.Register(Whole("a", object, 1000), kPeer).code(),
+            absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(regions.Register(Whole("", object, 1000), kPeer).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(regions.Register(Whole(std::string(256, 'n'), object, 1000), kPeer).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(regions.Register(Whole("b", object, 0), kPeer).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(regions.Find("b").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(RegionRegistryTest, QuotasHoldPerPeerAndInAll) {
+  const Object object(1000);
+  RegionOptions options = SystemOptions();
+  options.max_regions_per_peer = 2;
+  options.max_regions = 3;
+  RegionRegistry regions(options);
+  ASSERT_TRUE(regions.Register(Whole("a", object, 1000), "ipv4:127.0.0.1:1").ok());
+  ASSERT_TRUE(regions.Register(Whole("b", object, 1000), "ipv4:127.0.0.1:1").ok());
+  absl::Status status = regions.Register(Whole("c", object, 1000), "ipv4:127.0.0.1:1");
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("this connection has 2 regions"));
+  ASSERT_TRUE(regions.Register(Whole("c", object, 1000), "ipv4:127.0.0.1:2").ok());
+  status = regions.Register(Whole("d", object, 1000), "ipv4:127.0.0.1:3");
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("the server has 3 regions"));
+}
+
+TEST(RegionRegistryTest, UnregisterWaitsForReadersButNotForTheName) {
+  const Object object(1000);
+  RegionRegistry regions(SystemOptions());
+  ASSERT_TRUE(regions.Register(Whole("a", object, 1000), kPeer).ok());
+  auto reader = *regions.Find("a");
+  EXPECT_EQ(regions.List().at(0).calls_in_flight, 1u);
+  bool released = false;
+  ASSERT_TRUE(regions.Unregister("a", [&] { released = true; }).ok());
+  EXPECT_FALSE(released);
+  EXPECT_EQ(regions.Find("a").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(ReadAll(*reader, 1000).ok());
+  ASSERT_TRUE(regions.Register(Whole("a", object, 1000), kPeer).ok());
+  reader.reset();
+  EXPECT_TRUE(released);
+  EXPECT_EQ(regions.Unregister("b", [] { FAIL(); }).code(), absl::StatusCode::kNotFound);
+}
+
+TEST(RegionRegistryTest, UnregisterAllIsThatOfThePeerAndEndsOnce) {
+  const Object object(1000);
+  RegionRegistry regions(SystemOptions());
+  const std::string one = "ipv4:127.0.0.1:1";
+  for (const char* name : {"a", "b"}) {
+    ASSERT_TRUE(regions.Register(Whole(name, object, 1000), one).ok());
+  }
+  ASSERT_TRUE(regions.Register(Whole("c", object, 1000), "ipv4:127.0.0.1:2").ok());
+  auto reader = *regions.Find("b");
+  int released = 0;
+  regions.UnregisterAll(&one, [&] { ++released; });
+  EXPECT_EQ(released, 0);
+  ASSERT_EQ(regions.List().size(), 1u);
+  EXPECT_EQ(regions.List()[0].name, "c");
+  reader.reset();
+  EXPECT_EQ(released, 1);
+  regions.UnregisterAll(nullptr, [&] { ++released; });
+  EXPECT_EQ(released, 2);
+  EXPECT_TRUE(regions.List().empty());
+}
+
+TEST(RegionRegistryTest, CudaHandlesAreCheckedAndNeedADevice) {
+  RegionOptions options;
+  options.kinds = "cuda";
+  const RegionRegistry regions(options);
+  RegionRegistry::CudaRegion region = {
+      .name = "a", .handle = std::string(63, 'h'), .event = "", .device = 0, .byte_size = 1};
+  absl::Status status = regions.Register(region, kPeer);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("cuda_handle must have the 64 bytes"));
+  region.handle.resize(64);
+  region.event = "short";
+  status = regions.Register(region, kPeer);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("cuda_event must have the 64 bytes"));
+  region.event.clear();
+  region.device = 7;
+  status = regions.Register(region, kPeer);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("device 7"));
+  const RegionRegistry system(SystemOptions());
+  EXPECT_EQ(system.Register(region, kPeer).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(BufferPoolTest, GivesBuffersAgainAndKeepsNoMoreThanItMay) {
+  BufferPool pool(1000);
+  const char* first = nullptr;
+  {
+    const auto buffer = pool.Take(800);
+    first = buffer.get();
+  }
+  EXPECT_EQ(pool.idle_bytes(), 800u);
+  {
+    const auto again = pool.Take(700);
+    EXPECT_EQ(again.get(), first);
+    const auto other = pool.Take(700);
+    EXPECT_NE(other.get(), first);
+    EXPECT_EQ(pool.idle_bytes(), 0u);
+  }
+  EXPECT_LE(pool.idle_bytes(), 1000u);
+  EXPECT_EQ(pool.Take(std::numeric_limits<size_t>::max() / 2), nullptr);
+}
+
+}  // namespace
+}  // namespace token_sampler
