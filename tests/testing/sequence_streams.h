@@ -159,7 +159,7 @@ class Unary {
     request_.mutable_keys()->add_steps(0);
     v1::Histories& histories = *request_.mutable_histories();
     histories.mutable_prompt_ids()->add_lengths(6);
-    for (const uint32_t token : {1, 2, 3, 4, 5, 3}) {
+    for (const uint32_t token : {1u, 2u, 3u, 4u, 5u, 3u}) {
       histories.mutable_prompt_ids()->add_token_ids(token);
     }
     histories.mutable_output_ids()->add_lengths(0);
