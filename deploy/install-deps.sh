@@ -15,7 +15,7 @@ build_libraries=(
   nlohmann-json3-dev
 )
 # libb64-0d: what Triton's perf_analyzer is linked with.
-test_libraries=(libb64-0d libbenchmark-dev libgmock-dev libgtest-dev)
+test_libraries=(libb64-0d libbenchmark-dev libboost-context-dev libgmock-dev libgtest-dev)
 
 # A tool, "command:package", is there when its command is, whoever installed it.
 build_tools=(

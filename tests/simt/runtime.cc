@@ -1,0 +1,601 @@
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/simt/engine.h"
+#include "tests/simt/machine.h"
+
+namespace simt {
+
+struct Stream {
+  std::deque<std::function<void()>> waiting;
+  uint64_t added = 0;
+  uint64_t finished = 0;
+};
+
+struct Event {
+  Stream* stream = nullptr;  // null: not recorded
+  uint64_t position = 0;
+};
+
+namespace {
+
+constexpr size_t kSharedBytes = size_t{48} << 10;  // without an attribute
+constexpr unsigned kPortableCluster = 8;
+constexpr unsigned kLargestCluster = 16;
+constexpr unsigned kMostThreads = 1024;
+constexpr int kUninitialized = 0xcd;
+
+struct Allocation {
+  size_t bytes;
+  cudaMemoryType type;
+  int device;
+};
+
+struct FunctionAttributes {
+  size_t shared_bytes = kSharedBytes;
+  bool large_cluster = false;
+};
+
+// All state, under one lock: calls may come from several threads, and kernels run within them.
+struct Machine {
+  std::recursive_mutex mutex;
+  std::vector<Device> devices = {Device()};
+  bool has_driver = true;
+  uint64_t schedule = 0;
+  uint64_t calls_to_fault = 0;  // 0: none is pending
+  cudaError_t fault = cudaSuccess;
+  Fault fault_kind = Fault::kTransient;
+  cudaError_t sticky = cudaSuccess;
+  std::string report;
+  uint64_t kernels = 0;
+  std::map<const char*, Allocation> allocations;
+  std::set<Stream*> streams;
+  std::set<Event*> events;
+  std::map<const void*, FunctionAttributes> functions;
+
+  static Machine& Get() {
+    static Machine machine;
+    return machine;
+  }
+
+  const Allocation* Find(const void* memory, size_t bytes) const {
+    const auto* first = static_cast<const char*>(memory);
+    auto next = allocations.upper_bound(first);
+    if (next == allocations.begin()) return nullptr;
+    const auto& [start, allocation] = *--next;
+    const auto offset = static_cast<size_t>(first - start);
+    return offset <= allocation.bytes && bytes <= allocation.bytes - offset ? &allocation : nullptr;
+  }
+
+  size_t BytesOn(int device) const {
+    size_t bytes = 0;
+    for (const auto& [start, allocation] : allocations) {
+      const bool counts = allocation.type == cudaMemoryTypeDevice && allocation.device == device;
+      bytes += counts ? allocation.bytes : 0;
+    }
+    return bytes;
+  }
+};
+
+thread_local int current_device = 0;
+thread_local cudaError_t last_error = cudaSuccess;
+
+cudaError_t Failed(cudaError_t error) {
+  last_error = error;
+  return error;
+}
+
+// A call of the runtime: takes the lock, and the error that the call has whatever it asks for.
+class Call {
+ public:
+  Call() : lock_(machine.mutex) {
+    if (machine.calls_to_fault > 0 && --machine.calls_to_fault == 0) {
+      error_ = machine.fault;
+      if (machine.fault_kind == Fault::kSticky) machine.sticky = machine.fault;
+    }
+    if (machine.sticky != cudaSuccess) error_ = machine.sticky;
+    if (error_ == cudaSuccess && !machine.has_driver) error_ = cudaErrorInsufficientDriver;
+    if (error_ == cudaSuccess && machine.devices.empty()) error_ = cudaErrorNoDevice;
+    if (error_ != cudaSuccess) last_error = error_;
+  }
+  bool failed() const { return error_ != cudaSuccess; }
+  cudaError_t error() const { return error_; }
+
+  // After work that may have run a kernel.
+  cudaError_t Result() const {
+    return machine.sticky == cudaSuccess ? cudaSuccess : Failed(machine.sticky);
+  }
+
+  Machine& machine = Machine::Get();
+
+ private:
+  std::lock_guard<std::recursive_mutex> lock_;
+  cudaError_t error_ = cudaSuccess;
+};
+
+void RunUntil(Stream& stream, uint64_t position) {
+  while (stream.finished < position) {
+    const std::function<void()> work = std::move(stream.waiting.front());
+    stream.waiting.pop_front();
+    if (Machine::Get().sticky == cudaSuccess) work();
+    ++stream.finished;
+  }
+}
+
+void Add(Stream& stream, std::function<void()> work) {
+  stream.waiting.push_back(std::move(work));
+  ++stream.added;
+}
+
+bool Knows(const Call& call, Stream* stream) { return call.machine.streams.contains(stream); }
+bool Knows(const Call& call, Event* event) { return call.machine.events.contains(event); }
+
+const Device& CurrentDevice(const Call& call) {
+  return call.machine.devices[static_cast<size_t>(current_device)];
+}
+
+cudaError_t Allocate(void** memory, size_t bytes, cudaMemoryType type) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (type == cudaMemoryTypeDevice) {
+    const size_t used = call.machine.BytesOn(current_device);
+    if (bytes > CurrentDevice(call).memory_bytes - used) return Failed(cudaErrorMemoryAllocation);
+  }
+  constexpr size_t kAlignment = 256;
+  // Not a byte more than asked for, so that a sanitizer sees what is beyond.
+  if (posix_memalign(memory, kAlignment, std::max<size_t>(bytes, 1)) != 0) {
+    return Failed(cudaErrorMemoryAllocation);
+  }
+  std::memset(*memory, kUninitialized, bytes);
+  call.machine.allocations[static_cast<char*>(*memory)] = {bytes, type, current_device};
+  return cudaSuccess;
+}
+
+cudaError_t Free(void* memory, cudaMemoryType type) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (memory == nullptr) return cudaSuccess;
+  const auto found = call.machine.allocations.find(static_cast<char*>(memory));
+  if (found == call.machine.allocations.end() || found->second.type != type) {
+    return Failed(cudaErrorInvalidValue);
+  }
+  // As cudaFree does, wait for all work.
+  for (Stream* stream : call.machine.streams) RunUntil(*stream, stream->added);
+  call.machine.allocations.erase(found);
+  std::free(memory);
+  return call.Result();
+}
+
+// The shape of a launch, or what is wrong with it.
+cudaError_t CheckLaunch(const Call& call, const cudaLaunchConfig_t& config, const void* kernel,
+                        LaunchShape& shape) {
+  shape.grid = {config.gridDim.x, config.gridDim.y, config.gridDim.z};
+  shape.block = {config.blockDim.x, config.blockDim.y, config.blockDim.z};
+  shape.shared_bytes = config.dynamicSmemBytes;
+  for (unsigned i = 0; i < config.numAttrs; ++i) {
+    if (config.attrs[i].id == cudaLaunchAttributeClusterDimension) {
+      shape.cluster = config.attrs[i].val.clusterDim.x;
+    }
+  }
+  const unsigned threads = shape.block.Count();
+  if (threads == 0 || threads > kMostThreads || shape.grid.Count() == 0 || shape.cluster == 0 ||
+      shape.grid.x % shape.cluster != 0) {
+    return cudaErrorInvalidConfiguration;
+  }
+  const auto found = call.machine.functions.find(kernel);
+  const FunctionAttributes attributes =
+      found == call.machine.functions.end() ? FunctionAttributes() : found->second;
+  if (shape.shared_bytes > attributes.shared_bytes) return cudaErrorInvalidValue;
+  if (shape.cluster == 1) return cudaSuccess;
+  const unsigned most = attributes.large_cluster ? kLargestCluster : kPortableCluster;
+  if (CurrentDevice(call).major < 9 || shape.cluster > most) return cudaErrorInvalidClusterSize;
+  return cudaSuccess;
+}
+
+}  // namespace
+
+// ---- The machine ----
+
+void ResetMachine() {
+  Machine& machine = Machine::Get();
+  const std::lock_guard<std::recursive_mutex> lock(machine.mutex);
+  machine.devices = {Device()};
+  machine.has_driver = true;
+  machine.schedule = 0;
+  machine.calls_to_fault = 0;
+  machine.sticky = cudaSuccess;
+  machine.report.clear();
+  machine.kernels = 0;
+  current_device = 0;
+  last_error = cudaSuccess;
+}
+
+void SetDevices(std::vector<Device> devices) {
+  const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
+  Machine::Get().devices = std::move(devices);
+}
+
+void RemoveDriver() {
+  const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
+  Machine::Get().has_driver = false;
+}
+
+void SetSchedule(uint64_t seed) {
+  const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
+  Machine::Get().schedule = seed;
+}
+
+void FailCall(uint64_t call, cudaError_t error, Fault fault) {
+  Machine& machine = Machine::Get();
+  const std::lock_guard<std::recursive_mutex> lock(machine.mutex);
+  machine.calls_to_fault = call;
+  machine.fault = error;
+  machine.fault_kind = fault;
+}
+
+bool FaultIsPending() {
+  const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
+  return Machine::Get().calls_to_fault > 0;
+}
+
+std::string KernelReport() {
+  const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
+  return Machine::Get().report;
+}
+
+uint64_t KernelCount() {
+  const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
+  return Machine::Get().kernels;
+}
+
+size_t LiveObjects() {
+  const Machine& machine = Machine::Get();
+  const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
+  return machine.allocations.size() + machine.streams.size() + machine.events.size();
+}
+
+// ---- Launches ----
+
+cudaError_t SetFunctionAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
+  Call call;
+  if (call.failed()) return call.error();
+  FunctionAttributes& attributes = call.machine.functions[kernel];
+  if (attribute == cudaFuncAttributeNonPortableClusterSizeAllowed) {
+    attributes.large_cluster = value != 0;
+    return cudaSuccess;
+  }
+  if (value < 0 || static_cast<size_t>(value) > CurrentDevice(call).shared_bytes) {
+    return Failed(cudaErrorInvalidValue);
+  }
+  attributes.shared_bytes = static_cast<size_t>(value);
+  return cudaSuccess;
+}
+
+cudaError_t MaxActiveClusters(int* clusters, const void* kernel, const cudaLaunchConfig_t& config) {
+  Call call;
+  if (call.failed()) return call.error();
+  LaunchShape shape;
+  if (const cudaError_t error = CheckLaunch(call, config, kernel, shape); error != cudaSuccess) {
+    return Failed(error);
+  }
+  *clusters = CurrentDevice(call).multiprocessors / static_cast<int>(shape.cluster);
+  return cudaSuccess;
+}
+
+cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel,
+                   std::function<void()> thread) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (!Knows(call, config.stream)) return Failed(cudaErrorInvalidResourceHandle);
+  LaunchShape shape;
+  if (const cudaError_t error = CheckLaunch(call, config, kernel, shape); error != cudaSuccess) {
+    return Failed(error);
+  }
+  Add(*config.stream, [shape, thread = std::move(thread)] {
+    Machine& machine = Machine::Get();
+    ++machine.kernels;
+    std::string report = RunKernel(shape, machine.schedule, thread);
+    if (report.empty()) return;
+    machine.report = std::move(report);
+    machine.sticky = cudaErrorLaunchFailure;
+  });
+  return cudaSuccess;
+}
+
+}  // namespace simt
+
+using simt::Call;
+using simt::Failed;
+
+// ---- Devices ----
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 0;
+  Call call;
+  if (call.failed()) return call.error();
+  *count = static_cast<int>(call.machine.devices.size());
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int* device) {
+  Call call;
+  *device = simt::current_device;
+  return call.error();
+}
+
+cudaError_t cudaSetDevice(int device) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (device < 0 || static_cast<size_t>(device) >= call.machine.devices.size()) {
+    return Failed(cudaErrorInvalidDevice);
+  }
+  simt::current_device = device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (device < 0 || static_cast<size_t>(device) >= call.machine.devices.size()) {
+    return Failed(cudaErrorInvalidDevice);
+  }
+  const simt::Device& from = call.machine.devices[static_cast<size_t>(device)];
+  *properties = {};
+  from.name.copy(properties->name, sizeof(properties->name) - 1);
+  properties->totalGlobalMem = from.memory_bytes;
+  properties->major = from.major;
+  properties->minor = from.minor;
+  properties->multiProcessorCount = from.multiprocessors;
+  properties->sharedMemPerBlock = simt::kSharedBytes;
+  properties->sharedMemPerBlockOptin = from.shared_bytes;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  cudaDeviceProp properties;
+  const cudaError_t error = cudaGetDeviceProperties(&properties, device);
+  if (error != cudaSuccess) return error;
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      *value = properties.multiProcessorCount;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = properties.major;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = properties.minor;
+      return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = static_cast<int>(properties.sharedMemPerBlockOptin);
+      return cudaSuccess;
+    case cudaDevAttrClusterLaunch:
+      *value = properties.major >= 9 ? 1 : 0;
+      return cudaSuccess;
+  }
+  return Failed(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaDeviceSynchronize() {
+  Call call;
+  if (call.failed()) return call.error();
+  for (simt::Stream* stream : call.machine.streams) simt::RunUntil(*stream, stream->added);
+  return call.Result();
+}
+
+// ---- Errors ----
+
+cudaError_t cudaGetLastError() {
+  const cudaError_t error = cudaPeekAtLastError();
+  simt::last_error = cudaSuccess;
+  return error;
+}
+
+cudaError_t cudaPeekAtLastError() {
+  const std::lock_guard<std::recursive_mutex> lock(simt::Machine::Get().mutex);
+  const cudaError_t sticky = simt::Machine::Get().sticky;
+  return sticky != cudaSuccess ? sticky : simt::last_error;
+}
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorInvalidValue:
+      return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidConfiguration:
+      return "cudaErrorInvalidConfiguration";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorInvalidDevice:
+      return "cudaErrorInvalidDevice";
+    case cudaErrorInvalidResourceHandle:
+      return "cudaErrorInvalidResourceHandle";
+    case cudaErrorNotReady:
+      return "cudaErrorNotReady";
+    case cudaErrorIllegalAddress:
+      return "cudaErrorIllegalAddress";
+    case cudaErrorLaunchOutOfResources:
+      return "cudaErrorLaunchOutOfResources";
+    case cudaErrorLaunchFailure:
+      return "cudaErrorLaunchFailure";
+    case cudaErrorInvalidClusterSize:
+      return "cudaErrorInvalidClusterSize";
+  }
+  return "unrecognized error code";
+}
+
+const char* cudaGetErrorString(cudaError_t error) { return cudaGetErrorName(error); }
+
+// ---- Memory ----
+
+cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  return simt::Allocate(memory, bytes, cudaMemoryTypeDevice);
+}
+cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
+  return simt::Allocate(memory, bytes, cudaMemoryTypeHost);
+}
+cudaError_t cudaFree(void* memory) { return simt::Free(memory, cudaMemoryTypeDevice); }
+cudaError_t cudaFreeHost(void* memory) { return simt::Free(memory, cudaMemoryTypeHost); }
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* memory) {
+  Call call;
+  if (call.failed()) return call.error();
+  const simt::Allocation* found = call.machine.Find(memory, 0);
+  auto* const pointer = const_cast<void*>(memory);
+  if (found == nullptr) {
+    *attributes = {cudaMemoryTypeUnregistered, -1, nullptr, pointer};
+  } else if (found->type == cudaMemoryTypeHost) {
+    *attributes = {cudaMemoryTypeHost, found->device, pointer, pointer};
+  } else {
+    *attributes = {cudaMemoryTypeDevice, found->device, pointer, nullptr};
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (!Knows(call, stream)) return Failed(cudaErrorInvalidResourceHandle);
+  const simt::Allocation* source = call.machine.Find(from, bytes);
+  const simt::Allocation* target = call.machine.Find(to, bytes);
+  const auto is_device = [](const simt::Allocation* memory) {
+    return memory != nullptr && memory->type == cudaMemoryTypeDevice;
+  };
+  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  if (kind != cudaMemcpyDefault &&
+      (from_device != is_device(source) || to_device != is_device(target))) {
+    return Failed(cudaErrorInvalidValue);
+  }
+  if (source == nullptr) {
+    // Pageable memory is read before the call returns.
+    const auto* first = static_cast<const char*>(from);
+    simt::Add(*stream, [to, copy = std::vector<char>(first, first + bytes)] {
+      std::memcpy(to, copy.data(), copy.size());
+    });
+    return cudaSuccess;
+  }
+  simt::Add(*stream, [to, from, bytes] { std::memcpy(to, from, bytes); });
+  if (target == nullptr) simt::RunUntil(*stream, stream->added);
+  return call.Result();
+}
+
+cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (!Knows(call, stream)) return Failed(cudaErrorInvalidResourceHandle);
+  if (call.machine.Find(memory, bytes) == nullptr) return Failed(cudaErrorInvalidValue);
+  simt::Add(*stream, [memory, value, bytes] { std::memset(memory, value, bytes); });
+  return cudaSuccess;
+}
+
+// ---- Streams and events ----
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  Call call;
+  if (call.failed()) return call.error();
+  *stream = new simt::Stream;
+  call.machine.streams.insert(*stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  Call call;
+  if (!Knows(call, stream)) return Failed(cudaErrorInvalidResourceHandle);
+  simt::RunUntil(*stream, stream->added);
+  for (simt::Event* event : call.machine.events) {
+    if (event->stream == stream) event->stream = nullptr;
+  }
+  call.machine.streams.erase(stream);
+  delete stream;
+  return call.error();
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (!Knows(call, stream)) return Failed(cudaErrorInvalidResourceHandle);
+  simt::RunUntil(*stream, stream->added);
+  return call.Result();
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (!Knows(call, stream)) return Failed(cudaErrorInvalidResourceHandle);
+  if (stream->waiting.empty()) return call.Result();
+  simt::RunUntil(*stream, stream->finished + 1);
+  return cudaErrorNotReady;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (!Knows(call, stream) || !Knows(call, event)) return Failed(cudaErrorInvalidResourceHandle);
+  simt::Stream* const other = event->stream;
+  if (other == nullptr || other == stream) return cudaSuccess;
+  simt::Add(*stream, [other, position = event->position] {
+    if (simt::Machine::Get().streams.contains(other)) simt::RunUntil(*other, position);
+  });
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  Call call;
+  if (call.failed()) return call.error();
+  *event = new simt::Event;
+  call.machine.events.insert(*event);
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  Call call;
+  if (!Knows(call, event)) return Failed(cudaErrorInvalidResourceHandle);
+  call.machine.events.erase(event);
+  delete event;
+  return call.error();
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (!Knows(call, stream) || !Knows(call, event)) return Failed(cudaErrorInvalidResourceHandle);
+  event->stream = stream;
+  event->position = stream->added;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (!Knows(call, event)) return Failed(cudaErrorInvalidResourceHandle);
+  if (event->stream != nullptr) simt::RunUntil(*event->stream, event->position);
+  return call.Result();
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (!Knows(call, event)) return Failed(cudaErrorInvalidResourceHandle);
+  simt::Stream* const stream = event->stream;
+  if (stream == nullptr || stream->finished >= event->position) return call.Result();
+  simt::RunUntil(*stream, stream->finished + 1);
+  return cudaErrorNotReady;
+}

@@ -1,0 +1,205 @@
+// The emulated runtime: kernels through launches and streams, what waits for what, and errors.
+
+#include <cuda_runtime.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <vector>
+
+#include "tests/simt/machine.h"
+#include "tests/simt/test_kernels.h"
+
+namespace simt {
+namespace {
+
+using simt_test::kBins;
+using simt_test::kThreads;
+using ::testing::HasSubstr;
+
+class RuntimeTest : public ::testing::Test {
+ protected:
+  RuntimeTest() {
+    ResetMachine();
+    EXPECT_EQ(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), cudaSuccess);
+  }
+  ~RuntimeTest() override {
+    ResetMachine();
+    for (unsigned* memory : device_) cudaFree(memory);
+    for (unsigned* memory : pinned_) cudaFreeHost(memory);
+    cudaStreamDestroy(stream_);
+    EXPECT_EQ(LiveObjects(), 0u);
+  }
+
+  unsigned* OnDevice(size_t words) {
+    device_.push_back(nullptr);
+    EXPECT_EQ(cudaMalloc(&device_.back(), words * sizeof(unsigned)), cudaSuccess);
+    return device_.back();
+  }
+  unsigned* Pinned(size_t words) {
+    pinned_.push_back(nullptr);
+    EXPECT_EQ(cudaMallocHost(&pinned_.back(), words * sizeof(unsigned)), cudaSuccess);
+    return pinned_.back();
+  }
+  unsigned* OnDevice(const std::vector<unsigned>& values) {
+    unsigned* memory = OnDevice(values.size());
+    EXPECT_EQ(cudaMemcpyAsync(memory, values.data(), values.size() * sizeof(unsigned),
+                              cudaMemcpyHostToDevice, stream_),
+              cudaSuccess);
+    return memory;
+  }
+  std::vector<unsigned> OnHost(const unsigned* memory, size_t words) {
+    std::vector<unsigned> values(words);
+    EXPECT_EQ(cudaMemcpyAsync(values.data(), memory, words * sizeof(unsigned),
+                              cudaMemcpyDeviceToHost, stream_),
+              cudaSuccess);
+    EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+    return values;
+  }
+
+  cudaStream_t stream_ = nullptr;
+  std::vector<unsigned*> device_;
+  std::vector<unsigned*> pinned_;
+};
+
+std::vector<unsigned> SomeValues(size_t count) {
+  std::vector<unsigned> values(count);
+  for (size_t i = 0; i < count; ++i) values[i] = static_cast<unsigned>(i * 2654435761u >> 20);
+  return values;
+}
+
+TEST_F(RuntimeTest, KernelsGiveTheSameUnderEverySchedule) {
+  const std::vector<unsigned> values = SomeValues(3 * kThreads);
+  for (const uint64_t seed : {0u, 1u, 2u, 3u}) {
+    SetSchedule(seed);
+    unsigned* sums = OnDevice(values.size());
+    ASSERT_EQ(simt_test::LaunchScan(OnDevice(values), sums, 3, stream_), cudaSuccess);
+    std::vector<unsigned> expected;
+    for (size_t block = 0; block < 3; ++block) {
+      const auto begin = values.begin() + static_cast<int>(block * kThreads);
+      std::partial_sum(begin, begin + kThreads, std::back_inserter(expected));
+    }
+    EXPECT_EQ(OnHost(sums, values.size()), expected);
+
+    unsigned* odd = OnDevice(kThreads);
+    unsigned* count = OnDevice(1);
+    ASSERT_EQ(simt_test::LaunchKeepOdd(OnDevice(values), odd, count, stream_), cudaSuccess);
+    std::vector<unsigned> kept;
+    for (size_t i = 0; i < kThreads; ++i) {
+      if (values[i] % 2 == 1) kept.push_back(values[i]);
+    }
+    ASSERT_EQ(OnHost(count, 1)[0], kept.size());
+    EXPECT_EQ(OnHost(odd, kept.size()), kept);
+  }
+}
+
+TEST_F(RuntimeTest, AClusterCountsAsOneBlockDoes) {
+  const std::vector<unsigned> values = SomeValues(5000);
+  std::vector<unsigned> expected(kBins);
+  for (const unsigned value : values) ++expected[value % kBins];
+  for (const unsigned cluster : {1u, 2u, 8u}) {
+    unsigned* bins = OnDevice(kBins);
+    ASSERT_EQ(simt_test::LaunchHistogram(OnDevice(values), 5000, bins, cluster, stream_),
+              cudaSuccess);
+    EXPECT_EQ(OnHost(bins, kBins), expected) << cluster;
+  }
+  EXPECT_EQ(KernelCount(), 3u);
+}
+
+TEST_F(RuntimeTest, WorkWaitsForSomebodyToWaitForIt) {
+  unsigned* from = Pinned(1);
+  unsigned* to = Pinned(1);
+  unsigned* device = OnDevice(1);
+  cudaEvent_t copied;
+  ASSERT_EQ(cudaEventCreateWithFlags(&copied, cudaEventDisableTiming), cudaSuccess);
+  *from = 1;
+  *to = 0;
+  ASSERT_EQ(cudaMemcpyAsync(device, from, 4, cudaMemcpyHostToDevice, stream_), cudaSuccess);
+  ASSERT_EQ(cudaMemcpyAsync(to, device, 4, cudaMemcpyDeviceToHost, stream_), cudaSuccess);
+  ASSERT_EQ(cudaEventRecord(copied, stream_), cudaSuccess);
+  *from = 2;  // too early: the copy reads it now
+  EXPECT_EQ(*to, 0u);
+  EXPECT_EQ(cudaEventQuery(copied), cudaErrorNotReady);
+  EXPECT_EQ(cudaEventSynchronize(copied), cudaSuccess);
+  EXPECT_EQ(*to, 2u);
+  EXPECT_EQ(cudaEventQuery(copied), cudaSuccess);
+  EXPECT_EQ(cudaEventDestroy(copied), cudaSuccess);
+}
+
+TEST_F(RuntimeTest, AStreamWaitsForAnEventOfAnother) {
+  cudaStream_t other;
+  cudaEvent_t filled;
+  ASSERT_EQ(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking), cudaSuccess);
+  ASSERT_EQ(cudaEventCreateWithFlags(&filled, cudaEventDisableTiming), cudaSuccess);
+  unsigned* device = OnDevice(1);
+  ASSERT_EQ(cudaMemsetAsync(device, 1, 4, other), cudaSuccess);
+  ASSERT_EQ(cudaEventRecord(filled, other), cudaSuccess);
+  ASSERT_EQ(cudaStreamWaitEvent(stream_, filled), cudaSuccess);
+  EXPECT_EQ(OnHost(device, 1)[0], 0x01010101u);
+  EXPECT_EQ(cudaEventDestroy(filled), cudaSuccess);
+  EXPECT_EQ(cudaStreamDestroy(other), cudaSuccess);
+}
+
+TEST_F(RuntimeTest, AKernelThatHangsIsAStickyErrorWithAReport) {
+  ASSERT_EQ(simt_test::LaunchHang(stream_), cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(stream_), cudaErrorLaunchFailure);
+  EXPECT_THAT(KernelReport(), HasSubstr("never reaches"));
+  void* memory = nullptr;
+  EXPECT_EQ(cudaMalloc(&memory, 4), cudaErrorLaunchFailure);
+  EXPECT_EQ(cudaGetLastError(), cudaErrorLaunchFailure);
+  EXPECT_EQ(cudaGetLastError(), cudaErrorLaunchFailure);
+}
+
+TEST_F(RuntimeTest, ATransientFaultIsThatOfOneCall) {
+  FailCall(2, cudaErrorMemoryAllocation, Fault::kTransient);
+  int count = 0;
+  void* memory = nullptr;
+  EXPECT_EQ(cudaGetDeviceCount(&count), cudaSuccess);
+  EXPECT_TRUE(FaultIsPending());
+  EXPECT_EQ(cudaMalloc(&memory, 4), cudaErrorMemoryAllocation);
+  EXPECT_FALSE(FaultIsPending());
+  EXPECT_EQ(cudaGetLastError(), cudaErrorMemoryAllocation);
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+  EXPECT_EQ(cudaGetDeviceCount(&count), cudaSuccess);
+}
+
+TEST_F(RuntimeTest, RefusesWhatTheDeviceCannotDo) {
+  SetDevices({Device{.major = 8, .shared_bytes = 100'000, .memory_bytes = 1 << 20}});
+  unsigned* bins = OnDevice(kBins);
+  EXPECT_EQ(simt_test::LaunchHistogram(bins, kBins, bins, 2, stream_), cudaErrorInvalidClusterSize);
+  EXPECT_EQ(simt_test::LaunchScan(bins, bins, 0, stream_), cudaErrorInvalidConfiguration);
+  void* memory = nullptr;
+  EXPECT_EQ(cudaMalloc(&memory, 2 << 20), cudaErrorMemoryAllocation);
+  EXPECT_EQ(cudaSetDevice(1), cudaErrorInvalidDevice);
+  unsigned word = 0;
+  EXPECT_EQ(cudaMemcpyAsync(&word, bins, 4, cudaMemcpyHostToDevice, stream_),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(cudaMemcpyAsync(bins, &word, 4 * kBins + 1, cudaMemcpyDeviceToDevice, stream_),
+            cudaErrorInvalidValue);
+}
+
+TEST_F(RuntimeTest, TellsWhereMemoryIs) {
+  unsigned word = 0;
+  cudaPointerAttributes attributes;
+  ASSERT_EQ(cudaPointerGetAttributes(&attributes, OnDevice(4) + 2), cudaSuccess);
+  EXPECT_EQ(attributes.type, cudaMemoryTypeDevice);
+  ASSERT_EQ(cudaPointerGetAttributes(&attributes, Pinned(1)), cudaSuccess);
+  EXPECT_EQ(attributes.type, cudaMemoryTypeHost);
+  ASSERT_EQ(cudaPointerGetAttributes(&attributes, &word), cudaSuccess);
+  EXPECT_EQ(attributes.type, cudaMemoryTypeUnregistered);
+}
+
+TEST(MachineTest, WithoutADriverEveryCallSaysSo) {
+  ResetMachine();
+  RemoveDriver();
+  int count = 1;
+  EXPECT_EQ(cudaGetDeviceCount(&count), cudaErrorInsufficientDriver);
+  EXPECT_EQ(count, 0);
+  ResetMachine();
+  SetDevices({});
+  EXPECT_EQ(cudaGetDeviceCount(&count), cudaErrorNoDevice);
+  ResetMachine();
+}
+
+}  // namespace
+}  // namespace simt
