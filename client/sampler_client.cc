@@ -10,7 +10,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <future>
+#include <mutex>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -83,7 +86,7 @@ std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address) {
 // Everything that must live until a call has ended.
 template <typename Request, typename Response>
 struct Call {
-  grpc::ClientContext context;
+  std::optional<grpc::ClientContext> context{std::in_place};
   Request request;
   Response response;
 };
@@ -167,12 +170,23 @@ absl::StatusOr<EncodedRequest> EncodedRequest::Create(const SampleRequest& reque
   return encoded;
 }
 
-// The channels, and what every call does: deadline, next channel, status.
+// The channels, and what every call does: deadline, next channel, status. Its end waits for the
+// calls in flight. A call's context holds the channel, and the thread that lets go of the last
+// channel joins the threads that run callbacks (grpc 1.51, src/cpp/common/completion_queue_cc.cc):
+// one of those threads would wait for itself. So no context outlives the connection.
 class SamplerClient::Connection {
  public:
   Connection(absl::string_view address, const ClientOptions& options)
       : address_(address), options_(options) {
     for (int i = 0; i < options.channels; ++i) channels_.push_back(CreateChannel(address_));
+  }
+
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  ~Connection() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    ended_.wait(lock, [this] { return in_flight_ == 0; });
   }
 
   // Whether a request may be sent.
@@ -189,13 +203,22 @@ class SamplerClient::Connection {
     auto call = std::make_shared<Call<Request, Response>>();
     call->request = std::move(request);
     if (options_.timeout != absl::InfiniteDuration()) {
-      call->context.set_deadline(absl::ToChronoTime(absl::Now() + options_.timeout));
+      call->context->set_deadline(absl::ToChronoTime(absl::Now() + options_.timeout));
+    }
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      ++in_flight_;
     }
     grpc::TemplatedGenericStub<Request, Response> stub(NextChannel());
-    stub.UnaryCall(&call->context, method, grpc::StubOptions(), &call->request, &call->response,
-                   [call, done = std::move(done), address = address_,
-                    timeout = options_.timeout](const grpc::Status& status) {
-                     done(ToAbsl(status, address, timeout), call->response);
+    stub.UnaryCall(&*call->context, method, grpc::StubOptions(), &call->request, &call->response,
+                   [this, call, done = std::move(done)](const grpc::Status& status) {
+                     const absl::Status ended = ToAbsl(status, address_, options_.timeout);
+                     call->context.reset();
+                     done(ended, call->response);
+                     const std::lock_guard<std::mutex> lock(mutex_);
+                     --in_flight_;
+                     // Under the lock: the connection may go as soon as its end sees 0.
+                     ended_.notify_one();
                    });
   }
 
@@ -226,6 +249,10 @@ class SamplerClient::Connection {
   const ClientOptions options_;
   std::vector<std::shared_ptr<grpc::Channel>> channels_;
   std::atomic<size_t> next_channel_{0};
+
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  int64_t in_flight_ = 0;  // calls whose `done` has not returned, guarded by mutex_
 };
 
 SamplerClient::SamplerClient(std::unique_ptr<Connection> connection)

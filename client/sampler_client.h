@@ -429,8 +429,8 @@ class SamplerClient {
   absl::StatusOr<SampleResult> Sample(const SampleRequest& request) const;
 
   // The same without waiting. `done` runs once, on a thread of gRPC, and must not block there; when
-  // the request cannot be sent it runs before SampleAsync returns. A call that is in flight when
-  // the client is destroyed goes on to its end.
+  // the request cannot be sent it runs before SampleAsync returns. The client's destructor waits
+  // for the calls in flight, so `done` must not destroy the client.
   using SampleCallback = std::function<void(absl::StatusOr<SampleResult>)>;
   void SampleAsync(const SampleRequest& request, SampleCallback done) const;
   void SampleAsync(const EncodedRequest& request, SampleCallback done) const;
