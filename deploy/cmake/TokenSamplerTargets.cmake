@@ -32,7 +32,7 @@ function(token_sampler_library name)
   set(target token_sampler_${name})
   add_library(${target} STATIC ${ARG_SOURCES})
   add_library(token_sampler::${name} ALIAS ${target})
-  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name} VERIFY_INTERFACE_HEADER_SETS ON)
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
   target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}
                  FILES ${ARG_HEADERS})
   target_compile_options(${target} PRIVATE ${TOKEN_SAMPLER_WARNINGS})

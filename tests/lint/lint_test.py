@@ -142,6 +142,36 @@ class TidyTest(Tree):
         self.assertIn("thread-safety", output)
 
 
+class HeadersTest(Tree):
+    def setUp(self):
+        super().setUp()
+        entry = {"directory": str(self.root), "file": str(self.root / "sampler/first.cc"),
+                 "command": f"c++ -I{self.root} -o first.o -c sampler/first.cc"}  # fmt: skip
+        self.write("build/compile_commands.json", json.dumps([entry]))
+        self.write("sampler/first.h", "inline int First() { return 1; }\n")
+        self.write("sampler/first.cc", '#include "sampler/first.h"\n')
+
+    def check(self):
+        return subprocess.run(
+            [sys.executable, HERE / "check_headers.py", self.root, self.root / "build"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+
+    def test_accepts_headers_that_compile_alone(self):
+        self.write("sampler/second.h", '#include "sampler/first.h"\nint Second(int = First());\n')
+        run = self.check()
+        self.assertEqual(run.returncode, 0, run.stdout)
+        self.assertIn("2 headers, 1 compiled here", run.stdout)
+
+    def test_rejects_a_header_that_needs_what_another_includes(self):
+        needy = "int Second(int = First());\n"
+        self.write("sampler/second.h", needy)
+        self.write("sampler/second.cc", '#include "sampler/first.h"\n#include "sampler/second.h"\n')
+        run = self.check()
+        self.assertNotEqual(run.returncode, 0)
+        self.assertIn("second.h", run.stdout)
+
+
 class ScriptsTest(Tree):
     @unittest.skipUnless(shutil.which("shellcheck"), "no shellcheck")
     def test_rejects_an_unquoted_expansion(self):

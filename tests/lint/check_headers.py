@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Checks that every header of sampler, cuda, server and client compiles alone.
+
+Usage: check_headers.py ROOT BUILD_DIR
+
+The build has shown it of a header that its own source file includes before anything else. Any
+other is compiled, with the flags of a source file of its folder.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+FOLDERS = ("sampler", "cuda", "server", "client")
+INCLUDE = re.compile(r"^#include [\"<]([^\">]+)[\">]", re.MULTILINE)
+
+
+def headers(root):
+    for folder in FOLDERS:
+        # A header "-inl.h" is included once per SIMD target, inside a namespace of the target.
+        yield from (h for h in sorted((root / folder).rglob("*.h")) if h.stem[-4:] != "-inl")
+
+
+def is_included_first(root, header):
+    for source in (header.with_suffix(".cc"), header.with_suffix(".cu")):
+        first = INCLUDE.search(source.read_text()) if source.exists() else None
+        if first and first[1] == str(header.relative_to(root)):
+            return True
+    return False
+
+
+def flags_of_folder(root, build, header):
+    """The compiler and its flags for the nearest source file above the header."""
+    entries = json.loads((build / "compile_commands.json").read_text())
+    for folder in [header.parent, *header.parents]:
+        for entry in entries:
+            source = pathlib.Path(entry["file"])
+            if source.suffix == ".cc" and source.is_relative_to(folder):
+                words = shlex.split(entry["command"])
+                words = words[1:] if words[0].endswith("ccache") else words
+                return words[: words.index("-o")], entry["directory"]
+        if folder == root:
+            break
+    raise SystemExit(f"no source file is built near {header}")
+
+
+def complaint(root, build, header):
+    command, directory = flags_of_folder(root, build, header)
+    run = subprocess.run(
+        [*command, "-fsyntax-only", "-include", header, "-x", "c++", os.devnull],
+        cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    return run.stdout if run.returncode != 0 else ""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("root", type=pathlib.Path)
+    parser.add_argument("build", type=pathlib.Path)
+    args = parser.parse_args()
+    root = args.root.resolve()
+    every = list(headers(root))
+    alone = [h for h in every if not is_included_first(root, h)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        complaints = [c for c in pool.map(lambda h: complaint(root, args.build, h), alone) if c]
+    print("".join(complaints), end="")
+    print(f"{len(every)} headers, {len(alone)} compiled here, {len(complaints)} with errors")
+    return bool(complaints) or not every
+
+
+if __name__ == "__main__":
+    sys.exit(main())
