@@ -4,6 +4,7 @@
 #ifndef TOKEN_SAMPLER_CUDA_CUDA_SAMPLER_H_
 #define TOKEN_SAMPLER_CUDA_CUDA_SAMPLER_H_
 
+#include <cstddef>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -11,9 +12,20 @@
 
 namespace token_sampler {
 
-// FailedPrecondition when this build has no CUDA, or no device or driver answers; Unimplemented
-// when one does, because this version has no kernels yet.
-absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler();
+struct CudaSamplerOptions {
+  // Pinned memory, and as much on the device, of each of four buffers per device; > 0. A row that
+  // is larger than one is sampled by the CPU.
+  size_t buffer_bytes = size_t{32} << 20;
+};
+
+// Samples on every device that answers, calls in turn. What its kernel does not do (adjustments,
+// outputs beside the tokens, further filters, draws without replacement) and rows that fail are the
+// CPU sampler's; the tokens are the same. Sample is Internal when a CUDA call failed: for that
+// batch alone, or, when the device is lost, for every later one too.
+//
+// FailedPrecondition when this build has no CUDA, or no device or driver answers; Internal when a
+// device refuses the memory.
+absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOptions& options = {});
 
 }  // namespace token_sampler
 

@@ -4,7 +4,7 @@
 
 namespace token_sampler {
 
-absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler() {
+absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOptions&) {
   return absl::FailedPreconditionError("this build has no CUDA sampler");
 }
 

@@ -59,10 +59,10 @@ TOKEN_SAMPLER_HOST_DEVICE inline uint64_t LogitWeight(float difference, WeightSc
 
 // 2^(F - e) with 2^e the power of two just above `largest` (finite, > 0): the factor that
 // PlainWeight multiplies with.
-inline double PlainWeightScale(float largest, int fraction_bits) {
+TOKEN_SAMPLER_HOST_DEVICE inline double PlainWeightScale(float largest, int fraction_bits) {
   int exponent = 0;
-  std::frexp(largest, &exponent);  // largest = m * 2^exponent, 1/2 <= m < 1
-  return std::ldexp(1.0, fraction_bits - exponent);
+  frexp(static_cast<double>(largest), &exponent);  // largest = m * 2^exponent, 1/2 <= m < 1
+  return ldexp(1.0, fraction_bits - exponent);
 }
 
 // The weight of a plain weight `value` (finite, >= 0): rounded to nearest, ties to even.

@@ -3,8 +3,8 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_WIDE_INTEGER_H_
 #define TOKEN_SAMPLER_SAMPLER_WIDE_INTEGER_H_
 
-#include <bit>
 #include <cstdint>
+#include <cstring>
 
 #include "sampler/host_device.h"
 
@@ -48,8 +48,9 @@ TOKEN_SAMPLER_HOST_DEVICE inline double ToDouble(Int128 value) {
 }
 
 // ceil(fraction * total), exact. `fraction` is in [0, 1], total at most 2^63.
-inline uint64_t CeilFraction(double fraction, uint64_t total) {
-  const auto bits = std::bit_cast<uint64_t>(fraction);
+TOKEN_SAMPLER_HOST_DEVICE inline uint64_t CeilFraction(double fraction, uint64_t total) {
+  uint64_t bits;
+  memcpy(&bits, &fraction, sizeof(bits));
   const auto biased_exponent = static_cast<int>((bits >> 52) & 0x7ff);
   const uint64_t stored = bits & ((uint64_t{1} << 52) - 1);
   const uint64_t mantissa = biased_exponent == 0 ? stored : stored | (uint64_t{1} << 52);

@@ -38,10 +38,12 @@ def is_included_first(root, header):
 def flags_of_folder(root, build, header):
     """The compiler and its flags for the nearest source file above the header."""
     entries = json.loads((build / "compile_commands.json").read_text())
+    # Device code as the emulation of tests/simt compiles it; nvcc would take seconds per header.
+    entries = [entry for entry in entries if "nvcc" not in entry["command"]]
+    entries.sort(key=lambda entry: not entry["file"].endswith(".cu"))
     for folder in [header.parent, *header.parents]:
         for entry in entries:
-            source = pathlib.Path(entry["file"])
-            if source.suffix == ".cc" and source.is_relative_to(folder):
+            if pathlib.Path(entry["file"]).is_relative_to(folder):
                 words = shlex.split(entry["command"])
                 words = words[1:] if words[0].endswith("ccache") else words
                 return words[: words.index("-o")], entry["directory"]

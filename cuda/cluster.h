@@ -1,0 +1,43 @@
+// The thread-block cluster that works on one row. Before sm_90 it is a single block.
+
+#ifndef TOKEN_SAMPLER_CUDA_CLUSTER_H_
+#define TOKEN_SAMPLER_CUDA_CLUSTER_H_
+
+#include <cooperative_groups.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace token_sampler::cuda {
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+
+__device__ inline uint32_t ClusterRank() { return 0; }
+__device__ inline uint32_t ClusterBlocks() { return 1; }
+__device__ inline void ClusterSync() { __syncthreads(); }
+template <typename T>
+__device__ T* OfRank(T* address, uint32_t) {
+  return address;
+}
+
+#else
+
+__device__ inline uint32_t ClusterRank() { return cooperative_groups::this_cluster().block_rank(); }
+__device__ inline uint32_t ClusterBlocks() {
+  return cooperative_groups::this_cluster().num_blocks();
+}
+
+// A barrier of all threads of the cluster; what they wrote to shared memory is seen behind it.
+__device__ inline void ClusterSync() { cooperative_groups::this_cluster().sync(); }
+
+// Where block `rank` has what this block has at `address` of its shared memory.
+template <typename T>
+__device__ T* OfRank(T* address, uint32_t rank) {
+  return cooperative_groups::this_cluster().map_shared_rank(address, rank);
+}
+
+#endif
+
+}  // namespace token_sampler::cuda
+
+#endif  // TOKEN_SAMPLER_CUDA_CLUSTER_H_

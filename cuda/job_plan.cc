@@ -1,0 +1,88 @@
+#include "cuda/job_plan.h"
+
+#include "sampler/adjustments.h"
+#include "sampler/stages.h"
+
+namespace token_sampler::cuda {
+namespace {
+
+bool AsksForTokensAlone(const OutputOptions* outputs) {
+  return outputs == nullptr ||
+         (!outputs->logprobs && outputs->top_logprobs == 0 && !outputs->ranks &&
+          !outputs->kept_count && !outputs->kept_set && !outputs->extremes && !outputs->entropy &&
+          !outputs->weights && outputs->gumbel_softmax == 0.0);
+}
+
+bool StageIsTaken(const SamplingParams& params, Stage stage) {
+  switch (stage) {
+    case Stage::kTemperature:
+      return !params.dynamic_temperature.has_value() && !params.greedy_threshold.has_value();
+    case Stage::kMinP:
+    case Stage::kTopK:
+    case Stage::kTopP:
+    case Stage::kTopKTopP:
+      return true;
+    default:
+      return !StageIsOn(params, stage);
+  }
+}
+
+class StageList {
+ public:
+  explicit StageList(RowJob& job) : job_(job) {}
+
+  void Add(JobStage stage) { job_.stages[size_++] = stage; }
+  void AddTopK(const RowInput& row) {
+    if (row.params->top_k != 0 && row.params->top_k < row.vocab) Add(JobStage::kTopK);
+  }
+  void AddTopP(const RowInput& row) {
+    if (row.params->top_p < 1.0) Add(JobStage::kTopP);
+  }
+
+ private:
+  RowJob& job_;
+  int size_ = 0;
+};
+
+}  // namespace
+
+bool KernelTakes(const RowInput& row) {
+  const SamplingParams& params = *row.params;
+  for (const Stage stage : params.stage_order) {
+    if (!StageIsTaken(params, stage)) return false;
+  }
+  return (params.num_samples == 1 || params.replacement) && params.num_samples <= kMaxDrawsPerRow &&
+         params.min_tokens_to_keep == 1 && params.top_k_ties == TiePolicy::kExactlyK &&
+         params.invalid_values == InvalidValuePolicy::kFail && !params.stateful() &&
+         row.state == nullptr && AsksForTokensAlone(row.outputs) && !HasAdjustments(row) &&
+         CheckHistory(row).empty();
+}
+
+RowJob PlanJob(const RowInput& row) {
+  const SamplingParams& params = *row.params;
+  const int fraction_bits = FractionBits(row.vocab);
+  const double temperature = TemperatureAt(params, row.key.step);
+  RowJob job = {};
+  job.key = row.key;
+  job.min_p = params.min_p;
+  job.top_p = params.top_p;
+  job.scale_at_one = MakeWeightScale(1.0, fraction_bits);
+  job.greedy = temperature == 0.0;
+  job.scale = job.greedy ? job.scale_at_one : MakeWeightScale(temperature, fraction_bits);
+  job.vocab = static_cast<uint32_t>(row.vocab);
+  job.top_k = params.top_k;
+  job.num_samples = params.num_samples;
+  job.dtype = row.dtype;
+  job.is_logits = row.kind == InputKind::kLogits;
+  StageList stages(job);
+  for (const Stage stage : params.stage_order) {
+    if (stage == Stage::kTemperature && temperature != 1.0) stages.Add(JobStage::kTemperature);
+    if (stage == Stage::kMinP && params.min_p > 0.0) stages.Add(JobStage::kMinP);
+    // The joint stage's two prefixes are of the same masses, those before either.
+    if (stage == Stage::kTopP || stage == Stage::kTopKTopP) stages.AddTopP(row);
+    if (stage == Stage::kTopK || stage == Stage::kTopKTopP) stages.AddTopK(row);
+  }
+  return job;
+}
+
+}  // namespace token_sampler::cuda

@@ -1,0 +1,86 @@
+// A way to the device for one batch at a time: two slots of pinned staging and device memory, each
+// with a stream, that are filled in turn, so that rows are copied while those before them are
+// sampled.
+
+#ifndef TOKEN_SAMPLER_CUDA_LANE_H_
+#define TOKEN_SAMPLER_CUDA_LANE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "cuda/resources.h"
+#include "cuda/row_job.h"
+#include "cuda/sample_rows.h"
+#include "sampler/sampler.h"
+
+namespace token_sampler::cuda {
+
+// What a slot holds.
+struct LaneLimits {
+  size_t value_bytes = size_t{32} << 20;
+  uint32_t rows = 1024;
+  uint32_t tokens = 1 << 16;
+};
+
+class Lane {
+ public:
+  // Internal when the device refuses.
+  static absl::StatusOr<std::unique_ptr<Lane>> Create(int device, const DeviceTraits& traits,
+                                                      const LaneLimits& limits);
+
+  // Whether a row that the kernel takes fits a slot.
+  bool Fits(const RowInput& row) const;
+
+  // Samples rows[i] into results[i] for the `chosen` i, of rows that fit. Returns with the last of
+  // them under way; Finish waits. The i whose rows failed are added to `failed`.
+  absl::Status Start(absl::Span<const RowInput> rows, const std::vector<size_t>& chosen,
+                     absl::Span<RowResult> results, std::vector<size_t>& failed);
+  absl::Status Finish(absl::Span<RowResult> results, std::vector<size_t>& failed);
+
+  // After an error: waits until the streams are idle and forgets what was under way. The error when
+  // the device cannot be used any more.
+  absl::Status Recover();
+
+ private:
+  struct Slot {
+    PinnedArray<char> staged_values;
+    PinnedArray<RowJob> staged_jobs;
+    PinnedArray<uint32_t> staged_tokens;
+    PinnedArray<JobStatus> staged_statuses;
+    DeviceArray<char> values;
+    DeviceArray<RowJob> jobs;
+    DeviceArray<uint32_t> tokens;
+    DeviceArray<JobStatus> statuses;
+    Stream stream;
+
+    std::vector<size_t> rows;  // of the call, of those that are staged or under way
+    size_t value_bytes = 0;
+    uint32_t num_tokens = 0;
+    uint32_t max_vocab = 0;
+  };
+
+  Lane(int device, const DeviceTraits& traits, const LaneLimits& limits)
+      : device_(device), traits_(traits), limits_(limits) {}
+
+  absl::Status Allocate();
+  absl::Status AllocateSlot(Slot& slot);
+  bool HasRoom(const Slot& slot, const RowInput& row) const;
+  void Stage(const RowInput& row, size_t index, Slot& slot);
+  absl::Status Submit(Slot& slot);
+  absl::Status Collect(Slot& slot, absl::Span<RowResult> results, std::vector<size_t>& failed);
+
+  const int device_;
+  const DeviceTraits traits_;
+  const LaneLimits limits_;
+  Slot slots_[2];
+  int filled_ = 0;  // the slot that is filled; the other may be under way
+};
+
+}  // namespace token_sampler::cuda
+
+#endif  // TOKEN_SAMPLER_CUDA_LANE_H_

@@ -1,0 +1,68 @@
+// What is allocated or created through the CUDA runtime, each with an owner, and its errors.
+
+#ifndef TOKEN_SAMPLER_CUDA_RESOURCES_H_
+#define TOKEN_SAMPLER_CUDA_RESOURCES_H_
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <memory>
+#include <type_traits>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace token_sampler::cuda {
+
+// Internal with what was called and the error's name and text.
+inline absl::Status ToStatus(cudaError_t error, absl::string_view call) {
+  if (error == cudaSuccess) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("CUDA: ", call, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error)));
+}
+
+struct DeviceFree {
+  void operator()(void* memory) const { static_cast<void>(cudaFree(memory)); }
+};
+struct PinnedFree {
+  void operator()(void* memory) const { static_cast<void>(cudaFreeHost(memory)); }
+};
+struct StreamDestroy {
+  void operator()(cudaStream_t stream) const { static_cast<void>(cudaStreamDestroy(stream)); }
+};
+
+template <typename T>
+using DeviceArray = std::unique_ptr<T[], DeviceFree>;
+template <typename T>
+using PinnedArray = std::unique_ptr<T[], PinnedFree>;
+using Stream = std::unique_ptr<std::remove_pointer_t<cudaStream_t>, StreamDestroy>;
+
+template <typename T>
+absl::Status Allocate(size_t count, DeviceArray<T>& array) {
+  void* memory = nullptr;
+  absl::Status status = ToStatus(cudaMalloc(&memory, count * sizeof(T)), "cudaMalloc");
+  if (status.ok()) array.reset(static_cast<T*>(memory));
+  return status;
+}
+
+template <typename T>
+absl::Status Allocate(size_t count, PinnedArray<T>& array) {
+  void* memory = nullptr;
+  absl::Status status =
+      ToStatus(cudaHostAlloc(&memory, count * sizeof(T), cudaHostAllocDefault), "cudaHostAlloc");
+  if (status.ok()) array.reset(static_cast<T*>(memory));
+  return status;
+}
+
+inline absl::Status Create(Stream& stream) {
+  cudaStream_t created = nullptr;
+  absl::Status status = ToStatus(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking),
+                                 "cudaStreamCreateWithFlags");
+  if (status.ok()) stream.reset(created);
+  return status;
+}
+
+}  // namespace token_sampler::cuda
+
+#endif  // TOKEN_SAMPLER_CUDA_RESOURCES_H_

@@ -1,0 +1,284 @@
+// A cluster reads its row once, into the shared memory of its blocks. A filter is a prefix of the
+// order of SPEC.md §3, so what is left of the row is told by the least key that is left; histograms
+// find it. Once at most kMaxListed tokens are left, they are listed and one block goes on alone.
+
+#include "cuda/bins.h"
+#include "cuda/block_memory.h"
+#include "cuda/cluster.h"
+#include "cuda/listed_row.h"
+#include "cuda/row_part.h"
+#include "cuda/sample_rows.h"
+#include "cuda/shared_memory.h"
+#include "cuda/weigher.h"
+
+namespace token_sampler::cuda {
+namespace {
+
+constexpr uint32_t kMaxBlocksPerRow = 8;
+
+class RowOnCluster {
+ public:
+  __device__ RowOnCluster(const RowJob& job, BlockMemory& memory, uint64_t first_key,
+                          const RowPart& part, Exchange& exchange)
+      : job_(job),
+        memory_(memory),
+        part_(part),
+        exchange_(exchange),
+        first_key_(first_key),
+        weigh_(job, FromOrderedBits(static_cast<uint32_t>(first_key >> 32))),
+        least_key_(LeastDrawableKey(job)) {}
+
+  // The key of an impossible value is never left. The least above all of them:
+  __device__ static uint64_t LeastDrawableKey(const RowJob& job) {
+    return OrderKey(job.is_logits ? -INFINITY : 0.0f, 0) + 1;
+  }
+
+  // Draws to tokens[0 .. num_samples).
+  __device__ void Sample(uint32_t* tokens) {
+    for (int i = 0; i < RowJob::kMaxStages && job_.stages[i] != JobStage::kNone; ++i) {
+      const JobStage stage = job_.stages[i];
+      if (stage == JobStage::kTemperature) {
+        if (job_.greedy) return TakeFirst(tokens);
+        weigh_.SetScale(job_.scale);
+      } else if (stage == JobStage::kMinP) {
+        KeepMinP();
+      } else if (Narrow(stage)) {
+        return EndListed(i + 1, tokens);
+      }
+    }
+    Draw(tokens);
+  }
+
+ private:
+  __device__ void TakeFirst(uint32_t* tokens) const {
+    if (ClusterRank() != 0) return;
+    for (uint32_t draw = threadIdx.x; draw < job_.num_samples; draw += kThreads) {
+      tokens[draw] = TokenOfOrderKey(first_key_);
+    }
+  }
+
+  // Weights are nearly, not strictly, monotone in the order: the prefix ends before the first that
+  // fails.
+  __device__ void KeepMinP() {
+    const uint64_t threshold = CeilFraction(job_.min_p, weigh_.OfFirst());
+    uint64_t failing = 0;
+    for (uint32_t i = threadIdx.x; i < part_.size(); i += kThreads) {
+      const float value = part_.ValueAt(i);
+      const uint64_t key = OrderKey(value, part_.TokenAt(i));
+      if (key >= least_key_ && key > failing && weigh_(value) < threshold) failing = key;
+    }
+    failing = ClusterReduce(memory_, exchange_, failing, Max());
+    if (failing >= least_key_) least_key_ = failing + 1;
+  }
+
+  // Top-k or top-p. True when what is left stands in memory_.sorted of rank 0; else least_key_
+  // tells.
+  __device__ bool Narrow(JobStage stage) {
+    const bool by_mass = stage == JobStage::kTopP;
+    Binning binning = Binning::ByValue(least_key_, weigh_.first(), weigh_.BinsPerValue(kBins));
+    Portion before = {0, 0};
+    uint64_t target = 0;
+    while (true) {
+      FillBins(part_, weigh_, binning, by_mass, memory_);
+      BinSums sums(memory_, exchange_);
+      if (target == 0) {
+        target = by_mass ? CeilFraction(job_.top_p, sums.total().mass) : job_.top_k;
+        if (target == 0) target = 1;
+        if (!by_mass && sums.total().count <= target) return false;
+      }
+      const FoundBin found = sums.Find(target - (by_mass ? before.mass : before.count), by_mass);
+      if (before.count + found.before.count + found.inside.count <= kMaxListed) {
+        List(binning, 0, found.bin, true);
+        if (ClusterRank() == 0) {
+          num_left_ = SortListed(memory_);
+          num_left_ = by_mass ? PrefixOfMass(target, num_left_, weigh_, memory_)
+                              : static_cast<uint32_t>(target);
+        }
+        return true;
+      }
+      before.count += found.before.count;
+      before.mass += found.before.mass;
+      if (found.inside.count <= kMaxListed) {
+        List(binning, found.bin, found.bin, false);
+        const uint32_t count = SortListed(memory_);
+        const uint32_t kept = by_mass ? PrefixOfMass(target - before.mass, count, weigh_, memory_)
+                                      : static_cast<uint32_t>(target - before.count);
+        least_key_ = memory_.sorted[kept - 1];
+        return false;
+      }
+      binning = binning.shift == Binning::kByValue ? KeysOf(binning, found.bin)
+                                                   : binning.Within(found.bin);
+    }
+  }
+
+  // Lists the tokens of bins [first, last], and of all before the first key of `binning` if told
+  // to.
+  __device__ void List(const Binning& binning, uint32_t first, uint32_t last, bool with_greater) {
+    for (uint32_t i = threadIdx.x; i < part_.size(); i += kThreads) {
+      const float value = part_.ValueAt(i);
+      const uint64_t key = OrderKey(value, part_.TokenAt(i));
+      bool listed = with_greater && key > binning.high;
+      if (binning.Holds(key)) {
+        const uint32_t bin = binning.BinOf(key, value);
+        listed = bin >= first && bin <= last;
+      }
+      if (listed) {
+        const uint32_t place = atomicAdd(OfRank(&memory_.num_listed, 0), 1u);
+        OfRank(memory_.listed, 0)[place] = key;
+      }
+    }
+    ClusterSync();
+  }
+
+  // The interval of keys in one bin of values.
+  __device__ Binning KeysOf(const Binning& binning, uint32_t bin) {
+    uint64_t least = ~uint64_t{0};
+    uint64_t greatest = 0;
+    for (uint32_t i = threadIdx.x; i < part_.size(); i += kThreads) {
+      const float value = part_.ValueAt(i);
+      const uint64_t key = OrderKey(value, part_.TokenAt(i));
+      if (!binning.Holds(key) || binning.BinOf(key, value) != bin) continue;
+      if (key < least) least = key;
+      if (key > greatest) greatest = key;
+    }
+    least = ClusterReduce(memory_, exchange_, least, Min());
+    greatest = ClusterReduce(memory_, exchange_, greatest, Max());
+    return Binning::ByKey(least, greatest);
+  }
+
+  __device__ void EndListed(int stage, uint32_t* tokens) {
+    if (ClusterRank() != 0) return;
+    ListedRow listed(job_, num_left_, weigh_, memory_);
+    for (; stage < RowJob::kMaxStages && job_.stages[stage] != JobStage::kNone; ++stage) {
+      if (job_.stages[stage] == JobStage::kTemperature && job_.greedy) return TakeFirst(tokens);
+      listed.Apply(job_.stages[stage]);
+    }
+    listed.Draw(tokens);
+  }
+
+  // What a token weighs in the draw.
+  __device__ uint64_t MassAt(uint32_t index) const {
+    const float value = part_.ValueAt(index);
+    return OrderKey(value, part_.TokenAt(index)) >= least_key_ ? weigh_(value) : 0;
+  }
+
+  // Each warp sums a run of neighbours; the run in which the target lies is walked.
+  __device__ void Draw(uint32_t* tokens) {
+    const uint32_t run = (part_.size() + kThreads - 1) / kThreads * kWarp;
+    const uint32_t begin = WarpOfThread() * run;
+    const uint32_t end = begin + run < part_.size() ? begin + run : part_.size();
+    uint64_t mass = 0;
+    for (uint32_t i = begin + Lane(); i < end; i += kWarp) mass += MassAt(i);
+    mass = WarpReduce(mass, Sum());
+    if (Lane() == 0) memory_.warp_masses[WarpOfThread()] = mass;
+    __syncthreads();
+    uint64_t block = 0;
+    uint64_t before_warp = 0;
+    for (uint32_t warp = 0; warp < kWarps; ++warp) {
+      if (warp == WarpOfThread()) before_warp = block;
+      block += memory_.warp_masses[warp];
+    }
+    exchange_.Publish({0, block});
+    before_warp += exchange_.Before(ClusterRank()).mass;
+    const uint64_t total = exchange_.Before(ClusterBlocks()).mass;
+    for (uint32_t draw = 0; draw < job_.num_samples; ++draw) {
+      const uint64_t target =
+          ScaleUniform(UniformBits(job_.key, RandomDomain::kToken, draw), total);
+      if (before_warp <= target && target - before_warp < mass) {
+        Walk(begin, end, target - before_warp, &tokens[draw]);
+      }
+    }
+  }
+
+  // By a whole warp: the first token of [begin, end) at which the running sum exceeds `target`.
+  __device__ void Walk(uint32_t begin, uint32_t end, uint64_t target, uint32_t* token) const {
+    for (uint32_t base = begin; base < end; base += kWarp) {
+      const uint32_t index = base + Lane();
+      uint64_t sum = index < end ? MassAt(index) : 0;
+      for (uint32_t distance = 1; distance < kWarp; distance *= 2) {
+        const uint64_t lower = __shfl_up_sync(kAllLanes, sum, distance);
+        if (Lane() >= distance) sum += lower;
+      }
+      const uint32_t beyond = __ballot_sync(kAllLanes, sum > target ? 1 : 0);
+      if (beyond != 0) {
+        if (static_cast<int>(Lane()) + 1 == __ffs(static_cast<int>(beyond))) {
+          *token = part_.TokenAt(index);
+        }
+        return;
+      }
+      target -= __shfl_sync(kAllLanes, sum, kWarp - 1);
+    }
+  }
+
+  const RowJob& job_;
+  BlockMemory& memory_;
+  const RowPart& part_;
+  Exchange& exchange_;
+  const uint64_t first_key_;
+  Weigher weigh_;
+  uint64_t least_key_;     // the tokens with this key or a greater one are left
+  uint32_t num_left_ = 0;  // of memory_.sorted, in rank 0
+};
+
+__global__ void __launch_bounds__(kThreads, 1)
+    SampleRows(const RowJob* jobs, uint32_t* tokens, JobStatus* statuses, bool values_in_shared) {
+  const uint32_t row = blockIdx.x / ClusterBlocks();
+  const RowJob& job = jobs[row];
+  auto& memory = *static_cast<BlockMemory*>(DynamicSharedMemory());
+  float* const values = values_in_shared ? reinterpret_cast<float*>(&memory + 1) : nullptr;
+  RowPart part(job, values);
+  Exchange exchange(memory);
+  const uint64_t first_key = ClusterReduce(memory, exchange, part.Load(), Max());
+  const bool failed = first_key == kInvalidKey || first_key < RowOnCluster::LeastDrawableKey(job);
+  if (!failed) {
+    RowOnCluster(job, memory, first_key, part, exchange).Sample(tokens + job.first_token);
+  }
+  if (ClusterRank() == 0 && threadIdx.x == 0) {
+    statuses[row] = failed ? JobStatus::kFailed : JobStatus::kDrawn;
+  }
+  // Shared memory lives until no other block reads it any more.
+  ClusterSync();
+}
+
+size_t SharedBytes(uint32_t part) { return sizeof(BlockMemory) + part * sizeof(float); }
+
+}  // namespace
+
+LaunchShape ChooseShape(const DeviceTraits& device, uint32_t rows, uint32_t max_vocab) {
+  const uint32_t most = device.has_clusters ? kMaxBlocksPerRow : 1;
+  // Below this a block has too little to do for what barriers between blocks cost.
+  constexpr uint32_t kLeastPart = 8 * kThreads;
+  uint32_t blocks = 1;
+  const auto fits = [&] {
+    return SharedBytes(PartSize(max_vocab, blocks)) <= device.max_shared_bytes;
+  };
+  while (blocks < most &&
+         (!fits() || (rows * blocks * 2 <= device.num_sms && max_vocab / blocks > kLeastPart))) {
+    blocks *= 2;
+  }
+  if (!fits()) return {blocks, false, sizeof(BlockMemory)};
+  return {blocks, true, SharedBytes(PartSize(max_vocab, blocks))};
+}
+
+cudaError_t PrepareSampleRows(const DeviceTraits& device) {
+  return cudaFuncSetAttribute(SampleRows, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(device.max_shared_bytes));
+}
+
+cudaError_t LaunchSampleRows(const RowJob* jobs, uint32_t rows, const LaunchShape& shape,
+                             uint32_t* tokens, JobStatus* statuses, cudaStream_t stream) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(rows * shape.cluster_blocks);
+  config.blockDim = dim3(kThreads);
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  cudaLaunchAttribute cluster = {};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {shape.cluster_blocks, 1, 1};
+  config.attrs = &cluster;
+  // One block needs no cluster, which devices before sm_90 do not have.
+  config.numAttrs = shape.cluster_blocks > 1 ? 1 : 0;
+  return cudaLaunchKernelEx(&config, SampleRows, jobs, tokens, statuses, shape.values_in_shared);
+}
+
+}  // namespace token_sampler::cuda

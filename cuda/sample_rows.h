@@ -1,0 +1,43 @@
+// The kernel that samples rows, one cluster of blocks each, and what its launch needs.
+
+#ifndef TOKEN_SAMPLER_CUDA_SAMPLE_ROWS_H_
+#define TOKEN_SAMPLER_CUDA_SAMPLE_ROWS_H_
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cuda/row_job.h"
+
+namespace token_sampler::cuda {
+
+// What a launch depends on.
+struct DeviceTraits {
+  bool has_clusters;  // sm_90 and later
+  uint32_t num_sms;
+  size_t max_shared_bytes;  // that a block may ask for
+};
+
+// How the rows of a launch are laid over the device.
+struct LaunchShape {
+  uint32_t cluster_blocks;  // per row: 1, 2, 4 or 8
+  bool values_in_shared;    // else each pass reads device memory
+  size_t shared_bytes;      // per block
+};
+
+// The shape for `rows` rows of at most `max_vocab` tokens: blocks enough for the row to fit their
+// shared memory, and more of them when there are few rows.
+LaunchShape ChooseShape(const DeviceTraits& device, uint32_t rows, uint32_t max_vocab);
+
+// Allows the kernel the shared memory that its shapes may ask for. Once per device.
+cudaError_t PrepareSampleRows(const DeviceTraits& device);
+
+// Samples jobs[0 .. rows) on `stream`: jobs[i].num_samples token ids from
+// tokens[jobs[i].first_token] on, and statuses[i]. All three are device memory.
+cudaError_t LaunchSampleRows(const RowJob* jobs, uint32_t rows, const LaunchShape& shape,
+                             uint32_t* tokens, JobStatus* statuses, cudaStream_t stream);
+
+}  // namespace token_sampler::cuda
+
+#endif  // TOKEN_SAMPLER_CUDA_SAMPLE_ROWS_H_

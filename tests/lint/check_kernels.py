@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Prints registers, stack, spills and shared memory of every kernel, as the assembler reports them.
+
+Usage: check_kernels.py BUILD_DIR
+
+Fails when a kernel of cuda/ spills registers. Compiles each .cu file there again for that.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+ENTRY = re.compile(r"Compiling entry function '(?P<name>\w+)' for '(?P<arch>\w+)'")
+STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
+
+
+def commands(build):
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        source = pathlib.Path(entry["file"])
+        if source.suffix == ".cu" and source.parent.name == "cuda" and "nvcc" in entry["command"]:
+            yield entry
+
+
+def report(entry):
+    words = shlex.split(entry["command"])
+    words[words.index("-o") + 1] = os.devnull
+    words = words[1:] if words[0].endswith("ccache") else words
+    run = subprocess.run(
+        [*words, "-Xptxas", "-v"], cwd=entry["directory"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    if run.returncode != 0:
+        raise SystemExit(run.stdout)
+    return run.stdout
+
+
+def kernels(output):
+    """(name, architecture, registers, stack, spilled bytes, shared bytes) of each kernel."""
+    for part in re.split(r"(?=ptxas info\s+: Compiling entry function)", output):
+        entry, stack, used = ENTRY.search(part), STACK.search(part), USED.search(part)
+        if entry and stack and used:
+            yield (entry["name"], entry["arch"], int(used[1]), int(stack[1]),
+                   int(stack[2]) + int(stack[3]), int(used[2] or 0))  # fmt: skip
+
+
+def main():
+    found = [k for entry in commands(pathlib.Path(sys.argv[1])) for k in kernels(report(entry))]
+    for name, arch, registers, stack, spilled, shared in found:
+        print(f"{name} {arch}: {registers} registers, {stack} bytes of stack, "
+              f"{spilled} bytes spilled, {shared} bytes of static shared memory")  # fmt: skip
+    return any(spilled for *_, spilled, _ in found) or not found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+// The host part of the CUDA sampler, on the emulated runtime: what it says of devices that are not
+// there, what it splits and joins, and what it does when a call of the runtime fails.
+
+#include "cuda/cuda_sampler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sampler/reference_sampler.h"
+#include "tests/simt/machine.h"
+
+namespace token_sampler {
+namespace {
+
+using ::testing::HasSubstr;
+
+class CudaSamplerTest : public ::testing::Test {
+ protected:
+  CudaSamplerTest() { simt::ResetMachine(); }
+  ~CudaSamplerTest() override {
+    simt::ResetMachine();
+    EXPECT_EQ(simt::LiveObjects(), 0u);
+  }
+};
+
+// Rows of one vocabulary, each with its seed.
+class Batch {
+ public:
+  Batch(size_t rows, size_t vocab) : values_(rows * vocab), inputs_(rows), results_(rows) {
+    for (size_t i = 0; i < values_.size(); ++i) {
+      values_[i] = static_cast<float>((i * 2654435761u) % 1000) * 0.01f;
+    }
+    for (size_t row = 0; row < rows; ++row) {
+      inputs_[row].values = &values_[row * vocab];
+      inputs_[row].vocab = static_cast<int64_t>(vocab);
+      inputs_[row].params = &params_;
+      inputs_[row].key = {.seed = row};
+    }
+  }
+
+  float& Value(size_t index) { return values_[index]; }
+  RowInput& Row(size_t row) { return inputs_[row]; }
+
+  absl::Status Sample(Sampler& sampler) {
+    return sampler.Sample(inputs_, absl::MakeSpan(results_));
+  }
+
+  void ExpectSameAsReference(Sampler& sampler) {
+    const absl::Status status = Sample(sampler);
+    ASSERT_TRUE(status.ok()) << status;
+    std::vector<RowResult> expected(inputs_.size());
+    ASSERT_TRUE(CreateReferenceSampler()->Sample(inputs_, absl::MakeSpan(expected)).ok());
+    for (size_t row = 0; row < expected.size(); ++row) {
+      EXPECT_EQ(results_[row].code, expected[row].code) << row;
+      EXPECT_EQ(results_[row].message, expected[row].message) << row;
+      EXPECT_EQ(results_[row].token_ids, expected[row].token_ids) << row;
+    }
+  }
+
+ private:
+  SamplingParams params_ = {.top_k = 20, .top_p = 0.9};
+  std::vector<float> values_;
+  std::vector<RowInput> inputs_;
+  std::vector<RowResult> results_;
+};
+
+TEST_F(CudaSamplerTest, SaysWhyThereIsNoDevice) {
+  simt::RemoveDriver();
+  const absl::Status no_driver = CreateCudaSampler().status();
+  EXPECT_EQ(no_driver.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(no_driver.message()), HasSubstr("no CUDA device answers"));
+  simt::ResetMachine();
+  simt::SetDevices({});
+  EXPECT_EQ(CreateCudaSampler().status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(CudaSamplerTest, SaysWhenADeviceHasTooLittleMemory) {
+  simt::Device small;
+  small.memory_bytes = size_t{1} << 20;
+  simt::SetDevices({small});
+  const absl::Status status = CreateCudaSampler().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("cudaMalloc: cudaErrorMemoryAllocation"));
+}
+
+TEST_F(CudaSamplerTest, NamesItsDevices) {
+  EXPECT_EQ((*CreateCudaSampler())->name(), "cuda");
+  EXPECT_EQ((*CreateCudaSampler())->device(), "emulated");
+  simt::SetDevices({simt::Device{}, simt::Device{}});
+  EXPECT_EQ((*CreateCudaSampler())->device(), "2 x emulated");
+}
+
+TEST_F(CudaSamplerTest, SamplesAnEmptyBatch) {
+  EXPECT_TRUE((*CreateCudaSampler())->Sample({}, {}).ok());
+  EXPECT_EQ(simt::KernelCount(), 0u);
+}
+
+TEST_F(CudaSamplerTest, SamplesBatchesThatFillItsBuffersManyTimes) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.buffer_bytes = 10'000}).value();
+  Batch batch(50, 700);
+  batch.ExpectSameAsReference(*sampler);
+  EXPECT_GE(simt::KernelCount(), 15u);
+}
+
+TEST_F(CudaSamplerTest, LeavesToTheCpuARowThatNoBufferHolds) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.buffer_bytes = 1000}).value();
+  Batch batch(3, 700);
+  batch.ExpectSameAsReference(*sampler);
+  EXPECT_EQ(simt::KernelCount(), 0u);
+}
+
+TEST_F(CudaSamplerTest, SamplesOnEveryDevice) {
+  simt::SetDevices({simt::Device{}, simt::Device{}});
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  for (int i = 0; i < 5; ++i) Batch(4, 100).ExpectSameAsReference(*sampler);
+}
+
+TEST_F(CudaSamplerTest, ABadRowFailsAloneAndIsTold) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  Batch batch(4, 100);
+  batch.Value(1 * 100 + 50) = NAN;
+  batch.Value(2 * 100 + 99) = INFINITY;
+  for (size_t i = 300; i < 400; ++i) batch.Value(i) = -INFINITY;
+  batch.ExpectSameAsReference(*sampler);
+}
+
+TEST_F(CudaSamplerTest, MixesRowsOfTheKernelAndOfTheCpu) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  Batch batch(6, 100);
+  SamplingParams typical;
+  typical.typical_p = 0.5;
+  batch.Row(1).params = &typical;
+  batch.Row(4).params = &typical;
+  batch.ExpectSameAsReference(*sampler);
+  EXPECT_EQ(simt::KernelCount(), 1u);
+}
+
+// Whichever call of the runtime fails, that batch alone fails, and with a message.
+TEST_F(CudaSamplerTest, ATransientErrorFailsItsBatchAlone) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.buffer_bytes = 10'000}).value();
+  int failures = 0;
+  for (uint64_t call = 1; call <= 1000; ++call) {
+    SCOPED_TRACE(call);
+    simt::FailCall(call, cudaErrorLaunchOutOfResources, simt::Fault::kTransient);
+    Batch batch(8, 700);
+    const absl::Status status = batch.Sample(*sampler);
+    if (simt::FaultIsPending()) break;
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("cudaErrorLaunchOutOfResources"));
+    ++failures;
+    Batch(8, 700).ExpectSameAsReference(*sampler);
+  }
+  EXPECT_GE(failures, 10);
+  simt::ResetMachine();
+}
+
+TEST_F(CudaSamplerTest, AStickyErrorFailsEveryLaterBatch) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  simt::FailCall(4, cudaErrorIllegalAddress, simt::Fault::kSticky);
+  for (int i = 0; i < 3; ++i) {
+    const absl::Status status = Batch(2, 100).Sample(*sampler);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("cudaErrorIllegalAddress"));
+  }
+  simt::ResetMachine();
+}
+
+}  // namespace
+}  // namespace token_sampler
