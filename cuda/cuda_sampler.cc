@@ -28,8 +28,11 @@ constexpr int kLanesPerDevice = 2;
 class CudaSampler final : public Sampler {
  public:
   CudaSampler(std::string device, std::unique_ptr<Sampler> cpu,
-              std::vector<std::unique_ptr<Lane>> lanes)
-      : device_(std::move(device)), cpu_(std::move(cpu)), idle_(std::move(lanes)) {}
+              std::vector<std::unique_ptr<Lane>> lanes, const CudaSamplerOptions& options)
+      : device_(std::move(device)),
+        cpu_(std::move(cpu)),
+        on_lost_(options.on_lost),
+        idle_(std::move(lanes)) {}
 
   absl::string_view name() const override { return "cuda"; }
   std::string device() const override { return device_; }
@@ -59,6 +62,7 @@ class CudaSampler final : public Sampler {
                            absl::Span<RowResult> results) {
     if (chosen.empty()) return absl::OkStatus();
     std::vector<RowInput> inputs;
+    inputs.reserve(chosen.size());
     for (const size_t index : chosen) inputs.push_back(rows[index]);
     std::vector<RowResult> outcomes(chosen.size());
     absl::Status status = cpu_->Sample(inputs, absl::MakeSpan(outcomes));
@@ -77,15 +81,21 @@ class CudaSampler final : public Sampler {
   }
 
   void GiveBack(std::unique_ptr<Lane> lane, const absl::Status& status) {
-    absl::Status recovered = status.ok() ? status : lane->Recover();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(std::move(lane));
-    if (lost_.ok()) lost_ = std::move(recovered);
-    returned_.notify_all();
+    const absl::Status recovered = status.ok() ? status : lane->Recover();
+    bool lost_now = false;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      idle_.push_back(std::move(lane));
+      lost_now = lost_.ok() && !recovered.ok();
+      if (lost_now) lost_ = recovered;
+      returned_.notify_all();
+    }
+    if (lost_now && on_lost_) on_lost_(recovered);
   }
 
   const std::string device_;
   const std::unique_ptr<Sampler> cpu_;
+  const std::function<void(const absl::Status&)> on_lost_;
   std::mutex mutex_;
   std::condition_variable returned_;
   std::vector<std::unique_ptr<Lane>> idle_;  // guarded by mutex_
@@ -149,7 +159,7 @@ absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOpti
       ToStatus(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
   if (!status.ok()) return status;
   std::string name = count == 1 ? properties.name : absl::StrCat(count, " x ", properties.name);
-  return std::make_unique<CudaSampler>(std::move(name), *std::move(cpu), std::move(lanes));
+  return std::make_unique<CudaSampler>(std::move(name), *std::move(cpu), std::move(lanes), options);
 }
 
 }  // namespace token_sampler

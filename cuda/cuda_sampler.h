@@ -5,6 +5,7 @@
 #define TOKEN_SAMPLER_CUDA_CUDA_SAMPLER_H_
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -16,6 +17,10 @@ struct CudaSamplerOptions {
   // Pinned memory, and as much on the device, of each of four buffers per device; > 0. A row that
   // is larger than one is sampled by the CPU.
   size_t buffer_bytes = size_t{32} << 20;
+
+  // Called once, with why, when a device cannot be used any more, on the thread that noticed. Must
+  // not call the sampler.
+  std::function<void(const absl::Status&)> on_lost = nullptr;
 };
 
 // Samples on every device that answers, calls in turn. What its kernel does not do (adjustments,

@@ -18,9 +18,11 @@ absl::StatusOr<Backend> CpuBackend(std::string reason) {
 
 }  // namespace
 
-absl::StatusOr<Backend> CreateBackend(const std::string& device) {
+absl::StatusOr<Backend> CreateBackend(const std::string& device,
+                                      std::function<void(const absl::Status&)> on_lost) {
   if (device == "cpu") return CpuBackend("asked for");
-  absl::StatusOr<std::unique_ptr<Sampler>> cuda = CreateCudaSampler();
+  absl::StatusOr<std::unique_ptr<Sampler>> cuda =
+      CreateCudaSampler({.on_lost = std::move(on_lost)});
   if (cuda.ok()) return Backend{*std::move(cuda), device == "cuda" ? "asked for" : "found"};
   if (device == "cuda") {
     return absl::Status(cuda.status().code(),

@@ -3,9 +3,11 @@
 #ifndef TOKEN_SAMPLER_SERVER_BACKEND_H_
 #define TOKEN_SAMPLER_SERVER_BACKEND_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "sampler/sampler.h"
 
@@ -16,9 +18,10 @@ struct Backend {
   std::string reason;  // why this one, for the log
 };
 
-// `device` is auto, cpu or cuda. cuda never falls back: FailedPrecondition or Unimplemented say why
-// there is none.
-absl::StatusOr<Backend> CreateBackend(const std::string& device);
+// `device` is auto, cpu or cuda. cuda never falls back: FailedPrecondition says why there is none.
+// `on_lost` is called once, on any thread, when the sampler cannot sample any more.
+absl::StatusOr<Backend> CreateBackend(const std::string& device,
+                                      std::function<void(const absl::Status&)> on_lost);
 
 }  // namespace token_sampler
 

@@ -2,7 +2,9 @@
 
 #include <pthread.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <string>
@@ -51,7 +53,14 @@ int Serve(const ServerOptions& options) {
   const sigset_t signals = BlockEndSignals();
   SetUpLogging(options.log_level, options.log_format);
 
-  absl::StatusOr<Backend> backend = CreateBackend(options.device);
+  // Without its device the server drains and ends, so that whoever runs it starts another.
+  std::atomic<bool> device_lost = false;
+  const auto end = [&device_lost](const absl::Status& status) {
+    spdlog::critical("the device is lost: {}", std::string(status.message()));
+    device_lost = true;
+    kill(getpid(), SIGTERM);
+  };
+  absl::StatusOr<Backend> backend = CreateBackend(options.device, end);
   if (!backend.ok()) return Fail(backend.status());
   const Sampler& sampler = *backend->sampler;
   spdlog::info("token-sampler-server {}, specification {}, backend {} ({}): {}",
@@ -75,7 +84,7 @@ int Serve(const ServerOptions& options) {
   server.Stop(options.drain_timeout);
   const BatcherCounters counters = server.counters();
   spdlog::info("stopped after {} rows in {} batches", counters.rows, counters.batches);
-  return EXIT_SUCCESS;
+  return device_lost ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 }  // namespace

@@ -159,13 +159,16 @@ TEST_F(CudaSamplerTest, ATransientErrorFailsItsBatchAlone) {
   simt::ResetMachine();
 }
 
-TEST_F(CudaSamplerTest, AStickyErrorFailsEveryLaterBatch) {
-  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+TEST_F(CudaSamplerTest, AStickyErrorFailsEveryLaterBatchAndIsTold) {
+  int times_told = 0;
+  const auto tell = [&times_told](const absl::Status&) { ++times_told; };
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.on_lost = tell}).value();
   simt::FailCall(4, cudaErrorIllegalAddress, simt::Fault::kSticky);
   for (int i = 0; i < 3; ++i) {
     const absl::Status status = Batch(2, 100).Sample(*sampler);
     EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
     EXPECT_THAT(std::string(status.message()), HasSubstr("cudaErrorIllegalAddress"));
+    EXPECT_EQ(times_told, 1);
   }
   simt::ResetMachine();
 }
