@@ -40,6 +40,16 @@ function(token_sampler_library name)
                         PRIVATE ${ARG_PRIVATE})
 endfunction()
 
+# token_sampler_precompile(target [HEADERS ...]) parses gRPC's and the API's headers once for the
+# target's sources, if TOKEN_SAMPLER_PRECOMPILE says so.
+function(token_sampler_precompile target)
+  cmake_parse_arguments(ARG "" "" "HEADERS" ${ARGN})
+  if(TOKEN_SAMPLER_PRECOMPILE)
+    target_precompile_headers(${target} PRIVATE ${ARG_HEADERS} <grpcpp/grpcpp.h>
+      ${PROJECT_BINARY_DIR}/proto/token_sampler/v1/token_sampler.grpc.pb.h)
+  endif()
+endfunction()
+
 # token_sampler_program(name SOURCES ... LIBS ...) makes the executable `name` in bin/.
 function(token_sampler_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
