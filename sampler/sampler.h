@@ -62,8 +62,9 @@ struct RowInput {
 // Why a row has no tokens, or what was done to it. Numbers are those of token_sampler.v1.RowCode.
 enum class RowCode : uint8_t {
   kOk = 0,
-  kSanitized = 1,  // values were repaired, as asked
-  kUniform = 2,    // drawn uniformly, as asked
+  kSanitized = 1,    // values were repaired, as asked
+  kUniform = 2,      // drawn uniformly, as asked
+  kApproximate = 3,  // drawn among candidates, maybe not as the whole row
   kInvalidParams = 10,
   kNan = 11,
   kInfinite = 12,
@@ -72,6 +73,7 @@ enum class RowCode : uint8_t {
   kZeroSum = 15,
   kTooFewTokens = 16,
   kInvalidInput = 17,
+  kInexact = 18,  // candidates do not decide the draw, and that was asked
 };
 
 constexpr bool HasTokens(RowCode code) { return code < RowCode::kInvalidParams; }

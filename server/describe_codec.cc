@@ -13,6 +13,9 @@ absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLim
     return absl::InvalidArgumentError(
         absl::StrCat("request.tensor.rows must be 1, got ", sample.tensor().rows()));
   }
+  if (sample.tensor().has_candidates()) {
+    return absl::InvalidArgumentError("request.tensor.candidates are for Sample alone");
+  }
   if (sample.has_outputs()) {
     return absl::InvalidArgumentError("request.outputs must not be set: nothing is drawn");
   }

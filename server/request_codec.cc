@@ -175,10 +175,17 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
   if (absl::Status status = CheckFields(request); !status.ok()) return status;
   if (!request.has_tensor()) return Invalid("tensor must be set");
   std::vector<RowInput> rows;
-  absl::Status status = DecodeTensor(request.tensor(), "tensor", DecodeKind(request.input_kind()),
-                                     limits, rows, decoded.values);
+  const bool candidates = request.tensor().has_candidates();
+  const InputKind kind = DecodeKind(request.input_kind());
+  absl::Status status =
+      candidates ? DecodeCandidates(request.tensor(), kind, limits, decoded.candidates, rows)
+                 : DecodeTensor(request.tensor(), "tensor", kind, limits, rows, decoded.values);
   if (!status.ok()) return status;
   if (status = ChooseProfiles(request, rows, decoded); !status.ok()) return status;
+  if (candidates) {
+    status = CheckCandidateRequest(request, decoded.profiles);
+    if (!status.ok()) return status;
+  }
   if (status = DecodeOutputs(request.outputs(), rows, decoded.outputs); !status.ok()) return status;
   const Units units = {"row", rows.size()};
   if (status = DecodeKeys(request.keys(), units, decoded.keys); !status.ok()) return status;
@@ -197,6 +204,7 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
     if (!decoded.row_errors.empty() && !decoded.row_errors[r].empty()) continue;
     rows[r].key = decoded.keys[r];
     rows[r].outputs = outputs;
+    if (candidates) ChooseDraw(static_cast<uint32_t>(r), decoded.candidates, rows[r]);
     decoded.inputs.push_back(rows[r]);
   }
   if (decoded.inputs.empty()) return absl::InvalidArgumentError(decoded.row_errors.front());

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "sampler/sampler.h"
+#include "server/candidates_codec.h"
 #include "server/row_fields.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
@@ -28,6 +29,7 @@ struct DecodedSample {
   DecodedSample& operator=(const DecodedSample&) = delete;
 
   std::shared_ptr<const char> values;  // of the rows, when they lie in a region
+  DecodedCandidates candidates;        // where the rows are, when the tensor has candidates
   std::vector<SamplingParams> profiles;
   OutputOptions outputs;
   bool stateful = false;                // whether a row's answer has a state for its next step
@@ -52,7 +54,7 @@ absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<R
 // Whether nothing does, so that rows need no OutputOptions.
 bool TokensAlone(const OutputOptions& outputs);
 
-// `results` belong to decoded.inputs, one each.
+// `results` belong to decoded.inputs, one each. Those of candidates must have been finished.
 void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> results,
                   v1::SampleResponse& response);
 

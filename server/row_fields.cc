@@ -145,37 +145,47 @@ InputKind DecodeKind(v1::InputKind kind) {
   return kind == v1::INPUT_KIND_WEIGHTS ? InputKind::kWeights : InputKind::kLogits;
 }
 
-absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, InputKind kind,
-                          const RequestLimits& limits, std::vector<RowInput>& rows,
-                          std::shared_ptr<const char>& copied) {
-  const absl::StatusOr<DataType> type = DecodeType(tensor, field);
-  if (!type.ok()) return type.status();
+absl::Status DecodeShape(const v1::Tensor& tensor, absl::string_view field,
+                         const RequestLimits& limits, DataType& type) {
+  const absl::StatusOr<DataType> decoded = DecodeType(tensor, field);
+  if (!decoded.ok()) return decoded.status();
+  type = *decoded;
   if (tensor.rows() < 1 || tensor.rows() > limits.max_rows) {
     return Invalid(field, ".rows must be in [1, ", limits.max_rows, "], got ", tensor.rows());
   }
   if (tensor.vocab() < 1 || tensor.vocab() > limits.max_vocab) {
     return Invalid(field, ".vocab must be in [1, ", limits.max_vocab, "], got ", tensor.vocab());
   }
+  return absl::OkStatus();
+}
+
+absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, InputKind kind,
+                          const RequestLimits& limits, std::vector<RowInput>& rows,
+                          std::shared_ptr<const char>& copied) {
+  DataType type = DataType::kFloat32;
+  absl::Status status = DecodeShape(tensor, field, limits, type);
+  if (!status.ok()) return status;
+  if (tensor.has_candidates()) return Invalid(field, ".candidates are for Sample alone");
   // At most 2^32 * 2^24 * 8 = 2^59.
-  const uint64_t row_bytes = uint64_t{tensor.vocab()} * ElementSize(*type);
+  const uint64_t row_bytes = uint64_t{tensor.vocab()} * ElementSize(type);
   const uint64_t expected = tensor.rows() * row_bytes;
   const char* values = tensor.data().data();
   if (tensor.has_region()) {
-    absl::Status status = ReadRegion(tensor.region(), absl::StrCat(field, ".region"), tensor.rows(),
-                                     row_bytes, ElementSize(*type), limits, copied);
+    status = ReadRegion(tensor.region(), absl::StrCat(field, ".region"), tensor.rows(), row_bytes,
+                        ElementSize(type), limits, copied);
     if (!status.ok()) return status;
     values = copied.get();
   } else if (!tensor.has_data()) {
     return Invalid(field, ".data must be set: the values of the rows");
   } else if (tensor.data().size() != expected) {
     return Invalid(field, ".data must have ", expected, " bytes for [", tensor.rows(), ", ",
-                   tensor.vocab(), "] values of ", DataTypeName(*type), ", got ",
+                   tensor.vocab(), "] values of ", DataTypeName(type), ", got ",
                    tensor.data().size());
   }
   rows.resize(tensor.rows());
   for (size_t r = 0; r < rows.size(); ++r) {
     rows[r].values = values + r * row_bytes;
-    rows[r].dtype = *type;
+    rows[r].dtype = type;
     rows[r].vocab = tensor.vocab();
     rows[r].kind = kind;
   }

@@ -32,6 +32,10 @@ struct Units {
 
 InputKind DecodeKind(v1::InputKind kind);
 
+// The type, and whether rows and vocab are within the limits.
+absl::Status DecodeShape(const v1::Tensor& tensor, absl::string_view field,
+                         const RequestLimits& limits, DataType& type);
+
 // Rows [tensor.rows] whose values lie in the tensor or, when it names a region, in `copied`, where
 // those of the region are. `field` is the tensor's name. Besides InvalidArgument, the errors of
 // RegionRegistry and Region.

@@ -22,7 +22,10 @@ class SampleJob final : public SamplingJob {
       : reactor_(reactor), response_(response) {}
 
   void Done(const absl::Status& status) override {
-    if (status.ok()) EncodeSample(decoded, results, response_);
+    if (status.ok()) {
+      FinishCandidates(decoded.candidates, absl::MakeSpan(results));
+      EncodeSample(decoded, results, response_);
+    }
     reactor_.Complete(status);
   }
 

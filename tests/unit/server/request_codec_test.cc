@@ -98,7 +98,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"type_and_bytes_disagree", "tensor { dtype: DATA_TYPE_FLOAT64 }",
                 "tensor.data must have 48 bytes for [2, 3] values of FLOAT64, got 24"},
         Refusal{"candidates", "tensor { candidates { lengths: 1 } }",
-                "tensor.candidates is not supported by this server yet"}),
+                "tensor.candidates.lengths must have one entry per row (2), got 1"}),
     [](const auto& tested) { return tested.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
@@ -113,8 +113,6 @@ INSTANTIATE_TEST_SUITE_P(
                 "num_samples of all rows together must be at most 16777216, got 33554430"},
         Refusal{"out_of_range", "params { top_p: 1.5 }",
                 "row 0: params[0].top_p must be in [0, 1], got 1.5"},
-        Refusal{"not_implemented", "tensor { candidates { lengths: 1 } }",
-                "tensor.candidates is not supported by this server yet"},
         Refusal{"no_stage", "params { stage_order: STAGE_UNSPECIFIED }",
                 "params[0].stage_order[0] is not a stage of this server: STAGE_UNSPECIFIED"},
         Refusal{"temperature_twice",
@@ -388,7 +386,7 @@ TEST(FeaturesTest, NameWhatIsImplementedAndNothingElse) {
        {"Sample", "RegisterRegion", "temperature", "top_k", "logit_bias", "kept_set"}) {
     EXPECT_THAT(features, Contains(there));
   }
-  for (const char* missing : {"Train", "candidates"}) {
+  for (const char* missing : {"Train", "data"}) {
     EXPECT_THAT(features, Not(Contains(missing)));
   }
 }
