@@ -192,7 +192,7 @@ float ScannedRow::ColumnQuantile(uint64_t count) const {
   float low = floor_;
   // What enough columns of columns reach, more columns reach, but unless the row has some order not
   // many more.
-  if (count <= coarse_columns_ / 4 &&
+  if (count <= coarse_columns_ / 2 &&
       kernels_.count_at_least(coarse_max_.data(), coarse_columns_, floor_) >= count) {
     low = Quantile(coarse_max_, coarse_columns_, count, floor_);
     if (ColumnsAtLeast(low) <= 2 * count) return low;
