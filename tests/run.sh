@@ -67,7 +67,7 @@ preset() {
   log=build/logs/$name-build.log
   echo "== $name: building"
   if ! { cmake --preset "$name" "$@" && cmake --build "build/$name" -j "$jobs"; } >"$log" 2>&1; then
-    grep -E -A 20 'error|FAILED' "$log" | head -60
+    grep -E -A 20 'error|Error|FAILED' "$log" | head -60
     echo "Building $name failed; the whole output is in $log"
     finish "$name" "$start" FAILED
     return
