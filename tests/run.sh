@@ -14,7 +14,8 @@ Builds and runs, each through ctest:
   fuzz     random rows and parameters, by libFuzzer, a bounded number of them
 
   --quick       release alone
-  --nightly     all of it, then millions of random rows against the reference sampler
+  --nightly     all of it, then clang's static analyzer, and millions of random rows against the
+                reference sampler
   --jobs N      parallel jobs (default: one per core, fewer when memory is short)
   --no-install  trust that what is needed is installed
 
@@ -108,7 +109,8 @@ fi
 nightly() {
   local start=$SECONDS result=ok
   echo "== nightly"
-  TOKEN_SAMPLER_CONFORMANCE_SCALE=100 build/release/bin/cpu_conformance_test --gtest_brief=1 &&
+  python3 tests/lint/check_tidy.py --jobs "$jobs" --analyze build/release &&
+    TOKEN_SAMPLER_CONFORMANCE_SCALE=100 build/release/bin/cpu_conformance_test --gtest_brief=1 &&
     build/fuzz/bin/fuzz-rows -runs=20000000 -seed=2 -max_len=700 -timeout=60 \
       >build/logs/nightly-fuzz.log 2>&1 || result=FAILED
   finish nightly "$start" "$result"

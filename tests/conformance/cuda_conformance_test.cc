@@ -13,6 +13,7 @@
 #include "tests/conformance/random_batch.h"
 #include "tests/golden/golden_file.h"
 #include "tests/simt/machine.h"
+#include "tests/testing/sanitizers.h"
 
 namespace token_sampler::testing {
 namespace {
@@ -137,16 +138,8 @@ TEST_P(CudaConformanceTest, RowsOfEveryFeature) {
 INSTANTIATE_TEST_SUITE_P(Emulated, CudaConformanceTest, ::testing::ValuesIn(kMachines),
                          [](const auto& test) { return std::string(test.param.name); });
 
-// Every case, or, in the sanitizers' build, where a fiber costs much more, one of 16.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-constexpr size_t kGoldenStride = 16;
-#else
-constexpr size_t kGoldenStride = 1;
-#endif
-#else
-constexpr size_t kGoldenStride = 1;
-#endif
+// A fiber costs the sanitizers' build much more.
+constexpr size_t kGoldenStride = kSanitized ? 16 : 1;
 
 TEST(CudaGoldenTest, GivesEveryTokenOfTheGoldenFile) {
   const std::vector<GoldenCase> every =

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs clang-tidy over the sources of sampler, cuda, server and client.
 
-Usage: check_tidy.py [--jobs N] [--all] [--root DIR] BUILD_DIR
+Usage: check_tidy.py [--jobs N] [--all] [--analyze] [--root DIR] BUILD_DIR
 
 A file that passed is checked again when its object file or .clang-tidy is newer, so that a second
-run takes no time. --all checks every file.
+run takes no time. --all checks every file. --analyze runs the static analyzer too, which takes
+longer than all other checks together.
 """
 
 import argparse
@@ -46,13 +47,13 @@ def is_fresh(root, built, stamp):
     return stamp.stat().st_mtime > newest
 
 
-def tidy(root, build, source, stamp):
+def tidy(root, build, source, stamp, analyze):
     """What clang-tidy has to say of the file, or an empty string."""
     with_grpc = source.relative_to(root).parts[0] in WITH_GRPC
-    checks = [f"--checks={CHECKS_WITH_GRPC}"] if with_grpc else []
+    checks = CHECKS_WITH_GRPC if with_grpc else "" if analyze else "-clang-analyzer-*"
     run = subprocess.run(
         ["clang-tidy", "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option"]
-        + checks + [source],
+        + ([f"--checks={checks}"] if checks else []) + [source],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     if run.returncode != 0:
@@ -66,6 +67,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--analyze", action="store_true")
     parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).parents[2])
     parser.add_argument("build", type=pathlib.Path)
     args = parser.parse_args()
@@ -75,10 +77,14 @@ def main():
     stale = [
         (source, stamp)
         for source, built, stamp in every
-        if args.all or not is_fresh(root, built, stamp)
+        if args.all or args.analyze or not is_fresh(root, built, stamp)
     ]
+
+    def check(unit):
+        return tidy(root, args.build, *unit, args.analyze)
+
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        complaints = [c for c in pool.map(lambda unit: tidy(root, args.build, *unit), stale) if c]
+        complaints = [c for c in pool.map(check, stale) if c]
     print("\n".join(complaints), end="")
     print(f"clang-tidy: {len(every)} files, {len(stale)} checked now, {len(complaints)} with findings")
     return bool(complaints) or not every

@@ -1,0 +1,23 @@
+// What tests do less of in the sanitizers' builds, where each case takes many times as long: cases
+// that differ in values alone, which sanitizers do not look at.
+
+#ifndef TOKEN_SAMPLER_TESTS_TESTING_SANITIZERS_H_
+#define TOKEN_SAMPLER_TESTS_TESTING_SANITIZERS_H_
+
+namespace token_sampler::testing {
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TOKEN_SAMPLER_TESTS_SANITIZED
+#endif
+#endif
+
+#ifdef TOKEN_SAMPLER_TESTS_SANITIZED
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
+}  // namespace token_sampler::testing
+
+#endif  // TOKEN_SAMPLER_TESTS_TESTING_SANITIZERS_H_
