@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "cuda/job_plan.h"
-#include "sampler/data_type.h"
+#include "sampler/row_source.h"
 
 namespace token_sampler::cuda {
 namespace {
@@ -13,8 +13,7 @@ namespace {
 constexpr size_t kRowAlignment = 16;
 
 size_t StagedBytes(const RowInput& row) {
-  const size_t bytes = static_cast<size_t>(row.vocab) * ElementSize(row.dtype);
-  return (bytes + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
+  return (ValueBytes(row) + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
 }
 
 template <typename T>
@@ -75,7 +74,7 @@ absl::Status Lane::Start(absl::Span<const RowInput> rows, const std::vector<size
       status = Collect(slots_[filled_], results, failed);
       if (!status.ok()) return status;
     }
-    Stage(rows[index], index, slots_[filled_]);
+    Stage(rows[index], index, slots_[filled_], results[index]);
   }
   return Submit(slots_[filled_]);
 }
@@ -99,7 +98,7 @@ absl::Status Lane::Recover() {
   return status;
 }
 
-void Lane::Stage(const RowInput& row, size_t index, Slot& slot) {
+void Lane::Stage(const RowInput& row, size_t index, Slot& slot, RowResult& result) {
   if (slot.rows.empty()) {
     slot.value_bytes = 0;
     slot.num_tokens = 0;
@@ -108,8 +107,12 @@ void Lane::Stage(const RowInput& row, size_t index, Slot& slot) {
   RowJob job = PlanJob(row);
   job.values = slot.values.get() + slot.value_bytes;
   job.first_token = slot.num_tokens;
-  std::memcpy(slot.staged_values.get() + slot.value_bytes, row.values,
-              static_cast<size_t>(row.vocab) * ElementSize(row.dtype));
+  char* const staged = slot.staged_values.get() + slot.value_bytes;
+  if (row.source == nullptr) {
+    std::memcpy(staged, row.values, ValueBytes(row));
+  } else if (!ReadValues(row, staged, result)) {
+    return;
+  }
   slot.staged_jobs[slot.rows.size()] = job;
   slot.rows.push_back(index);
   slot.value_bytes += StagedBytes(row);

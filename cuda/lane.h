@@ -70,7 +70,8 @@ class Lane {
   absl::Status Allocate();
   absl::Status AllocateSlot(Slot& slot);
   bool HasRoom(const Slot& slot, const RowInput& row) const;
-  void Stage(const RowInput& row, size_t index, Slot& slot);
+  // A row that cannot be read fails at once.
+  void Stage(const RowInput& row, size_t index, Slot& slot, RowResult& result);
   absl::Status Submit(Slot& slot);
   absl::Status Collect(Slot& slot, absl::Span<RowResult> results, std::vector<size_t>& failed);
 

@@ -1,16 +1,20 @@
 #include "sampler/cpu_sampler.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstddef>
 #include <mutex>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "sampler/cpu/buffer.h"
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/row_sampler.h"
 #include "sampler/cpu/thread_pool.h"
 #include "sampler/pipeline.h"
+#include "sampler/row_source.h"
 
 namespace token_sampler {
 namespace {
@@ -18,6 +22,14 @@ namespace {
 using cpu::Kernels;
 using cpu::RowSampler;
 using cpu::ThreadPool;
+
+// Loads of values that start inside a line of the cache would touch two of them.
+struct alignas(64) CacheLine {
+  char bytes[64];
+};
+
+// What threads that share the reading of one row take at a time.
+constexpr size_t kSliceBytes = size_t{128} << 10;
 
 class CpuSampler final : public Sampler {
  public:
@@ -33,14 +45,27 @@ class CpuSampler final : public Sampler {
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
     ThreadPool* slices = rows.size() < static_cast<size_t>(pool_.threads()) ? &pool_ : nullptr;
     pool_.ForEach(rows.size(), [&](size_t i) {
-      std::unique_ptr<RowSampler> row_sampler = TakeRowSampler();
-      SampleRow(rows[i], slices, *row_sampler, results[i]);
-      ReturnRowSampler(std::move(row_sampler));
+      std::unique_ptr<Workspace> workspace = TakeWorkspace();
+      if (rows[i].source == nullptr) {
+        SampleRow(rows[i], slices, workspace->row_sampler, results[i]);
+      } else if (Load(rows[i], slices, *workspace, results[i])) {
+        SampleRow(workspace->loaded, slices, workspace->row_sampler, results[i]);
+      }
+      ReturnWorkspace(std::move(workspace));
     });
     return absl::OkStatus();
   }
 
  private:
+  // What one row at a time needs.
+  struct Workspace {
+    explicit Workspace(const Kernels& kernels) : row_sampler(kernels) {}
+
+    RowSampler row_sampler;
+    cpu::Buffer<CacheLine> values;
+    RowInput loaded;  // with the values above
+  };
+
   static void SampleRow(const RowInput& row, ThreadPool* slices, RowSampler& row_sampler,
                         RowResult& result) {
     // The others take the general pipeline, which sorts.
@@ -51,27 +76,48 @@ class CpuSampler final : public Sampler {
     }
   }
 
-  std::unique_ptr<RowSampler> TakeRowSampler() {
+  // Reads the row into cache just before it is sampled there. False, with the result set, when it
+  // cannot be read.
+  static bool Load(const RowInput& row, ThreadPool* slices, Workspace& workspace,
+                   RowResult& result) {
+    const size_t bytes = ValueBytes(row);
+    auto* const values =
+        reinterpret_cast<char*>(workspace.values.Reserve(bytes / sizeof(CacheLine) + 1)->bytes);
+    workspace.loaded = row;
+    workspace.loaded.values = values;
+    workspace.loaded.source = nullptr;
+    if (slices == nullptr || bytes <= kSliceBytes) return ReadValues(row, values, result);
+    std::atomic<bool> ok{true};
+    slices->ForEach((bytes + kSliceBytes - 1) / kSliceBytes, [&](size_t i) {
+      const size_t begin = i * kSliceBytes;
+      const size_t size = std::min(kSliceBytes, bytes - begin);
+      if (!row.source->Read(row.source_offset + begin, size, values + begin).ok()) ok = false;
+    });
+    // Read once more, for what is wrong.
+    return ok || ReadValues(row, values, result);
+  }
+
+  std::unique_ptr<Workspace> TakeWorkspace() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (!idle_.empty()) {
-        std::unique_ptr<RowSampler> row_sampler = std::move(idle_.back());
+        std::unique_ptr<Workspace> workspace = std::move(idle_.back());
         idle_.pop_back();
-        return row_sampler;
+        return workspace;
       }
     }
-    return std::make_unique<RowSampler>(kernels_);
+    return std::make_unique<Workspace>(kernels_);
   }
 
-  void ReturnRowSampler(std::unique_ptr<RowSampler> row_sampler) {
+  void ReturnWorkspace(std::unique_ptr<Workspace> workspace) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(std::move(row_sampler));
+    idle_.push_back(std::move(workspace));
   }
 
   const Kernels& kernels_;
   ThreadPool pool_;
   std::mutex mutex_;
-  std::vector<std::unique_ptr<RowSampler>> idle_;  // guarded by mutex_
+  std::vector<std::unique_ptr<Workspace>> idle_;  // guarded by mutex_
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "absl/strings/ascii.h"
 #include "sampler/pipeline.h"
+#include "sampler/row_source.h"
 #include "sampler/survivors.h"
 
 namespace token_sampler {
@@ -45,7 +46,11 @@ double RemovedMass(const Survivors& before, const Survivors& after, int64_t voca
 
 }  // namespace
 
-std::vector<StageView> DescribeRow(const RowInput& row, uint32_t top_n, RowResult& result) {
+std::vector<StageView> DescribeRow(const RowInput& input, uint32_t top_n, RowResult& result) {
+  std::vector<char> read;
+  const LoadedRow loaded(input, read, result);
+  if (loaded.get() == nullptr) return {};
+  const RowInput& row = *loaded.get();
   // The row is prepared here for its first views, and once more by the pipeline.
   RowValues values;
   result.Clear();

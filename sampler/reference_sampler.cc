@@ -1,6 +1,9 @@
 #include "sampler/reference_sampler.h"
 
+#include <vector>
+
 #include "sampler/pipeline.h"
+#include "sampler/row_source.h"
 
 namespace token_sampler {
 namespace {
@@ -10,7 +13,11 @@ class ReferenceSampler final : public Sampler {
   absl::string_view name() const override { return "reference"; }
   std::string device() const override { return "one thread, scalar"; }
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
-    for (size_t i = 0; i < rows.size(); ++i) SampleRowByPipeline(rows[i], results[i]);
+    std::vector<char> values;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const LoadedRow row(rows[i], values, results[i]);
+      if (row.get() != nullptr) SampleRowByPipeline(*row.get(), results[i]);
+    }
     return absl::OkStatus();
   }
 };

@@ -44,9 +44,13 @@ struct RowState {
   std::optional<double> top_p = {};              // [0, 1]; start: top_p
 };
 
+class RowSource;
+
 // One row to sample. Nothing is owned; all of it must outlive the call.
 struct RowInput {
-  const void* values = nullptr;  // [vocab] elements of dtype, contiguous, need not be aligned
+  const void* values = nullptr;       // [vocab] elements of dtype, contiguous, need not be aligned
+  const RowSource* source = nullptr;  // instead of `values`: what they are read from, once,
+  uint64_t source_offset = 0;         // and where the row starts there, in bytes
   DataType dtype = DataType::kFloat32;
   InputKind kind = InputKind::kLogits;
   int64_t vocab = 0;                       // 1 .. kMaxVocab

@@ -163,6 +163,8 @@ class Walk {
     if (tried_ == kNone) return row;
     const RowInput& drafted = draft_.draft[static_cast<size_t>(tried_)];
     row.values = drafted.values;
+    row.source = drafted.source;
+    row.source_offset = drafted.source_offset;
     row.dtype = drafted.dtype;
     row.kind = drafted.kind;
     if (row.kind == InputKind::kWeights) {

@@ -43,16 +43,10 @@ absl::Status ChooseProfiles(const v1::SampleRequest& request, std::vector<RowInp
   return absl::OkStatus();
 }
 
-// The kept sets of all rows must fit a response. Only top-k bounds a set beforehand.
+// The kept sets of all rows must fit a response.
 absl::Status CheckKeptSets(const std::vector<RowInput>& rows) {
   uint64_t most = 0;
-  for (const RowInput& row : rows) {
-    const SamplingParams& params = *row.params;
-    const bool bounded = params.top_k > 0 && params.top_k_ties == TiePolicy::kExactlyK;
-    const auto vocab = static_cast<uint64_t>(row.vocab);
-    most += bounded ? std::min<uint64_t>(vocab, std::max(params.top_k, params.min_tokens_to_keep))
-                    : vocab;
-  }
+  for (const RowInput& row : rows) most += MostKept(row);
   if (most <= kMaxValuesPerCall) return absl::OkStatus();
   return Invalid("outputs.kept_set could hold ", most, " tokens, at most ", kMaxValuesPerCall,
                  " may be: set top_k, or send fewer rows");
@@ -131,6 +125,14 @@ void AddStatus(uint32_t row, RowCode code, const std::string& message,
 
 }  // namespace
 
+uint64_t MostKept(const RowInput& row) {
+  const SamplingParams& params = *row.params;
+  const auto vocab = static_cast<uint64_t>(row.vocab);
+  const bool bounded = params.top_k > 0 && params.top_k_ties == TiePolicy::kExactlyK;
+  return bounded ? std::min<uint64_t>(vocab, std::max(params.top_k, params.min_tokens_to_keep))
+                 : vocab;
+}
+
 bool TokensAlone(const OutputOptions& outputs) {
   return !WantsDetails(outputs) && !outputs.kept_set;
 }
@@ -171,15 +173,16 @@ absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<R
 }
 
 absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits& limits,
-                          DecodedSample& decoded) {
+                          DecodedSample& decoded, const SlicedBytes* data) {
   if (absl::Status status = CheckFields(request); !status.ok()) return status;
   if (!request.has_tensor()) return Invalid("tensor must be set");
   std::vector<RowInput> rows;
   const bool candidates = request.tensor().has_candidates();
   const InputKind kind = DecodeKind(request.input_kind());
   absl::Status status =
-      candidates ? DecodeCandidates(request.tensor(), kind, limits, decoded.candidates, rows)
-                 : DecodeTensor(request.tensor(), "tensor", kind, limits, rows, decoded.values);
+      candidates
+          ? DecodeCandidates(request.tensor(), kind, limits, decoded.candidates, rows)
+          : DecodeTensor(request.tensor(), "tensor", kind, limits, rows, decoded.region_rows, data);
   if (!status.ok()) return status;
   if (status = ChooseProfiles(request, rows, decoded); !status.ok()) return status;
   if (candidates) {
@@ -209,6 +212,10 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
   }
   if (decoded.inputs.empty()) return absl::InvalidArgumentError(decoded.row_errors.front());
   return absl::OkStatus();
+}
+
+absl::Status CallStatus(const absl::Status& status, const RegionRows* region_rows) {
+  return status.ok() && region_rows != nullptr ? region_rows->failure() : status;
 }
 
 void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> results,

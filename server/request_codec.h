@@ -28,8 +28,8 @@ struct DecodedSample {
   DecodedSample(const DecodedSample&) = delete;
   DecodedSample& operator=(const DecodedSample&) = delete;
 
-  std::shared_ptr<const char> values;  // of the rows, when they lie in a region
-  DecodedCandidates candidates;        // where the rows are, when the tensor has candidates
+  std::shared_ptr<const RegionRows> region_rows;  // when the rows lie in a region
+  DecodedCandidates candidates;  // where the rows are, when the tensor has candidates
   std::vector<SamplingParams> profiles;
   OutputOptions outputs;
   bool stateful = false;                // whether a row's answer has a state for its next step
@@ -42,14 +42,22 @@ struct DecodedSample {
 };
 
 // InvalidArgument names the field, its value and what is accepted. A profile whose values are out
-// of range fails the rows that use it; when that is every row, it is the call's error.
+// of range fails the rows that use it; when that is every row, it is the call's error. `data`, if
+// it is not null, is used instead of the bytes in request.tensor.data.
 absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits& limits,
-                          DecodedSample& decoded);
+                          DecodedSample& decoded, const SlicedBytes* data = nullptr);
+
+// The status of a call whose rows were sampled with `status`: an error too when the region that
+// they lie in could not be read.
+absl::Status CallStatus(const absl::Status& status, const RegionRows* region_rows);
 
 // What comes back besides tokens. `rows`, of which there is at least one, have their parameters:
 // they bound the answer.
 absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<RowInput>& rows,
                            OutputOptions& outputs);
+
+// How many tokens the row's filters keep at most. Only top-k bounds that beforehand.
+uint64_t MostKept(const RowInput& row);
 
 // Whether nothing does, so that rows need no OutputOptions.
 bool TokensAlone(const OutputOptions& outputs);

@@ -98,19 +98,14 @@ absl::Status Named(absl::string_view field, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
 }
 
-// Copies the rows out of their region.
-absl::Status ReadRegion(const v1::RegionSlice& slice, const std::string& field, uint64_t rows,
-                        uint64_t row_bytes, size_t element_size, const RequestLimits& limits,
-                        std::shared_ptr<const char>& copied) {
-  if (limits.regions == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat(field, ": shared memory is off"));
-  }
-  RegionRegistry& regions = *limits.regions;
-  if (absl::Status status = regions.CheckUse(limits.remote_peer); !status.ok()) {
-    return Named(field, status);
-  }
+// Points the rows, which have their shape, at their places in a region.
+absl::Status PlaceInRegion(const v1::RegionSlice& slice, const std::string& field,
+                           const RequestLimits& limits, std::vector<RowInput>& rows,
+                           std::shared_ptr<const RegionRows>& region_rows) {
+  const uint64_t element_size = ElementSize(rows[0].dtype);
+  const uint64_t row_bytes = ValueBytes(rows[0]);
   const RowBlock block = {.offset = slice.offset(),
-                          .rows = rows,
+                          .rows = rows.size(),
                           .row_bytes = row_bytes,
                           .stride = slice.has_row_stride() ? slice.row_stride() : row_bytes};
   if (block.offset % element_size != 0) {
@@ -122,21 +117,15 @@ absl::Status ReadRegion(const v1::RegionSlice& slice, const std::string& field, 
                    " bytes of a row and a multiple of the ", element_size,
                    " bytes of a value, got ", block.stride);
   }
-  const uint64_t most = regions.options().max_tensor_bytes;
-  if (rows * row_bytes > most) {
-    return Invalid(field, " must hold at most ", most, " bytes per call, got ", rows * row_bytes);
+  absl::StatusOr<std::shared_ptr<const Region>> region =
+      FindRegion(slice.name(), block, field, limits);
+  if (!region.ok()) return region.status();
+  region_rows = std::make_shared<RegionRows>(*std::move(region), field);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    rows[r].source = region_rows.get();
+    rows[r].source_offset = block.offset + r * block.stride;
   }
-  const absl::StatusOr<std::shared_ptr<const Region>> region = regions.Find(slice.name());
-  if (!region.ok()) return Named(field, region.status());
-  if (absl::Status status = (*region)->CheckBlock(block); !status.ok()) return Named(field, status);
-  const std::shared_ptr<char> values = regions.buffers().Take(rows * row_bytes);
-  if (values == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(field, ": no memory for ", rows * row_bytes, " bytes"));
-  }
-  copied = values;
-  const absl::Status status = (*region)->Read(block, values.get());
-  return status.ok() ? status : Named(field, status);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -159,35 +148,59 @@ absl::Status DecodeShape(const v1::Tensor& tensor, absl::string_view field,
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::shared_ptr<const Region>> FindRegion(absl::string_view name,
+                                                         const RowBlock& block,
+                                                         absl::string_view field,
+                                                         const RequestLimits& limits) {
+  if (limits.regions == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(field, ": shared memory is off"));
+  }
+  const RegionRegistry& regions = *limits.regions;
+  if (absl::Status status = regions.CheckUse(limits.remote_peer); !status.ok()) {
+    return Named(field, status);
+  }
+  absl::StatusOr<std::shared_ptr<const Region>> region = regions.Find(name);
+  if (!region.ok()) return Named(field, region.status());
+  if (absl::Status status = (*region)->CheckBlock(block); !status.ok()) return Named(field, status);
+  // What lies inside a region does not overflow.
+  const uint64_t most = regions.options().max_tensor_bytes;
+  if (block.rows * block.row_bytes > most) {
+    return Invalid(field, " must hold at most ", most, " bytes per call, got ",
+                   block.rows * block.row_bytes);
+  }
+  return region;
+}
+
 absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, InputKind kind,
                           const RequestLimits& limits, std::vector<RowInput>& rows,
-                          std::shared_ptr<const char>& copied) {
-  DataType type = DataType::kFloat32;
-  absl::Status status = DecodeShape(tensor, field, limits, type);
+                          std::shared_ptr<const RegionRows>& region_rows, const SlicedBytes* data) {
+  RowInput row;
+  absl::Status status = DecodeShape(tensor, field, limits, row.dtype);
   if (!status.ok()) return status;
   if (tensor.has_candidates()) return Invalid(field, ".candidates are for Sample alone");
-  // At most 2^32 * 2^24 * 8 = 2^59.
-  const uint64_t row_bytes = uint64_t{tensor.vocab()} * ElementSize(type);
-  const uint64_t expected = tensor.rows() * row_bytes;
-  const char* values = tensor.data().data();
+  row.kind = kind;
+  row.vocab = tensor.vocab();
+  rows.assign(tensor.rows(), row);
   if (tensor.has_region()) {
-    status = ReadRegion(tensor.region(), absl::StrCat(field, ".region"), tensor.rows(), row_bytes,
-                        ElementSize(type), limits, copied);
-    if (!status.ok()) return status;
-    values = copied.get();
-  } else if (!tensor.has_data()) {
-    return Invalid(field, ".data must be set: the values of the rows");
-  } else if (tensor.data().size() != expected) {
-    return Invalid(field, ".data must have ", expected, " bytes for [", tensor.rows(), ", ",
-                   tensor.vocab(), "] values of ", DataTypeName(type), ", got ",
-                   tensor.data().size());
+    return PlaceInRegion(tensor.region(), absl::StrCat(field, ".region"), limits, rows,
+                         region_rows);
   }
-  rows.resize(tensor.rows());
+  if (!tensor.has_data()) return Invalid(field, ".data must be set: the values of the rows");
+  // At most 2^32 * 2^24 * 8 = 2^59.
+  const uint64_t row_bytes = ValueBytes(row);
+  const uint64_t expected = tensor.rows() * row_bytes;
+  const uint64_t got = data == nullptr ? tensor.data().size() : data->size();
+  if (got != expected) {
+    return Invalid(field, ".data must have ", expected, " bytes for [", tensor.rows(), ", ",
+                   tensor.vocab(), "] values of ", DataTypeName(row.dtype), ", got ", got);
+  }
   for (size_t r = 0; r < rows.size(); ++r) {
-    rows[r].values = values + r * row_bytes;
-    rows[r].dtype = type;
-    rows[r].vocab = tensor.vocab();
-    rows[r].kind = kind;
+    const uint64_t offset = r * row_bytes;
+    rows[r].values =
+        data == nullptr ? tensor.data().data() + offset : data->Find(offset, row_bytes);
+    if (rows[r].values != nullptr) continue;
+    rows[r].source = data;
+    rows[r].source_offset = offset;
   }
   return absl::OkStatus();
 }

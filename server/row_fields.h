@@ -10,9 +10,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "sampler/sampler.h"
 #include "server/regions/region_registry.h"
+#include "server/regions/region_rows.h"
+#include "server/sliced_request.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler {
@@ -22,6 +25,11 @@ struct RequestLimits {
   uint32_t max_vocab = 1u << 24;      // at most kMaxVocab
   RegionRegistry* regions = nullptr;  // that tensors may lie in; null: none
   bool remote_peer = false;           // whether the call comes from another machine
+
+  // Those of one call by the peer.
+  RequestLimits ForPeer(absl::string_view peer, RegionRegistry& of_server) const {
+    return {max_rows, max_vocab, &of_server, RegionRegistry::IsRemote(peer)};
+  }
 };
 
 // What repeated fields have an entry for, and how many there are: {"row", 8}.
@@ -36,12 +44,20 @@ InputKind DecodeKind(v1::InputKind kind);
 absl::Status DecodeShape(const v1::Tensor& tensor, absl::string_view field,
                          const RequestLimits& limits, DataType& type);
 
-// Rows [tensor.rows] whose values lie in the tensor or, when it names a region, in `copied`, where
-// those of the region are. `field` is the tensor's name. Besides InvalidArgument, the errors of
-// RegionRegistry and Region.
+// A registered region, and that the block lies in it. Errors begin with `field`: those of
+// RegionRegistry and Region::CheckBlock, and InvalidArgument for more bytes than a call may read.
+absl::StatusOr<std::shared_ptr<const Region>> FindRegion(absl::string_view name,
+                                                         const RowBlock& block,
+                                                         absl::string_view field,
+                                                         const RequestLimits& limits);
+
+// Rows [tensor.rows] whose values lie in the tensor, or in `data` if that is not null, or are read
+// from `region_rows` when the tensor names a region. `field` is the tensor's name. Besides
+// InvalidArgument, the errors of FindRegion.
 absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, InputKind kind,
                           const RequestLimits& limits, std::vector<RowInput>& rows,
-                          std::shared_ptr<const char>& copied);
+                          std::shared_ptr<const RegionRows>& region_rows,
+                          const SlicedBytes* data = nullptr);
 
 // At least one profile, and for each unit the index of its own: [units.count]. `field` is the name
 // of `indexes`. Ranges of parameters are left to ValidateParams.

@@ -1,5 +1,9 @@
 #include "server/sampling_service.h"
 
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/slice.h>
+
 #include <memory>
 #include <utility>
 #include <vector>
@@ -10,30 +14,68 @@
 #include "server/invalid_argument.h"
 #include "server/job_reactor.h"
 #include "server/sequences/sequence_stream.h"
+#include "server/sliced_request.h"
 #include "server/status_mapping.h"
 #include "server/verify_draft_codec.h"
 
 namespace token_sampler {
 namespace {
 
+// What the values of the rows take, wherever they lie.
+uint64_t AllValueBytes(const std::vector<RowInput>& rows) {
+  uint64_t bytes = 0;
+  for (const RowInput& row : rows) bytes += ValueBytes(row);
+  return bytes;
+}
+
 class SampleJob final : public SamplingJob {
  public:
-  SampleJob(JobReactor& reactor, v1::SampleResponse& response)
+  SampleJob(JobReactor& reactor, grpc::ByteBuffer& response)
       : reactor_(reactor), response_(response) {}
 
-  void Done(const absl::Status& status) override {
+  absl::Status Decode(const grpc::ByteBuffer& message, const RequestLimits& limits) {
+    SlicedBytes bytes_received;
+    // The slices stay as they are and keep their memory.
+    if (!message.Dump(&slices_).ok()) return absl::InternalError("the request has no bytes");
+    for (const grpc::Slice& slice : slices_) {
+      bytes_received.Add({reinterpret_cast<const char*>(slice.begin()), slice.size()});
+    }
+    if (!ParseSliced(bytes_received, request_, data_)) {
+      return Invalid("the request must be a token_sampler.v1.SampleRequest, its ",
+                     bytes_received.size(), " bytes are none");
+    }
+    absl::Status status = DecodeSample(request_, limits, decoded_, &data_);
+    if (!status.ok()) return status;
+    rows = std::move(decoded_.inputs);
+    bytes = AllValueBytes(rows);
+    return absl::OkStatus();
+  }
+
+  void Done(const absl::Status& sampled) override {
+    absl::Status status = CallStatus(sampled, decoded_.region_rows.get());
     if (status.ok()) {
-      FinishCandidates(decoded.candidates, absl::MakeSpan(results));
-      EncodeSample(decoded, results, response_);
+      FinishCandidates(decoded_.candidates, absl::MakeSpan(results));
+      v1::SampleResponse response;
+      EncodeSample(decoded_, results, response);
+      status = Serialize(response);
     }
     reactor_.Complete(status);
   }
 
-  DecodedSample decoded;
-
  private:
+  absl::Status Serialize(const v1::SampleResponse& response) {
+    bool owned = false;
+    const grpc::Status status =
+        grpc::SerializationTraits<v1::SampleResponse>::Serialize(response, &response_, &owned);
+    return status.ok() ? absl::OkStatus() : absl::InternalError(status.error_message());
+  }
+
   JobReactor& reactor_;
-  v1::SampleResponse& response_;
+  grpc::ByteBuffer& response_;
+  std::vector<grpc::Slice> slices_;
+  v1::SampleRequest request_;  // without the values of its tensor:
+  SlicedBytes data_;           // those
+  DecodedSample decoded_;
 };
 
 class VerifyDraftJob final : public SamplingJob {
@@ -48,7 +90,9 @@ class VerifyDraftJob final : public SamplingJob {
     return VerifyDrafts(sampler, decoded.inputs, absl::MakeSpan(results_));
   }
 
-  void Done(const absl::Status& status) override {
+  void Done(const absl::Status& sampled) override {
+    const absl::Status status =
+        CallStatus(CallStatus(sampled, decoded.target_rows.get()), decoded.draft_rows.get());
     if (status.ok()) EncodeVerifyDraft(decoded, results_, response_);
     reactor_.Complete(status);
   }
@@ -75,7 +119,9 @@ class DescribeJob final : public SamplingJob {
     return absl::OkStatus();
   }
 
-  void Done(const absl::Status& status) override { reactor_.Complete(status); }
+  void Done(const absl::Status& status) override {
+    reactor_.Complete(CallStatus(status, decoded.region_rows.get()));
+  }
 
   DecodedSample decoded;
   uint32_t top_n = 0;
@@ -85,15 +131,6 @@ class DescribeJob final : public SamplingJob {
   v1::DescribeResponse& response_;
 };
 
-// What the values of the rows take, wherever they lie.
-uint64_t ValueBytes(const std::vector<RowInput>& rows) {
-  uint64_t bytes = 0;
-  for (const RowInput& row : rows) {
-    bytes += static_cast<uint64_t>(row.vocab) * ElementSize(row.dtype);
-  }
-  return bytes;
-}
-
 // What a request sets and its kind of region does not have is refused, not ignored.
 absl::Status RegisterOne(const v1::RegisterRegionRequest& request, const std::string& peer,
                          RegionRegistry& regions) {
@@ -101,19 +138,19 @@ absl::Status RegisterOne(const v1::RegisterRegionRequest& request, const std::st
     if (request.has_cuda_handle() || request.has_cuda_event() || request.has_device()) {
       return Invalid("cuda_handle, cuda_event and device must not be set for kind SYSTEM");
     }
-    return regions.Register(RegionRegistry::SystemRegion{.name = request.name(),
-                                                         .key = request.key(),
-                                                         .offset = request.offset(),
-                                                         .byte_size = request.byte_size()},
-                            peer);
+    return regions.Register(
+        request.name(),
+        SystemRegionRequest{
+            .key = request.key(), .offset = request.offset(), .byte_size = request.byte_size()},
+        peer);
   }
   if (request.kind() != v1::REGION_KIND_CUDA) return Invalid("kind must be SYSTEM or CUDA");
   if (request.has_key()) return Invalid("key must not be set for kind CUDA");
-  return regions.Register(RegionRegistry::CudaRegion{.name = request.name(),
-                                                     .handle = request.cuda_handle(),
-                                                     .event = request.cuda_event(),
-                                                     .device = request.device(),
-                                                     .byte_size = request.byte_size()},
+  return regions.Register(request.name(),
+                          CudaRegionRequest{.handle = request.cuda_handle(),
+                                            .event = request.cuda_event(),
+                                            .device = request.device(),
+                                            .byte_size = request.byte_size()},
                           peer);
 }
 
@@ -136,21 +173,16 @@ SamplingService::SamplingService(Batcher& batcher, RegionRegistry& regions,
       info_(std::move(info)) {}
 
 RequestLimits SamplingService::CallLimits(const grpc::CallbackServerContext& context) const {
-  RequestLimits limits = limits_;
-  limits.regions = &regions_;
-  limits.remote_peer = RegionRegistry::IsRemote(context.peer());
-  return limits;
+  return limits_.ForPeer(context.peer(), regions_);
 }
 
 grpc::ServerUnaryReactor* SamplingService::Sample(grpc::CallbackServerContext* context,
-                                                  const v1::SampleRequest* request,
-                                                  v1::SampleResponse* response) {
+                                                  const grpc::ByteBuffer* request,
+                                                  grpc::ByteBuffer* response) {
   auto* reactor = new JobReactor(batcher_, context);
   auto job = std::make_shared<SampleJob>(*reactor, *response);
-  const absl::Status status = DecodeSample(*request, CallLimits(*context), job->decoded);
+  const absl::Status status = job->Decode(*request, CallLimits(*context));
   if (status.ok()) {
-    job->rows = std::move(job->decoded.inputs);
-    job->bytes = ValueBytes(job->rows);
     reactor->Submit(std::move(job));
   } else {
     reactor->Complete(status);
@@ -166,7 +198,7 @@ grpc::ServerUnaryReactor* SamplingService::VerifyDraft(grpc::CallbackServerConte
   const absl::Status status = DecodeVerifyDraft(*request, CallLimits(*context), job->decoded);
   if (status.ok()) {
     job->rows = std::move(job->decoded.rows);  // the batcher counts them; they stay in their place
-    job->bytes = ValueBytes(job->rows);
+    job->bytes = AllValueBytes(job->rows);
     reactor->Submit(std::move(job));
   } else {
     reactor->Complete(status);
@@ -201,7 +233,7 @@ grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext*
       DecodeDescribe(*request, CallLimits(*context), job->decoded, job->top_n);
   if (status.ok()) {
     job->rows = std::move(job->decoded.inputs);
-    job->bytes = ValueBytes(job->rows);
+    job->bytes = AllValueBytes(job->rows);
     reactor->Submit(std::move(job));
   } else {
     reactor->Complete(status);
@@ -226,7 +258,7 @@ grpc::ServerUnaryReactor* SamplingService::UnregisterRegion(
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto released = [reactor] { reactor->Finish(grpc::Status::OK); };
   if (request->name().empty()) {
-    regions_.UnregisterAll(&peer, released);
+    regions_.UnregisterAll(peer, released);
   } else if (status = regions_.Unregister(request->name(), released); !status.ok()) {
     reactor->Finish(ToGrpcStatus(status));
   }
@@ -242,7 +274,8 @@ grpc::ServerUnaryReactor* SamplingService::ListRegions(grpc::CallbackServerConte
   for (const RegionRegistry::Listed& listed : regions_.List()) {
     v1::ListRegionsResponse::Region& region = *response->add_regions();
     region.set_name(listed.name);
-    region.set_kind(v1::REGION_KIND_SYSTEM);
+    region.set_kind(listed.kind == RegionKind::kSystem ? v1::REGION_KIND_SYSTEM
+                                                       : v1::REGION_KIND_CUDA);
     region.set_byte_size(listed.byte_size);
     region.set_calls_in_flight(listed.calls_in_flight);
   }

@@ -17,7 +17,8 @@
 namespace token_sampler {
 
 // Thread-safe, as gRPC calls it from many threads.
-class SamplingService final : public v1::TokenSampler::CallbackService {
+class SamplingService final
+    : public v1::TokenSampler::WithRawCallbackMethod_Sample<v1::TokenSampler::CallbackService> {
  public:
   // `batcher` and `regions` must outlive the service; `info` answers GetServerInfo.
   SamplingService(Batcher& batcher, RegionRegistry& regions, const RequestLimits& limits,
@@ -29,9 +30,10 @@ class SamplingService final : public v1::TokenSampler::CallbackService {
   // What the sequences of all streams hold.
   uint64_t sequence_bytes() const { return sequence_memory_.used(); }
 
+  // Takes the request as bytes: see sliced_request.h.
   grpc::ServerUnaryReactor* Sample(grpc::CallbackServerContext* context,
-                                   const v1::SampleRequest* request,
-                                   v1::SampleResponse* response) override;
+                                   const grpc::ByteBuffer* request,
+                                   grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* VerifyDraft(grpc::CallbackServerContext* context,
                                         const v1::VerifyDraftRequest* request,
                                         v1::VerifyDraftResponse* response) override;
@@ -54,7 +56,6 @@ class SamplingService final : public v1::TokenSampler::CallbackService {
                                         v1::ListRegionsResponse* response) override;
 
  private:
-  // With the regions, and whether this call may use them.
   RequestLimits CallLimits(const grpc::CallbackServerContext& context) const;
 
   Batcher& batcher_;

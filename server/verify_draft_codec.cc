@@ -80,7 +80,7 @@ absl::Status DecodeRows(const v1::VerifyDraftRequest& request, const RequestLimi
   std::vector<RowInput>& rows = decoded.rows;
   const InputKind kind = DecodeKind(request.input_kind());
   absl::Status status =
-      DecodeTensor(request.target(), "target", kind, limits, rows, decoded.target_values);
+      DecodeTensor(request.target(), "target", kind, limits, rows, decoded.target_rows);
   if (!status.ok()) return status;
   if (request.has_bitmask()) {
     if (status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
@@ -88,7 +88,7 @@ absl::Status DecodeRows(const v1::VerifyDraftRequest& request, const RequestLimi
   if (!request.has_draft()) return absl::OkStatus();
   const InputKind draft_kind = request.has_draft_kind() ? DecodeKind(request.draft_kind()) : kind;
   std::vector<RowInput> draft;
-  status = DecodeTensor(request.draft(), "draft", draft_kind, limits, draft, decoded.draft_values);
+  status = DecodeTensor(request.draft(), "draft", draft_kind, limits, draft, decoded.draft_rows);
   if (!status.ok()) return status;
   if (request.draft().vocab() != request.target().vocab()) {
     return Invalid("draft.vocab must be that of target, ", request.target().vocab(), ", got ",

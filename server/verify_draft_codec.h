@@ -28,8 +28,8 @@ struct DecodedDrafts {
   DecodedDrafts(const DecodedDrafts&) = delete;
   DecodedDrafts& operator=(const DecodedDrafts&) = delete;
 
-  std::shared_ptr<const char> target_values;  // of the rows, when they lie in a region
-  std::shared_ptr<const char> draft_values;
+  std::shared_ptr<const RegionRows> target_rows;  // when they lie in a region
+  std::shared_ptr<const RegionRows> draft_rows;
   std::vector<SamplingParams> profiles;
   std::vector<RowInput> rows;                // the target's, then the draft's
   std::vector<RowHistory> histories;         // [sequences], or none

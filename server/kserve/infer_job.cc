@@ -18,31 +18,47 @@ absl::Status InferJob::Decode(inference::ModelInferRequest& request, const Reque
   if (absl::Status status = TranslateRequest(limits, request, call_); !status.ok()) return status;
   absl::Status status = DecodeSample(call_.request, limits, decoded_);
   if (!status.ok()) return status;
-  for (const RowInput& row : decoded_.inputs) draws_ = std::max(draws_, row.params->num_samples);
-  const uint64_t token_ids = decoded_.keys.size() * uint64_t{draws_};
-  if (token_ids > kMaxValuesPerCall) {
-    return Invalid("outputs.token_ids of ", decoded_.keys.size(), " rows and up to ", draws_,
-                   " draws would hold ", token_ids, " elements, at most ", kMaxValuesPerCall,
-                   " may be");
-  }
+  if (status = CheckWidths(); !status.ok()) return status;
   rows = std::move(decoded_.inputs);
-  bytes = call_.request.tensor().data().size();
+  for (const RowInput& row : rows) bytes += ValueBytes(row);
   times_.queued = Clock::System().Now();
   if (call_.timeout.has_value()) deadline = times_.queued + *call_.timeout;
   return absl::OkStatus();
 }
 
-void InferJob::Done(const absl::Status& status) {
+absl::Status InferJob::CheckWidths() {
+  uint64_t kept = 0;
+  for (const RowInput& row : decoded_.inputs) {
+    draws_ = std::max(draws_, row.params->num_samples);
+    kept = std::max(kept, MostKept(row));
+  }
+  for (const auto& [output, place, region] : call_.outputs) {
+    uint64_t width = draws_;
+    if (output->width == OutputWidth::kKept) width = kept;
+    if (output->width == OutputWidth::kRelaxed) width *= call_.request.tensor().vocab();
+    const uint64_t elements = decoded_.keys.size() * width;
+    if (elements <= kMaxValuesPerCall) continue;
+    return Invalid("outputs.", output->name, " of ", decoded_.keys.size(), " rows and up to ",
+                   width, " columns could hold ", elements, " elements, at most ",
+                   kMaxValuesPerCall, " may be");
+  }
+  return absl::OkStatus();
+}
+
+void InferJob::Done(const absl::Status& status_of_sampling) {
+  absl::Status status = CallStatus(status_of_sampling, decoded_.region_rows.get());
+  times_.taken = taken;
+  times_.sampled = Clock::System().Now();
+  if (status.ok()) {
+    v1::SampleResponse sampled;
+    EncodeSample(decoded_, results, sampled);
+    status = TranslateResponse(call_, draws_, sampled, response_);
+  }
   if (!status.ok()) {
     statistics_.CountFailure(times_.received, Clock::System().Now());
     finish_(status);
     return;
   }
-  times_.taken = taken;
-  times_.sampled = Clock::System().Now();
-  v1::SampleResponse sampled;
-  EncodeSample(decoded_, results, sampled);
-  TranslateResponse(call_, draws_, sampled, response_);
   times_.answered = Clock::System().Now();
   statistics_.CountSuccess(times_, decoded_.keys.size());
   finish_(status);

@@ -3,6 +3,7 @@
 #ifndef TOKEN_SAMPLER_SERVER_KSERVE_INFER_JOB_H_
 #define TOKEN_SAMPLER_SERVER_KSERVE_INFER_JOB_H_
 
+#include <cstdint>
 #include <functional>
 
 #include "absl/status/status.h"
@@ -25,9 +26,12 @@ class InferJob final : public SamplingJob {
   // Takes the tensors out of the request. When this is not OK, call Done with it.
   absl::Status Decode(inference::ModelInferRequest& request, const RequestLimits& limits);
 
-  void Done(const absl::Status& status) override;
+  void Done(const absl::Status& status_of_sampling) override;
 
  private:
+  // All rows of an output have the columns of the longest: they must fit an answer.
+  absl::Status CheckWidths();
+
   inference::ModelInferResponse& response_;
   InferenceStatistics& statistics_;
   const Finish finish_;

@@ -7,7 +7,6 @@
 #include <limits>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/invalid_argument.h"
@@ -17,13 +16,12 @@
 namespace token_sampler {
 namespace {
 
-using Parameters = google::protobuf::Map<std::string, inference::InferParameter>;
-
 // Tritonclient's C++ library sends this with every request; it asks for something of models that
 // answer one request several times.
 constexpr char kEmptyFinalResponse[] = "triton_enable_empty_final_response";
 constexpr char kTimeout[] = "timeout";
 constexpr char kTopLogprobs[] = "top_logprobs";
+constexpr char kGumbelSoftmax[] = "gumbel_softmax";
 
 absl::Status CheckUnknownFields(const google::protobuf::Message& message) {
   const auto& unknown = message.GetReflection()->GetUnknownFields(message);
@@ -37,18 +35,6 @@ absl::Status CheckKnown(const inference::ModelInferRequest& request) {
   for (const auto& input : request.inputs()) status.Update(CheckUnknownFields(input));
   for (const auto& output : request.outputs()) status.Update(CheckUnknownFields(output));
   return status;
-}
-
-// Refuses the parameters of a tensor, none of which this server has.
-absl::Status CheckTensorParameters(absl::string_view tensor, const Parameters& parameters) {
-  for (const auto& [name, value] : parameters) {
-    if (absl::StartsWith(name, "shared_memory_")) {
-      return absl::UnimplementedError(
-          absl::StrCat(tensor, ": this server has no shared memory; send the contents"));
-    }
-    return Invalid(tensor, ".parameters.", name, " is not supported by this server");
-  }
-  return absl::OkStatus();
 }
 
 v1::DataType ToNative(absl::string_view datatype) {
@@ -86,7 +72,12 @@ absl::Status TranslateMatrix(const RequestLimits& limits, std::vector<InferTenso
   native.set_dtype(dtype);
   native.set_rows(static_cast<uint32_t>(shape[0]));
   native.set_vocab(static_cast<uint32_t>(shape[1]));
-  native.set_data(std::move(matrix->data));
+  if (matrix->shared.has_value()) {
+    native.mutable_region()->set_name(matrix->shared->region);
+    native.mutable_region()->set_offset(matrix->shared->offset);
+  } else {
+    native.set_data(std::move(matrix->data));
+  }
   return absl::OkStatus();
 }
 
@@ -257,7 +248,8 @@ absl::Status TranslateParameter(const std::string& name, const inference::InferP
   absl::Status status;
   if (name == "seed" || name == "step" || name == "stream") {
     status = AddToField(*call.request.mutable_keys(), name + "s", value);
-  } else if (name == kTopLogprobs || name == "logprob_mode" || name == "rank_mode") {
+  } else if (name == kTopLogprobs || name == kGumbelSoftmax || name == "logprob_mode" ||
+             name == "rank_mode") {
     status = SetField(*call.request.mutable_outputs(), name, value);
   } else {
     status = SetField(params, name, value);
@@ -293,28 +285,51 @@ absl::Status TranslateParameters(const inference::ModelInferRequest& request,
   return absl::OkStatus();
 }
 
-absl::Status TranslateOutputs(const inference::ModelInferRequest& request, InferCall& call) {
-  for (const auto& output : request.outputs()) {
-    const ModelOutputField* field = FindOutputField(output.name());
-    if (field == nullptr) return Invalid("outputs: the model has no output ", output.name());
-    if (std::find(call.outputs.begin(), call.outputs.end(), field) != call.outputs.end()) {
-      return Invalid("outputs must name ", output.name(), " once");
+// Where in shared memory the caller wants the output, if that is what its parameters say.
+absl::Status PlaceOutput(
+    const RequestLimits& limits,
+    const google::protobuf::Map<std::string, inference::InferParameter>& parameters,
+    InferOutput& output) {
+  const std::string name = absl::StrCat("outputs.", output.field->name);
+  absl::Status status = ReadSharedPlace(name, parameters, output.place);
+  if (!status.ok() || !output.place.has_value()) return status;
+  absl::StatusOr<std::shared_ptr<const Region>> region =
+      FindSharedPlace(name, *output.place, limits);
+  if (!region.ok()) return region.status();
+  output.region = *std::move(region);
+  return absl::OkStatus();
+}
+
+absl::Status TranslateOutputs(const RequestLimits& limits,
+                              const inference::ModelInferRequest& request, InferCall& call) {
+  for (const auto& requested : request.outputs()) {
+    InferOutput output = {.field = FindOutputField(requested.name())};
+    if (output.field == nullptr) {
+      return Invalid("outputs: the model has no output ", requested.name());
     }
-    absl::Status status =
-        CheckTensorParameters(absl::StrCat("outputs.", output.name()), output.parameters());
+    if (std::any_of(call.outputs.begin(), call.outputs.end(),
+                    [&](const InferOutput& other) { return other.field == output.field; })) {
+      return Invalid("outputs must name ", requested.name(), " once");
+    }
+    absl::Status status = PlaceOutput(limits, requested.parameters(), output);
     if (!status.ok()) return status;
-    call.outputs.push_back(field);
+    call.outputs.push_back(std::move(output));
   }
   if (call.outputs.empty()) {
     for (const ModelOutputField& field : OutputFields()) {
-      if (field.by_default) call.outputs.push_back(&field);
+      if (field.by_default) call.outputs.push_back({.field = &field});
     }
   }
   v1::OutputOptions& options = *call.request.mutable_outputs();
-  for (const ModelOutputField* field : call.outputs) {
+  for (const InferOutput& output : call.outputs) {
+    const ModelOutputField* field = output.field;
     if (field->option.empty()) continue;
     if (field->option == kTopLogprobs) {
       if (!options.has_top_logprobs()) options.set_top_logprobs(1);
+      continue;
+    }
+    if (field->option == kGumbelSoftmax) {
+      if (!options.has_gumbel_softmax()) options.set_gumbel_softmax(1.0);
       continue;
     }
     // The table of outputs names boolean fields alone.
@@ -342,19 +357,16 @@ absl::Status TranslateRequest(const RequestLimits& limits, inference::ModelInfer
   call.id = request.id();
   absl::Status status = CheckModel(request.model_name(), request.model_version());
   status.Update(CheckKnown(request));
-  for (const auto& input : request.inputs()) {
-    status.Update(CheckTensorParameters(absl::StrCat("inputs.", input.name()), input.parameters()));
-  }
   if (!status.ok()) return status;
   std::vector<InferTensor> tensors;
-  if (status = TakeInputs(request, tensors); !status.ok()) return status;
+  if (status = TakeInputs(limits, request, tensors); !status.ok()) return status;
   if (status = TranslateMatrix(limits, tensors, call.request); !status.ok()) return status;
   if (status = TranslateParameters(request, tensors, call); !status.ok()) return status;
   for (InferTensor& tensor : tensors) {
     if (tensor.name == "logits" || tensor.name == "weights") continue;
     if (status = TranslateInput(tensor, call.request); !status.ok()) return status;
   }
-  return TranslateOutputs(request, call);
+  return TranslateOutputs(limits, request, call);
 }
 
 }  // namespace token_sampler

@@ -13,15 +13,22 @@
 #include "absl/strings/string_view.h"
 #include "inference/grpc_inference_service.pb.h"
 #include "server/kserve/sampler_model.h"
+#include "server/kserve/shared_place.h"
 #include "server/row_fields.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler {
 
+struct InferOutput {
+  const ModelOutputField* field = nullptr;
+  std::optional<SharedPlace> place = {};           // where it is written, instead of the answer,
+  std::shared_ptr<const Region> region = nullptr;  // and the region that has the place
+};
+
 struct InferCall {
   v1::SampleRequest request;
   std::string id;
-  std::vector<const ModelOutputField*> outputs;      // at least one
+  std::vector<InferOutput> outputs;                  // at least one
   std::optional<std::chrono::microseconds> timeout;  // how long the call may wait
 };
 

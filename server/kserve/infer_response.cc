@@ -1,11 +1,15 @@
 #include "server/kserve/infer_response.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "server/invalid_argument.h"
 #include "server/kserve/sampler_model.h"
 
 namespace token_sampler {
@@ -53,6 +57,8 @@ class RowView {
       Append<uint64_t>(sampled_.steps(row_), data);
     } else if (name == "stream") {
       Append<uint32_t>(sampled_.streams(row_), data);
+    } else if (output.width == OutputWidth::kKept) {
+      AppendKept(name, width, data);
     } else if (sampled_.details_size() > row_ && !output.option.empty()) {
       AppendDetail(sampled_.details(row_), name, width, data);
     } else {
@@ -61,6 +67,19 @@ class RowView {
   }
 
  private:
+  void AppendKept(absl::string_view name, int64_t width, std::string& data) const {
+    const v1::KeptSets& sets = sampled_.kept_sets();
+    const auto first = static_cast<int>(sets.offsets(row_));
+    const auto last = static_cast<int>(sets.offsets(row_ + 1));
+    if (name == "kept_token_ids") {
+      const auto ids = sets.token_ids().begin();
+      AppendRow<int32_t>(ids + first, ids + last, width, kNoToken, data);
+    } else {
+      const auto logprobs = sets.logprobs().begin();
+      AppendRow<float>(logprobs + first, logprobs + last, width, kNoFloat, data);
+    }
+  }
+
   static void AppendDetail(const v1::RowDetail& detail, absl::string_view name, int64_t width,
                            std::string& data) {
     if (name == "logprobs") {
@@ -73,6 +92,9 @@ class RowView {
     } else if (name == "top_logprobs") {
       AppendRow<float>(detail.top_logprobs().begin(), detail.top_logprobs().end(), width, kNoFloat,
                        data);
+    } else if (name == "gumbel_softmax") {
+      AppendRow<float>(detail.gumbel_softmax().begin(), detail.gumbel_softmax().end(), width,
+                       kNoFloat, data);
     } else if (name == "kept_count") {
       Append<uint32_t>(detail.kept_count(), data);
     } else if (name == "entropy") {
@@ -118,36 +140,76 @@ std::vector<RowView> ViewRows(const v1::SampleResponse& sampled) {
   return rows;
 }
 
-int64_t Width(const InferCall& call, uint32_t draws, OutputWidth width) {
+int64_t MostKept(const v1::KeptSets& sets) {
+  uint64_t most = 0;
+  for (int row = 0; row + 1 < sets.offsets_size(); ++row) {
+    most = std::max(most, sets.offsets(row + 1) - sets.offsets(row));
+  }
+  return static_cast<int64_t>(most);
+}
+
+int64_t Width(const InferCall& call, uint32_t draws, const v1::SampleResponse& sampled,
+              OutputWidth width) {
   switch (width) {
     case OutputWidth::kOne:
       return 1;
     case OutputWidth::kDraws:
       return draws;
     case OutputWidth::kTopLogprobs:
+      return call.request.outputs().top_logprobs();
+    case OutputWidth::kKept:
+      return MostKept(sampled.kept_sets());
+    case OutputWidth::kRelaxed:
       break;
   }
-  return call.request.outputs().top_logprobs();
+  return int64_t{draws} * call.request.tensor().vocab();
+}
+
+// Writes an output to its place, and says so in its parameters.
+absl::Status WriteShared(const InferOutput& wanted, absl::string_view data,
+                         inference::ModelInferResponse::InferOutputTensor& output) {
+  const std::string name = absl::StrCat("outputs.", output.name());
+  const SharedPlace& place = *wanted.place;
+  if (data.size() > place.byte_size) {
+    return Invalid(name, ".parameters.shared_memory_byte_size must be at least the ", data.size(),
+                   " bytes of the output, got ", place.byte_size);
+  }
+  const absl::Status status = wanted.region->Write(place.offset, data);
+  if (!status.ok()) {
+    return absl::Status(status.code(), absl::StrCat(name, ": ", status.message()));
+  }
+  WriteSharedPlace({place.region, place.offset, data.size()}, *output.mutable_parameters());
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-void TranslateResponse(const InferCall& call, uint32_t draws, const v1::SampleResponse& sampled,
-                       inference::ModelInferResponse& response) {
+absl::Status TranslateResponse(const InferCall& call, uint32_t draws,
+                               const v1::SampleResponse& sampled,
+                               inference::ModelInferResponse& response) {
   response.set_model_name(kModelName);
   response.set_model_version(kModelVersion);
   response.set_id(call.id);
   const std::vector<RowView> rows = ViewRows(sampled);
-  for (const ModelOutputField* field : call.outputs) {
-    const int64_t width = Width(call, draws, field->width);
+  for (const InferOutput& wanted : call.outputs) {
+    const ModelOutputField& field = *wanted.field;
+    const int64_t width = Width(call, draws, sampled, field.width);
     auto& output = *response.add_outputs();
-    output.set_name(std::string(field->name));
-    output.set_datatype(std::string(field->datatype));
+    output.set_name(std::string(field.name));
+    output.set_datatype(std::string(field.datatype));
     output.add_shape(static_cast<int64_t>(rows.size()));
     output.add_shape(width);
-    std::string& data = *response.add_raw_output_contents();
-    for (const RowView& row : rows) row.AppendTo(*field, width, data);
+    // Clients count on an entry per output, which is empty for one in shared memory.
+    std::string& contents = *response.add_raw_output_contents();
+    std::string data;
+    for (const RowView& row : rows) row.AppendTo(field, width, data);
+    if (!wanted.place.has_value()) {
+      contents = std::move(data);
+    } else if (absl::Status status = WriteShared(wanted, data, output); !status.ok()) {
+      return status;
+    }
   }
+  return absl::OkStatus();
 }
 
 }  // namespace token_sampler

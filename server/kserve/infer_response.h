@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "absl/status/status.h"
 #include "inference/grpc_inference_service.pb.h"
 #include "server/kserve/infer_request.h"
 #include "token_sampler/v1/token_sampler.pb.h"
@@ -13,9 +14,11 @@ namespace token_sampler {
 
 // `draws` is the largest num_samples of the rows that were sampled. All contents are raw. Where a
 // row has fewer values than the output has columns, and where it failed, there is -1 for token ids,
-// NaN for floating-point numbers and 0 for others.
-void TranslateResponse(const InferCall& call, uint32_t draws, const v1::SampleResponse& sampled,
-                       inference::ModelInferResponse& response);
+// NaN for floating-point numbers and 0 for others. InvalidArgument when an output is larger than
+// its place in shared memory, and the errors of Region::Write.
+absl::Status TranslateResponse(const InferCall& call, uint32_t draws,
+                               const v1::SampleResponse& sampled,
+                               inference::ModelInferResponse& response);
 
 }  // namespace token_sampler
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <iterator>
 #include <limits>
+#include <memory>
 #include <set>
 #include <type_traits>
 #include <utility>
@@ -149,19 +150,35 @@ absl::Status CountElements(const InferTensor& tensor, uint64_t& elements) {
   return absl::OkStatus();
 }
 
+// Reads a tensor out of shared memory, unless the sampler reads it there.
+absl::Status TakeShared(const RequestLimits& limits, InferTensor& tensor) {
+  const std::string field = absl::StrCat("inputs.", tensor.name);
+  const SharedPlace& place = *tensor.shared;
+  const absl::StatusOr<std::shared_ptr<const Region>> region =
+      FindSharedPlace(field, place, limits);
+  if (!region.ok()) return region.status();
+  if (tensor.name == "logits" || tensor.name == "weights") return absl::OkStatus();
+  tensor.data.resize(place.byte_size);
+  const absl::Status status = (*region)->Read(place.offset, place.byte_size, tensor.data.data());
+  tensor.shared.reset();
+  return status.ok() ? status
+                     : absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
+}
+
 absl::Status CheckContents(const InferTensor& tensor) {
   uint64_t elements = 0;
   if (absl::Status status = CountElements(tensor, elements); !status.ok()) return status;
   size_t element_size = 0;
   absl::Status status = DatatypeSize(tensor.datatype, element_size);
   if (!status.ok()) return status;
-  uint64_t got = 0;
+  const uint64_t bytes = tensor.shared.has_value() ? tensor.shared->byte_size : tensor.data.size();
   if (element_size > 0) {
-    if (tensor.data.size() == elements * element_size) return absl::OkStatus();
+    if (bytes == elements * element_size) return absl::OkStatus();
     return Invalid("inputs.", tensor.name, " must have ", elements * element_size, " bytes for [",
                    absl::StrJoin(tensor.shape, ", "), "] elements of ", tensor.datatype, ", got ",
-                   tensor.data.size());
+                   bytes);
   }
+  uint64_t got = 0;
   status = ReadBytes(tensor, [&](const FieldValue&) {
     ++got;
     return absl::OkStatus();
@@ -190,33 +207,48 @@ inference::DataType ConfigDatatype(absl::string_view datatype) {
   return FindDatatype(datatype)->config;
 }
 
-absl::Status TakeInputs(inference::ModelInferRequest& request, std::vector<InferTensor>& tensors) {
-  const bool raw = request.raw_input_contents_size() > 0;
-  if (raw && request.raw_input_contents_size() != request.inputs_size()) {
-    return Invalid("raw_input_contents must have one entry per input (", request.inputs_size(),
-                   "), got ", request.raw_input_contents_size());
-  }
+absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferRequest& request,
+                        std::vector<InferTensor>& tensors) {
   std::set<absl::string_view> names;
-  for (int i = 0; i < request.inputs_size(); ++i) {
-    const auto& input = request.inputs(i);
+  int contents = 0;  // how many inputs are not in shared memory
+  for (const auto& input : request.inputs()) {
     if (!names.insert(input.name()).second) {
-      return Invalid("inputs[", i, "] has the name of another input, ", input.name());
+      return Invalid("inputs[", tensors.size(), "] has the name of another input, ", input.name());
     }
     InferTensor& tensor = tensors.emplace_back();
     tensor.name = input.name();
     tensor.datatype = input.datatype();
     tensor.shape.assign(input.shape().begin(), input.shape().end());
-    if (raw && input.has_contents()) {
-      return Invalid("inputs.", input.name(),
-                     " must not have contents when raw_input_contents has entries");
+    absl::Status status =
+        ReadSharedPlace(absl::StrCat("inputs.", input.name()), input.parameters(), tensor.shared);
+    if (!status.ok()) return status;
+    contents += tensor.shared.has_value() ? 0 : 1;
+  }
+  const int raw_contents = request.raw_input_contents_size();
+  if (raw_contents > 0 && raw_contents != contents) {
+    return Invalid(
+        "raw_input_contents must have one entry per input that is not in shared memory (", contents,
+        "), got ", raw_contents);
+  }
+  int next_raw = 0;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto& input = request.inputs(static_cast<int>(i));
+    InferTensor& tensor = tensors[i];
+    if (input.has_contents() && (raw_contents > 0 || tensor.shared.has_value())) {
+      return Invalid(
+          "inputs.", input.name(), " must not have contents when ",
+          raw_contents > 0 ? "raw_input_contents has entries" : "it is in shared memory");
     }
     absl::Status status;
-    if (raw) {
-      tensor.data = std::move(*request.mutable_raw_input_contents(i));
-    } else if (status = FlattenContents(input.contents(), tensor); !status.ok()) {
-      return status;
+    if (tensor.shared.has_value()) {
+      status = TakeShared(limits, tensor);
+    } else if (raw_contents > 0) {
+      tensor.data = std::move(*request.mutable_raw_input_contents(next_raw++));
+    } else {
+      status = FlattenContents(input.contents(), tensor);
     }
-    if (status = CheckContents(tensor); !status.ok()) return status;
+    if (status.ok()) status = CheckContents(tensor);
+    if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }

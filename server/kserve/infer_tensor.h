@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "inference/grpc_inference_service.pb.h"
 #include "server/kserve/field_value.h"
+#include "server/kserve/shared_place.h"
 
 namespace token_sampler {
 
@@ -26,14 +28,17 @@ inference::DataType ConfigDatatype(absl::string_view datatype);
 struct InferTensor {
   std::string name;
   std::string datatype;
-  std::vector<int64_t> shape;  // no dimension is negative
-  std::string data;            // the elements as raw contents have them
+  std::vector<int64_t> shape;              // no dimension is negative
+  std::string data;                        // the elements as raw contents have them,
+  std::optional<SharedPlace> shared = {};  // unless they are there: of logits and weights alone
 };
 
-// Takes the inputs out of the request: their raw contents are moved, not copied. InvalidArgument
-// when a datatype is unknown, an input has no contents or not as many as its shape says, contents
-// are raw and typed, or two inputs share a name.
-absl::Status TakeInputs(inference::ModelInferRequest& request, std::vector<InferTensor>& tensors);
+// Takes the inputs out of the request: their raw contents are moved, not copied, and those in
+// shared memory are read, but for logits and weights. InvalidArgument when a datatype is unknown,
+// an input has no contents or not as many as its shape says, contents are raw and typed, or two
+// inputs share a name; and the errors of FindSharedPlace and Region::Read.
+absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferRequest& request,
+                        std::vector<InferTensor>& tensors);
 
 // Calls `take` with each element in turn, as a bool, an integer, a double or a string. FP16 and
 // BF16 are InvalidArgument, and so is BYTES that does not hold together.

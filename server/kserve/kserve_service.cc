@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/invalid_argument.h"
 #include "server/job_reactor.h"
 #include "server/kserve/infer_job.h"
 #include "server/kserve/sampler_model.h"
@@ -67,7 +68,7 @@ class InferStream final : public JobStream<ModelInferRequest, ModelStreamInferRe
   }
 
  private:
-  const RequestLimits& limits_;
+  const RequestLimits limits_;
   InferenceStatistics& statistics_;
 };
 
@@ -77,20 +78,10 @@ grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl
   return reactor;
 }
 
-absl::Status NoSharedMemory() {
-  return absl::UnimplementedError("this server has no shared memory; send the contents");
-}
-
-// Of status and unregister calls: every region, of which there is none, or one that is not there.
-absl::Status FindRegion(const std::string& name) {
-  if (name.empty()) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat("no region \"", name, "\" is registered"));
-}
-
 }  // namespace
 
-KserveService::KserveService(Batcher& batcher, const RequestLimits& limits)
-    : batcher_(batcher), limits_(limits) {
+KserveService::KserveService(Batcher& batcher, RegionRegistry& regions, const RequestLimits& limits)
+    : batcher_(batcher), regions_(regions), limits_(limits) {
   static auto& allocator = *new InferMessageAllocator;
   SetMessageAllocatorFor_ModelInfer(&allocator);
 }
@@ -122,6 +113,8 @@ grpc::ServerUnaryReactor* KserveService::ServerMetadata(
   response->set_name("token-sampler");
   response->set_version(TOKEN_SAMPLER_VERSION);
   for (const char* extension : kExtensions) response->add_extensions(extension);
+  if (regions_.Has(RegionKind::kSystem)) response->add_extensions("system_shared_memory");
+  if (regions_.Has(RegionKind::kCuda)) response->add_extensions("cuda_shared_memory");
   return Reply(context, absl::OkStatus());
 }
 
@@ -157,7 +150,8 @@ grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext*
   auto* reactor = new JobReactor(batcher_, context);
   auto job = std::make_shared<InferJob>(
       *response, statistics_, [reactor](const absl::Status& status) { reactor->Complete(status); });
-  const absl::Status status = job->Decode(*messages->request(), limits_);
+  const absl::Status status =
+      job->Decode(*messages->request(), limits_.ForPeer(context->peer(), regions_));
   if (status.ok()) {
     reactor->Submit(std::move(job));
   } else {
@@ -168,46 +162,112 @@ grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext*
 
 grpc::ServerBidiReactor<ModelInferRequest, ModelStreamInferResponse>*
 KserveService::ModelStreamInfer(grpc::CallbackServerContext* context) {
-  return InferStream::Begin(std::make_shared<InferStream>(batcher_, context, limits_, statistics_),
-                            streams_);
+  return InferStream::Begin(
+      std::make_shared<InferStream>(batcher_, context, limits_.ForPeer(context->peer(), regions_),
+                                    statistics_),
+      streams_);
+}
+
+absl::StatusOr<std::vector<RegionRegistry::Listed>> KserveService::ListRegions(
+    const grpc::CallbackServerContext& context, RegionKind kind, const std::string& name) const {
+  absl::Status status = regions_.CheckUse(RegionRegistry::IsRemote(context.peer()));
+  std::vector<RegionRegistry::Listed> listed;
+  // Clients ask before they register anything.
+  if (name.empty() && absl::IsFailedPrecondition(status)) return listed;
+  if (!status.ok()) return status;
+  for (RegionRegistry::Listed& region : regions_.List()) {
+    if (region.kind == kind && (name.empty() || region.name == name)) {
+      listed.push_back(std::move(region));
+    }
+  }
+  if (listed.empty() && !name.empty()) {
+    return absl::NotFoundError(absl::StrCat("no region \"", name, "\" is registered"));
+  }
+  return listed;
+}
+
+grpc::ServerUnaryReactor* KserveService::Unregister(grpc::CallbackServerContext* context,
+                                                    RegionKind kind, const std::string& name) {
+  const absl::StatusOr<std::vector<RegionRegistry::Listed>> listed =
+      ListRegions(*context, kind, name);
+  if (!listed.ok()) return Reply(context, listed.status());
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto released = [reactor] { reactor->Finish(grpc::Status::OK); };
+  if (name.empty()) {
+    regions_.UnregisterAll(kind, released);
+  } else if (absl::Status status = regions_.Unregister(name, released); !status.ok()) {
+    reactor->Finish(ToGrpcStatus(status));
+  }
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* KserveService::SystemSharedMemoryStatus(
     grpc::CallbackServerContext* context, const inference::SystemSharedMemoryStatusRequest* request,
-    inference::SystemSharedMemoryStatusResponse*) {
-  return Reply(context, FindRegion(request->name()));
+    inference::SystemSharedMemoryStatusResponse* response) {
+  const auto listed = ListRegions(*context, RegionKind::kSystem, request->name());
+  if (!listed.ok()) return Reply(context, listed.status());
+  for (const RegionRegistry::Listed& region : *listed) {
+    auto& status = (*response->mutable_regions())[region.name];
+    status.set_name(region.name);
+    status.set_key(region.key);
+    status.set_offset(region.offset);
+    status.set_byte_size(region.byte_size);
+  }
+  return Reply(context, absl::OkStatus());
 }
 
 grpc::ServerUnaryReactor* KserveService::SystemSharedMemoryRegister(
-    grpc::CallbackServerContext* context, const inference::SystemSharedMemoryRegisterRequest*,
+    grpc::CallbackServerContext* context,
+    const inference::SystemSharedMemoryRegisterRequest* request,
     inference::SystemSharedMemoryRegisterResponse*) {
-  return Reply(context, NoSharedMemory());
+  return Reply(context, regions_.Register(request->name(),
+                                          SystemRegionRequest{.key = request->key(),
+                                                              .offset = request->offset(),
+                                                              .byte_size = request->byte_size()},
+                                          context->peer()));
 }
 
 grpc::ServerUnaryReactor* KserveService::SystemSharedMemoryUnregister(
     grpc::CallbackServerContext* context,
     const inference::SystemSharedMemoryUnregisterRequest* request,
     inference::SystemSharedMemoryUnregisterResponse*) {
-  return Reply(context, FindRegion(request->name()));
+  return Unregister(context, RegionKind::kSystem, request->name());
 }
 
 grpc::ServerUnaryReactor* KserveService::CudaSharedMemoryStatus(
     grpc::CallbackServerContext* context, const inference::CudaSharedMemoryStatusRequest* request,
-    inference::CudaSharedMemoryStatusResponse*) {
-  return Reply(context, FindRegion(request->name()));
+    inference::CudaSharedMemoryStatusResponse* response) {
+  const auto listed = ListRegions(*context, RegionKind::kCuda, request->name());
+  if (!listed.ok()) return Reply(context, listed.status());
+  for (const RegionRegistry::Listed& region : *listed) {
+    auto& status = (*response->mutable_regions())[region.name];
+    status.set_name(region.name);
+    status.set_device_id(region.device);
+    status.set_byte_size(region.byte_size);
+  }
+  return Reply(context, absl::OkStatus());
 }
 
 grpc::ServerUnaryReactor* KserveService::CudaSharedMemoryRegister(
-    grpc::CallbackServerContext* context, const inference::CudaSharedMemoryRegisterRequest*,
+    grpc::CallbackServerContext* context, const inference::CudaSharedMemoryRegisterRequest* request,
     inference::CudaSharedMemoryRegisterResponse*) {
-  return Reply(context, NoSharedMemory());
+  if (!std::in_range<uint32_t>(request->device_id())) {
+    return Reply(context, Invalid("device_id must be in [0, 2^32), got ", request->device_id()));
+  }
+  return Reply(context, regions_.Register(
+                            request->name(),
+                            CudaRegionRequest{.handle = request->raw_handle(),
+                                              .event = "",
+                                              .device = static_cast<uint32_t>(request->device_id()),
+                                              .byte_size = request->byte_size()},
+                            context->peer()));
 }
 
 grpc::ServerUnaryReactor* KserveService::CudaSharedMemoryUnregister(
     grpc::CallbackServerContext* context,
     const inference::CudaSharedMemoryUnregisterRequest* request,
     inference::CudaSharedMemoryUnregisterResponse*) {
-  return Reply(context, FindRegion(request->name()));
+  return Unregister(context, RegionKind::kCuda, request->name());
 }
 
 }  // namespace token_sampler

@@ -6,11 +6,15 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "inference/grpc_inference_service.grpc.pb.h"
 #include "server/batching/batcher.h"
 #include "server/job_stream.h"
 #include "server/kserve/inference_statistics.h"
+#include "server/regions/region_registry.h"
 #include "server/request_codec.h"
 
 namespace token_sampler {
@@ -18,8 +22,8 @@ namespace token_sampler {
 // Thread-safe, as gRPC calls it from many threads.
 class KserveService final : public inference::GRPCInferenceService::CallbackService {
  public:
-  // `batcher` must outlive the service.
-  KserveService(Batcher& batcher, const RequestLimits& limits);
+  // `batcher` and `regions` must outlive the service.
+  KserveService(Batcher& batcher, RegionRegistry& regions, const RequestLimits& limits);
 
   // ServerReady and ModelReady answer false from now on; calls are still served.
   void BeginDrain() { ready_ = false; }
@@ -79,7 +83,15 @@ class KserveService final : public inference::GRPCInferenceService::CallbackServ
       inference::CudaSharedMemoryUnregisterResponse* response) override;
 
  private:
+  // The regions of a kind, or the one of this name. NotFound when there is none.
+  absl::StatusOr<std::vector<RegionRegistry::Listed>> ListRegions(
+      const grpc::CallbackServerContext& context, RegionKind kind, const std::string& name) const;
+
+  grpc::ServerUnaryReactor* Unregister(grpc::CallbackServerContext* context, RegionKind kind,
+                                       const std::string& name);
+
   Batcher& batcher_;
+  RegionRegistry& regions_;
   const RequestLimits limits_;
   std::atomic<bool> ready_{true};
   InferenceStatistics statistics_;

@@ -46,7 +46,13 @@ const std::vector<ModelInputField>& InputFields();
 const ModelInputField* FindInputField(absl::string_view name);
 
 // How many columns an output has.
-enum class OutputWidth : uint8_t { kOne, kDraws, kTopLogprobs };
+enum class OutputWidth : uint8_t {
+  kOne,
+  kDraws,        // of the row that has most
+  kTopLogprobs,  // as many as were asked for
+  kKept,         // of the row that has most
+  kRelaxed,      // draws * vocab
+};
 
 struct ModelOutputField {
   absl::string_view name;

@@ -7,12 +7,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "server/invalid_argument.h"
+#include "server/regions/system_region.h"
 
 namespace token_sampler {
 namespace {
 
-constexpr uint64_t kMaxIdleBytes = uint64_t{256} << 20;
 constexpr size_t kMaxName = 255;
 constexpr size_t kHandleBytes = 64;  // of CUDA's IPC handles
 
@@ -27,8 +28,7 @@ std::shared_ptr<void> AtTheEnd(std::function<void()> done) {
 
 }  // namespace
 
-RegionRegistry::RegionRegistry(const RegionOptions& options)
-    : options_(options), buffers_(kMaxIdleBytes) {}
+RegionRegistry::RegionRegistry(const RegionOptions& options) : options_(options) {}
 
 bool RegionRegistry::IsRemote(absl::string_view peer) {
   // gRPC escapes the brackets of IPv6.
@@ -53,14 +53,13 @@ absl::Status RegionRegistry::CheckUse(bool remote_peer) const {
   return absl::OkStatus();
 }
 
-absl::Status RegionRegistry::CheckRequest(absl::string_view kind, absl::string_view name,
+absl::Status RegionRegistry::CheckRequest(RegionKind kind, absl::string_view name,
                                           uint64_t byte_size, absl::string_view peer) const {
   if (absl::Status status = CheckUse(IsRemote(peer)); !status.ok()) return status;
-  if (options_.kinds != "all" && options_.kinds != kind) {
-    return absl::FailedPreconditionError(absl::StrCat("regions of kind ", kind,
-                                                      " are off: the server was started with "
-                                                      "--shared-memory=",
-                                                      options_.kinds));
+  if (!Has(kind)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("regions of kind ", kind == RegionKind::kSystem ? "system" : "cuda",
+                     " are off: the server was started with --shared-memory=", options_.kinds));
   }
   if (name.empty() || name.size() > kMaxName) {
     return Invalid("name must have 1 .. ", kMaxName, " bytes, got ", name.size());
@@ -77,7 +76,7 @@ absl::StatusOr<std::string> RegionRegistry::CheckKey(absl::string_view key) cons
                    " letters, digits, '-', '_' and '.' behind an optional '/', got \"",
                    absl::string_view(key).substr(0, kMaxName), "\"");
   }
-  if (!absl::StartsWith(bare, options_.prefix)) {
+  if (!absl::StartsWith(bare, absl::StripPrefix(options_.prefix, "/"))) {
     return absl::PermissionDeniedError(absl::StrCat("key must start with \"", options_.prefix,
                                                     "\" (--shared-memory-prefix), got \"", bare,
                                                     "\""));
@@ -86,18 +85,59 @@ absl::StatusOr<std::string> RegionRegistry::CheckKey(absl::string_view key) cons
   return absl::StrCat("/", bare);
 }
 
-absl::Status RegionRegistry::Register(const SystemRegion& region, absl::string_view peer) {
-  absl::Status status = CheckRequest("system", region.name, region.byte_size, peer);
-  if (!status.ok()) return status;
-  const absl::StatusOr<std::string> key = CheckKey(region.key);
-  if (!key.ok()) return key.status();
-  absl::StatusOr<std::shared_ptr<Region>> opened =
-      Region::Open(*key, region.offset, region.byte_size);
-  if (!opened.ok()) return opened.status();
+bool RegionRegistry::Has(RegionKind kind) const {
+  const bool system = kind == RegionKind::kSystem;
+  return options_.kinds == "all" || options_.kinds == (system ? "system" : "cuda");
+}
 
+absl::Status RegionRegistry::Register(const std::string& name, const SystemRegionRequest& request,
+                                      absl::string_view peer) {
+  absl::Status status = CheckRequest(RegionKind::kSystem, name, request.byte_size, peer);
+  if (!status.ok()) return status;
+  const absl::StatusOr<std::string> key = CheckKey(request.key);
+  if (!key.ok()) return key.status();
+  absl::StatusOr<std::shared_ptr<SystemRegion>> opened =
+      SystemRegion::Open(*key, request.offset, request.byte_size);
+  if (!opened.ok()) return opened.status();
+  return Add({.name = name,
+              .kind = RegionKind::kSystem,
+              .key = *key,
+              .offset = request.offset,
+              .byte_size = request.byte_size},
+             *std::move(opened), peer);
+}
+
+absl::Status RegionRegistry::Register(const std::string& name, const CudaRegionRequest& request,
+                                      absl::string_view peer) {
+  absl::Status status = CheckRequest(RegionKind::kCuda, name, request.byte_size, peer);
+  if (!status.ok()) return status;
+  if (request.handle.size() != kHandleBytes) {
+    return Invalid("cuda_handle must have the ", kHandleBytes,
+                   " bytes of a cudaIpcMemHandle_t, got ", request.handle.size());
+  }
+  if (!request.event.empty() && request.event.size() != kHandleBytes) {
+    return Invalid("cuda_event must have the ", kHandleBytes,
+                   " bytes of a cudaIpcEventHandle_t, got ", request.event.size());
+  }
+  if (!options_.open_cuda) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "device ", request.device, ": this server has no sampler that reads CUDA IPC memory"));
+  }
+  absl::StatusOr<std::shared_ptr<Region>> opened = options_.open_cuda(request);
+  if (!opened.ok()) return opened.status();
+  return Add({.name = name,
+              .kind = RegionKind::kCuda,
+              .key = "",
+              .device = request.device,
+              .byte_size = request.byte_size},
+             *std::move(opened), peer);
+}
+
+absl::Status RegionRegistry::Add(Listed listed, std::shared_ptr<Region> region,
+                                 absl::string_view peer) {
   const MutexLock lock(mutex_);
-  if (entries_.contains(region.name)) {
-    return absl::AlreadyExistsError(absl::StrCat("a region \"", region.name, "\" is registered"));
+  if (entries_.contains(listed.name)) {
+    return absl::AlreadyExistsError(absl::StrCat("a region \"", listed.name, "\" is registered"));
   }
   const auto of_peer = std::count_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
     return absl::string_view(entry.second.peer) == peer;
@@ -110,23 +150,9 @@ absl::Status RegionRegistry::Register(const SystemRegion& region, absl::string_v
     return absl::ResourceExhaustedError(
         absl::StrCat("the server has ", entries_.size(), " regions, as many as it may have"));
   }
-  entries_.emplace(region.name, Entry{*std::move(opened), std::string(peer)});
+  std::string name = listed.name;
+  entries_.emplace(std::move(name), Entry{std::move(region), std::string(peer), std::move(listed)});
   return absl::OkStatus();
-}
-
-absl::Status RegionRegistry::Register(const CudaRegion& region, absl::string_view peer) const {
-  absl::Status status = CheckRequest("cuda", region.name, region.byte_size, peer);
-  if (!status.ok()) return status;
-  if (region.handle.size() != kHandleBytes) {
-    return Invalid("cuda_handle must have the ", kHandleBytes,
-                   " bytes of a cudaIpcMemHandle_t, got ", region.handle.size());
-  }
-  if (!region.event.empty() && region.event.size() != kHandleBytes) {
-    return Invalid("cuda_event must have the ", kHandleBytes,
-                   " bytes of a cudaIpcEventHandle_t, got ", region.event.size());
-  }
-  return absl::FailedPreconditionError(absl::StrCat(
-      "device ", region.device, ": this server has no sampler that reads CUDA IPC memory"));
 }
 
 absl::Status RegionRegistry::Unregister(absl::string_view name, std::function<void()> released) {
@@ -144,12 +170,14 @@ absl::Status RegionRegistry::Unregister(absl::string_view name, std::function<vo
   return absl::OkStatus();
 }
 
-void RegionRegistry::UnregisterAll(const std::string* peer, std::function<void()> released) {
+template <typename Chosen>
+void RegionRegistry::UnregisterIf(const Chosen& chosen, std::function<void()> released) {
+  // Both outlive the lock: with them goes what nobody reads, and `released` runs.
   std::vector<std::shared_ptr<Region>> regions;
   const std::shared_ptr<void> end = AtTheEnd(std::move(released));
   const MutexLock lock(mutex_);
   for (auto entry = entries_.begin(); entry != entries_.end();) {
-    if (peer != nullptr && entry->second.peer != *peer) {
+    if (!chosen(entry->second)) {
       ++entry;
       continue;
     }
@@ -157,6 +185,15 @@ void RegionRegistry::UnregisterAll(const std::string* peer, std::function<void()
     regions.push_back(std::move(entry->second.region));
     entry = entries_.erase(entry);
   }
+}
+
+void RegionRegistry::UnregisterAll(RegionKind kind, std::function<void()> released) {
+  UnregisterIf([kind](const Entry& entry) { return entry.listed.kind == kind; },
+               std::move(released));
+}
+
+void RegionRegistry::UnregisterAll(const std::string& peer, std::function<void()> released) {
+  UnregisterIf([&peer](const Entry& entry) { return entry.peer == peer; }, std::move(released));
 }
 
 absl::StatusOr<std::shared_ptr<const Region>> RegionRegistry::Find(absl::string_view name) const {
@@ -172,9 +209,8 @@ std::vector<RegionRegistry::Listed> RegionRegistry::List() const {
   std::vector<Listed> listed;
   const MutexLock lock(mutex_);
   for (const auto& [name, entry] : entries_) {
-    const Region& region = *entry.region;
-    listed.push_back({name, region.key(), region.offset(), region.byte_size(),
-                      static_cast<uint32_t>(entry.region.use_count() - 1)});
+    listed.push_back(entry.listed);
+    listed.back().calls_in_flight = static_cast<uint32_t>(entry.region.use_count() - 1);
   }
   return listed;
 }

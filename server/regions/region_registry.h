@@ -16,18 +16,37 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "server/batching/mutex.h"
-#include "server/regions/buffer_pool.h"
 #include "server/regions/region.h"
 
 namespace token_sampler {
 
+enum class RegionKind : uint8_t { kSystem, kCuda };
+
+struct SystemRegionRequest {
+  std::string key;      // of the object, with or without a leading slash
+  uint64_t offset = 0;  // inside the object
+  uint64_t byte_size = 0;
+};
+
+// How a CUDA region is opened: the memory of an IPC handle, and the event that its owner records
+// when it has written there. InvalidArgument and OutOfRange say what is wrong with them.
+struct CudaRegionRequest {
+  std::string handle;  // a cudaIpcMemHandle_t, 64 bytes
+  std::string event;   // a cudaIpcEventHandle_t, 64 bytes, or empty
+  uint32_t device = 0;
+  uint64_t byte_size = 0;
+};
+using OpenCudaRegion =
+    std::function<absl::StatusOr<std::shared_ptr<Region>>(const CudaRegionRequest& request)>;
+
 struct RegionOptions {
   std::string kinds = "off";                      // off, system, cuda or all
-  std::string prefix = "token-sampler-";          // which names of objects may be registered
+  std::string prefix = "token-sampler-";          // of names of objects, with or without the slash
   std::string peers = "local";                    // local (Unix socket, loopback) or any
   uint64_t max_regions = 1024;                    // at once
   uint64_t max_regions_per_peer = 64;             // of one connection; a Unix socket counts as one
   uint64_t max_tensor_bytes = uint64_t{1} << 30;  // read by one call from one region
+  OpenCudaRegion open_cuda = nullptr;             // null: no sampler reads device memory
 };
 
 // Thread-safe.
@@ -41,63 +60,57 @@ class RegionRegistry {
   // FailedPrecondition when regions are off, PermissionDenied when such a peer may not use them.
   absl::Status CheckUse(bool remote_peer) const;
 
-  struct SystemRegion {
-    std::string name;  // 1 .. 255 bytes
-    std::string key;   // of the object, with or without a leading slash
-    uint64_t offset = 0;
-    uint64_t byte_size = 0;
-  };
-  // AlreadyExists when the name is taken, ResourceExhausted beyond a limit; InvalidArgument,
-  // NotFound, OutOfRange and PermissionDenied say what is wrong with the object.
-  absl::Status Register(const SystemRegion& region, absl::string_view peer);
+  // `name` has 1 .. 255 bytes. AlreadyExists when it is taken, ResourceExhausted beyond a limit;
+  // InvalidArgument, NotFound, OutOfRange and PermissionDenied say what is wrong with the object.
+  absl::Status Register(const std::string& name, const SystemRegionRequest& request,
+                        absl::string_view peer);
 
-  struct CudaRegion {
-    std::string name;
-    std::string handle;  // a cudaIpcMemHandle_t, 64 bytes
-    std::string event;   // a cudaIpcEventHandle_t, 64 bytes, or empty
-    uint32_t device = 0;
-    uint64_t byte_size = 0;
-  };
-  // Checks the request and answers FailedPrecondition: no sampler of this build reads device memory
-  // of another process.
-  absl::Status Register(const CudaRegion& region, absl::string_view peer) const;
+  // As above. FailedPrecondition when no sampler reads device memory; the errors of open_cuda.
+  absl::Status Register(const std::string& name, const CudaRegionRequest& request,
+                        absl::string_view peer);
 
   // Forgets a region. `released` runs once nobody reads it any more, maybe before this returns, on
   // whichever thread that is. NotFound, without `released`, when the name is unknown.
   absl::Status Unregister(absl::string_view name, std::function<void()> released);
 
-  // The same for all regions that a peer has registered; null: for all regions.
-  void UnregisterAll(const std::string* peer, std::function<void()> released);
+  // The same for all regions of a kind, and for all that a peer has registered.
+  void UnregisterAll(RegionKind kind, std::function<void()> released);
+  void UnregisterAll(const std::string& peer, std::function<void()> released);
 
   // NotFound for a name that is not registered. The region stays as it is until the pointer goes.
   absl::StatusOr<std::shared_ptr<const Region>> Find(absl::string_view name) const;
 
   struct Listed {
     std::string name;
-    std::string key;
-    uint64_t offset = 0;
+    RegionKind kind = RegionKind::kSystem;
+    std::string key;      // of a system region
+    uint64_t offset = 0;  // of a system region
+    uint32_t device = 0;  // of a CUDA region
     uint64_t byte_size = 0;
     uint32_t calls_in_flight = 0;
   };
   std::vector<Listed> List() const;  // by name
 
-  const RegionOptions& options() const { return options_; }
+  // Whether regions of this kind may be registered at all.
+  bool Has(RegionKind kind) const;
 
-  // Where calls copy rows to.
-  BufferPool& buffers() { return buffers_; }
+  const RegionOptions& options() const { return options_; }
 
  private:
   struct Entry {
     std::shared_ptr<Region> region;
     std::string peer;
+    Listed listed;
   };
 
-  absl::Status CheckRequest(absl::string_view kind, absl::string_view name, uint64_t byte_size,
+  absl::Status CheckRequest(RegionKind kind, absl::string_view name, uint64_t byte_size,
                             absl::string_view peer) const;
   absl::StatusOr<std::string> CheckKey(absl::string_view key) const;
+  absl::Status Add(Listed listed, std::shared_ptr<Region> region, absl::string_view peer);
+  template <typename Chosen>
+  void UnregisterIf(const Chosen& chosen, std::function<void()> released);
 
   const RegionOptions options_;
-  BufferPool buffers_;
   mutable Mutex mutex_;
   std::map<std::string, Entry, std::less<>> entries_ ABSL_GUARDED_BY(mutex_);
 };

@@ -38,7 +38,7 @@ absl::Status StepJob::Decode(const v1::StepSequences& message, const RequestLimi
   const InputKind kind = DecodeKind(message.input_kind());
   std::vector<RowInput> inputs;
   absl::Status status =
-      DecodeTensor(message.tensor(), "step.tensor", kind, limits, inputs, decoded_.values);
+      DecodeTensor(message.tensor(), "step.tensor", kind, limits, inputs, decoded_.region_rows);
   if (status.ok()) status = FindSequences(message, table);
   if (!status.ok()) return status;
   if (message.has_bitmask()) {
@@ -72,7 +72,8 @@ absl::Status StepJob::Decode(const v1::StepSequences& message, const RequestLimi
   return rows.empty() ? Invalid(decoded_.row_errors[0]) : absl::OkStatus();
 }
 
-void StepJob::Done(const absl::Status& status) {
+void StepJob::Done(const absl::Status& sampled) {
+  const absl::Status status = CallStatus(sampled, decoded_.region_rows.get());
   if (status.ok()) {
     EncodeSample(decoded_, results, *response_.mutable_sampled());
     for (size_t i = 0; i < results.size(); ++i) {

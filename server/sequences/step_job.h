@@ -29,7 +29,7 @@ class StepJob final : public SamplingJob {
                       const SequenceTable& table);
 
   // The sequences whose rows have tokens go on by them; others stay as they are.
-  void Done(const absl::Status& status) override;
+  void Done(const absl::Status& sampled) override;
 
  private:
   absl::Status FindSequences(const v1::StepSequences& message, const SequenceTable& table);

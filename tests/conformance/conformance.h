@@ -8,7 +8,8 @@
 
 namespace token_sampler::testing {
 
-// Fails the current test at the first row of the batch in which the two differ.
+// Fails the current test at the first row of the batch in which the two differ. Every second row is
+// given to the sampler as one that it reads from a RowSource.
 void ExpectSameAsReference(const RandomBatch& batch, Sampler& sampler);
 
 // How many times the usual number of random cases to run: TOKEN_SAMPLER_CONFORMANCE_SCALE, or 1.

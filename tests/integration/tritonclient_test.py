@@ -7,6 +7,7 @@ Runs under the interpreter of install-triton.sh, which it looks for by itself, a
 (exit code 77) when the package index cannot be reached.
 """
 
+import base64
 import json
 import os
 import pathlib
@@ -32,6 +33,7 @@ if len(sys.argv) == 3:
 import ml_dtypes  # noqa: E402
 import numpy as np  # noqa: E402
 import tritonclient.grpc as triton  # noqa: E402
+import tritonclient.utils.shared_memory as shm  # noqa: E402
 from tritonclient.utils import InferenceServerException  # noqa: E402
 
 SERVER, CLIENT = sys.argv[1:3]
@@ -56,7 +58,7 @@ class TritonclientTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = subprocess.Popen(
-            [SERVER, "--listen=127.0.0.1:0", "--device=cpu"],
+            [SERVER, "--listen=127.0.0.1:0", "--device=cpu", "--shared-memory=system"],
             stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
         )  # fmt: skip
         while "serving on " not in (line := cls.server.stderr.readline()):
@@ -233,12 +235,47 @@ class TritonclientTest(unittest.TestCase):
         model = client.get_inference_statistics("sampler").model_stats[0]
         self.assertGreaterEqual(model.inference_count, 4)
 
-    def test_forgets_regions_that_it_does_not_have(self):
-        self.client.unregister_system_shared_memory()
-        self.client.unregister_cuda_shared_memory()
+    def test_shared_memory(self):
+        client = self.client
+        client.unregister_system_shared_memory()
+        client.unregister_cuda_shared_memory()
+        self.assertEqual(client.get_system_shared_memory_status(as_json=True), {})
+        key = f"/token-sampler-triton-{os.getpid()}"
+        size = self.logits.nbytes + 64
+        handle = shm.create_shared_memory_region("logits", key, size)
+        try:
+            shm.set_shared_memory_region(handle, [self.logits], offset=64)
+            client.register_system_shared_memory("logits", key, size)
+            status = client.get_system_shared_memory_status(as_json=True)["regions"]["logits"]
+            self.assertEqual((status["key"], int(status["byte_size"])), (key, size))
+            given = triton.InferInput("logits", list(self.logits.shape), "FP16")
+            given.set_shared_memory("logits", self.logits.nbytes, offset=64)
+            taken = triton.InferRequestedOutput("token_ids")
+            taken.set_shared_memory("logits", 64)
+            streams = tensor("stream", np.arange(4, dtype=np.int32))
+            answer = client.infer(
+                "sampler", [given, streams], outputs=[taken, *outputs("status")],
+                parameters={"seed": 1611},
+            )  # fmt: skip
+            self.assertEqual(answer.as_numpy("status").tolist(), [[0]] * 4)
+            tokens = shm.get_contents_as_numpy(handle, np.int32, [4, 1])
+            self.assertEqual(tokens.tolist(), self.native_tokens("--seed", "1611"))
+            self.assert_refused(
+                "ALREADY_EXISTS", "is registered", client.register_system_shared_memory,
+                "logits", key, size,
+            )  # fmt: skip
+            client.unregister_system_shared_memory("logits")
+            self.assert_refused("NOT_FOUND", "no region", client.infer, "sampler", [given])
+        finally:
+            client.unregister_system_shared_memory()
+            shm.destroy_shared_memory_region(handle)
         self.assert_refused(
-            "UNIMPLEMENTED", "no shared memory", self.client.register_system_shared_memory,
-            "region", "/region", 64,
+            "PERMISSION_DENIED", "--shared-memory-prefix", client.register_system_shared_memory,
+            "region", "/psm_1", 64,
+        )  # fmt: skip
+        self.assert_refused(
+            "FAILED_PRECONDITION", "kind cuda are off", client.register_cuda_shared_memory,
+            "region", base64.b64encode(bytes(64)), 0, 64,
         )  # fmt: skip
 
 

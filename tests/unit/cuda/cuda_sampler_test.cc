@@ -13,6 +13,7 @@
 
 #include "sampler/reference_sampler.h"
 #include "tests/simt/machine.h"
+#include "tests/testing/memory_source.h"
 
 namespace token_sampler {
 namespace {
@@ -112,6 +113,18 @@ TEST_F(CudaSamplerTest, LeavesToTheCpuARowThatNoBufferHolds) {
   Batch batch(3, 700);
   batch.ExpectSameAsReference(*sampler);
   EXPECT_EQ(simt::KernelCount(), 0u);
+}
+
+TEST_F(CudaSamplerTest, ARowThatCannotBeReadFailsAlone) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.buffer_bytes = 10'000}).value();
+  const testing::BrokenSource source(100);
+  Batch batch(9, 700);
+  for (const size_t row : {0u, 4u, 5u, 8u}) {
+    batch.Row(row).values = nullptr;
+    batch.Row(row).source = &source;
+  }
+  batch.ExpectSameAsReference(*sampler);
+  EXPECT_GE(simt::KernelCount(), 1u);
 }
 
 TEST_F(CudaSamplerTest, SamplesOnEveryDevice) {

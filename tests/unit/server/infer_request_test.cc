@@ -215,14 +215,14 @@ TEST(InferRequestTest, EverySamplingParameterIsAnInput) {
 
 TEST(InferRequestTest, OutputsAskForTheirOptions) {
   inference::ModelInferRequest request = Request();
-  for (const char* name : {"logprobs", "token_ids", "top_token_ids", "entropy"}) {
+  for (const char* name : {"logprobs", "token_ids", "top_token_ids", "entropy", "gumbel_softmax"}) {
     request.add_outputs()->set_name(name);
   }
   const InferCall call = Translate(request);
-  ASSERT_EQ(call.outputs.size(), 4u);
-  EXPECT_EQ(call.outputs[1]->name, "token_ids");
+  ASSERT_EQ(call.outputs.size(), 5u);
+  EXPECT_EQ(call.outputs[1].field->name, "token_ids");
   EXPECT_EQ(call.request.outputs().ShortDebugString(),
-            "logprobs: true top_logprobs: 1 entropy: true");
+            "logprobs: true top_logprobs: 1 entropy: true gumbel_softmax: 1");
 }
 
 TEST(InferRequestTest, KnowsOneModel) {
@@ -268,7 +268,9 @@ TEST(InferRequestTest, RefusesMalformedTensors) {
             "inputs.logits.shape must be [rows, vocab], at most [8, 1000], got [9, 1]");
   request = Request();
   request.add_raw_input_contents("");
-  EXPECT_EQ(Refusal(request), "raw_input_contents must have one entry per input (1), got 2");
+  EXPECT_EQ(
+      Refusal(request),
+      "raw_input_contents must have one entry per input that is not in shared memory (1), got 2");
   request = Request();
   request.mutable_inputs(0)->mutable_contents()->add_fp32_contents(1);
   EXPECT_EQ(Refusal(request),
@@ -346,12 +348,26 @@ TEST(InferRequestTest, RefusesWhatItWouldIgnore) {
   EXPECT_EQ(Refusal(request), "this server knows no field number 99 of ModelInferRequest");
 }
 
-TEST(InferRequestTest, RefusesSharedMemory) {
+TEST(InferRequestTest, RefusesSharedMemoryThatIsNotThere) {
   inference::ModelInferRequest request = Request();
+  request.clear_raw_input_contents();
+  request.mutable_inputs(0)->clear_contents();
   auto& parameters = *request.mutable_inputs(0)->mutable_parameters();
   parameters["shared_memory_region"].set_string_param("here");
-  EXPECT_EQ(Refusal(request, absl::StatusCode::kUnimplemented),
-            "inputs.logits: this server has no shared memory; send the contents");
+  EXPECT_EQ(Refusal(request),
+            "inputs.logits.parameters.shared_memory_byte_size must be set for a tensor in shared "
+            "memory");
+  parameters["shared_memory_byte_size"].set_int64_param(-1);
+  EXPECT_EQ(Refusal(request),
+            "inputs.logits.parameters.shared_memory_byte_size must be an integer, 0 or more");
+  parameters["shared_memory_byte_size"].set_int64_param(8);
+  EXPECT_EQ(Refusal(request, absl::StatusCode::kFailedPrecondition),
+            "inputs.logits: shared memory is off");
+  request.mutable_inputs(0)->mutable_contents()->add_fp32_contents(1.0f);
+  EXPECT_EQ(Refusal(request), "inputs.logits must not have contents when it is in shared memory");
+  request = Request();
+  (*request.mutable_inputs(0)->mutable_parameters())["shared_memory_region"].set_bool_param(true);
+  EXPECT_EQ(Refusal(request), "inputs.logits.parameters.shared_memory_region must be a string");
 }
 
 }  // namespace

@@ -3,10 +3,14 @@
 
 #include "server/kserve/kserve_service.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <future>
@@ -14,8 +18,10 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "sampler/reference_sampler.h"
 #include "server/kserve/sampler_model.h"
 #include "server/server.h"
@@ -24,8 +30,10 @@
 namespace token_sampler {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using InferStream =
     grpc::ClientReaderWriter<inference::ModelInferRequest, inference::ModelStreamInferResponse>;
 
@@ -62,13 +70,14 @@ inference::ModelInferRequest AtStep(int64_t step) {
 
 class KserveTest : public ::testing::Test {
  protected:
-  explicit KserveTest(Sampler& sampler)
-      : server_(*Server::Start(Options(), sampler)),
+  explicit KserveTest(Sampler& sampler, const std::string& regions = "off")
+      : server_(*Server::Start(Options(regions), sampler)),
         channel_(grpc::CreateChannel(server_->addresses()[0], grpc::InsecureChannelCredentials())),
         stub_(inference::GRPCInferenceService::NewStub(channel_)) {}
 
-  static ServerOptions Options() {
+  static ServerOptions Options(const std::string& regions) {
     ServerOptions options;
+    options.regions.kinds = regions;
     options.listen = {"127.0.0.1:0"};
     return options;
   }
@@ -111,6 +120,62 @@ struct WithReference {
 class KserveSamplingTest : private WithReference, public KserveTest {
  protected:
   KserveSamplingTest() : KserveTest(*sampler) {}
+};
+
+class KserveRegionTest : private WithReference, public KserveTest {
+ protected:
+  static constexpr size_t kSize = 4096;
+
+  KserveRegionTest() : KserveTest(*sampler, "system") {
+    const int fd = shm_open(key_.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
+    EXPECT_GE(fd, 0);
+    EXPECT_EQ(ftruncate(fd, kSize), 0);
+    memory_ = static_cast<char*>(mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+    close(fd);
+  }
+  ~KserveRegionTest() override {
+    munmap(memory_, kSize);
+    shm_unlink(key_.c_str());
+  }
+
+  grpc::Status Register(const std::string& name, uint64_t offset = 0, uint64_t byte_size = kSize) {
+    grpc::ClientContext context;
+    inference::SystemSharedMemoryRegisterRequest request;
+    request.set_name(name);
+    request.set_key(key_);
+    request.set_offset(offset);
+    request.set_byte_size(byte_size);
+    inference::SystemSharedMemoryRegisterResponse response;
+    return stub_->SystemSharedMemoryRegister(&context, request, &response);
+  }
+
+  inference::SystemSharedMemoryStatusResponse Regions() {
+    grpc::ClientContext context;
+    inference::SystemSharedMemoryStatusResponse regions;
+    EXPECT_TRUE(stub_->SystemSharedMemoryStatus(&context, {}, &regions).ok());
+    return regions;
+  }
+
+  // Points a tensor at shared memory.
+  template <typename Tensor>
+  static void Place(Tensor& tensor, const std::string& region, int64_t offset, int64_t byte_size) {
+    auto& parameters = *tensor.mutable_parameters();
+    parameters["shared_memory_region"].set_string_param(region);
+    parameters["shared_memory_byte_size"].set_int64_param(byte_size);
+    if (offset != 0) parameters["shared_memory_offset"].set_int64_param(offset);
+  }
+
+  // Moves input i, with its raw contents, into the memory.
+  void MoveInput(inference::ModelInferRequest& request, int i, const std::string& region,
+                 int64_t offset) {
+    const std::string data = request.raw_input_contents(i);
+    std::memcpy(memory_ + offset, data.data(), data.size());
+    request.mutable_raw_input_contents()->DeleteSubrange(i, 1);
+    Place(*request.mutable_inputs(i), region, offset, static_cast<int64_t>(data.size()));
+  }
+
+  const std::string key_ = absl::StrCat("/token-sampler-kserve-test-", getpid());
+  char* memory_ = nullptr;
 };
 
 struct WithGate {
@@ -198,6 +263,7 @@ TEST_F(KserveSamplingTest, AnswersEveryOutputInTheOrderAsked) {
   inference::ModelInferRequest request = Request({1, 2, 3, 4}, 2);
   (*request.mutable_parameters())["mirostat.version"].set_int64_param(2);
   (*request.mutable_parameters())["top_logprobs"].set_int64_param(2);
+  (*request.mutable_parameters())["gumbel_softmax"].set_double_param(0.5);
   for (const ModelOutputField& field : OutputFields()) {
     request.add_outputs()->set_name(std::string(field.name));
   }
@@ -213,6 +279,28 @@ TEST_F(KserveSamplingTest, AnswersEveryOutputInTheOrderAsked) {
       EXPECT_EQ(std::isnan(value), output.name().substr(0, 6) == "state.") << output.name();
     }
   }
+}
+
+TEST_F(KserveSamplingTest, KeptSetsAndRelaxedVectorsArePadded) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  inference::ModelInferRequest request = Request({9, 1, 9, 0, 9, 0, nan, 0, 0}, 3);
+  (*request.mutable_parameters())["min_p"].set_double_param(0.5);
+  (*request.mutable_parameters())["gumbel_softmax"].set_double_param(0.5);
+  for (const char* name : {"kept_token_ids", "kept_logprobs", "gumbel_softmax", "token_ids"}) {
+    request.add_outputs()->set_name(name);
+  }
+  const inference::ModelInferResponse response = Infer(request);
+  EXPECT_THAT(response.outputs(0).shape(), ElementsAre(3, 2));
+  EXPECT_THAT(Elements<int32_t>(response.raw_output_contents(0)), ElementsAre(0, 2, 1, -1, -1, -1));
+  const auto logprobs = Elements<float>(response.raw_output_contents(1));
+  EXPECT_FLOAT_EQ(logprobs[0], -std::log(2.0f));
+  EXPECT_EQ(logprobs[2], 0.0f);
+  EXPECT_TRUE(std::isnan(logprobs[3]) && std::isnan(logprobs[4]));
+  EXPECT_THAT(response.outputs(2).shape(), ElementsAre(3, 3));
+  const auto relaxed = Elements<float>(response.raw_output_contents(2));
+  const auto tokens = Elements<int32_t>(response.raw_output_contents(3));
+  EXPECT_EQ(std::max_element(relaxed.begin(), relaxed.begin() + 3) - relaxed.begin(), tokens[0]);
+  EXPECT_TRUE(std::isnan(relaxed[6]));
 }
 
 TEST_F(KserveSamplingTest, OneNanRowFailsAlone) {
@@ -244,7 +332,10 @@ TEST_F(KserveSamplingTest, BoundsTheAnswer) {
   (*request.mutable_parameters())["replacement"].set_bool_param(true);
   const grpc::Status status = InferStatus(request);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_THAT(status.error_message(), HasSubstr("would hold 20000000 elements"));
+  EXPECT_THAT(
+      status.error_message(),
+      HasSubstr(
+          "outputs.token_ids of 2 rows and up to 10000000 columns could hold 20000000 elements"));
 }
 
 TEST_F(KserveSamplingTest, AStreamAnswersInOrderAndSurvivesARefusal) {
@@ -340,6 +431,122 @@ TEST_F(KserveSamplingTest, KnowsNoOtherModel) {
   EXPECT_FALSE(ready.ready());
 }
 
+TEST_F(KserveRegionTest, ReadsInputsAndWritesOutputs) {
+  ASSERT_TRUE(Register("whole").ok());
+  ASSERT_TRUE(Register("part", 1000, 1000).ok());
+  inference::ModelInferRequest request = Request({1, 2, 3, 9, 8, 7}, 2, "id");
+  auto& seeds = *request.add_inputs();
+  seeds.set_name("seed");
+  seeds.set_datatype("INT64");
+  seeds.add_shape(2);
+  seeds.add_shape(1);
+  const int64_t values[] = {5, 6};
+  request.add_raw_input_contents()->assign(reinterpret_cast<const char*>(values), sizeof(values));
+  for (const char* name : {"token_ids", "seed", "message"}) request.add_outputs()->set_name(name);
+  const inference::ModelInferResponse expected = Infer(request);
+
+  MoveInput(request, 0, "whole", 100);
+  Place(*request.mutable_outputs(0), "part", 8, 8);
+  Place(*request.mutable_outputs(2), "whole", 3000, 100);
+  for (const bool all : {false, true}) {
+    // The contents that are left are those of the other input.
+    if (all) {
+      std::memcpy(memory_ + 200, values, sizeof(values));
+      request.clear_raw_input_contents();
+      Place(*request.mutable_inputs(1), "whole", 200, sizeof(values));
+    }
+    std::memset(memory_ + 1000, 0, 1000);
+    const inference::ModelInferResponse response = Infer(request);
+    ASSERT_EQ(response.raw_output_contents_size(), 3);
+    EXPECT_EQ(response.raw_output_contents(0), "");
+    EXPECT_EQ(std::string(memory_ + 1008, 8), expected.raw_output_contents(0));
+    EXPECT_EQ(response.raw_output_contents(1), expected.raw_output_contents(1));
+    EXPECT_EQ(std::string(memory_ + 3000, 8), expected.raw_output_contents(2));
+    const auto& parameters = response.outputs(0).parameters();
+    EXPECT_EQ(parameters.at("shared_memory_region").string_param(), "part");
+    EXPECT_EQ(parameters.at("shared_memory_offset").int64_param(), 8);
+    EXPECT_EQ(parameters.at("shared_memory_byte_size").int64_param(), 8);
+    EXPECT_EQ(response.outputs(1).parameters_size(), 0);
+  }
+}
+
+TEST_F(KserveRegionTest, RefusesWhatLiesOutside) {
+  ASSERT_TRUE(Register("whole").ok());
+  const auto refusal = [&](const std::string& region, int64_t offset, int64_t size, bool output) {
+    inference::ModelInferRequest request = Request({1, 2}, 1);
+    if (output) {
+      request.add_outputs()->set_name("token_ids");
+      Place(*request.mutable_outputs(0), region, offset, size);
+    } else {
+      request.clear_raw_input_contents();
+      Place(*request.mutable_inputs(0), region, offset, size);
+    }
+    return InferStatus(request);
+  };
+  EXPECT_TRUE(refusal("whole", 4088, 8, false).ok());
+  EXPECT_TRUE(refusal("whole", 4092, 4, true).ok());
+  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+  for (const bool output : {false, true}) {
+    EXPECT_EQ(refusal("other", 0, 8, output).error_code(), grpc::StatusCode::NOT_FOUND);
+    for (const auto& [offset, size] :
+         {std::pair{4089l, 8l}, {kMax, 8l}, {0l, kMax}, {kMax, kMax}}) {
+      EXPECT_EQ(refusal("whole", offset, size, output).error_code(),
+                grpc::StatusCode::OUT_OF_RANGE);
+    }
+  }
+  EXPECT_THAT(refusal("whole", 0, 12, false).error_message(),
+              HasSubstr("inputs.logits must have 8 bytes for [1, 2] elements of FP32, got 12"));
+  EXPECT_THAT(refusal("whole", 0, 3, true).error_message(),
+              HasSubstr("shared_memory_byte_size must be at least the 4 bytes of the output"));
+}
+
+TEST_F(KserveRegionTest, AnObjectThatIsTruncatedIsAnErrorOfTheCall) {
+  ASSERT_TRUE(Register("whole").ok());
+  inference::ModelInferRequest request = Request({1, 2}, 1);
+  MoveInput(request, 0, "whole", 64);
+  EXPECT_TRUE(InferStatus(request).ok());
+  const int fd = shm_open(key_.c_str(), O_RDWR, 0);
+  ASSERT_EQ(ftruncate(fd, 0), 0);
+  close(fd);
+  const grpc::Status status = InferStatus(request);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("was truncated"));
+}
+
+TEST_F(KserveRegionTest, ListsAndForgetsRegions) {
+  ASSERT_TRUE(Register("a", 8, 64).ok());
+  ASSERT_TRUE(Register("b").ok());
+  EXPECT_EQ(Register("a").error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  const auto regions = Regions().regions();
+  ASSERT_EQ(regions.size(), 2u);
+  EXPECT_EQ(regions.at("a").key(), key_);
+  EXPECT_EQ(regions.at("a").offset(), 8u);
+  EXPECT_EQ(regions.at("a").byte_size(), 64u);
+  const auto forget = [&](const std::string& name) {
+    grpc::ClientContext context;
+    inference::SystemSharedMemoryUnregisterRequest request;
+    request.set_name(name);
+    inference::SystemSharedMemoryUnregisterResponse response;
+    return stub_->SystemSharedMemoryUnregister(&context, request, &response).error_code();
+  };
+  grpc::ClientContext context;
+  inference::CudaSharedMemoryUnregisterResponse cuda;
+  EXPECT_TRUE(stub_->CudaSharedMemoryUnregister(&context, {}, &cuda).ok());
+  EXPECT_EQ(forget("a"), grpc::StatusCode::OK);
+  EXPECT_EQ(forget("a"), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Regions().regions_size(), 1);
+  EXPECT_EQ(forget(""), grpc::StatusCode::OK);
+  EXPECT_EQ(Regions().regions_size(), 0);
+}
+
+TEST_F(KserveRegionTest, SaysThatItHasSharedMemory) {
+  grpc::ClientContext context;
+  inference::ServerMetadataResponse metadata;
+  ASSERT_TRUE(stub_->ServerMetadata(&context, {}, &metadata).ok());
+  EXPECT_THAT(metadata.extensions(), Contains("system_shared_memory"));
+  EXPECT_THAT(metadata.extensions(), Not(Contains("cuda_shared_memory")));
+}
+
 // Clients forget all regions before they register theirs, whether the server has any or not.
 TEST_F(KserveSamplingTest, HasNoSharedMemoryToForget) {
   grpc::ClientContext contexts[6];
@@ -353,13 +560,13 @@ TEST_F(KserveSamplingTest, HasNoSharedMemoryToForget) {
   inference::SystemSharedMemoryUnregisterRequest named;
   named.set_name("mine");
   EXPECT_EQ(stub_->SystemSharedMemoryUnregister(&contexts[3], named, &system).error_code(),
-            grpc::StatusCode::NOT_FOUND);
+            grpc::StatusCode::FAILED_PRECONDITION);
   inference::SystemSharedMemoryRegisterResponse registered;
   EXPECT_EQ(stub_->SystemSharedMemoryRegister(&contexts[4], {}, &registered).error_code(),
-            grpc::StatusCode::UNIMPLEMENTED);
+            grpc::StatusCode::FAILED_PRECONDITION);
   inference::CudaSharedMemoryRegisterResponse registered_cuda;
   EXPECT_EQ(stub_->CudaSharedMemoryRegister(&contexts[5], {}, &registered_cuda).error_code(),
-            grpc::StatusCode::UNIMPLEMENTED);
+            grpc::StatusCode::FAILED_PRECONDITION);
 }
 
 TEST_F(KserveQueueTest, IsReadyUntilTheDrainBegins) {

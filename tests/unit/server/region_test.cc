@@ -10,13 +10,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
+#include <filesystem>
 #include <limits>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/regions/guarded_mapping.h"
 #include "server/regions/region_registry.h"
+#include "server/regions/system_region.h"
 
 namespace token_sampler {
 namespace {
@@ -58,33 +63,30 @@ RegionOptions SystemOptions() {
   return options;
 }
 
-RegionRegistry::SystemRegion Whole(const std::string& name, const Object& object, uint64_t size) {
-  return {.name = name, .key = object.key(), .offset = 0, .byte_size = size};
+SystemRegionRequest Whole(const Object& object, uint64_t size) {
+  return {.key = object.key(), .offset = 0, .byte_size = size};
 }
 
 absl::Status ReadAll(const Region& region, size_t size) {
   std::string bytes(size, '\0');
   const RowBlock block = {.offset = 0, .rows = 1, .row_bytes = size, .stride = size};
   if (absl::Status status = region.CheckBlock(block); !status.ok()) return status;
-  return region.Read(block, bytes.data());
+  return region.Read(0, size, bytes.data());
 }
 
-TEST(RegionTest, ReadsRowsBehindOffsetsWithStrides) {
+TEST(RegionTest, ReadsBehindItsOffset) {
   const Object object(1000);
-  const auto region = Region::Open(object.key(), 100, 800);
+  const auto region = SystemRegion::Open(object.key(), 100, 800);
   ASSERT_TRUE(region.ok()) << region.status();
-  const RowBlock block = {.offset = 20, .rows = 3, .row_bytes = 4, .stride = 10};
-  ASSERT_TRUE((*region)->CheckBlock(block).ok());
-  std::string rows(12, '\0');
-  ASSERT_TRUE((*region)->Read(block, rows.data()).ok());
-  const std::vector<uint8_t> expected = {120, 121, 122, 123, 130, 131,
-                                         132, 133, 140, 141, 142, 143};
-  EXPECT_EQ(std::vector<uint8_t>(rows.begin(), rows.end()), expected);
+  std::string bytes(4, '\0');
+  ASSERT_TRUE((*region)->Read(20, 4, bytes.data()).ok());
+  const std::vector<uint8_t> expected = {120, 121, 122, 123};
+  EXPECT_EQ(std::vector<uint8_t>(bytes.begin(), bytes.end()), expected);
 }
 
 TEST(RegionTest, BlocksMustLieInsideAndMayFillTheRegion) {
   const Object object(1000);
-  const auto region = Region::Open(object.key(), 0, 1000);
+  const auto region = SystemRegion::Open(object.key(), 0, 1000);
   ASSERT_TRUE(region.ok());
   EXPECT_TRUE((*region)->CheckBlock({0, 10, 100, 100}).ok());
   EXPECT_TRUE((*region)->CheckBlock({100, 9, 100, 100}).ok());
@@ -116,15 +118,30 @@ TEST(RegionTest, SizesThatTheObjectDoesNotHaveAreRefused) {
                                                                                {kMax, 1000},
                                                                                {1, kMax},
                                                                                {kMax - 998, 999}}) {
-    const auto region = Region::Open(object.key(), offset, size);
+    const auto region = SystemRegion::Open(object.key(), offset, size);
     EXPECT_EQ(region.status().code(), absl::StatusCode::kOutOfRange) << offset << " " << size;
     EXPECT_THAT(std::string(region.status().message()), HasSubstr("the 1000 bytes of"));
   }
 }
 
+TEST(RegionTest, WritesInsideTheObjectAlone) {
+  const Object object(1000);
+  const auto region = SystemRegion::Open(object.key(), 100, 900);
+  ASSERT_TRUE(region.ok()) << region.status();
+  ASSERT_TRUE((*region)->Write(10, "token").ok());
+  std::string bytes(7, '\0');
+  ASSERT_TRUE((*region)->Read(9, 7, bytes.data()).ok());
+  EXPECT_EQ(bytes.substr(1, 5), "token");
+  object.Truncate(105);
+  EXPECT_EQ((*region)->Write(10, "token").code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(std::filesystem::file_size("/dev/shm/" + object.key().substr(1)), 105u);
+  object.Unlink();
+  EXPECT_EQ((*region)->Write(10, "token").code(), absl::StatusCode::kFailedPrecondition);
+}
+
 TEST(RegionTest, ATruncatedObjectIsAnErrorAndNoSignal) {
   const Object object(1 << 20);
-  const auto region = Region::Open(object.key(), 0, 1 << 20);
+  const auto region = SystemRegion::Open(object.key(), 0, 1 << 20);
   ASSERT_TRUE(region.ok());
   ASSERT_TRUE(ReadAll(**region, 1 << 20).ok());
   for (const size_t size : {size_t{(1 << 20) - 1}, size_t{4096}, size_t{0}}) {
@@ -135,9 +152,60 @@ TEST(RegionTest, ATruncatedObjectIsAnErrorAndNoSignal) {
   }
 }
 
+TEST(RegionTest, ACopyThatMeetsTheEndFailsAndSoDoLaterOnes) {
+  const Object object(1 << 16);
+  const int fd = shm_open(object.key().c_str(), O_RDONLY, 0);
+  const auto mapping = GuardedMapping::Create(fd, 100, 60'000);
+  ASSERT_TRUE(mapping.ok()) << mapping.status();
+  std::string bytes(60'000, '\0');
+  EXPECT_TRUE((*mapping)->Copy(0, 60'000, bytes.data()));
+  EXPECT_EQ(bytes[5], static_cast<char>(105));
+  object.Truncate(8192);
+  EXPECT_TRUE((*mapping)->Copy(0, 8000, bytes.data()));
+  EXPECT_FALSE((*mapping)->Copy(0, 60'000, bytes.data()));
+  EXPECT_FALSE((*mapping)->Copy(0, 1, bytes.data()));
+  close(fd);
+}
+
+TEST(RegionTest, ReadersLiveThroughTruncationsAtAnyTime) {
+  const Object object(1 << 16);
+  std::vector<std::thread> readers;
+  std::atomic<int> broken = 0;
+  constexpr int kReaders = 3;
+  for (int reader = 0; reader < kReaders; ++reader) {
+    readers.emplace_back([&] {
+      const int fd = shm_open(object.key().c_str(), O_RDONLY, 0);
+      const auto mapping = GuardedMapping::Create(fd, 0, 1 << 16);
+      std::string bytes(1 << 16, '\0');
+      while ((*mapping)->Copy(0, bytes.size(), bytes.data())) {
+      }
+      ++broken;
+      close(fd);
+    });
+  }
+  while (broken < kReaders) {
+    object.Truncate(100);
+    object.Truncate(1 << 16);
+  }
+  for (std::thread& reader : readers) reader.join();
+}
+
+using RegionDeathTest = ::testing::Test;
+
+TEST_F(RegionDeathTest, ABusErrorOfSomebodyElseEndsTheProcess) {
+  const Object object(8192);
+  const int fd = shm_open(object.key().c_str(), O_RDONLY, 0);
+  const auto mapping = GuardedMapping::Create(fd, 0, 8192);
+  const void* other = mmap(nullptr, 8192, PROT_READ, MAP_SHARED, fd, 0);
+  object.Truncate(0);
+  EXPECT_DEATH(static_cast<void>(*static_cast<const volatile char*>(other)), "");
+  munmap(const_cast<void*>(other), 8192);
+  close(fd);
+}
+
 TEST(RegionTest, AnUnlinkedObjectIsAnError) {
   const Object object(1000);
-  const auto region = Region::Open(object.key(), 0, 1000);
+  const auto region = SystemRegion::Open(object.key(), 0, 1000);
   ASSERT_TRUE(region.ok());
   object.Unlink();
   const absl::Status status = ReadAll(**region, 1000);
@@ -147,7 +215,7 @@ TEST(RegionTest, AnUnlinkedObjectIsAnError) {
 
 TEST(RegionTest, AnObjectThatIsReplacedIsAnErrorNotTheNewOnesBytes) {
   const Object object(1000);
-  const auto region = Region::Open(object.key(), 0, 1000);
+  const auto region = SystemRegion::Open(object.key(), 0, 1000);
   ASSERT_TRUE(region.ok());
   object.Unlink();
   const int fd = shm_open(object.key().c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
@@ -159,24 +227,24 @@ TEST(RegionTest, AnObjectThatIsReplacedIsAnErrorNotTheNewOnesBytes) {
 }
 
 TEST(RegionTest, OnlyPlainObjectsAreOpened) {
-  EXPECT_EQ(Region::Open("/token-sampler-test-none", 0, 1).status().code(),
+  EXPECT_EQ(SystemRegion::Open("/token-sampler-test-none", 0, 1).status().code(),
             absl::StatusCode::kNotFound);
   const std::string fifo = absl::StrCat("/dev/shm/token-sampler-test-fifo-", getpid());
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
-  const auto opened = Region::Open(fifo.substr(sizeof("/dev/shm") - 1), 0, 1);
+  const auto opened = SystemRegion::Open(fifo.substr(sizeof("/dev/shm") - 1), 0, 1);
   unlink(fifo.c_str());
   EXPECT_EQ(opened.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(opened.status().message()), HasSubstr("shared-memory object"));
   const std::string link = absl::StrCat("/dev/shm/token-sampler-test-link-", getpid());
   ASSERT_EQ(symlink("/etc/passwd", link.c_str()), 0);
-  EXPECT_FALSE(Region::Open(link.substr(sizeof("/dev/shm") - 1), 0, 1).ok());
+  EXPECT_FALSE(SystemRegion::Open(link.substr(sizeof("/dev/shm") - 1), 0, 1).ok());
   unlink(link.c_str());
 }
 
 TEST(RegionRegistryTest, IsOffByDefault) {
   const Object object(1000);
   RegionRegistry regions{RegionOptions()};
-  const absl::Status status = regions.Register(Whole("a", object, 1000), kPeer);
+  const absl::Status status = regions.Register("a", Whole(object, 1000), kPeer);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("--shared-memory=system"));
 }
@@ -190,20 +258,20 @@ TEST(RegionRegistryTest, OnlyLocalPeersMay) {
   RegionRegistry regions(SystemOptions());
   for (const char* peer : {"ipv4:10.0.0.1:80", "ipv6:[fe80::1]:80", "ipv6:[::ffff:10.0.0.1]:80",
                            "ipv4:1127.0.0.1:80", "vsock:1", ""}) {
-    const absl::Status status = regions.Register(Whole("a", object, 1000), peer);
+    const absl::Status status = regions.Register("a", Whole(object, 1000), peer);
     EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << peer;
     EXPECT_THAT(std::string(status.message()), HasSubstr("--shared-memory-peers=any"));
   }
   RegionOptions any = SystemOptions();
   any.peers = "any";
   RegionRegistry open(any);
-  EXPECT_TRUE(open.Register(Whole("a", object, 1000), "ipv4:10.0.0.1:80").ok());
+  EXPECT_TRUE(open.Register("a", Whole(object, 1000), "ipv4:10.0.0.1:80").ok());
 }
 
 TEST(RegionRegistryTest, KeysStayUnderThePrefixAndHaveNoPath) {
   RegionRegistry regions(SystemOptions());
   const auto status_of = [&](const std::string& key) {
-    return regions.Register({.name = "a", .key = key, .offset = 0, .byte_size = 1}, kPeer).code();
+    return regions.Register("a", SystemRegionRequest{.key = key, .byte_size = 1}, kPeer).code();
   };
   for (const std::string& key :
        {std::string("/other"), std::string("other"), std::string("psm_token-sampler-x")}) {
@@ -217,19 +285,25 @@ TEST(RegionRegistryTest, KeysStayUnderThePrefixAndHaveNoPath) {
     EXPECT_EQ(status_of(key), absl::StatusCode::kInvalidArgument) << key;
   }
   EXPECT_EQ(status_of("token-sampler-none"), absl::StatusCode::kNotFound);
+  RegionOptions any = SystemOptions();
+  any.prefix = "/";
+  RegionRegistry of_any(any);
+  EXPECT_EQ(of_any.Register("a", SystemRegionRequest{.key = "/token-other", .byte_size = 1}, kPeer)
+                .code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST(RegionRegistryTest, NamesAreTakenOnceAndSizesAreNotZero) {
   const Object object(1000);
   RegionRegistry regions(SystemOptions());
-  ASSERT_TRUE(regions.Register(Whole("a", object, 1000), kPeer).ok());
-  EXPECT_EQ(regions.Register(Whole("a", object, 1000), kPeer).code(),
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), kPeer).ok());
+  EXPECT_EQ(regions.Register("a", Whole(object, 1000), kPeer).code(),
             absl::StatusCode::kAlreadyExists);
-  EXPECT_EQ(regions.Register(Whole("", object, 1000), kPeer).code(),
+  EXPECT_EQ(regions.Register("", Whole(object, 1000), kPeer).code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(regions.Register(Whole(std::string(256, 'n'), object, 1000), kPeer).code(),
+  EXPECT_EQ(regions.Register(std::string(256, 'n'), Whole(object, 1000), kPeer).code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(regions.Register(Whole("b", object, 0), kPeer).code(),
+  EXPECT_EQ(regions.Register("b", Whole(object, 0), kPeer).code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(regions.Find("b").status().code(), absl::StatusCode::kNotFound);
 }
@@ -240,13 +314,13 @@ TEST(RegionRegistryTest, QuotasHoldPerPeerAndInAll) {
   options.max_regions_per_peer = 2;
   options.max_regions = 3;
   RegionRegistry regions(options);
-  ASSERT_TRUE(regions.Register(Whole("a", object, 1000), "ipv4:127.0.0.1:1").ok());
-  ASSERT_TRUE(regions.Register(Whole("b", object, 1000), "ipv4:127.0.0.1:1").ok());
-  absl::Status status = regions.Register(Whole("c", object, 1000), "ipv4:127.0.0.1:1");
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), "ipv4:127.0.0.1:1").ok());
+  ASSERT_TRUE(regions.Register("b", Whole(object, 1000), "ipv4:127.0.0.1:1").ok());
+  absl::Status status = regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:1");
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr("this connection has 2 regions"));
-  ASSERT_TRUE(regions.Register(Whole("c", object, 1000), "ipv4:127.0.0.1:2").ok());
-  status = regions.Register(Whole("d", object, 1000), "ipv4:127.0.0.1:3");
+  ASSERT_TRUE(regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
+  status = regions.Register("d", Whole(object, 1000), "ipv4:127.0.0.1:3");
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr("the server has 3 regions"));
 }
@@ -254,7 +328,7 @@ TEST(RegionRegistryTest, QuotasHoldPerPeerAndInAll) {
 TEST(RegionRegistryTest, UnregisterWaitsForReadersButNotForTheName) {
   const Object object(1000);
   RegionRegistry regions(SystemOptions());
-  ASSERT_TRUE(regions.Register(Whole("a", object, 1000), kPeer).ok());
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), kPeer).ok());
   auto reader = *regions.Find("a");
   EXPECT_EQ(regions.List().at(0).calls_in_flight, 1u);
   bool released = false;
@@ -262,7 +336,7 @@ TEST(RegionRegistryTest, UnregisterWaitsForReadersButNotForTheName) {
   EXPECT_FALSE(released);
   EXPECT_EQ(regions.Find("a").status().code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(ReadAll(*reader, 1000).ok());
-  ASSERT_TRUE(regions.Register(Whole("a", object, 1000), kPeer).ok());
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), kPeer).ok());
   reader.reset();
   EXPECT_TRUE(released);
   EXPECT_EQ(regions.Unregister("b", [] { FAIL(); }).code(), absl::StatusCode::kNotFound);
@@ -273,18 +347,18 @@ TEST(RegionRegistryTest, UnregisterAllIsThatOfThePeerAndEndsOnce) {
   RegionRegistry regions(SystemOptions());
   const std::string one = "ipv4:127.0.0.1:1";
   for (const char* name : {"a", "b"}) {
-    ASSERT_TRUE(regions.Register(Whole(name, object, 1000), one).ok());
+    ASSERT_TRUE(regions.Register(name, Whole(object, 1000), one).ok());
   }
-  ASSERT_TRUE(regions.Register(Whole("c", object, 1000), "ipv4:127.0.0.1:2").ok());
+  ASSERT_TRUE(regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
   auto reader = *regions.Find("b");
   int released = 0;
-  regions.UnregisterAll(&one, [&] { ++released; });
+  regions.UnregisterAll(one, [&] { ++released; });
   EXPECT_EQ(released, 0);
   ASSERT_EQ(regions.List().size(), 1u);
   EXPECT_EQ(regions.List()[0].name, "c");
   reader.reset();
   EXPECT_EQ(released, 1);
-  regions.UnregisterAll(nullptr, [&] { ++released; });
+  regions.UnregisterAll(RegionKind::kSystem, [&] { ++released; });
   EXPECT_EQ(released, 2);
   EXPECT_TRUE(regions.List().empty());
 }
@@ -292,43 +366,24 @@ TEST(RegionRegistryTest, UnregisterAllIsThatOfThePeerAndEndsOnce) {
 TEST(RegionRegistryTest, CudaHandlesAreCheckedAndNeedADevice) {
   RegionOptions options;
   options.kinds = "cuda";
-  const RegionRegistry regions(options);
-  RegionRegistry::CudaRegion region = {
-      .name = "a", .handle = std::string(63, 'h'), .event = "", .device = 0, .byte_size = 1};
-  absl::Status status = regions.Register(region, kPeer);
+  RegionRegistry regions(options);
+  CudaRegionRequest request = {
+      .handle = std::string(63, 'h'), .event = "", .device = 0, .byte_size = 1};
+  absl::Status status = regions.Register("a", request, kPeer);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("cuda_handle must have the 64 bytes"));
-  region.handle.resize(64);
-  region.event = "short";
-  status = regions.Register(region, kPeer);
+  request.handle.resize(64);
+  request.event = "short";
+  status = regions.Register("a", request, kPeer);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("cuda_event must have the 64 bytes"));
-  region.event.clear();
-  region.device = 7;
-  status = regions.Register(region, kPeer);
+  request.event.clear();
+  request.device = 7;
+  status = regions.Register("a", request, kPeer);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("device 7"));
-  const RegionRegistry system(SystemOptions());
-  EXPECT_EQ(system.Register(region, kPeer).code(), absl::StatusCode::kFailedPrecondition);
-}
-
-TEST(BufferPoolTest, GivesBuffersAgainAndKeepsNoMoreThanItMay) {
-  BufferPool pool(1000);
-  const char* first = nullptr;
-  {
-    const auto buffer = pool.Take(800);
-    first = buffer.get();
-  }
-  EXPECT_EQ(pool.idle_bytes(), 800u);
-  {
-    const auto again = pool.Take(700);
-    EXPECT_EQ(again.get(), first);
-    const auto other = pool.Take(700);
-    EXPECT_NE(other.get(), first);
-    EXPECT_EQ(pool.idle_bytes(), 0u);
-  }
-  EXPECT_LE(pool.idle_bytes(), 1000u);
-  EXPECT_EQ(pool.Take(std::numeric_limits<size_t>::max() / 2), nullptr);
+  RegionRegistry system(SystemOptions());
+  EXPECT_EQ(system.Register("a", request, kPeer).code(), absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

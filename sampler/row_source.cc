@@ -1,0 +1,30 @@
+#include "sampler/row_source.h"
+
+#include "absl/strings/str_cat.h"
+#include "sampler/row_values.h"
+
+namespace token_sampler {
+
+size_t ValueBytes(const RowInput& row) {
+  return static_cast<size_t>(row.vocab) * ElementSize(row.dtype);
+}
+
+bool ReadValues(const RowInput& row, char* to, RowResult& result) {
+  const absl::Status status = row.source->Read(row.source_offset, ValueBytes(row), to);
+  if (status.ok()) return true;
+  FailRow(RowCode::kInvalidInput,
+          absl::StrCat("the row's values cannot be read: ", status.message()), result);
+  return false;
+}
+
+LoadedRow::LoadedRow(const RowInput& row, std::vector<char>& values, RowResult& result)
+    : row_(&row) {
+  if (row.source == nullptr) return;
+  values.resize(ValueBytes(row));
+  copy_ = row;
+  copy_.values = values.data();
+  copy_.source = nullptr;
+  row_ = ReadValues(row, values.data(), result) ? &copy_ : nullptr;
+}
+
+}  // namespace token_sampler

@@ -1,0 +1,58 @@
+// Where the values of a row are when this process does not hold them in one piece: parts of a
+// received message, the shared memory of another process.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_ROW_SOURCE_H_
+#define TOKEN_SAMPLER_SAMPLER_ROW_SOURCE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "sampler/sampler.h"
+
+namespace token_sampler {
+
+// A CUDA device's memory.
+struct DeviceMemory {
+  int device = 0;
+  const char* address = nullptr;  // of byte 0 of the source, on the device
+  void* written = nullptr;        // a cudaEvent_t that the reader waits for; null: none
+};
+
+// Thread-safe.
+class RowSource {
+ public:
+  virtual ~RowSource() = default;
+
+  // Where a CUDA device can read the source itself; null: nowhere.
+  virtual const DeviceMemory* device_memory() const { return nullptr; }
+
+  // Copies bytes [offset, offset + size), which whoever made the rows has checked to be there. An
+  // error fails the rows that lie there.
+  virtual absl::Status Read(uint64_t offset, size_t size, char* to) const = 0;
+};
+
+// Bytes of the row's values.
+size_t ValueBytes(const RowInput& row);
+
+// Copies the values of a row with a source to `to`, which has ValueBytes(row). False, with the
+// result set to INVALID_INPUT, when they cannot be read.
+bool ReadValues(const RowInput& row, char* to, RowResult& result);
+
+// The row with its values in memory: itself, or a copy that points into `values`. The row must
+// outlive it. Null, with the result set, as ReadValues.
+class LoadedRow {
+ public:
+  LoadedRow(const RowInput& row, std::vector<char>& values, RowResult& result);
+
+  const RowInput* get() const { return row_; }
+
+ private:
+  RowInput copy_;
+  const RowInput* row_;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SAMPLER_ROW_SOURCE_H_

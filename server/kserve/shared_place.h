@@ -1,0 +1,44 @@
+// The parameters by which a tensor lies in shared memory: shared_memory_region,
+// shared_memory_byte_size and shared_memory_offset.
+
+#ifndef TOKEN_SAMPLER_SERVER_KSERVE_SHARED_PLACE_H_
+#define TOKEN_SAMPLER_SERVER_KSERVE_SHARED_PLACE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "inference/grpc_inference_service.pb.h"
+#include "server/row_fields.h"
+
+namespace token_sampler {
+
+struct SharedPlace {
+  std::string region;  // its name
+  uint64_t offset = 0;
+  uint64_t byte_size = 0;
+};
+
+// Reads the parameters of `tensor`. No place when there are none; InvalidArgument when one of
+// region and byte_size is missing, a value is none, or there is another parameter.
+absl::Status ReadSharedPlace(
+    absl::string_view tensor,
+    const google::protobuf::Map<std::string, inference::InferParameter>& parameters,
+    std::optional<SharedPlace>& place);
+
+// Writes the parameters that ReadSharedPlace reads.
+void WriteSharedPlace(const SharedPlace& place,
+                      google::protobuf::Map<std::string, inference::InferParameter>& parameters);
+
+// The region of a place that lies inside it. The errors of FindRegion.
+absl::StatusOr<std::shared_ptr<const Region>> FindSharedPlace(absl::string_view tensor,
+                                                              const SharedPlace& place,
+                                                              const RequestLimits& limits);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_KSERVE_SHARED_PLACE_H_

@@ -1,0 +1,45 @@
+// Rows of a call that lie in a region, read when they are sampled: a copy made earlier would be
+// written to memory and read back.
+
+#ifndef TOKEN_SAMPLER_SERVER_REGIONS_REGION_ROWS_H_
+#define TOKEN_SAMPLER_SERVER_REGIONS_REGION_ROWS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "sampler/row_source.h"
+#include "server/batching/mutex.h"
+#include "server/regions/region.h"
+
+namespace token_sampler {
+
+// Thread-safe. Offsets are those of the region. The region cannot go before this does.
+class RegionRows final : public RowSource {
+ public:
+  // `field` is the name of the request's field, for errors.
+  RegionRows(std::shared_ptr<const Region> region, std::string field)
+      : region_(std::move(region)), field_(std::move(field)) {}
+
+  const DeviceMemory* device_memory() const override { return region_->device_memory(); }
+
+  // The errors of Region::Read.
+  absl::Status Read(uint64_t offset, size_t size, char* to) const override;
+
+  // The first error of Read: that of the whole call, because the caller broke its memory, not a
+  // row.
+  absl::Status failure() const;
+
+ private:
+  const std::shared_ptr<const Region> region_;
+  const std::string field_;
+  mutable Mutex mutex_;
+  mutable absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_REGIONS_REGION_ROWS_H_

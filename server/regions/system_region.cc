@@ -1,0 +1,110 @@
+#include "server/regions/system_region.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace token_sampler {
+namespace {
+
+// What offset, size and object agree on. Offsets of files are signed.
+constexpr uint64_t kMaxOffset = uint64_t{1} << 62;
+
+absl::Status OpenError(const std::string& key, int error) {
+  const std::string message = absl::StrCat("key \"", key, "\" cannot be opened: ", strerror(error));
+  if (error == ENOENT) return absl::NotFoundError(message);
+  if (error == EACCES || error == EPERM) return absl::PermissionDeniedError(message);
+  if (error == EMFILE || error == ENFILE || error == ENOMEM) {
+    return absl::ResourceExhaustedError(message);
+  }
+  return absl::InvalidArgumentError(message);
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<SystemRegion>> SystemRegion::Open(const std::string& key,
+                                                                 uint64_t offset,
+                                                                 uint64_t byte_size) {
+  // O_NONBLOCK: an open that finds a FIFO must not wait for its writer.
+  int fd = shm_open(key.c_str(), O_RDWR | O_NONBLOCK, 0);
+  const bool writable = fd >= 0;
+  if (!writable) fd = shm_open(key.c_str(), O_RDONLY | O_NONBLOCK, 0);
+  if (fd < 0) return OpenError(key, errno);
+  std::shared_ptr<SystemRegion> region(new SystemRegion(fd, writable, key, offset, byte_size));
+  struct stat info;
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("key \"", key, "\" must name a shared-memory object"));
+  }
+  const auto size = static_cast<uint64_t>(info.st_size);
+  if (offset > kMaxOffset || byte_size > size || offset > size - byte_size) {
+    return absl::OutOfRangeError(absl::StrCat("offset ", offset, " and byte_size ", byte_size,
+                                              " must lie inside the ", size, " bytes of \"", key,
+                                              "\""));
+  }
+  absl::StatusOr<std::unique_ptr<GuardedMapping>> mapping =
+      GuardedMapping::Create(fd, offset, byte_size);
+  if (!mapping.ok()) {
+    return absl::Status(mapping.status().code(),
+                        absl::StrCat("key \"", key, "\": ", mapping.status().message()));
+  }
+  region->mapping_ = *std::move(mapping);
+  return region;
+}
+
+SystemRegion::~SystemRegion() { close(fd_); }
+
+absl::Status SystemRegion::CheckObject() const {
+  struct stat info;
+  if (fstat(fd_, &info) != 0) {
+    return absl::InternalError(absl::StrCat("object \"", key_, "\": ", strerror(errno)));
+  }
+  if (info.st_nlink == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("object \"", key_,
+                     "\" was unlinked or replaced since it was registered; "
+                     "unregister the region and register it anew"));
+  }
+  return static_cast<uint64_t>(info.st_size) < offset_ + byte_size() ? Truncated()
+                                                                     : absl::OkStatus();
+}
+
+absl::Status SystemRegion::Truncated() const {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "object \"", key_, "\" was truncated below the ", offset_ + byte_size(),
+      " bytes that it was registered with; unregister the region and register it anew"));
+}
+
+absl::Status SystemRegion::Read(uint64_t offset, size_t size, char* to) const {
+  if (absl::Status status = CheckObject(); !status.ok()) return status;
+  return mapping_->Copy(offset, size, to) ? absl::OkStatus() : Truncated();
+}
+
+absl::Status SystemRegion::Write(uint64_t offset, absl::string_view bytes) const {
+  if (!writable_) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("object \"", key_, "\" may be read and not written by the server"));
+  }
+  // A write behind the end would make the object larger.
+  if (absl::Status status = CheckObject(); !status.ok()) return status;
+  uint64_t to = offset_ + offset;
+  while (!bytes.empty()) {
+    const ssize_t put = pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(to));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) {
+      return absl::InternalError(absl::StrCat("object \"", key_, "\": ", strerror(errno)));
+    }
+    to += static_cast<uint64_t>(put);
+    bytes.remove_prefix(static_cast<size_t>(put));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace token_sampler

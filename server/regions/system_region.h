@@ -1,0 +1,53 @@
+// A POSIX shared-memory object of another process. What is read is copied first: values that change
+// between two passes over a row would break what the sampler has checked.
+
+#ifndef TOKEN_SAMPLER_SERVER_REGIONS_SYSTEM_REGION_H_
+#define TOKEN_SAMPLER_SERVER_REGIONS_SYSTEM_REGION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/regions/guarded_mapping.h"
+#include "server/regions/region.h"
+
+namespace token_sampler {
+
+class SystemRegion final : public Region {
+ public:
+  // Opens the shared-memory object of this name, which must be a plain one below no folder.
+  // NotFound when there is none, PermissionDenied when the server may not read it, OutOfRange when
+  // it is smaller than offset + byte_size.
+  static absl::StatusOr<std::shared_ptr<SystemRegion>> Open(const std::string& key, uint64_t offset,
+                                                            uint64_t byte_size);
+
+  ~SystemRegion() override;
+
+  // FailedPrecondition when the object was truncated, unlinked or replaced since it was opened.
+  absl::Status Read(uint64_t offset, size_t size, char* to) const override;
+  absl::Status Write(uint64_t offset, absl::string_view bytes) const override;
+
+ private:
+  SystemRegion(int fd, bool writable, std::string key, uint64_t offset, uint64_t byte_size)
+      : Region(byte_size), fd_(fd), writable_(writable), key_(std::move(key)), offset_(offset) {}
+
+  absl::Status Truncated() const;
+
+  // That the object is still the one that was opened, and as long as it must be.
+  absl::Status CheckObject() const;
+
+  const int fd_;
+  const bool writable_;
+  const std::string key_;
+  const uint64_t offset_;  // inside the object
+  std::unique_ptr<GuardedMapping> mapping_;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_REGIONS_SYSTEM_REGION_H_

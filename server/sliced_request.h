@@ -1,0 +1,51 @@
+// A received SampleRequest whose tensor stays in the pieces in which the transport received it:
+// protobuf would copy it into one, which costs as much as receiving it.
+
+#ifndef TOKEN_SAMPLER_SERVER_SLICED_REQUEST_H_
+#define TOKEN_SAMPLER_SERVER_SLICED_REQUEST_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "sampler/row_source.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler {
+
+// Bytes in pieces, which must outlive it.
+class SlicedBytes final : public RowSource {
+ public:
+  // Appends a piece.
+  void Add(absl::string_view piece);
+
+  uint64_t size() const { return size_; }
+
+  // What the piece that holds a byte has from there on. offset < size().
+  absl::string_view PieceFrom(uint64_t offset) const;
+
+  // Bytes [offset, offset + size), if they are in one piece; else null.
+  const char* Find(uint64_t offset, size_t size) const;
+
+  // Always OK.
+  absl::Status Read(uint64_t offset, size_t size, char* to) const override;
+
+  // Bytes [offset, offset + size) as pieces of the same memory.
+  SlicedBytes Part(uint64_t offset, uint64_t size) const;
+
+ private:
+  std::vector<absl::string_view> pieces_;  // none is empty
+  std::vector<uint64_t> ends_;             // [pieces]: where each ends among all bytes
+  uint64_t size_ = 0;
+};
+
+// Parses the message as protobuf would, but for tensor.data: when it is set it is empty in
+// `request`, and its bytes are `data`. False when protobuf would not parse the message.
+bool ParseSliced(const SlicedBytes& message, v1::SampleRequest& request, SlicedBytes& data);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_SLICED_REQUEST_H_

@@ -1,0 +1,180 @@
+// A request in pieces is what protobuf makes of it, for messages that are whole, cut, mutated or
+// written in ways that only a hand would write.
+
+#include "server/sliced_request.h"
+
+#include <google/protobuf/stubs/logging.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace token_sampler {
+namespace {
+
+// A message cut into pieces at random places, each in memory of its own, so that the address
+// sanitizer sees what is read beyond them.
+class Pieces {
+ public:
+  Pieces(const std::string& message, size_t largest, std::mt19937& random) {
+    for (size_t begin = 0; begin < message.size();) {
+      const size_t size = std::min<size_t>(random() % (largest + 1), message.size() - begin);
+      auto piece = std::make_unique<char[]>(size);
+      message.copy(piece.get(), size, begin);
+      bytes_.Add({piece.get(), size});
+      memory_.push_back(std::move(piece));
+      begin += size;
+    }
+  }
+
+  const SlicedBytes& bytes() const { return bytes_; }
+
+ private:
+  std::vector<std::unique_ptr<char[]>> memory_;
+  SlicedBytes bytes_;
+};
+
+std::string Contents(const SlicedBytes& bytes) {
+  std::string contents(bytes.size(), '\0');
+  EXPECT_TRUE(bytes.Read(0, contents.size(), contents.data()).ok());
+  return contents;
+}
+
+// Fails where ParseSliced and protobuf disagree. Returns whether they parsed it.
+bool ExpectSameAsProtobuf(const std::string& message, std::mt19937& random) {
+  v1::SampleRequest expected;
+  const bool parses = expected.ParseFromString(message);
+  for (const size_t largest : {size_t{1}, size_t{7}, message.size() + 1}) {
+    const Pieces pieces(message, largest, random);
+    v1::SampleRequest request;
+    SlicedBytes data;
+    EXPECT_EQ(ParseSliced(pieces.bytes(), request, data), parses);
+    if (!parses) continue;
+    const bool has_data = request.tensor().has_data();
+    EXPECT_EQ(has_data, expected.tensor().has_data());
+    EXPECT_EQ(request.tensor().data(), "");
+    if (has_data) request.mutable_tensor()->set_data(Contents(data));
+    EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(request, expected));
+  }
+  return parses;
+}
+
+v1::SampleRequest Request(std::mt19937& random) {
+  v1::SampleRequest request;
+  v1::Tensor& tensor = *request.mutable_tensor();
+  tensor.set_dtype(v1::DATA_TYPE_FLOAT16);
+  tensor.set_rows(static_cast<uint32_t>(random() % 5));
+  tensor.set_vocab(static_cast<uint32_t>(random() % 1000));
+  switch (random() % 4) {
+    case 0:
+      tensor.mutable_region()->set_name("region");
+      break;
+    case 1:
+      tensor.mutable_candidates()->add_lengths(1);
+      break;
+    default:
+      tensor.set_data(std::string(random() % 40, 'v'));
+  }
+  if (random() % 2 == 0) request.add_params()->set_top_p(0.9);
+  if (random() % 2 == 0) request.mutable_keys()->add_seeds(random());
+  if (random() % 4 == 0) request.mutable_bitmask()->set_words("words");
+  return request;
+}
+
+class SlicedRequestTest : public ::testing::Test {
+ private:
+  // Of every string that is no UTF-8 it would write a line.
+  google::protobuf::LogSilencer silence_;
+};
+
+TEST_F(SlicedRequestTest, ReadsAcrossPieces) {
+  std::mt19937 random(1);
+  std::string message(300, '\0');
+  for (char& c : message) c = static_cast<char>(random());
+  const Pieces pieces(message, 20, random);
+  const SlicedBytes& bytes = pieces.bytes();
+  ASSERT_EQ(bytes.size(), message.size());
+  for (int i = 0; i < 500; ++i) {
+    const size_t begin = random() % message.size();
+    const size_t size = random() % (message.size() - begin + 1);
+    const std::string expected = message.substr(begin, size);
+    std::string read(size, '\0');
+    EXPECT_TRUE(bytes.Read(begin, size, read.data()).ok());
+    EXPECT_EQ(read, expected);
+    EXPECT_EQ(Contents(bytes.Part(begin, size)), expected);
+    const char* const whole = bytes.Find(begin, size);
+    if (whole != nullptr) {
+      EXPECT_EQ(std::string(whole, size), expected);
+    }
+  }
+  EXPECT_EQ(bytes.Find(0, message.size()), nullptr);
+}
+
+TEST_F(SlicedRequestTest, ParsesRandomRequestsAsProtobufDoes) {
+  std::mt19937 random(2);
+  for (int i = 0; i < 300; ++i) {
+    EXPECT_TRUE(ExpectSameAsProtobuf(Request(random).SerializeAsString(), random));
+  }
+  EXPECT_TRUE(ExpectSameAsProtobuf("", random));
+}
+
+TEST_F(SlicedRequestTest, FieldsThatComeTwiceAreMergedAsProtobufDoes) {
+  std::mt19937 random(3);
+  for (int i = 0; i < 300; ++i) {
+    std::string message;
+    const size_t copies = 2 + random() % 3;
+    for (size_t copy = 0; copy < copies; ++copy) message += Request(random).SerializeAsString();
+    EXPECT_TRUE(ExpectSameAsProtobuf(message, random));
+  }
+}
+
+TEST_F(SlicedRequestTest, RefusesAndAcceptsWhatProtobufDoes) {
+  std::mt19937 random(4);
+  int parsed = 0;
+  constexpr int kCases = 20'000;
+  for (int i = 0; i < kCases; ++i) {
+    std::string message = Request(random).SerializeAsString();
+    if (random() % 3 == 0) message.resize(random() % (message.size() + 1));
+    const size_t changes = random() % 4;
+    for (size_t change = 0; change < changes && !message.empty(); ++change) {
+      const size_t place = random() % message.size();
+      switch (random() % 3) {
+        case 0:
+          message[place] = static_cast<char>(random());
+          break;
+        case 1:
+          message.erase(place, 1);
+          break;
+        default:
+          message.insert(place, 1, static_cast<char>(random()));
+      }
+    }
+    parsed += ExpectSameAsProtobuf(message, random) ? 1 : 0;
+    if (::testing::Test::HasFailure()) FAIL() << "case " << i;
+  }
+  // Both outcomes were met often.
+  EXPECT_GT(parsed, kCases / 5);
+  EXPECT_LT(parsed, kCases - kCases / 5);
+}
+
+TEST_F(SlicedRequestTest, LengthsBeyondTheEndAndGroupsWithoutOneAreRefused) {
+  std::mt19937 random(5);
+  for (const std::string& message :
+       {std::string("\x0a\x05\x22\xff\xff\xff\xff\x07"),   // a tensor of 5 bytes, data of 2^31 - 1
+        std::string("\x0a\x7f\x22\x01v"),                  // a tensor longer than the message
+        std::string("\x0a\x06\x22\xff\xff\xff\xff\x0f"),   // data of 2^32 - 1 bytes
+        std::string("\x0a\xff\xff\xff\xff\x0f"),           // a tensor of 2^32 - 1 bytes
+        std::string("\x0a\x03\x22\x02v"),                  // data longer than its tensor
+        std::string("\x0a\x01\x0b"), std::string("\x0b"),  // groups that do not end
+        std::string("\x0c"), std::string("\x0a\x01\x0c"),  // groups that did not begin
+        std::string("\x00", 1), std::string(200, '\x0b')}) {  // field 0, and too deep
+    EXPECT_FALSE(ExpectSameAsProtobuf(message, random));
+  }
+}
+
+}  // namespace
+}  // namespace token_sampler
