@@ -171,7 +171,7 @@ void PrintInline(Service& service) {
       grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials());
   std::printf("\nInline, no sampling, against a gRPC sink of the same bytes\n");
   std::printf("%8s %12s %12s %8s\n", "MB", "sink us", "inline us", "ratio");
-  for (const int64_t kilobytes : {512, 2048, 8192, 32768}) {
+  for (const int64_t kilobytes : {1, 512, 2048, 8192, 32768}) {
     const auto values = Logits(1, kilobytes * 256);
     const grpc::Slice slice(values->data(), values->size() * sizeof(float),
                             grpc::Slice::STATIC_SLICE);
@@ -187,7 +187,7 @@ void PrintInline(Service& service) {
     };
     const std::vector<double> medians =
         Medians({to_sink, Call(service, Request(Inline(values, kilobytes * 256)))},
-                kilobytes > 4096 ? 40 : 200);
+                kilobytes > 4096 ? 40 : 400);
     std::printf("%8.1f %12.0f %12.0f %8.2f\n", static_cast<double>(kilobytes) / 1024, medians[0],
                 medians[1], medians[1] / medians[0]);
   }
