@@ -46,6 +46,21 @@ struct RegionRows {
   uint64_t row_stride = 0;  // bytes from row to row; 0: rows without gaps
 };
 
+// The likeliest tokens of each row, which then are all that is sent. No token that is left out may
+// be likelier than any candidate of its row. A row's draw is that of the whole row unless its code
+// says kApproximate, or kInexact when that is refused.
+struct Candidates {
+  std::vector<uint32_t> lengths;    // [rows], each 1 .. vocab
+  std::vector<uint32_t> token_ids;  // [sum of lengths], no id twice in one row
+
+  // What is known of the tokens that are left out, per row: log(sum(exp(logit))) over them, and how
+  // many of them can be drawn at all. [rows], or empty when unknown.
+  std::vector<double> rest_log_sum_exp = {};
+  std::vector<uint32_t> rest_counts = {};
+
+  bool reject_inexact = false;  // fail rows whose draw may differ from the whole row's
+};
+
 // [rows, vocab] values, row-major, little-endian, without padding.
 struct Matrix {
   const void* values = nullptr;
@@ -61,6 +76,10 @@ struct Matrix {
 
   // Where the server finds the values, instead of the fields `values` and `byte_size`.
   std::optional<RegionRows> region = {};
+
+  // Instead of whole rows: `values` are those of candidates->token_ids, in their order, and copied.
+  // Of Sample alone.
+  std::optional<Candidates> candidates = {};
 };
 
 // A matrix over values.size() / vocab rows. A size that is no multiple of vocab fails the call.

@@ -28,6 +28,23 @@ std::string FieldHead(int field, size_t length) {
   return head;
 }
 
+v1::Candidates ToProto(const Matrix& matrix, const Candidates& candidates) {
+  v1::Candidates proto;
+  proto.mutable_lengths()->Add(candidates.lengths.begin(), candidates.lengths.end());
+  proto.mutable_token_ids()->Add(candidates.token_ids.begin(), candidates.token_ids.end());
+  proto.set_values(matrix.values, matrix.byte_size);
+  proto.mutable_rest_log_sum_exp()->Add(candidates.rest_log_sum_exp.begin(),
+                                        candidates.rest_log_sum_exp.end());
+  proto.mutable_rest_counts()->Add(candidates.rest_counts.begin(), candidates.rest_counts.end());
+  if (candidates.reject_inexact) proto.set_inexact(v1::INEXACT_POLICY_REJECT);
+  return proto;
+}
+
+// Whether the values are a part of their own of the message.
+bool HasValues(const Matrix& matrix) {
+  return !matrix.region.has_value() && !matrix.candidates.has_value();
+}
+
 // All of a tensor field before its values, of which one in a region has none.
 std::string TensorHead(int field, const Matrix& matrix) {
   v1::Tensor tensor;
@@ -35,8 +52,11 @@ std::string TensorHead(int field, const Matrix& matrix) {
   tensor.set_rows(static_cast<uint32_t>(matrix.rows));
   tensor.set_vocab(static_cast<uint32_t>(matrix.vocab));
   if (matrix.region.has_value()) *tensor.mutable_region() = ToProto(*matrix.region);
+  if (matrix.candidates.has_value()) {
+    *tensor.mutable_candidates() = ToProto(matrix, *matrix.candidates);
+  }
   const std::string shape = tensor.SerializeAsString();
-  if (matrix.region.has_value()) return FieldHead(field, shape.size()) + shape;
+  if (!HasValues(matrix)) return FieldHead(field, shape.size()) + shape;
   const std::string values_head = FieldHead(v1::Tensor::kDataFieldNumber, matrix.byte_size);
   return FieldHead(field, shape.size() + values_head.size() + matrix.byte_size) + shape +
          values_head;
@@ -88,16 +108,23 @@ absl::Status CheckMatrix(const Matrix& matrix, absl::string_view field) {
         absl::StrCat(field, ".rows must be in [1, ", kMaxDimension, "], got ", matrix.rows));
   }
   if (matrix.region.has_value()) {
+    if (matrix.candidates.has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(field, " must not have both a region and candidates"));
+    }
     if (matrix.values == nullptr && matrix.byte_size == 0) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat(field, " in region \"", matrix.region->name,
                                                    "\" must have no values of its own"));
   }
   // The product of the dimensions is below 2^64, that with the element size may not be.
-  const uint64_t values = static_cast<uint64_t>(matrix.rows) * static_cast<uint64_t>(matrix.vocab);
+  const uint64_t values = matrix.candidates.has_value() ? matrix.candidates->token_ids.size()
+                                                        : static_cast<uint64_t>(matrix.rows) *
+                                                              static_cast<uint64_t>(matrix.vocab);
   const uint64_t element_size = ElementSize(matrix.dtype);
   if (matrix.byte_size % element_size != 0 || matrix.byte_size / element_size != values) {
     return absl::InvalidArgumentError(
-        absl::StrCat(field, " of ", matrix.rows, " rows of ", matrix.vocab, " ",
+        absl::StrCat(field, " of ", matrix.rows, " rows of ",
+                     matrix.candidates.has_value() ? "candidates among " : "", matrix.vocab, " ",
                      DataTypeName(matrix.dtype), " values must hold ", values, " values of ",
                      element_size, " bytes, got ", matrix.byte_size, " bytes"));
   }
@@ -116,7 +143,7 @@ absl::StatusOr<grpc::ByteBuffer> EncodeWithTensors(const std::vector<TensorField
   uint64_t total = others.ByteSizeLong();
   for (const auto& [number, matrix] : tensors) {
     heads.push_back(TensorHead(number, *matrix));
-    total += heads.back().size() + matrix->byte_size;
+    total += heads.back().size() + (HasValues(*matrix) ? matrix->byte_size : 0);
   }
   if (total > uint64_t{kMaxMessageBytes}) {
     return absl::InvalidArgumentError(absl::StrCat("the request has ", total, " bytes, gRPC sends ",
@@ -126,7 +153,7 @@ absl::StatusOr<grpc::ByteBuffer> EncodeWithTensors(const std::vector<TensorField
   std::vector<grpc::Slice> slices;
   for (size_t i = 0; i < tensors.size(); ++i) {
     slices.emplace_back(heads[i]);
-    if (!tensors[i].matrix->region) slices.push_back(ValuesSlice(*tensors[i].matrix));
+    if (HasValues(*tensors[i].matrix)) slices.push_back(ValuesSlice(*tensors[i].matrix));
   }
   slices.emplace_back(others.SerializeAsString());
   return grpc::ByteBuffer(slices.data(), slices.size());

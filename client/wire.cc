@@ -144,6 +144,9 @@ absl::StatusOr<v1::DescribeRequest> EncodeDescribeRequest(const SampleRequest& r
                                                           uint32_t top_n) {
   const Matrix& matrix = request.matrix;
   if (absl::Status status = CheckMatrix(matrix, "matrix"); !status.ok()) return status;
+  if (matrix.candidates.has_value()) {
+    return absl::InvalidArgumentError("matrix.candidates are for Sample alone");
+  }
   v1::DescribeRequest proto;
   *proto.mutable_request() = ToProto(request);
   proto.mutable_request()->clear_outputs();

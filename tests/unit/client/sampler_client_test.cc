@@ -113,6 +113,43 @@ TEST(SamplerClientTest, SendsEachElementTypeAsItsBytes) {
   EXPECT_EQ(server.last_request().tensor().data(), bytes_of(doubles));
 }
 
+TEST(SamplerClientTest, SendsCandidatesInsteadOfRows) {
+  FakeServer server;
+  const SamplerClient client = ConnectTo(server);
+  const std::vector<float> values = {3.0f, 2.0f, 9.0f};
+  SampleRequest request;
+  request.matrix.values = values.data();
+  request.matrix.byte_size = values.size() * sizeof(float);
+  request.matrix.rows = 2;
+  request.matrix.vocab = 128'256;
+  request.matrix.candidates = Candidates{.lengths = {2, 1},
+                                         .token_ids = {128'255, 5, 0},
+                                         .rest_log_sum_exp = {0.5, -1.0},
+                                         .rest_counts = {128'254, 128'255},
+                                         .reject_inexact = true};
+  ASSERT_TRUE(client.Sample(request).ok());
+  const v1::SampleRequest sent = server.last_request();
+  EXPECT_EQ(sent.tensor().rows(), 2u);
+  EXPECT_EQ(sent.tensor().vocab(), 128'256u);
+  EXPECT_EQ(sent.tensor().dtype(), v1::DATA_TYPE_FLOAT32);
+  const v1::Candidates& candidates = sent.tensor().candidates();
+  EXPECT_THAT(candidates.lengths(), ElementsAre(2, 1));
+  EXPECT_THAT(candidates.token_ids(), ElementsAre(128'255, 5, 0));
+  EXPECT_EQ(candidates.values(), std::string(reinterpret_cast<const char*>(values.data()), 12));
+  EXPECT_THAT(candidates.rest_log_sum_exp(), ElementsAre(0.5, -1.0));
+  EXPECT_THAT(candidates.rest_counts(), ElementsAre(128'254, 128'255));
+  EXPECT_EQ(candidates.inexact(), v1::INEXACT_POLICY_REJECT);
+
+  EXPECT_EQ(client.Describe(request, 1).status().message(),
+            "matrix.candidates are for Sample alone");
+  request.matrix.candidates->token_ids.push_back(1);
+  EXPECT_THAT(std::string(client.Sample(request).status().message()),
+              HasSubstr("must hold 4 values of 4 bytes, got 12 bytes"));
+  request.matrix.region = RegionRows{.name = "region"};
+  EXPECT_EQ(client.Sample(request).status().message(),
+            "matrix must not have both a region and candidates");
+}
+
 TEST(SamplerClientTest, CarriesMoreThanTheDefaultMessageLimitBothWays) {
   const std::vector<float> values = Ramp(3 << 20);
   FakeServer server([](const v1::SampleRequest& request, v1::SampleResponse* response) {
