@@ -349,6 +349,7 @@ void ApplyStage(const RowInput& row, Stage stage, StagedRow& staged) {
 }
 
 std::string CheckState(const RowInput& row) {
+  if (row.state == nullptr) return "";
   const RowState& state = StateOf(row);
   constexpr double kAboveZero = std::numeric_limits<double>::denorm_min();
   const SamplingParams& params = *row.params;

@@ -11,6 +11,7 @@
 #include "sampler/adjustments.h"
 #include "sampler/philox.h"
 #include "sampler/row_values.h"
+#include "sampler/stages.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
 #include "sampler/wide_integer.h"
@@ -49,7 +50,7 @@ bool RowSampler::Takes(const RowInput& row) {
   }
   if (params.temperature_schedule.has_value() || params.dynamic_temperature.has_value() ||
       params.greedy_threshold.has_value() || params.top_p_decay.has_value() ||
-      row.state != nullptr || params.invalid_values != InvalidValuePolicy::kFail ||
+      !CheckState(row).empty() || params.invalid_values != InvalidValuePolicy::kFail ||
       params.top_k_ties != TiePolicy::kExactlyK || params.min_tokens_to_keep != 1 ||
       FiltersBeforeGreedy(params)) {
     return false;
