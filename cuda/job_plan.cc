@@ -54,8 +54,8 @@ bool KernelTakes(const RowInput& row) {
   return (params.num_samples == 1 || params.replacement) && params.num_samples <= kMaxDrawsPerRow &&
          params.min_tokens_to_keep == 1 && params.top_k_ties == TiePolicy::kExactlyK &&
          params.invalid_values == InvalidValuePolicy::kFail && !params.stateful() &&
-         row.state == nullptr && AsksForTokensAlone(row.outputs) && !HasAdjustments(row) &&
-         CheckHistory(row).empty();
+         AsksForTokensAlone(row.outputs) && !HasAdjustments(row) && CheckHistory(row).empty() &&
+         CheckState(row).empty();
 }
 
 RowJob PlanJob(const RowInput& row) {

@@ -12,10 +12,6 @@ namespace {
 // Rows start where the kernel can read them by vectors.
 constexpr size_t kRowAlignment = 16;
 
-size_t StagedBytes(const RowInput& row) {
-  return (ValueBytes(row) + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
-}
-
 template <typename T>
 absl::Status CopyAsync(T* to, const T* from, size_t count, cudaMemcpyKind kind,
                        cudaStream_t stream) {
@@ -23,6 +19,16 @@ absl::Status CopyAsync(T* to, const T* from, size_t count, cudaMemcpyKind kind,
 }
 
 }  // namespace
+
+const DeviceMemory* Lane::OnDevice(const RowInput& row) const {
+  const DeviceMemory* const memory = row.source == nullptr ? nullptr : row.source->device_memory();
+  return memory != nullptr && memory->device == device_ ? memory : nullptr;
+}
+
+size_t Lane::StagedBytes(const RowInput& row) const {
+  if (OnDevice(row) != nullptr) return 0;
+  return (ValueBytes(row) + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
+}
 
 absl::StatusOr<std::unique_ptr<Lane>> Lane::Create(int device, const DeviceTraits& traits,
                                                    const LaneLimits& limits) {
@@ -103,12 +109,19 @@ void Lane::Stage(const RowInput& row, size_t index, Slot& slot, RowResult& resul
     slot.value_bytes = 0;
     slot.num_tokens = 0;
     slot.max_vocab = 0;
+    slot.written.clear();
   }
   RowJob job = PlanJob(row);
   job.values = slot.values.get() + slot.value_bytes;
   job.first_token = slot.num_tokens;
   char* const staged = slot.staged_values.get() + slot.value_bytes;
-  if (row.source == nullptr) {
+  if (const DeviceMemory* const memory = OnDevice(row); memory != nullptr) {
+    job.values = memory->address + row.source_offset;
+    auto* const written = static_cast<cudaEvent_t>(memory->written);
+    const bool waited_for =
+        std::find(slot.written.begin(), slot.written.end(), written) != slot.written.end();
+    if (written != nullptr && !waited_for) slot.written.push_back(written);
+  } else if (row.source == nullptr) {
     std::memcpy(staged, row.values, ValueBytes(row));
   } else if (!ReadValues(row, staged, result)) {
     return;
@@ -125,8 +138,16 @@ absl::Status Lane::Submit(Slot& slot) {
   if (rows == 0) return absl::OkStatus();
   cudaStream_t const stream = slot.stream.get();
   const LaunchShape shape = ChooseShape(traits_, rows, slot.max_vocab);
-  absl::Status status = CopyAsync(slot.values.get(), slot.staged_values.get(), slot.value_bytes,
-                                  cudaMemcpyHostToDevice, stream);
+  absl::Status status;
+  if (slot.value_bytes > 0) {
+    status = CopyAsync(slot.values.get(), slot.staged_values.get(), slot.value_bytes,
+                       cudaMemcpyHostToDevice, stream);
+  }
+  for (cudaEvent_t const written : slot.written) {
+    if (status.ok()) {
+      status = ToStatus(cudaStreamWaitEvent(stream, written, 0), "cudaStreamWaitEvent");
+    }
+  }
   if (status.ok()) {
     status =
         CopyAsync(slot.jobs.get(), slot.staged_jobs.get(), rows, cudaMemcpyHostToDevice, stream);

@@ -16,6 +16,7 @@
 #include "cuda/resources.h"
 #include "cuda/row_job.h"
 #include "cuda/sample_rows.h"
+#include "sampler/row_source.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler::cuda {
@@ -58,7 +59,8 @@ class Lane {
     DeviceArray<JobStatus> statuses;
     Stream stream;
 
-    std::vector<size_t> rows;  // of the call, of those that are staged or under way
+    std::vector<size_t> rows;          // of the call, of those that are staged or under way
+    std::vector<cudaEvent_t> written;  // to wait for, before the kernel reads the rows
     size_t value_bytes = 0;
     uint32_t num_tokens = 0;
     uint32_t max_vocab = 0;
@@ -67,10 +69,13 @@ class Lane {
   Lane(int device, const DeviceTraits& traits, const LaneLimits& limits)
       : device_(device), traits_(traits), limits_(limits) {}
 
+  // Where the device itself can read the row; null: it must be staged.
+  const DeviceMemory* OnDevice(const RowInput& row) const;
+  size_t StagedBytes(const RowInput& row) const;
   absl::Status Allocate();
   absl::Status AllocateSlot(Slot& slot);
   bool HasRoom(const Slot& slot, const RowInput& row) const;
-  // A row that cannot be read fails at once.
+  // A row that cannot be read fails at once. One in the device's memory stays there.
   void Stage(const RowInput& row, size_t index, Slot& slot, RowResult& result);
   absl::Status Submit(Slot& slot);
   absl::Status Collect(Slot& slot, absl::Span<RowResult> results, std::vector<size_t>& failed);

@@ -1,10 +1,16 @@
-// Stands in for cuda_sampler.cc in a build without CUDA.
+// Stands in for cuda_sampler.cc and ipc_memory.cc in a build without CUDA.
 
 #include "cuda/cuda_sampler.h"
+#include "cuda/ipc_memory.h"
 
 namespace token_sampler {
 
 absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOptions&) {
+  return absl::FailedPreconditionError("this build has no CUDA sampler");
+}
+
+absl::StatusOr<std::unique_ptr<IpcMemory>> IpcMemory::Open(uint32_t, absl::string_view,
+                                                           absl::string_view, uint64_t) {
   return absl::FailedPreconditionError("this build has no CUDA sampler");
 }
 

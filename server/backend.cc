@@ -4,16 +4,42 @@
 
 #include "absl/strings/str_cat.h"
 #include "cuda/cuda_sampler.h"
+#include "cuda/ipc_memory.h"
 #include "sampler/cpu_sampler.h"
 
 namespace token_sampler {
 
 namespace {
 
+// Device memory of another process.
+class CudaRegion final : public Region {
+ public:
+  static absl::StatusOr<std::shared_ptr<Region>> Open(const CudaRegionRequest& request) {
+    absl::StatusOr<std::unique_ptr<IpcMemory>> memory =
+        IpcMemory::Open(request.device, request.handle, request.event, request.byte_size);
+    if (!memory.ok()) return memory.status();
+    return std::make_shared<CudaRegion>(*std::move(memory), request.byte_size);
+  }
+
+  CudaRegion(std::unique_ptr<IpcMemory> memory, uint64_t byte_size)
+      : Region(byte_size), memory_(std::move(memory)) {}
+
+  const DeviceMemory* device_memory() const override { return &memory_->place(); }
+  absl::Status Read(uint64_t offset, size_t size, char* to) const override {
+    return memory_->Read(offset, size, to);
+  }
+  absl::Status Write(uint64_t, absl::string_view) const override {
+    return absl::PermissionDeniedError("the server does not write to CUDA memory");
+  }
+
+ private:
+  const std::unique_ptr<IpcMemory> memory_;
+};
+
 absl::StatusOr<Backend> CpuBackend(std::string reason) {
   absl::StatusOr<std::unique_ptr<Sampler>> sampler = CreateCpuSampler({});
   if (!sampler.ok()) return sampler.status();
-  return Backend{*std::move(sampler), std::move(reason)};
+  return Backend{*std::move(sampler), std::move(reason), nullptr};
 }
 
 }  // namespace
@@ -23,7 +49,9 @@ absl::StatusOr<Backend> CreateBackend(const std::string& device,
   if (device == "cpu") return CpuBackend("asked for");
   absl::StatusOr<std::unique_ptr<Sampler>> cuda =
       CreateCudaSampler({.on_lost = std::move(on_lost)});
-  if (cuda.ok()) return Backend{*std::move(cuda), device == "cuda" ? "asked for" : "found"};
+  if (cuda.ok()) {
+    return Backend{*std::move(cuda), device == "cuda" ? "asked for" : "found", CudaRegion::Open};
+  }
   if (device == "cuda") {
     return absl::Status(cuda.status().code(),
                         absl::StrCat("--device=cuda: ", cuda.status().message()));

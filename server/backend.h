@@ -10,12 +10,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "sampler/sampler.h"
+#include "server/regions/region_registry.h"
 
 namespace token_sampler {
 
 struct Backend {
   std::unique_ptr<Sampler> sampler;
-  std::string reason;  // why this one, for the log
+  std::string reason;                  // why this one, for the log
+  OpenCudaRegion open_cuda = nullptr;  // null when the sampler reads no device memory
 };
 
 // `device` is auto, cpu or cuda. cuda never falls back: FailedPrecondition says why there is none.

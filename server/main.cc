@@ -67,7 +67,9 @@ int Serve(const ServerOptions& options) {
                TOKEN_SAMPLER_VERSION, kSpecVersion, std::string(sampler.name()), sampler.device(),
                backend->reason);
 
-  absl::StatusOr<std::unique_ptr<Server>> started = Server::Start(options, *backend->sampler);
+  ServerOptions with_device = options;
+  with_device.regions.open_cuda = backend->open_cuda;
+  absl::StatusOr<std::unique_ptr<Server>> started = Server::Start(with_device, *backend->sampler);
   if (!started.ok()) return Fail(started.status());
   Server& server = **started;
   spdlog::info("serving on {}", absl::StrJoin(server.addresses(), ", "));

@@ -1,3 +1,4 @@
+#include <cudaTypedefs.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -27,6 +28,7 @@ struct Stream {
 struct Event {
   Stream* stream = nullptr;  // null: not recorded
   uint64_t position = 0;
+  Event* shared = nullptr;  // the one of the process that shares it
 };
 
 namespace {
@@ -63,6 +65,7 @@ struct Machine {
   std::map<const char*, Allocation> allocations;
   std::set<Stream*> streams;
   std::set<Event*> events;
+  std::map<void*, int> ipc_mappings;  // how often each is open
   std::map<const void*, FunctionAttributes> functions;
 
   static Machine& Get() {
@@ -141,6 +144,30 @@ void Add(Stream& stream, std::function<void()> work) {
 
 bool Knows(const Call& call, Stream* stream) { return call.machine.streams.contains(stream); }
 bool Knows(const Call& call, Event* event) { return call.machine.events.contains(event); }
+
+// What was recorded, in whichever process.
+const Event& Recorded(const Event& event) {
+  return event.shared != nullptr ? *event.shared : event;
+}
+
+// A handle holds an address behind a word that tells it from any other 64 bytes.
+constexpr uint64_t kHandleMark = 0x1bc0ffee1bc0ffee;
+
+template <typename Handle>
+void WriteHandle(Handle* handle, const void* object) {
+  *handle = {};
+  std::memcpy(handle->reserved, &kHandleMark, sizeof(kHandleMark));
+  std::memcpy(handle->reserved + sizeof(kHandleMark), &object, sizeof(object));
+}
+
+template <typename Handle>
+void* ReadHandle(const Handle& handle) {
+  uint64_t mark = 0;
+  void* object = nullptr;
+  std::memcpy(&mark, handle.reserved, sizeof(mark));
+  std::memcpy(&object, handle.reserved + sizeof(mark), sizeof(object));
+  return mark == kHandleMark ? object : nullptr;
+}
 
 const Device& CurrentDevice(const Call& call) {
   return call.machine.devices[static_cast<size_t>(current_device)];
@@ -263,7 +290,8 @@ uint64_t KernelCount() {
 size_t LiveObjects() {
   const Machine& machine = Machine::Get();
   const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
-  return machine.allocations.size() + machine.streams.size() + machine.events.size();
+  return machine.allocations.size() + machine.streams.size() + machine.events.size() +
+         machine.ipc_mappings.size();
 }
 
 // ---- Launches ----
@@ -497,6 +525,18 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   return call.Result();
 }
 
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  const Call call;
+  if (call.failed()) return call.error();
+  if (kind != cudaMemcpyDeviceToHost) return Failed(cudaErrorInvalidValue);
+  const simt::Allocation* source = call.machine.Find(from, bytes);
+  if (source == nullptr || source->type != cudaMemoryTypeDevice) {
+    return Failed(cudaErrorInvalidValue);
+  }
+  std::memcpy(to, from, bytes);
+  return call.Result();
+}
+
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
   Call call;
   if (call.failed()) return call.error();
@@ -549,9 +589,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   Call call;
   if (call.failed()) return call.error();
   if (!Knows(call, stream) || !Knows(call, event)) return Failed(cudaErrorInvalidResourceHandle);
-  simt::Stream* const other = event->stream;
+  simt::Stream* const other = simt::Recorded(*event).stream;
   if (other == nullptr || other == stream) return cudaSuccess;
-  simt::Add(*stream, [other, position = event->position] {
+  simt::Add(*stream, [other, position = simt::Recorded(*event).position] {
     if (simt::Machine::Get().streams.contains(other)) simt::RunUntil(*other, position);
   });
   return cudaSuccess;
@@ -586,7 +626,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   Call call;
   if (call.failed()) return call.error();
   if (!Knows(call, event)) return Failed(cudaErrorInvalidResourceHandle);
-  if (event->stream != nullptr) simt::RunUntil(*event->stream, event->position);
+  const simt::Event& recorded = simt::Recorded(*event);
+  if (recorded.stream != nullptr) simt::RunUntil(*recorded.stream, recorded.position);
   return call.Result();
 }
 
@@ -598,4 +639,84 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (stream == nullptr || stream->finished >= event->position) return call.Result();
   simt::RunUntil(*stream, stream->finished + 1);
   return cudaErrorNotReady;
+}
+
+// ---- Sharing with other processes ----
+
+cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* memory) {
+  const Call call;
+  if (call.failed()) return call.error();
+  if (call.machine.Find(memory, 1) == nullptr) return Failed(cudaErrorInvalidValue);
+  simt::WriteHandle(handle, memory);
+  return cudaSuccess;
+}
+
+cudaError_t cudaIpcOpenMemHandle(void** memory, cudaIpcMemHandle_t handle, unsigned) {
+  Call call;
+  if (call.failed()) return call.error();
+  void* const shared = simt::ReadHandle(handle);
+  const simt::Allocation* found = shared == nullptr ? nullptr : call.machine.Find(shared, 1);
+  if (found == nullptr || found->device != simt::current_device) {
+    return Failed(cudaErrorInvalidResourceHandle);
+  }
+  ++call.machine.ipc_mappings[shared];
+  *memory = shared;
+  return cudaSuccess;
+}
+
+cudaError_t cudaIpcCloseMemHandle(void* memory) {
+  Call call;
+  const auto found = call.machine.ipc_mappings.find(memory);
+  if (found == call.machine.ipc_mappings.end()) return Failed(cudaErrorInvalidValue);
+  if (--found->second == 0) call.machine.ipc_mappings.erase(found);
+  return call.error();
+}
+
+cudaError_t cudaIpcGetEventHandle(cudaIpcEventHandle_t* handle, cudaEvent_t event) {
+  const Call call;
+  if (call.failed()) return call.error();
+  if (!Knows(call, event)) return Failed(cudaErrorInvalidResourceHandle);
+  simt::WriteHandle(handle, event);
+  return cudaSuccess;
+}
+
+cudaError_t cudaIpcOpenEventHandle(cudaEvent_t* event, cudaIpcEventHandle_t handle) {
+  const cudaError_t error = cudaEventCreateWithFlags(event, cudaEventDisableTiming);
+  if (error != cudaSuccess) return error;
+  const Call call;
+  auto* const shared = static_cast<cudaEvent_t>(simt::ReadHandle(handle));
+  if (shared != nullptr && Knows(call, shared)) {
+    (*event)->shared = shared;
+    return cudaSuccess;
+  }
+  static_cast<void>(cudaEventDestroy(*event));
+  return Failed(cudaErrorInvalidResourceHandle);
+}
+
+namespace simt {
+namespace {
+
+CUresult AddressRange(CUdeviceptr* begin, size_t* size, CUdeviceptr address) {
+  const Machine& machine = Machine::Get();
+  const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
+  auto next = machine.allocations.upper_bound(reinterpret_cast<const char*>(address));
+  if (next == machine.allocations.begin()) return CUDA_ERROR_INVALID_VALUE;
+  --next;
+  *begin = reinterpret_cast<CUdeviceptr>(next->first);
+  *size = next->second.bytes;
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+}  // namespace simt
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned,
+                                             unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
+  const Call call;
+  if (call.failed()) return call.error();
+  const bool known = std::string(symbol) == "cuMemGetAddressRange";
+  *function = known ? reinterpret_cast<void*>(&simt::AddressRange) : nullptr;
+  *result = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
 }

@@ -153,6 +153,16 @@ TEST_F(CudaSamplerTest, MixesRowsOfTheKernelAndOfTheCpu) {
   EXPECT_EQ(simt::KernelCount(), 1u);
 }
 
+// The rows of a stream have a state, though nothing may need it.
+TEST_F(CudaSamplerTest, AStateThatNothingNeedsKeepsARowOnTheKernel) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  Batch batch(6, 100);
+  RowState state;
+  for (size_t row = 0; row < 6; ++row) batch.Row(row).state = &state;
+  batch.ExpectSameAsReference(*sampler);
+  EXPECT_EQ(simt::KernelCount(), 1u);
+}
+
 // Whichever call of the runtime fails, that batch alone fails, and with a message.
 TEST_F(CudaSamplerTest, ATransientErrorFailsItsBatchAlone) {
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.buffer_bytes = 10'000}).value();

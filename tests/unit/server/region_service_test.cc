@@ -16,6 +16,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -46,6 +47,7 @@ class RegionServiceTest : public ::testing::Test {
     ServerOptions options;
     options.listen = {"127.0.0.1:0"};
     options.regions.kinds = kinds;
+    options.regions.open_cuda = open_cuda_;
     auto server = Server::Start(options, *sampler_);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
@@ -89,6 +91,7 @@ class RegionServiceTest : public ::testing::Test {
     return stub_->Sample(&context, request, &response);
   }
 
+  OpenCudaRegion open_cuda_;
   std::unique_ptr<Sampler> sampler_ = CreateReferenceSampler();
   std::unique_ptr<Server> server_;
   std::optional<client::SamplerClient> client_;
@@ -159,6 +162,67 @@ TEST_F(RegionServiceTest, ServesDescribeVerifyDraftAndStreamsToo) {
   EXPECT_EQ(answer.sampled().token_ids(0), likeliest);
   stream->WritesDone();
   EXPECT_TRUE(stream->Finish().ok());
+}
+
+// A CUDA region of a device that is not there: the values are in this process.
+class FakeCudaRegion final : public Region {
+ public:
+  explicit FakeCudaRegion(std::vector<float> values)
+      : Region(values.size() * sizeof(float)), values_(std::move(values)) {}
+
+  absl::Status Read(uint64_t offset, size_t size, char* to) const override {
+    std::memcpy(to, reinterpret_cast<const char*>(values_.data()) + offset, size);
+    return absl::OkStatus();
+  }
+  absl::Status Write(uint64_t, absl::string_view) const override {
+    return absl::PermissionDeniedError("read only");
+  }
+
+ private:
+  const std::vector<float> values_;
+};
+
+TEST_F(RegionServiceTest, CudaRegionsAreRegisteredAndSampled) {
+  const std::vector<float> logits = RandomLogits(kRows * kVocab);
+  const std::string handle(64, 'h');
+  open_cuda_ = [&](const CudaRegionRequest& request) -> absl::StatusOr<std::shared_ptr<Region>> {
+    EXPECT_EQ(request.event, std::string(64, 'e'));
+    if (request.handle != handle) return absl::InvalidArgumentError("cuda_handle: no such");
+    return std::make_shared<FakeCudaRegion>(logits);
+  };
+  Start("cuda");
+  const auto call = [&](v1::RegisterRegionRequest request) {
+    grpc::ClientContext context;
+    v1::RegisterRegionResponse response;
+    return stub_->RegisterRegion(&context, request, &response);
+  };
+  v1::RegisterRegionRequest request;
+  request.set_name("logits");
+  request.set_kind(v1::REGION_KIND_CUDA);
+  request.set_cuda_handle(handle);
+  request.set_cuda_event(std::string(64, 'e'));
+  request.set_device(0);
+  request.set_byte_size(logits.size() * sizeof(float));
+  EXPECT_TRUE(call(request).ok());
+  EXPECT_EQ(call(request).error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  request.set_name("other");
+  request.set_cuda_handle(std::string(64, 'x'));
+  const grpc::Status refused = call(request);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(refused.error_message(), "cuda_handle: no such");
+  request.set_kind(v1::REGION_KIND_SYSTEM);
+  EXPECT_EQ(call(request).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+
+  grpc::ClientContext context;
+  v1::ListRegionsResponse listed;
+  ASSERT_TRUE(stub_->ListRegions(&context, {}, &listed).ok());
+  ASSERT_EQ(listed.regions_size(), 1);
+  EXPECT_EQ(listed.regions(0).kind(), v1::REGION_KIND_CUDA);
+  client::SampleRequest in_region = Request({});
+  in_region.matrix.rows = kRows;
+  in_region.matrix.vocab = kVocab;
+  in_region.matrix.region = client::RegionRows{.name = "logits"};
+  EXPECT_EQ(Tokens(in_region), Tokens(Request(client::Float32Matrix(logits, kVocab))));
 }
 
 TEST_F(RegionServiceTest, RefusesWhatLiesOutside) {

@@ -1,0 +1,225 @@
+// Rows in device memory that another process shares, on the emulated runtime: sampled where they
+// are, behind the event that says that they were written, and refused when the handle is none.
+
+#include "cuda/ipc_memory.h"
+
+#include <cuda_runtime.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuda/cuda_sampler.h"
+#include "sampler/reference_sampler.h"
+#include "tests/simt/machine.h"
+
+namespace token_sampler {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr size_t kVocab = 700;
+constexpr size_t kRows = 5;
+constexpr size_t kStride = kVocab + 3;  // in floats, so that no row but the first is aligned
+constexpr size_t kBytes = kRows * kStride * sizeof(float);
+
+template <typename Handle>
+std::string Bytes(const Handle& handle) {
+  return {reinterpret_cast<const char*>(&handle), sizeof(handle)};
+}
+
+// The process that has the logits. They are written when somebody waits for its event.
+class Owner {
+ public:
+  Owner() : values_(kRows * kStride) {
+    for (size_t i = 0; i < values_.size(); ++i) {
+      values_[i] = static_cast<float>((i * 2654435761u) % 1000) * 0.01f;
+    }
+    EXPECT_EQ(cudaMalloc(&memory_, kBytes), cudaSuccess);
+    EXPECT_EQ(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), cudaSuccess);
+    EXPECT_EQ(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), cudaSuccess);
+  }
+  ~Owner() {
+    EXPECT_EQ(cudaEventDestroy(event_), cudaSuccess);
+    EXPECT_EQ(cudaStreamDestroy(stream_), cudaSuccess);
+    EXPECT_EQ(cudaFree(memory_), cudaSuccess);
+  }
+
+  float& Value(size_t row, size_t id) { return values_[row * kStride + id]; }
+
+  void Write() {
+    EXPECT_EQ(cudaMemcpyAsync(memory_, values_.data(), kBytes, cudaMemcpyHostToDevice, stream_),
+              cudaSuccess);
+    EXPECT_EQ(cudaEventRecord(event_, stream_), cudaSuccess);
+  }
+
+  std::string Handle() {
+    cudaIpcMemHandle_t handle;
+    EXPECT_EQ(cudaIpcGetMemHandle(&handle, memory_), cudaSuccess);
+    return Bytes(handle);
+  }
+  std::string EventHandle() {
+    cudaIpcEventHandle_t handle;
+    EXPECT_EQ(cudaIpcGetEventHandle(&handle, event_), cudaSuccess);
+    return Bytes(handle);
+  }
+
+  std::vector<RowInput> Rows(const SamplingParams& params) const {
+    std::vector<RowInput> rows(kRows);
+    for (size_t row = 0; row < kRows; ++row) {
+      rows[row].values = &values_[row * kStride];
+      rows[row].vocab = kVocab;
+      rows[row].params = &params;
+      rows[row].key = {.seed = row};
+    }
+    return rows;
+  }
+
+ private:
+  std::vector<float> values_;
+  float* memory_ = nullptr;
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t event_ = nullptr;
+};
+
+class IpcRows final : public RowSource {
+ public:
+  explicit IpcRows(const IpcMemory& memory) : memory_(memory) {}
+
+  const DeviceMemory* device_memory() const override { return &memory_.place(); }
+  absl::Status Read(uint64_t offset, size_t size, char* to) const override {
+    return memory_.Read(offset, size, to);
+  }
+
+  std::vector<RowInput> At(std::vector<RowInput> rows) const {
+    for (size_t row = 0; row < rows.size(); ++row) {
+      rows[row].values = nullptr;
+      rows[row].source = this;
+      rows[row].source_offset = row * kStride * sizeof(float);
+    }
+    return rows;
+  }
+
+ private:
+  const IpcMemory& memory_;
+};
+
+class IpcMemoryTest : public ::testing::Test {
+ protected:
+  IpcMemoryTest() { simt::ResetMachine(); }
+  ~IpcMemoryTest() override {
+    simt::ResetMachine();
+    EXPECT_EQ(simt::LiveObjects(), 0u);
+  }
+
+  static void ExpectSameAsReference(Sampler& sampler, const Owner& owner, const IpcMemory& memory,
+                                    const SamplingParams& params) {
+    const std::vector<RowInput> rows = owner.Rows(params);
+    std::vector<RowResult> expected(kRows);
+    std::vector<RowResult> actual(kRows);
+    ASSERT_TRUE(CreateReferenceSampler()->Sample(rows, absl::MakeSpan(expected)).ok());
+    const absl::Status status = sampler.Sample(IpcRows(memory).At(rows), absl::MakeSpan(actual));
+    ASSERT_TRUE(status.ok()) << status;
+    for (size_t row = 0; row < kRows; ++row) {
+      EXPECT_EQ(actual[row].code, expected[row].code);
+      EXPECT_EQ(actual[row].token_ids, expected[row].token_ids);
+    }
+  }
+};
+
+TEST_F(IpcMemoryTest, RowsAreSampledWhereTheyAre) {
+  Owner owner;
+  const auto memory = IpcMemory::Open(0, owner.Handle(), owner.EventHandle(), kBytes);
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  // No buffer that would hold a copy.
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.buffer_bytes = 64}).value();
+  for (int step = 0; step < 3; ++step) {
+    owner.Value(2, 10) = static_cast<float>(100 * step);
+    owner.Write();
+    ExpectSameAsReference(*sampler, owner, **memory, {.top_k = 20, .top_p = 0.9});
+  }
+  EXPECT_EQ(simt::KernelCount(), 3u);
+}
+
+TEST_F(IpcMemoryTest, RowsThatTheKernelLeavesAreReadBehindTheEvent) {
+  Owner owner;
+  owner.Value(3, 5) = std::nanf("");
+  owner.Write();
+  const auto memory = IpcMemory::Open(0, owner.Handle(), owner.EventHandle(), kBytes);
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  ExpectSameAsReference(*sampler, owner, **memory, {.typical_p = 0.5});
+  EXPECT_EQ(simt::KernelCount(), 0u);
+  ExpectSameAsReference(*sampler, owner, **memory, {});
+}
+
+TEST_F(IpcMemoryTest, RowsOnAnotherDeviceAreReadToo) {
+  simt::SetDevices({simt::Device{}, simt::Device{}});
+  ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
+  Owner owner;
+  owner.Write();
+  const auto memory = IpcMemory::Open(1, owner.Handle(), owner.EventHandle(), kBytes);
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  for (int call = 0; call < 5; ++call) ExpectSameAsReference(*sampler, owner, **memory, {});
+}
+
+TEST_F(IpcMemoryTest, WithoutAnEventNothingIsWaitedFor) {
+  Owner owner;
+  owner.Write();
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  const auto memory = IpcMemory::Open(0, owner.Handle(), "", kBytes);
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  ExpectSameAsReference(*sampler, owner, **memory, {.min_p = 0.1});
+}
+
+TEST_F(IpcMemoryTest, RefusesWhatIsNone) {
+  Owner owner;
+  const auto refusal = [](const auto& memory) { return memory.status(); };
+  absl::Status status = refusal(IpcMemory::Open(1, owner.Handle(), "", kBytes));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("device must be below the 1 devices"));
+  status = refusal(IpcMemory::Open(0, std::string(64, 'h'), "", kBytes));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("cuda_handle cannot be opened"));
+  status = refusal(IpcMemory::Open(0, owner.Handle(), std::string(64, 'e'), kBytes));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("cuda_event cannot be opened"));
+  for (const uint64_t bytes : {uint64_t{kBytes + 1}, ~uint64_t{0}}) {
+    status = refusal(IpcMemory::Open(0, owner.Handle(), "", bytes));
+    EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("bytes of the allocation"));
+  }
+  for (const size_t size : {0u, 63u, 65u}) {
+    EXPECT_EQ(refusal(IpcMemory::Open(0, std::string(size, 'h'), "", kBytes)).code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+  // What was refused is forgotten.
+  EXPECT_EQ(cudaPeekAtLastError(), cudaSuccess);
+}
+
+TEST_F(IpcMemoryTest, EveryCallOfTheRuntimeMayFail) {
+  Owner owner;
+  const std::string handle = owner.Handle();
+  const std::string event = owner.EventHandle();
+  for (uint64_t call = 1;; ++call) {
+    simt::FailCall(call, cudaErrorMemoryAllocation, simt::Fault::kTransient);
+    const bool opened = IpcMemory::Open(0, handle, event, kBytes).ok();
+    const bool none_failed = simt::FaultIsPending();
+    simt::FailCall(0, cudaSuccess, simt::Fault::kTransient);
+    static_cast<void>(cudaGetLastError());
+    if (none_failed) {
+      EXPECT_TRUE(opened);
+      EXPECT_GT(call, 5u);
+      break;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace token_sampler
