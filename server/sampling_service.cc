@@ -1,9 +1,5 @@
 #include "server/sampling_service.h"
 
-#include <grpcpp/impl/codegen/proto_utils.h>
-#include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/slice.h>
-
 #include <memory>
 #include <utility>
 #include <vector>
@@ -13,8 +9,8 @@
 #include "server/field_check.h"
 #include "server/invalid_argument.h"
 #include "server/job_reactor.h"
+#include "server/received_message.h"
 #include "server/sequences/sequence_stream.h"
-#include "server/sliced_request.h"
 #include "server/status_mapping.h"
 #include "server/verify_draft_codec.h"
 
@@ -34,17 +30,9 @@ class SampleJob final : public SamplingJob {
       : reactor_(reactor), response_(response) {}
 
   absl::Status Decode(const grpc::ByteBuffer& message, const RequestLimits& limits) {
-    SlicedBytes bytes_received;
-    // The slices stay as they are and keep their memory.
-    if (!message.Dump(&slices_).ok()) return absl::InternalError("the request has no bytes");
-    for (const grpc::Slice& slice : slices_) {
-      bytes_received.Add({reinterpret_cast<const char*>(slice.begin()), slice.size()});
-    }
-    if (!ParseSliced(bytes_received, request_, data_)) {
-      return Invalid("the request must be a token_sampler.v1.SampleRequest, its ",
-                     bytes_received.size(), " bytes are none");
-    }
-    absl::Status status = DecodeSample(request_, limits, decoded_, &data_);
+    absl::Status status = received_.Parse(message);
+    if (status.ok())
+      status = DecodeSample(received_.request(), limits, decoded_, &received_.data());
     if (!status.ok()) return status;
     rows = std::move(decoded_.inputs);
     bytes = AllValueBytes(rows);
@@ -57,24 +45,15 @@ class SampleJob final : public SamplingJob {
       FinishCandidates(decoded_.candidates, absl::MakeSpan(results));
       v1::SampleResponse response;
       EncodeSample(decoded_, results, response);
-      status = Serialize(response);
+      status = SerializeMessage(response, response_);
     }
     reactor_.Complete(status);
   }
 
  private:
-  absl::Status Serialize(const v1::SampleResponse& response) {
-    bool owned = false;
-    const grpc::Status status =
-        grpc::SerializationTraits<v1::SampleResponse>::Serialize(response, &response_, &owned);
-    return status.ok() ? absl::OkStatus() : absl::InternalError(status.error_message());
-  }
-
   JobReactor& reactor_;
   grpc::ByteBuffer& response_;
-  std::vector<grpc::Slice> slices_;
-  v1::SampleRequest request_;  // without the values of its tensor:
-  SlicedBytes data_;           // those
+  ReceivedMessage<v1::SampleRequest> received_;
   DecodedSample decoded_;
 };
 
@@ -216,8 +195,8 @@ grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerCon
   return reactor;
 }
 
-grpc::ServerBidiReactor<v1::SampleStreamRequest, v1::SampleStreamResponse>*
-SamplingService::SampleStream(grpc::CallbackServerContext* context) {
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* SamplingService::SampleStream(
+    grpc::CallbackServerContext* context) {
   return SequenceStream::Begin(
       std::make_shared<SequenceStream>(batcher_, context, CallLimits(*context), sequence_limits_,
                                        sequence_memory_),

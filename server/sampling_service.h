@@ -16,9 +16,22 @@
 
 namespace token_sampler {
 
+// Sample and SampleStream take requests as bytes (sliced_request.h), the others as messages.
+template <typename Service>
+using RawSampleMethods = v1::TokenSampler::WithRawCallbackMethod_Sample<
+    v1::TokenSampler::WithRawCallbackMethod_SampleStream<Service>>;
+template <typename Service>
+using RegionMethods = v1::TokenSampler::WithCallbackMethod_RegisterRegion<
+    v1::TokenSampler::WithCallbackMethod_UnregisterRegion<
+        v1::TokenSampler::WithCallbackMethod_ListRegions<Service>>>;
+template <typename Service>
+using OtherMethods =
+    v1::TokenSampler::WithCallbackMethod_VerifyDraft<v1::TokenSampler::WithCallbackMethod_Describe<
+        v1::TokenSampler::WithCallbackMethod_GetServerInfo<Service>>>;
+
 // Thread-safe, as gRPC calls it from many threads.
 class SamplingService final
-    : public v1::TokenSampler::WithRawCallbackMethod_Sample<v1::TokenSampler::CallbackService> {
+    : public RawSampleMethods<RegionMethods<OtherMethods<v1::TokenSampler::Service>>> {
  public:
   // `batcher` and `regions` must outlive the service; `info` answers GetServerInfo.
   SamplingService(Batcher& batcher, RegionRegistry& regions, const RequestLimits& limits,
@@ -30,18 +43,18 @@ class SamplingService final
   // What the sequences of all streams hold.
   uint64_t sequence_bytes() const { return sequence_memory_.used(); }
 
-  // Takes the request as bytes: see sliced_request.h.
   grpc::ServerUnaryReactor* Sample(grpc::CallbackServerContext* context,
                                    const grpc::ByteBuffer* request,
                                    grpc::ByteBuffer* response) override;
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* SampleStream(
+      grpc::CallbackServerContext* context) override;
+
   grpc::ServerUnaryReactor* VerifyDraft(grpc::CallbackServerContext* context,
                                         const v1::VerifyDraftRequest* request,
                                         v1::VerifyDraftResponse* response) override;
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
                                           const v1::GetServerInfoRequest* request,
                                           v1::GetServerInfoResponse* response) override;
-  grpc::ServerBidiReactor<v1::SampleStreamRequest, v1::SampleStreamResponse>* SampleStream(
-      grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,
                                      v1::DescribeResponse* response) override;

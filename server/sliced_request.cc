@@ -10,6 +10,8 @@
 #include <limits>
 #include <string>
 
+#include "absl/types/span.h"
+
 namespace token_sampler {
 namespace {
 
@@ -21,6 +23,9 @@ using google::protobuf::io::StringOutputStream;
 constexpr uint32_t Tag(int field) {
   return WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
 }
+
+// Of a longer one CodedInputStream drops bits; protobuf's parser refuses it.
+constexpr int kMaxTagBytes = 5;
 
 // What protobuf reads from.
 class PieceStream final : public google::protobuf::io::ZeroCopyInputStream {
@@ -52,56 +57,70 @@ class PieceStream final : public google::protobuf::io::ZeroCopyInputStream {
   uint64_t position_ = 0;
 };
 
-// Where tensor.data is in the message.
+// Where the data of the tensor is in the message.
 struct DataPlace {
   uint64_t offset = 0;
   uint64_t size = 0;
 };
 
-// Copies a tensor without its data, of which the last counts.
-bool CopyTensor(CodedInputStream& input, CodedOutputStream& output, DataPlace& data) {
-  while (const uint32_t tag = input.ReadTag()) {
-    if (tag != Tag(v1::Tensor::kDataFieldNumber)) {
-      if (!WireFormatLite::SkipField(&input, tag, &output)) return false;
+// Copies what the message has between two places.
+void Append(const SlicedBytes& message, int begin, int end, std::string& to) {
+  const size_t size = to.size();
+  const auto added = static_cast<size_t>(end - begin);
+  to.resize(size + added);
+  // It is in memory: there is nothing to fail.
+  message.Read(static_cast<uint64_t>(begin), added, &to[size]).IgnoreError();
+}
+
+// Copies a message without the bytes field that `path` leads to, by the field of each message on
+// the way. Of the fields that are left empty, `data` is where the last one is. All else is copied
+// as it stands, for protobuf to judge.
+bool CopyWithout(absl::Span<const int> path, const SlicedBytes& message, CodedInputStream& input,
+                 std::string& rest, DataPlace& data) {
+  int start = input.CurrentPosition();
+  for (uint32_t tag = input.ReadTag(); tag != 0; tag = input.ReadTag()) {
+    if (tag != Tag(path[0]) || input.CurrentPosition() - start > kMaxTagBytes) {
+      if (!WireFormatLite::SkipField(&input, tag)) return false;
+      Append(message, start, input.CurrentPosition(), rest);
+      start = input.CurrentPosition();
       continue;
     }
     uint32_t size = 0;
     if (!input.ReadVarint32(&size) || size > uint32_t{std::numeric_limits<int32_t>::max()}) {
       return false;
     }
-    data = {static_cast<uint64_t>(input.CurrentPosition()), size};
-    if (!input.Skip(static_cast<int>(size))) return false;
+    std::string copied;
+    if (path.size() == 1) {
+      data = {static_cast<uint64_t>(input.CurrentPosition()), size};
+      if (!input.Skip(static_cast<int>(size))) return false;
+    } else {
+      // A limit beyond that of the outer message would be the outer one.
+      const int left = input.BytesUntilLimit();
+      if (left >= 0 && size > static_cast<uint32_t>(left)) return false;
+      const CodedInputStream::Limit limit = input.PushLimit(static_cast<int>(size));
+      // A limit beyond the end of the message is the end of the message.
+      if (!CopyWithout(path.subspan(1), message, input, copied, data) ||
+          input.BytesUntilLimit() != 0) {
+        return false;
+      }
+      input.PopLimit(limit);
+    }
+    StringOutputStream stream(&rest);
+    CodedOutputStream output(&stream);
     output.WriteTag(tag);
-    output.WriteVarint32(0);
+    output.WriteVarint32(static_cast<uint32_t>(copied.size()));
+    output.WriteString(copied);
+    start = input.CurrentPosition();
   }
   return input.ConsumedEntireMessage();
 }
 
-// Copies a request without the data of its tensor.
-bool CopyRequest(CodedInputStream& input, CodedOutputStream& output, DataPlace& data) {
-  while (const uint32_t tag = input.ReadTag()) {
-    if (tag != Tag(v1::SampleRequest::kTensorFieldNumber)) {
-      if (!WireFormatLite::SkipField(&input, tag, &output)) return false;
-      continue;
-    }
-    uint32_t size = 0;
-    if (!input.ReadVarint32(&size) || size > uint32_t{std::numeric_limits<int32_t>::max()}) {
-      return false;
-    }
-    std::string tensor;
-    const CodedInputStream::Limit limit = input.PushLimit(static_cast<int>(size));
-    {
-      StringOutputStream stream(&tensor);
-      CodedOutputStream inner(&stream);
-      // A limit beyond the end of the message is the end of the message.
-      if (!CopyTensor(input, inner, data) || input.BytesUntilLimit() != 0) return false;
-    }
-    input.PopLimit(limit);
-    output.WriteTag(tag);
-    output.WriteVarint32(static_cast<uint32_t>(tensor.size()));
-    output.WriteString(tensor);
-  }
-  return input.ConsumedEntireMessage();
+bool ParseWithout(absl::Span<const int> path, const SlicedBytes& message,
+                  google::protobuf::MessageLite& request, DataPlace& data) {
+  std::string rest;
+  PieceStream pieces(message);
+  CodedInputStream input(&pieces);
+  return CopyWithout(path, message, input, rest, data) && request.ParseFromString(rest);
 }
 
 }  // namespace
@@ -144,17 +163,23 @@ SlicedBytes SlicedBytes::Part(uint64_t offset, uint64_t size) const {
 }
 
 bool ParseSliced(const SlicedBytes& message, v1::SampleRequest& request, SlicedBytes& data) {
-  std::string rest;
   DataPlace place;
-  {
-    PieceStream pieces(message);
-    CodedInputStream input(&pieces);
-    StringOutputStream stream(&rest);
-    CodedOutputStream output(&stream);
-    if (!CopyRequest(input, output, place)) return false;
+  if (!ParseWithout({v1::SampleRequest::kTensorFieldNumber, v1::Tensor::kDataFieldNumber}, message,
+                    request, place)) {
+    return false;
   }
-  if (!request.ParseFromString(rest)) return false;
   if (request.tensor().has_data()) data = message.Part(place.offset, place.size);
+  return true;
+}
+
+bool ParseSliced(const SlicedBytes& message, v1::SampleStreamRequest& request, SlicedBytes& data) {
+  DataPlace place;
+  if (!ParseWithout({v1::SampleStreamRequest::kStepFieldNumber,
+                     v1::StepSequences::kTensorFieldNumber, v1::Tensor::kDataFieldNumber},
+                    message, request, place)) {
+    return false;
+  }
+  if (request.step().tensor().has_data()) data = message.Part(place.offset, place.size);
   return true;
 }
 

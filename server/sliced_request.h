@@ -1,4 +1,4 @@
-// A received SampleRequest whose tensor stays in the pieces in which the transport received it:
+// A received request whose tensor stays in the pieces in which the transport received it:
 // protobuf would copy it into one, which costs as much as receiving it.
 
 #ifndef TOKEN_SAMPLER_SERVER_SLICED_REQUEST_H_
@@ -42,9 +42,10 @@ class SlicedBytes final : public RowSource {
   uint64_t size_ = 0;
 };
 
-// Parses the message as protobuf would, but for tensor.data: when it is set it is empty in
-// `request`, and its bytes are `data`. False when protobuf would not parse the message.
+// Parses the message as protobuf would, but for tensor.data, or step.tensor.data: when it is set it
+// is empty in `request`, and its bytes are `data`. False when protobuf would not parse the message.
 bool ParseSliced(const SlicedBytes& message, v1::SampleRequest& request, SlicedBytes& data);
+bool ParseSliced(const SlicedBytes& message, v1::SampleStreamRequest& request, SlicedBytes& data);
 
 }  // namespace token_sampler
 

@@ -12,8 +12,11 @@
 
 namespace token_sampler {
 
-void SequenceStream::OnRequest(v1::SampleStreamRequest& request) {
-  if (request.has_request_id()) response().set_request_id(request.request_id());
+void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
+  answer_.Clear();
+  if (const absl::Status status = received_.Parse(message); !status.ok()) return Answer(status);
+  const v1::SampleStreamRequest& request = received_.request();
+  if (request.has_request_id()) answer_.set_request_id(request.request_id());
   if (const absl::Status status = CheckFields(request); !status.ok()) return Answer(status);
   switch (request.request_case()) {
     case v1::SampleStreamRequest::kOpen:
@@ -35,14 +38,14 @@ void SequenceStream::OnRequest(v1::SampleStreamRequest& request) {
 absl::Status SequenceStream::Open(const v1::OpenSequences& message) {
   const absl::StatusOr<std::vector<uint64_t>> seeds = table_.Open(message);
   if (!seeds.ok()) return seeds.status();
-  response().mutable_seeds()->Add(seeds->begin(), seeds->end());
+  answer_.mutable_seeds()->Add(seeds->begin(), seeds->end());
   return absl::OkStatus();
 }
 
 void SequenceStream::Step(const v1::StepSequences& message) {
   auto job =
-      std::make_shared<StepJob>(response(), [this](const absl::Status& status) { Answer(status); });
-  const absl::Status status = job->Decode(message, request_limits_, table_);
+      std::make_shared<StepJob>(answer_, [this](const absl::Status& status) { Answer(status); });
+  const absl::Status status = job->Decode(message, received_.data(), request_limits_, table_);
   if (status.ok()) {
     Submit(job);
   } else {
@@ -55,9 +58,12 @@ void SequenceStream::Answer(const absl::Status& status) {
     spdlog::error("sampling failed: {}", std::string(status.message()));
   }
   // Abseil took its codes from gRPC.
-  response().set_status_code(static_cast<uint32_t>(status.code()));
-  if (!status.ok()) response().set_status_message(std::string(status.message()));
-  Send();
+  answer_.set_status_code(static_cast<uint32_t>(status.code()));
+  if (!status.ok()) answer_.set_status_message(std::string(status.message()));
+  const absl::Status written = SerializeMessage(answer_, response());
+  if (written.ok()) return Send();
+  answer_.clear_sampled();
+  Answer(written);
 }
 
 }  // namespace token_sampler

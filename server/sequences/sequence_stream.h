@@ -5,13 +5,15 @@
 
 #include "absl/status/status.h"
 #include "server/job_stream.h"
+#include "server/received_message.h"
 #include "server/request_codec.h"
 #include "server/sequences/sequence_table.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler {
 
-class SequenceStream final : public JobStream<v1::SampleStreamRequest, v1::SampleStreamResponse> {
+// Takes requests as bytes: see sliced_request.h.
+class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   // What is referred to must outlive the call, but for `request_limits`.
   SequenceStream(Batcher& batcher, grpc::CallbackServerContext* context,
@@ -22,7 +24,7 @@ class SequenceStream final : public JobStream<v1::SampleStreamRequest, v1::Sampl
         table_(request_limits_, limits, budget) {}
 
  protected:
-  void OnRequest(v1::SampleStreamRequest& request) override;
+  void OnRequest(grpc::ByteBuffer& message) override;
 
  private:
   absl::Status Open(const v1::OpenSequences& message);
@@ -31,6 +33,8 @@ class SequenceStream final : public JobStream<v1::SampleStreamRequest, v1::Sampl
 
   const RequestLimits request_limits_;
   SequenceTable table_;
+  ReceivedMessage<v1::SampleStreamRequest> received_;
+  v1::SampleStreamResponse answer_;
 };
 
 }  // namespace token_sampler

@@ -24,9 +24,10 @@ class StepJob final : public SamplingJob {
   StepJob(v1::SampleStreamResponse& response, Finish finish)
       : response_(response), finish_(std::move(finish)) {}
 
-  // Rows point into the message and the sequences. When this is not OK, call Done with it.
-  absl::Status Decode(const v1::StepSequences& message, const RequestLimits& limits,
-                      const SequenceTable& table);
+  // Rows point into the message, into the values of its tensor, `data`, and into the sequences.
+  // When this is not OK, call Done with it.
+  absl::Status Decode(const v1::StepSequences& message, const SlicedBytes& data,
+                      const RequestLimits& limits, const SequenceTable& table);
 
   // The sequences whose rows have tokens go on by them; others stay as they are.
   void Done(const absl::Status& sampled) override;

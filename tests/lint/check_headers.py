@@ -36,11 +36,11 @@ def is_included_first(root, header):
 
 
 def flags_of_folder(root, build, header):
-    """The compiler and its flags for the nearest source file above the header."""
+    """The compiler and its flags for a source file near the header, the one with the most flags."""
     entries = json.loads((build / "compile_commands.json").read_text())
     # Device code as the emulation of tests/simt compiles it; nvcc would take seconds per header.
     entries = [entry for entry in entries if "nvcc" not in entry["command"]]
-    entries.sort(key=lambda entry: not entry["file"].endswith(".cu"))
+    entries.sort(key=lambda entry: (not entry["file"].endswith(".cu"), -len(entry["command"])))
     for folder in [header.parent, *header.parents]:
         for entry in entries:
             if pathlib.Path(entry["file"]).is_relative_to(folder):

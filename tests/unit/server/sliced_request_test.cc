@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/escaping.h"
+
 namespace token_sampler {
 namespace {
 
@@ -44,26 +46,39 @@ std::string Contents(const SlicedBytes& bytes) {
   return contents;
 }
 
+v1::Tensor& TensorOf(v1::SampleRequest& request) { return *request.mutable_tensor(); }
+v1::Tensor& TensorOf(v1::SampleStreamRequest& request) {
+  return *request.mutable_step()->mutable_tensor();
+}
+bool HasData(const v1::SampleRequest& request) { return request.tensor().has_data(); }
+bool HasData(const v1::SampleStreamRequest& request) { return request.step().tensor().has_data(); }
+
 // Fails where ParseSliced and protobuf disagree. Returns whether they parsed it.
+template <typename Request>
 bool ExpectSameAsProtobuf(const std::string& message, std::mt19937& random) {
-  v1::SampleRequest expected;
+  Request expected;
   const bool parses = expected.ParseFromString(message);
   for (const size_t largest : {size_t{1}, size_t{7}, message.size() + 1}) {
     const Pieces pieces(message, largest, random);
-    v1::SampleRequest request;
+    Request request;
     SlicedBytes data;
     EXPECT_EQ(ParseSliced(pieces.bytes(), request, data), parses);
     if (!parses) continue;
-    const bool has_data = request.tensor().has_data();
-    EXPECT_EQ(has_data, expected.tensor().has_data());
-    EXPECT_EQ(request.tensor().data(), "");
-    if (has_data) request.mutable_tensor()->set_data(Contents(data));
+    EXPECT_EQ(HasData(request), HasData(expected));
+    if (HasData(request)) {
+      EXPECT_EQ(TensorOf(request).data(), "");
+      TensorOf(request).set_data(Contents(data));
+    }
     EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(request, expected));
   }
   return parses;
 }
 
-v1::SampleRequest Request(std::mt19937& random) {
+template <typename Request>
+Request RandomRequest(std::mt19937& random);
+
+template <>
+v1::SampleRequest RandomRequest(std::mt19937& random) {
   v1::SampleRequest request;
   v1::Tensor& tensor = *request.mutable_tensor();
   tensor.set_dtype(v1::DATA_TYPE_FLOAT16);
@@ -85,13 +100,46 @@ v1::SampleRequest Request(std::mt19937& random) {
   return request;
 }
 
+template <>
+v1::SampleStreamRequest RandomRequest(std::mt19937& random) {
+  v1::SampleStreamRequest request;
+  if (random() % 2 == 0) request.set_request_id(random());
+  switch (random() % 5) {
+    case 0:
+      request.mutable_open()->set_vocab(5);
+      break;
+    case 1:
+      request.mutable_fork()->set_sequence_id(1);
+      break;
+    default:
+      v1::StepSequences& step = *request.mutable_step();
+      if (random() % 2 == 0) step.add_sequence_ids(random());
+      if (random() % 8 != 0)
+        *step.mutable_tensor() = RandomRequest<v1::SampleRequest>(random).tensor();
+  }
+  return request;
+}
+
+template <typename T>
 class SlicedRequestTest : public ::testing::Test {
+ protected:
+  using Request = T;
+
+  static bool SameAsProtobuf(const std::string& message, std::mt19937& random) {
+    return ExpectSameAsProtobuf<Request>(message, random);
+  }
+  static std::string RandomMessage(std::mt19937& random) {
+    return RandomRequest<Request>(random).SerializeAsString();
+  }
+
  private:
   // Of every string that is no UTF-8 it would write a line.
   google::protobuf::LogSilencer silence_;
 };
+using Requests = ::testing::Types<v1::SampleRequest, v1::SampleStreamRequest>;
+TYPED_TEST_SUITE(SlicedRequestTest, Requests);
 
-TEST_F(SlicedRequestTest, ReadsAcrossPieces) {
+TEST(SlicedBytesTest, ReadsAcrossPieces) {
   std::mt19937 random(1);
   std::string message(300, '\0');
   for (char& c : message) c = static_cast<char>(random());
@@ -114,30 +162,30 @@ TEST_F(SlicedRequestTest, ReadsAcrossPieces) {
   EXPECT_EQ(bytes.Find(0, message.size()), nullptr);
 }
 
-TEST_F(SlicedRequestTest, ParsesRandomRequestsAsProtobufDoes) {
+TYPED_TEST(SlicedRequestTest, ParsesRandomRequestsAsProtobufDoes) {
   std::mt19937 random(2);
   for (int i = 0; i < 300; ++i) {
-    EXPECT_TRUE(ExpectSameAsProtobuf(Request(random).SerializeAsString(), random));
+    EXPECT_TRUE(TestFixture::SameAsProtobuf(TestFixture::RandomMessage(random), random));
   }
-  EXPECT_TRUE(ExpectSameAsProtobuf("", random));
+  EXPECT_TRUE(TestFixture::SameAsProtobuf("", random));
 }
 
-TEST_F(SlicedRequestTest, FieldsThatComeTwiceAreMergedAsProtobufDoes) {
+TYPED_TEST(SlicedRequestTest, FieldsThatComeTwiceAreMergedAsProtobufDoes) {
   std::mt19937 random(3);
   for (int i = 0; i < 300; ++i) {
     std::string message;
     const size_t copies = 2 + random() % 3;
-    for (size_t copy = 0; copy < copies; ++copy) message += Request(random).SerializeAsString();
-    EXPECT_TRUE(ExpectSameAsProtobuf(message, random));
+    for (size_t copy = 0; copy < copies; ++copy) message += TestFixture::RandomMessage(random);
+    EXPECT_TRUE(TestFixture::SameAsProtobuf(message, random));
   }
 }
 
-TEST_F(SlicedRequestTest, RefusesAndAcceptsWhatProtobufDoes) {
+TYPED_TEST(SlicedRequestTest, RefusesAndAcceptsWhatProtobufDoes) {
   std::mt19937 random(4);
   int parsed = 0;
-  constexpr int kCases = 20'000;
+  constexpr int kCases = 10'000;
   for (int i = 0; i < kCases; ++i) {
-    std::string message = Request(random).SerializeAsString();
+    std::string message = TestFixture::RandomMessage(random);
     if (random() % 3 == 0) message.resize(random() % (message.size() + 1));
     const size_t changes = random() % 4;
     for (size_t change = 0; change < changes && !message.empty(); ++change) {
@@ -153,15 +201,17 @@ TEST_F(SlicedRequestTest, RefusesAndAcceptsWhatProtobufDoes) {
           message.insert(place, 1, static_cast<char>(random()));
       }
     }
-    parsed += ExpectSameAsProtobuf(message, random) ? 1 : 0;
-    if (::testing::Test::HasFailure()) FAIL() << "case " << i;
+    parsed += TestFixture::SameAsProtobuf(message, random) ? 1 : 0;
+    if (::testing::Test::HasFailure())
+      FAIL() << "case " << i << ": " << absl::BytesToHexString(message);
   }
   // Both outcomes were met often.
   EXPECT_GT(parsed, kCases / 5);
   EXPECT_LT(parsed, kCases - kCases / 5);
 }
 
-TEST_F(SlicedRequestTest, LengthsBeyondTheEndAndGroupsWithoutOneAreRefused) {
+TEST(SlicedSampleRequestTest, LengthsBeyondTheEndAndGroupsWithoutOneAreRefused) {
+  const google::protobuf::LogSilencer silence;
   std::mt19937 random(5);
   for (const std::string& message :
        {std::string("\x0a\x05\x22\xff\xff\xff\xff\x07"),   // a tensor of 5 bytes, data of 2^31 - 1
@@ -172,7 +222,20 @@ TEST_F(SlicedRequestTest, LengthsBeyondTheEndAndGroupsWithoutOneAreRefused) {
         std::string("\x0a\x01\x0b"), std::string("\x0b"),  // groups that do not end
         std::string("\x0c"), std::string("\x0a\x01\x0c"),  // groups that did not begin
         std::string("\x00", 1), std::string(200, '\x0b')}) {  // field 0, and too deep
-    EXPECT_FALSE(ExpectSameAsProtobuf(message, random));
+    EXPECT_FALSE(ExpectSameAsProtobuf<v1::SampleRequest>(message, random));
+  }
+}
+
+TEST(SlicedSampleRequestTest, TagsWrittenLongerThanNeededAreWhatTheyAreToProtobuf) {
+  std::mt19937 random(6);
+  // Field 1, its tag in 5 bytes; then with a bit that 32 do not hold.
+  EXPECT_TRUE(ExpectSameAsProtobuf<v1::SampleRequest>({"\x8a\x80\x80\x80\x00\x00", 6}, random));
+  ExpectSameAsProtobuf<v1::SampleRequest>({"\x8a\x80\x80\x80\x10\x00", 6}, random);
+  // In 6 bytes: the field, a field that no message has, and one in a group that none has.
+  for (const std::string& message :
+       {std::string("\x8a\x80\x80\x80\x80\x00\x00", 7), std::string("\x85\x87\xd8\xcc\xc2\x0d-abc"),
+        std::string("\xfb\x7f\x85\x87\xd8\xcc\xc2\x0d-abc\xfc\x7f")}) {
+    EXPECT_FALSE(ExpectSameAsProtobuf<v1::SampleRequest>(message, random));
   }
 }
 

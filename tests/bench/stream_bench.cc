@@ -1,0 +1,120 @@
+// What a step of a stream costs beside a single call with the same rows, each by the client library
+// against a server in this process, in turns in one run.
+//
+// Usage: token-sampler-stream-bench
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "client/sampler_client.h"
+#include "client/sequence_stream.h"
+#include "sampler/cpu_sampler.h"
+#include "server/server.h"
+
+namespace token_sampler {
+namespace {
+
+constexpr int kWarmUps = 20;
+constexpr int kTurns = 200;
+
+struct Case {
+  uint64_t rows;
+  uint32_t vocab;
+  size_t history;  // tokens of each prompt
+  const char* name;
+  client::SamplingParams params;
+};
+
+void Require(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  std::exit(EXIT_FAILURE);
+}
+
+double Median(std::vector<double>& values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+template <typename Call>
+double Microseconds(const Call& call) {
+  const auto begin = std::chrono::steady_clock::now();
+  call();
+  const std::chrono::duration<double, std::micro> spent = std::chrono::steady_clock::now() - begin;
+  return spent.count();
+}
+
+void Measure(const client::SamplerClient& client, const Case& c) {
+  std::mt19937 random(1);
+  std::vector<float> logits(c.rows * c.vocab);
+  for (float& logit : logits) logit = static_cast<float>(random() % 1000) / 100;
+  client::SampleRequest call;
+  call.matrix = client::Float32Matrix(logits, c.vocab);
+  call.params = {c.params};
+  client::OpenRequest open;
+  open.vocab = c.vocab;
+  open.params = {c.params};
+  client::StepRequest step;
+  step.matrix = call.matrix;
+  for (uint64_t id = 0; id < c.rows; ++id) {
+    std::vector<uint32_t> prompt(c.history);
+    for (uint32_t& token : prompt) token = static_cast<uint32_t>(random() % c.vocab);
+    call.keys.seeds.push_back(id);
+    if (c.history > 0) call.histories.push_back({.prompt_ids = prompt});
+    open.sequences.push_back({.sequence_id = id, .seed = id, .prompt_ids = prompt});
+    step.sequence_ids.push_back(id);
+  }
+  client::SequenceStream stream = client.OpenStream();
+  Require(stream.Open(open).status());
+
+  std::vector<double> call_us;
+  std::vector<double> step_us;
+  for (int turn = -kWarmUps; turn < kTurns; ++turn) {
+    const double one = Microseconds([&] { Require(client.Sample(call).status()); });
+    const double other = Microseconds([&] { Require(stream.Step(step).status()); });
+    if (turn < 0) continue;
+    call_us.push_back(one);
+    step_us.push_back(other);
+  }
+  const double call_median = Median(call_us);
+  const double step_median = Median(step_us);
+  std::printf("%4llu %8u %8zu  %-12s %9.0f %9.0f %6.2f\n", static_cast<unsigned long long>(c.rows),
+              c.vocab, c.history, c.name, call_median, step_median, step_median / call_median);
+}
+
+int Run() {
+  absl::StatusOr<std::unique_ptr<Sampler>> sampler = CreateCpuSampler({});
+  Require(sampler.status());
+  ServerOptions options;
+  options.listen = {"127.0.0.1:0"};
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, **sampler);
+  Require(server.status());
+  absl::StatusOr<client::SamplerClient> client =
+      client::SamplerClient::Connect((*server)->addresses()[0]);
+  Require(client.status());
+  const client::SamplingParams plain = {.top_k = 50, .top_p = 0.9};
+  const client::SamplingParams penalties = {
+      .top_k = 50, .top_p = 0.9, .repetition_penalty = 1.1, .presence_penalty = 0.5};
+  std::printf("rows    vocab   prompt  parameters     call us   step us  ratio (medians of %d)\n",
+              kTurns);
+  for (const Case& c : {Case{1, 1, 0, "plain", plain}, Case{64, 1, 0, "plain", plain},
+                        Case{64, 1000, 0, "plain", plain}, Case{64, 32000, 0, "plain", plain},
+                        Case{64, 1000, 2000, "penalties", penalties},
+                        Case{64, 32000, 2000, "penalties", penalties}}) {
+    Measure(*client, c);
+  }
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace token_sampler
+
+int main() { return token_sampler::Run(); }
