@@ -383,6 +383,14 @@ struct ServerInfo {
   uint64_t max_message_bytes = 0;
   uint32_t max_num_samples = 0;
   std::vector<std::string> features;  // names of the parameters, outputs and calls it has
+
+  // Rows that the CUDA backend left to the CPU since the server started, by what its kernel does
+  // not do.
+  struct Fallback {
+    std::string reason;
+    uint64_t rows = 0;
+  };
+  std::vector<Fallback> fallbacks;
 };
 
 // Of grpc.health.v1.

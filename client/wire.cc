@@ -199,6 +199,9 @@ ServerInfo DecodeServerInfo(const v1::GetServerInfoResponse& response) {
   info.max_message_bytes = response.max_message_bytes();
   info.max_num_samples = response.max_num_samples();
   info.features.assign(response.features().begin(), response.features().end());
+  for (const auto& fallback : response.fallbacks()) {
+    info.fallbacks.push_back({fallback.reason(), fallback.rows()});
+  }
   return info;
 }
 

@@ -17,10 +17,10 @@ namespace token_sampler {
 namespace {
 
 using cuda::DeviceTraits;
-using cuda::KernelTakes;
 using cuda::Lane;
 using cuda::LaneLimits;
 using cuda::ToStatus;
+using cuda::WhyNotKernel;
 
 // So that one call's rows are copied while another's are sampled.
 constexpr int kLanesPerDevice = 2;
@@ -32,6 +32,7 @@ class CudaSampler final : public Sampler {
       : device_(std::move(device)),
         cpu_(std::move(cpu)),
         on_lost_(options.on_lost),
+        on_fallback_(options.on_fallback),
         idle_(std::move(lanes)) {}
 
   absl::string_view name() const override { return "cuda"; }
@@ -43,8 +44,10 @@ class CudaSampler final : public Sampler {
     std::vector<size_t> for_kernel;
     std::vector<size_t> for_cpu;
     for (size_t i = 0; i < rows.size(); ++i) {
-      const bool taken = KernelTakes(rows[i]) && (*lane)->Fits(rows[i]);
-      (taken ? for_kernel : for_cpu).push_back(i);
+      absl::string_view why = WhyNotKernel(rows[i]);
+      if (why.empty() && !(*lane)->Fits(rows[i])) why = "vocab";
+      (why.empty() ? for_kernel : for_cpu).push_back(i);
+      if (!why.empty()) Count(why);
     }
     std::vector<size_t> failed;
     absl::Status status = (*lane)->Start(rows, for_kernel, results, failed);
@@ -57,7 +60,25 @@ class CudaSampler final : public Sampler {
     return SampleOnCpu(rows, failed, results);
   }
 
+  std::vector<Fallback> fallbacks() const override {
+    const std::lock_guard<std::mutex> lock(fallbacks_mutex_);
+    return fallbacks_;
+  }
+
  private:
+  void Count(absl::string_view why) {
+    {
+      const std::lock_guard<std::mutex> lock(fallbacks_mutex_);
+      for (Fallback& known : fallbacks_) {
+        if (known.reason != why) continue;
+        ++known.rows;
+        return;
+      }
+      fallbacks_.push_back({std::string(why), 1});
+    }
+    if (on_fallback_) on_fallback_(why);
+  }
+
   absl::Status SampleOnCpu(absl::Span<const RowInput> rows, const std::vector<size_t>& chosen,
                            absl::Span<RowResult> results) {
     if (chosen.empty()) return absl::OkStatus();
@@ -96,6 +117,9 @@ class CudaSampler final : public Sampler {
   const std::string device_;
   const std::unique_ptr<Sampler> cpu_;
   const std::function<void(const absl::Status&)> on_lost_;
+  const std::function<void(absl::string_view)> on_fallback_;
+  mutable std::mutex fallbacks_mutex_;
+  std::vector<Fallback> fallbacks_;  // guarded by fallbacks_mutex_
   std::mutex mutex_;
   std::condition_variable returned_;
   std::vector<std::unique_ptr<Lane>> idle_;  // guarded by mutex_

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler {
@@ -21,12 +22,15 @@ struct CudaSamplerOptions {
   // Called once, with why, when a device cannot be used any more, on the thread that noticed. Must
   // not call the sampler.
   std::function<void(const absl::Status&)> on_lost = nullptr;
+
+  // Called with each new reason of Sampler::fallbacks(), on the thread that samples.
+  std::function<void(absl::string_view)> on_fallback = nullptr;
 };
 
 // Samples on every device that answers, calls in turn. What its kernel does not do (adjustments,
 // outputs beside the tokens, further filters, draws without replacement) and rows that fail are the
-// CPU sampler's; the tokens are the same. Sample is Internal when a CUDA call failed: for that
-// batch alone, or, when the device is lost, for every later one too.
+// CPU sampler's, and counted by fallbacks(); the tokens are the same. Sample is Internal when a
+// CUDA call failed: for that batch alone, or, when the device is lost, for every later one too.
 //
 // FailedPrecondition when this build has no CUDA, or no device or driver answers; Internal when a
 // device refuses the memory.

@@ -1,6 +1,7 @@
 #include "cuda/job_plan.h"
 
 #include "sampler/adjustments.h"
+#include "sampler/stage_order.h"
 #include "sampler/stages.h"
 
 namespace token_sampler::cuda {
@@ -13,18 +14,31 @@ bool AsksForTokensAlone(const OutputOptions* outputs) {
           !outputs->weights && outputs->gumbel_softmax == 0.0);
 }
 
-bool StageIsTaken(const SamplingParams& params, Stage stage) {
+absl::string_view WhyNotStage(const SamplingParams& params, Stage stage) {
   switch (stage) {
     case Stage::kTemperature:
-      return !params.dynamic_temperature.has_value() && !params.greedy_threshold.has_value();
+      if (params.dynamic_temperature.has_value()) return "dynamic_temperature";
+      return params.greedy_threshold.has_value() ? "greedy_threshold" : "";
     case Stage::kMinP:
     case Stage::kTopK:
     case Stage::kTopP:
     case Stage::kTopKTopP:
-      return true;
+      return "";
     default:
-      return !StageIsOn(params, stage);
+      return StageIsOn(params, stage) ? StageName(stage) : "";
   }
+}
+
+absl::string_view WhyNotParams(const SamplingParams& params) {
+  for (const Stage stage : params.stage_order) {
+    if (const absl::string_view why = WhyNotStage(params, stage); !why.empty()) return why;
+  }
+  if (params.num_samples > kMaxDrawsPerRow) return "num_samples";
+  if (params.num_samples != 1 && !params.replacement) return "replacement";
+  if (params.min_tokens_to_keep != 1) return "min_tokens_to_keep";
+  if (params.top_k_ties != TiePolicy::kExactlyK) return "top_k_ties";
+  if (params.invalid_values != InvalidValuePolicy::kFail) return "invalid_values";
+  return params.stateful() ? "state" : "";
 }
 
 class StageList {
@@ -46,16 +60,13 @@ class StageList {
 
 }  // namespace
 
-bool KernelTakes(const RowInput& row) {
-  const SamplingParams& params = *row.params;
-  for (const Stage stage : params.stage_order) {
-    if (!StageIsTaken(params, stage)) return false;
-  }
-  return (params.num_samples == 1 || params.replacement) && params.num_samples <= kMaxDrawsPerRow &&
-         params.min_tokens_to_keep == 1 && params.top_k_ties == TiePolicy::kExactlyK &&
-         params.invalid_values == InvalidValuePolicy::kFail && !params.stateful() &&
-         AsksForTokensAlone(row.outputs) && !HasAdjustments(row) && CheckHistory(row).empty() &&
-         CheckState(row).empty();
+absl::string_view WhyNotKernel(const RowInput& row) {
+  if (const absl::string_view why = WhyNotParams(*row.params); !why.empty()) return why;
+  if (!AsksForTokensAlone(row.outputs)) return "outputs";
+  if (HasAdjustments(row)) return "adjustments";
+  // Of a wrong one the CPU sampler says what is wrong.
+  if (!CheckHistory(row).empty()) return "history";
+  return CheckState(row).empty() ? "" : "state";
 }
 
 RowJob PlanJob(const RowInput& row) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "absl/strings/string_view.h"
 #include "cuda/row_job.h"
 #include "sampler/sampler.h"
 
@@ -13,10 +14,11 @@ namespace token_sampler::cuda {
 // Draws per row that the kernel makes; rows with more are the CPU sampler's.
 inline constexpr uint32_t kMaxDrawsPerRow = 1024;
 
-// Whether the kernel does all that the row asks for: temperature (also scheduled), min-p, top-k,
-// top-p and both jointly in any order; one draw, or several with replacement; no outputs but the
-// tokens, no adjustments, no state, nothing repaired.
-bool KernelTakes(const RowInput& row);
+// What the row asks for that the kernel does not do, by the name of its stage or field; empty when
+// the kernel takes the row. It does temperature (also scheduled), min-p, top-k, top-p and both
+// jointly in any order; one draw, or several with replacement; no outputs but the tokens, no
+// adjustments, no state, no repairs.
+absl::string_view WhyNotKernel(const RowInput& row);
 
 // The job of a row that the kernel takes. Its `values` and `first_token` are left to the caller.
 RowJob PlanJob(const RowInput& row);

@@ -111,6 +111,12 @@ struct RowResult {
   void Clear();
 };
 
+// Rows that a backend left to the CPU sampler.
+struct Fallback {
+  std::string reason;  // what it does not do, by the name of a stage or a field
+  uint64_t rows = 0;
+};
+
 // Thread-safe: several threads may call Sample at once.
 class Sampler {
  public:
@@ -126,6 +132,10 @@ class Sampler {
   // says so in its result and leaves the others untouched. An error is that of the whole batch (the
   // device failed, Internal), and then the results mean nothing.
   virtual absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) = 0;
+
+  // What it left to the CPU sampler since it was made, one entry per reason; empty for a backend
+  // that does all itself. Rows that fail are not counted.
+  virtual std::vector<Fallback> fallbacks() const { return {}; }
 };
 
 }  // namespace token_sampler

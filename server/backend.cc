@@ -1,8 +1,12 @@
 #include "server/backend.h"
 
+#include <spdlog/spdlog.h>
+
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "cuda/cuda_sampler.h"
 #include "cuda/ipc_memory.h"
 #include "sampler/cpu_sampler.h"
@@ -36,6 +40,11 @@ class CudaRegion final : public Region {
   const std::unique_ptr<IpcMemory> memory_;
 };
 
+void LogFallback(absl::string_view reason) {
+  spdlog::warn("the CUDA kernel does not do {}: rows with it are sampled on the CPU",
+               std::string(reason));
+}
+
 absl::StatusOr<Backend> CpuBackend(std::string reason) {
   absl::StatusOr<std::unique_ptr<Sampler>> sampler = CreateCpuSampler({});
   if (!sampler.ok()) return sampler.status();
@@ -48,7 +57,7 @@ absl::StatusOr<Backend> CreateBackend(const std::string& device,
                                       std::function<void(const absl::Status&)> on_lost) {
   if (device == "cpu") return CpuBackend("asked for");
   absl::StatusOr<std::unique_ptr<Sampler>> cuda =
-      CreateCudaSampler({.on_lost = std::move(on_lost)});
+      CreateCudaSampler({.on_lost = std::move(on_lost), .on_fallback = LogFallback});
   if (cuda.ok()) {
     return Backend{*std::move(cuda), device == "cuda" ? "asked for" : "found", CudaRegion::Open};
   }

@@ -141,10 +141,11 @@ grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl
 
 }  // namespace
 
-SamplingService::SamplingService(Batcher& batcher, RegionRegistry& regions,
+SamplingService::SamplingService(Batcher& batcher, const Sampler& sampler, RegionRegistry& regions,
                                  const RequestLimits& limits, const SequenceLimits& sequence_limits,
                                  v1::GetServerInfoResponse info)
     : batcher_(batcher),
+      sampler_(sampler),
       regions_(regions),
       limits_(limits),
       sequence_limits_(sequence_limits),
@@ -190,7 +191,14 @@ grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerCon
                                                          v1::GetServerInfoResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const absl::Status status = CheckFields(*request);
-  if (status.ok()) *response = info_;
+  if (status.ok()) {
+    *response = info_;
+    for (const Fallback& fallback : sampler_.fallbacks()) {
+      v1::GetServerInfoResponse::Fallback& added = *response->add_fallbacks();
+      added.set_reason(fallback.reason);
+      added.set_rows(fallback.rows);
+    }
+  }
   reactor->Finish(ToGrpcStatus(status));
   return reactor;
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "sampler/sampler.h"
 #include "server/batching/batcher.h"
 #include "server/job_stream.h"
 #include "server/regions/region_registry.h"
@@ -33,9 +34,11 @@ using OtherMethods =
 class SamplingService final
     : public RawSampleMethods<RegionMethods<OtherMethods<v1::TokenSampler::Service>>> {
  public:
-  // `batcher` and `regions` must outlive the service; `info` answers GetServerInfo.
-  SamplingService(Batcher& batcher, RegionRegistry& regions, const RequestLimits& limits,
-                  const SequenceLimits& sequence_limits, v1::GetServerInfoResponse info);
+  // What is passed by reference must outlive the service. `info` answers GetServerInfo, to which
+  // the service adds the fallbacks of the sampler.
+  SamplingService(Batcher& batcher, const Sampler& sampler, RegionRegistry& regions,
+                  const RequestLimits& limits, const SequenceLimits& sequence_limits,
+                  v1::GetServerInfoResponse info);
 
   // Ends the streams, each behind its answer.
   void EndStreams() { streams_.EndAll(); }
@@ -72,6 +75,7 @@ class SamplingService final
   RequestLimits CallLimits(const grpc::CallbackServerContext& context) const;
 
   Batcher& batcher_;
+  const Sampler& sampler_;
   RegionRegistry& regions_;
   const RequestLimits limits_;
   const SequenceLimits sequence_limits_;

@@ -43,7 +43,8 @@ void EnablePluginsOnce() {
 Server::Server(const ServerOptions& options, Sampler& sampler)
     : regions_(options.regions),
       batcher_(sampler, options.batcher),
-      service_(batcher_, regions_, options.request, options.sequences, MakeInfo(options, sampler)),
+      service_(batcher_, sampler, regions_, options.request, options.sequences,
+               MakeInfo(options, sampler)),
       kserve_service_(batcher_, regions_, options.request) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/cli/commands.h"
 #include "client/cli/flags.h"
 #include "client/cli/table.h"
@@ -35,6 +36,15 @@ std::string Wrapped(const std::vector<std::string>& items, size_t indent, size_t
   return text;
 }
 
+// A line such as "rows left to CPU   TYPICAL_P 12, outputs 3", if there are any.
+std::string FallbackLine(const ServerInfo& info) {
+  if (info.fallbacks.empty()) return "";
+  const auto append = [](std::string* text, const ServerInfo::Fallback& fallback) {
+    absl::StrAppend(text, fallback.reason, " ", fallback.rows);
+  };
+  return absl::StrCat("\nrows left to CPU   ", absl::StrJoin(info.fallbacks, ", ", append));
+}
+
 std::string InfoTable(const ServerInfo& info) {
   constexpr absl::string_view kFeatures = "features           ";
   return absl::StrCat("version            ", info.version,              //
@@ -45,11 +55,16 @@ std::string InfoTable(const ServerInfo& info) {
                       "\nmax vocab          ", info.max_vocab,          //
                       "\nmax message bytes  ", info.max_message_bytes,  //
                       "\nmax num samples    ", info.max_num_samples,    //
+                      FallbackLine(info),                               //
                       "\n", kFeatures, Wrapped(info.features, kFeatures.size(), TerminalWidth()),
                       "\n");
 }
 
 std::string InfoJson(const ServerInfo& info) {
+  nlohmann::ordered_json fallbacks = nlohmann::ordered_json::object();
+  for (const ServerInfo::Fallback& fallback : info.fallbacks) {
+    fallbacks[fallback.reason] = fallback.rows;
+  }
   const nlohmann::ordered_json json = {{"version", info.version},
                                        {"spec_version", info.spec_version},
                                        {"backend", info.backend},
@@ -58,6 +73,7 @@ std::string InfoJson(const ServerInfo& info) {
                                        {"max_vocab", info.max_vocab},
                                        {"max_message_bytes", info.max_message_bytes},
                                        {"max_num_samples", info.max_num_samples},
+                                       {"fallbacks", fallbacks},
                                        {"features", info.features}};
   return absl::StrCat(json.dump(2), "\n");
 }

@@ -3,13 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <random>
 #include <vector>
 
 #include "cuda/cuda_sampler.h"
 #include "cuda/job_plan.h"
 #include "sampler/reference_sampler.h"
 #include "tests/conformance/conformance.h"
+#include "tests/conformance/kernel_rows.h"
 #include "tests/conformance/random_batch.h"
 #include "tests/golden/golden_file.h"
 #include "tests/simt/machine.h"
@@ -59,43 +59,18 @@ class CudaConformanceTest : public ::testing::TestWithParam<MachineCase> {
   std::unique_ptr<Sampler> sampler_;
 };
 
-// Keeps the values of the rows and gives them parameters that the kernel takes.
-void LeaveToKernel(uint64_t seed, RandomBatch& batch) {
-  std::mt19937_64 random(seed);
-  const auto one_in = [&random](uint64_t n) { return random() % n == 0; };
-  const auto fraction = [&random] { return static_cast<double>(random() >> 11) * 0x1p-53; };
-  for (auto& row : batch.rows) {
-    SamplingParams& params = row->params;
-    params = {};
-    if (row->input.kind == InputKind::kLogits && !one_in(3)) {
-      params.temperature = one_in(6) ? 0.0 : 0.05 + 2.0 * fraction();
-    }
-    if (one_in(2)) {
-      params.top_k = static_cast<uint32_t>(1 + random() % (one_in(3) ? 5000 : 80));
-    }
-    if (one_in(2)) params.top_p = one_in(8) ? 0.0 : one_in(3) ? 1.0 - 1e-6 : fraction();
-    if (one_in(3)) params.min_p = one_in(8) ? 1.0 : fraction() * fraction() * fraction();
-    if (one_in(3)) {
-      params.replacement = true;
-      params.num_samples = static_cast<uint32_t>(1 + random() % 20);
-    }
-    constexpr StageOrder kOrders[] = {
-        kVllmOrder, kHfOrder, kLlamaCppOrder, kSglangOrder,
-        StageOrder(Stage::kTopP, Stage::kMinP, Stage::kTemperature, Stage::kTopK)};
-    params.stage_order = kOrders[random() % std::size(kOrders)];
-    row->input.outputs = nullptr;
-    row->input.history = nullptr;
-    row->input.bitmask = nullptr;
-    row->input.state = nullptr;
-    ASSERT_TRUE(cuda::KernelTakes(row->input));
-  }
+// A batch of rows that the kernel takes.
+RandomBatch ForKernel(uint64_t seed, RandomBatch batch) {
+  LeaveToKernel(seed, batch);
+  for (const auto& row : batch.rows) EXPECT_EQ(cuda::WhyNotKernel(row->input), "");
+  return batch;
 }
 
 TEST_P(CudaConformanceTest, ShortRows) {
   for (int i = 0; i < 12 * ConformanceScale(); ++i) {
     SCOPED_TRACE(i);
-    RandomBatch batch = MakeRandomBatch(300'000 + static_cast<uint64_t>(i), 20, 300);
-    LeaveToKernel(static_cast<uint64_t>(i), batch);
+    const auto seed = static_cast<uint64_t>(i);
+    const RandomBatch batch = ForKernel(seed, MakeRandomBatch(300'000 + seed, 20, 300));
     const uint64_t kernels = simt::KernelCount();
     ExpectSameAsReference(batch, *sampler_);
     if (HasFatalFailure()) return;
@@ -106,9 +81,8 @@ TEST_P(CudaConformanceTest, ShortRows) {
 TEST_P(CudaConformanceTest, RowsOfAllLengths) {
   for (int i = 0; i < 8 * ConformanceScale(); ++i) {
     SCOPED_TRACE(i);
-    RandomBatch batch = MakeRandomBatch(400'000 + static_cast<uint64_t>(i), 6, 20'000);
-    LeaveToKernel(static_cast<uint64_t>(i), batch);
-    ExpectSameAsReference(batch, *sampler_);
+    const auto seed = static_cast<uint64_t>(i);
+    ExpectSameAsReference(ForKernel(seed, MakeRandomBatch(400'000 + seed, 6, 20'000)), *sampler_);
     if (HasFatalFailure()) return;
   }
 }
@@ -118,9 +92,7 @@ TEST_P(CudaConformanceTest, LongRows) {
   for (int i = 0; i < ConformanceScale(); ++i) {
     for (const int64_t vocab : {32'000, 50'257, 128'256, 151'936, 262'144, 524'288}) {
       SCOPED_TRACE(++seed);
-      RandomBatch batch = MakeRandomRow(seed, vocab);
-      LeaveToKernel(seed, batch);
-      ExpectSameAsReference(batch, *sampler_);
+      ExpectSameAsReference(ForKernel(seed, MakeRandomRow(seed, vocab)), *sampler_);
       if (HasFatalFailure()) return;
     }
   }

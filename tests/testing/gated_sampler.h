@@ -18,6 +18,7 @@ class GatedSampler final : public Sampler {
  public:
   absl::string_view name() const override { return "gated"; }
   std::string device() const override { return "a test"; }
+  std::vector<Fallback> fallbacks() const override { return {{"TYPICAL_P", 12}, {"outputs", 3}}; }
 
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
     MutexLock lock(mutex_);

@@ -101,6 +101,9 @@ class FakeServer final : public v1::TokenSampler::Service {
     response->set_max_num_samples(100);
     response->add_features("temperature");
     response->add_features("top_k");
+    v1::GetServerInfoResponse::Fallback& fallback = *response->add_fallbacks();
+    fallback.set_reason("outputs");
+    fallback.set_rows(3);
     return grpc::Status::OK;
   }
 

@@ -430,6 +430,9 @@ TEST(SamplerClientTest, TellsTheServersInfo) {
   EXPECT_EQ(info->max_message_bytes, uint64_t{1} << 40);
   EXPECT_EQ(info->max_num_samples, 100u);
   EXPECT_THAT(info->features, ElementsAre("temperature", "top_k"));
+  ASSERT_EQ(info->fallbacks.size(), 1u);
+  EXPECT_EQ(info->fallbacks[0].reason, "outputs");
+  EXPECT_EQ(info->fallbacks[0].rows, 3u);
 }
 
 TEST(SamplerClientTest, TellsTheServersHealth) {

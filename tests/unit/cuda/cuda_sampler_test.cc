@@ -9,6 +9,7 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sampler/reference_sampler.h"
@@ -18,7 +19,10 @@
 namespace token_sampler {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pair;
 
 class CudaSamplerTest : public ::testing::Test {
  protected:
@@ -151,6 +155,31 @@ TEST_F(CudaSamplerTest, MixesRowsOfTheKernelAndOfTheCpu) {
   batch.Row(4).params = &typical;
   batch.ExpectSameAsReference(*sampler);
   EXPECT_EQ(simt::KernelCount(), 1u);
+}
+
+TEST_F(CudaSamplerTest, TellsOnceOfEachReasonToUseTheCpuAndCountsItsRows) {
+  std::vector<std::string> told;
+  const auto tell = [&told](absl::string_view reason) { told.emplace_back(reason); };
+  const std::unique_ptr<Sampler> sampler =
+      CreateCudaSampler({.buffer_bytes = 1000, .on_fallback = tell}).value();
+  EXPECT_THAT(sampler->fallbacks(), IsEmpty());
+  SamplingParams typical;
+  typical.typical_p = 0.5;
+  OutputOptions outputs;
+  outputs.entropy = true;
+  Batch batch(5, 100);
+  batch.Row(1).params = &typical;
+  batch.Row(2).outputs = &outputs;
+  batch.Row(4).params = &typical;
+  batch.Value(0) = NAN;  // a row that fails is no fallback
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(batch.Sample(*sampler).ok());
+  ASSERT_TRUE(Batch(3, 700).Sample(*sampler).ok());
+  EXPECT_THAT(told, ElementsAre("TYPICAL_P", "outputs", "vocab"));
+  std::vector<std::pair<std::string, uint64_t>> counted;
+  for (const Fallback& fallback : sampler->fallbacks()) {
+    counted.emplace_back(fallback.reason, fallback.rows);
+  }
+  EXPECT_THAT(counted, ElementsAre(Pair("TYPICAL_P", 4), Pair("outputs", 2), Pair("vocab", 3)));
 }
 
 // The rows of a stream have a state, though nothing may need it.

@@ -170,6 +170,9 @@ TEST_F(ServerTest, TellsAboutItself) {
   EXPECT_EQ(info.spec_version(), kSpecVersion);
   EXPECT_EQ(info.max_rows(), 4096u);
   EXPECT_GT(info.features_size(), 10);
+  ASSERT_EQ(info.fallbacks_size(), 2);
+  EXPECT_EQ(info.fallbacks(1).reason(), "outputs");
+  EXPECT_EQ(info.fallbacks(1).rows(), 3u);
 }
 
 TEST_F(ServerTest, RefusesAMalformedRequestAndGoesOn) {

@@ -1,0 +1,18 @@
+// Random rows that the CUDA kernel samples itself.
+
+#ifndef TOKEN_SAMPLER_TESTS_CONFORMANCE_KERNEL_ROWS_H_
+#define TOKEN_SAMPLER_TESTS_CONFORMANCE_KERNEL_ROWS_H_
+
+#include <cstdint>
+
+#include "tests/conformance/random_batch.h"
+
+namespace token_sampler::testing {
+
+// Keeps the values of the rows and gives them random parameters that the kernel takes; nothing else
+// of the rows stays.
+void LeaveToKernel(uint64_t seed, RandomBatch& batch);
+
+}  // namespace token_sampler::testing
+
+#endif  // TOKEN_SAMPLER_TESTS_CONFORMANCE_KERNEL_ROWS_H_
