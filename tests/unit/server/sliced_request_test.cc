@@ -4,72 +4,23 @@
 #include "server/sliced_request.h"
 
 #include <google/protobuf/stubs/logging.h>
-#include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <memory>
 #include <random>
 #include <string>
-#include <vector>
 
 #include "absl/strings/escaping.h"
+#include "tests/testing/sliced_difference.h"
 
 namespace token_sampler {
 namespace {
 
-// A message cut into pieces at random places, each in memory of its own, so that the address
-// sanitizer sees what is read beyond them.
-class Pieces {
- public:
-  Pieces(const std::string& message, size_t largest, std::mt19937& random) {
-    for (size_t begin = 0; begin < message.size();) {
-      const size_t size = std::min<size_t>(random() % (largest + 1), message.size() - begin);
-      auto piece = std::make_unique<char[]>(size);
-      message.copy(piece.get(), size, begin);
-      bytes_.Add({piece.get(), size});
-      memory_.push_back(std::move(piece));
-      begin += size;
-    }
-  }
-
-  const SlicedBytes& bytes() const { return bytes_; }
-
- private:
-  std::vector<std::unique_ptr<char[]>> memory_;
-  SlicedBytes bytes_;
-};
-
-std::string Contents(const SlicedBytes& bytes) {
-  std::string contents(bytes.size(), '\0');
-  EXPECT_TRUE(bytes.Read(0, contents.size(), contents.data()).ok());
-  return contents;
-}
-
-v1::Tensor& TensorOf(v1::SampleRequest& request) { return *request.mutable_tensor(); }
-v1::Tensor& TensorOf(v1::SampleStreamRequest& request) {
-  return *request.mutable_step()->mutable_tensor();
-}
-bool HasData(const v1::SampleRequest& request) { return request.tensor().has_data(); }
-bool HasData(const v1::SampleStreamRequest& request) { return request.step().tensor().has_data(); }
-
 // Fails where ParseSliced and protobuf disagree. Returns whether they parsed it.
 template <typename Request>
 bool ExpectSameAsProtobuf(const std::string& message, std::mt19937& random) {
-  Request expected;
-  const bool parses = expected.ParseFromString(message);
+  bool parses = false;
   for (const size_t largest : {size_t{1}, size_t{7}, message.size() + 1}) {
-    const Pieces pieces(message, largest, random);
-    Request request;
-    SlicedBytes data;
-    EXPECT_EQ(ParseSliced(pieces.bytes(), request, data), parses);
-    if (!parses) continue;
-    EXPECT_EQ(HasData(request), HasData(expected));
-    if (HasData(request)) {
-      EXPECT_EQ(TensorOf(request).data(), "");
-      TensorOf(request).set_data(Contents(data));
-    }
-    EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(request, expected));
+    EXPECT_EQ(testing::SlicedDifference<Request>(message, largest, random, parses), "");
   }
   return parses;
 }
@@ -143,7 +94,7 @@ TEST(SlicedBytesTest, ReadsAcrossPieces) {
   std::mt19937 random(1);
   std::string message(300, '\0');
   for (char& c : message) c = static_cast<char>(random());
-  const Pieces pieces(message, 20, random);
+  const testing::Pieces pieces(message, 20, random);
   const SlicedBytes& bytes = pieces.bytes();
   ASSERT_EQ(bytes.size(), message.size());
   for (int i = 0; i < 500; ++i) {
@@ -153,7 +104,7 @@ TEST(SlicedBytesTest, ReadsAcrossPieces) {
     std::string read(size, '\0');
     EXPECT_TRUE(bytes.Read(begin, size, read.data()).ok());
     EXPECT_EQ(read, expected);
-    EXPECT_EQ(Contents(bytes.Part(begin, size)), expected);
+    EXPECT_EQ(testing::Contents(bytes.Part(begin, size)), expected);
     const char* const whole = bytes.Find(begin, size);
     if (whole != nullptr) {
       EXPECT_EQ(std::string(whole, size), expected);
