@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the CPU sampler against a plain SIMD maximum and against its peers. See --help.
+# Measures the sampler and the service against limits and peers of the same run. See --help.
 set -euo pipefail
 
 usage() {
@@ -7,10 +7,13 @@ usage() {
 Usage: tests/bench/run.sh [--no-install] [options of compare.py]
 
 Builds the release preset's benchmarks and prints
-  - the sampler's time as a multiple of a SIMD maximum of the same row
+  - the CPU sampler's time as a multiple of a SIMD maximum of the same row
   - how many times faster it is than torch, transformers, llama.cpp and numpy on the same rows
+  - what each way to send logits costs: against an empty call, and against a bare gRPC server
+  - a step of a stream against a unary call with the same rows
+  - the server against Triton with a sampler in torch
 
-The peers go into a Python environment of their own, in ${XDG_CACHE_HOME:-~/.cache}. The first
+The peers go into Python environments of their own, in ${XDG_CACHE_HOME:-~/.cache}. The first
 run downloads gigabytes and compiles llama.cpp, which takes 10 minutes. A peer that cannot be
 installed is skipped.
 
@@ -30,16 +33,42 @@ esac
 cd "$(dirname "$0")/../.."
 environment="${XDG_CACHE_HOME:-$HOME/.cache}/token-sampler-bench"
 python="$environment/bin/python3"
+triton="$environment/triton/bin/python3"
+
+# add PYTHON PACKAGE...
+add() {
+  "$1" -m pip --disable-pip-version-check install --quiet "${@:2}" ||
+    echo "could not install ${*:2}" >&2
+}
+
+# Triton's Python backend is linked with the library of Debian's Python, so that the environment must
+# be of the same one. Torch, which takes gigabytes, is that of the other environment.
+install_triton() {
+  [ -x "$triton" ] || /usr/bin/python3 -m venv "$environment/triton" || return 0
+  add "$triton" nvidia-pytriton
+  "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+    >"$("$triton" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/peers.pth"
+}
+
 if $install; then
   [ -x "$python" ] || python3 -m venv "$environment"
-  for peer in numpy torch transformers llama-cpp-python; do
-    "$python" -m pip install --quiet "$peer" || echo "could not install $peer" >&2
-  done
+  for peer in numpy torch transformers llama-cpp-python; do add "$python" "$peer"; done
+  install_triton
 fi
 
 [ -f build/release/build.ninja ] || cmake --preset release
-cmake --build build/release --target token-sampler-bench token_sampler_bench_c
+cmake --build build/release --target token-sampler-bench token_sampler_bench_c \
+  token-sampler-plane-bench token-sampler-stream-bench token-sampler-server
 grep -m 1 'model name' /proc/cpuinfo || true
 date -u +%Y-%m-%d
 build/release/bin/token-sampler-bench --vocab 128256
 "$python" -B tests/bench/compare.py "$@" "$(find build/release -name libtoken_sampler_bench_c.so)"
+echo
+build/release/bin/token-sampler-plane-bench
+echo
+build/release/bin/token-sampler-stream-bench
+if [ -x "$triton" ]; then
+  "$triton" -B tests/bench/triton.py build/release/bin/token-sampler-server
+else
+  echo "skipped: Triton"
+fi
