@@ -92,7 +92,10 @@ void Append(Element element, std::vector<uint8_t>& bytes) {
 // Row `variant` of the trigram model's logits, as the file has them.
 GoldenRow BibleRow(uint32_t variant) {
   static const std::vector<char> file = [] {
-    std::ifstream stream(TOKEN_SAMPLER_TEST_DATA "/kjv_trigram_logits_f16.npy", std::ios::binary);
+    // A program that was carried to another machine does not find where it was built.
+    const char* const folder = std::getenv("TOKEN_SAMPLER_TEST_DATA");
+    const std::string path = folder == nullptr ? TOKEN_SAMPLER_TEST_DATA : folder;
+    std::ifstream stream(path + "/kjv_trigram_logits_f16.npy", std::ios::binary);
     return std::vector<char>(std::istreambuf_iterator<char>(stream), {});
   }();
   constexpr size_t kRowBytes = kBibleVocab * 2;

@@ -528,9 +528,12 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   const Call call;
   if (call.failed()) return call.error();
-  if (kind != cudaMemcpyDeviceToHost) return Failed(cudaErrorInvalidValue);
-  const simt::Allocation* source = call.machine.Find(from, bytes);
-  if (source == nullptr || source->type != cudaMemoryTypeDevice) {
+  if (kind != cudaMemcpyDeviceToHost && kind != cudaMemcpyHostToDevice) {
+    return Failed(cudaErrorInvalidValue);
+  }
+  const simt::Allocation* on_device =
+      call.machine.Find(kind == cudaMemcpyDeviceToHost ? from : to, bytes);
+  if (on_device == nullptr || on_device->type != cudaMemoryTypeDevice) {
     return Failed(cudaErrorInvalidValue);
   }
   std::memcpy(to, from, bytes);

@@ -1,0 +1,303 @@
+// The CUDA sampler on this machine's devices against the CPU sampler and known answers. Needs a
+// driver and the golden file alone, so that it can be carried to a machine without a compiler.
+// Linked with tests/simt it runs without a device.
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cuda/cuda_sampler.h"
+#include "cuda/resources.h"
+#include "sampler/cpu_sampler.h"
+#include "sampler/row_source.h"
+#include "sampler/weight.h"
+#include "tests/conformance/kernel_rows.h"
+#include "tests/conformance/random_batch.h"
+#include "tests/conformance/row_difference.h"
+#include "tests/golden/golden_file.h"
+#include "tests/gpu/weight_checksum.h"
+
+namespace token_sampler::testing {
+namespace {
+
+constexpr const char kUsage[] =
+    "Usage: token-sampler-gpu-check GOLDEN_FILE [--rows N] [--threads N] [--quick]\n"
+    "  --rows N     random rows to compare with the CPU sampler (default: 1000000)\n"
+    "  --threads N  that call the sampler at once (default: one per core)\n"
+    "  --quick      parts of the checksums and of the golden file, for slow tools\n";
+
+struct Options {
+  std::string golden_file;
+  uint64_t rows = 1'000'000;
+  unsigned threads = std::max(1u, std::thread::hardware_concurrency());
+  bool quick = false;
+};
+
+// One line per check.
+bool Report(const char* name, uint64_t count, const char* of_what, const std::string& difference) {
+  std::printf("%-10s %8llu %-14s %s\n", name, static_cast<unsigned long long>(count), of_what,
+              difference.empty() ? "same" : difference.c_str());
+  std::fflush(stdout);
+  return difference.empty();
+}
+
+void Check(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+  std::exit(EXIT_FAILURE);
+}
+
+void Check(cudaError_t error, const char* call) { Check(cuda::ToStatus(error, call)); }
+
+// Device memory that is filled from the host.
+class DeviceCopy {
+ public:
+  DeviceCopy(const void* values, size_t size) {
+    Check(cudaMalloc(&memory_, size), "cudaMalloc");
+    Check(cudaMemcpy(memory_, values, size, cudaMemcpyHostToDevice), "cudaMemcpy");
+  }
+  DeviceCopy(const DeviceCopy&) = delete;
+  DeviceCopy& operator=(const DeviceCopy&) = delete;
+  ~DeviceCopy() { static_cast<void>(cudaFree(memory_)); }
+
+  void* get() const { return memory_; }
+
+ private:
+  void* memory_ = nullptr;
+};
+
+// A row that lies on device 0.
+class DeviceRow final : public RowSource {
+ public:
+  explicit DeviceRow(const RowInput& row)
+      : copy_(row.values, ValueBytes(row)),
+        place_{.address = static_cast<const char*>(copy_.get())} {}
+
+  const DeviceMemory* device_memory() const override { return &place_; }
+  absl::Status Read(uint64_t offset, size_t size, char* to) const override {
+    return cuda::ToStatus(cudaMemcpy(to, place_.address + offset, size, cudaMemcpyDeviceToHost),
+                          "cudaMemcpy");
+  }
+
+ private:
+  const DeviceCopy copy_;
+  const DeviceMemory place_;
+};
+
+uint64_t HostChecksum(WeightScale scale, uint32_t first, uint32_t last) {
+  uint64_t sum = 0;
+  for (uint64_t bits = first; bits <= last; ++bits) {
+    sum += LogitWeight(std::bit_cast<float>(static_cast<uint32_t>(bits)), scale) * (2 * bits + 1);
+  }
+  return sum;
+}
+
+// The known sums of the weight function: those of weight_checksum_test.cc.
+bool CheckWeights(bool quick) {
+  struct Known {
+    double temperature;
+    uint64_t sum;
+  };
+  constexpr Known kKnown[] = {{1.0, 0x8b3527c29dcb488e},
+                              {0.7, 0xd8bb96e98e6545fa},
+                              {1.3, 0xe93b6e3edcc4b9a8},
+                              {0.05, 0x8272e90b7603f3c4}};
+  constexpr uint32_t kQuickCount = 100'000;
+  cuda::Stream stream;
+  Check(cuda::Create(stream));
+  std::string difference;
+  uint64_t count = 0;
+  for (const Known& known : kKnown) {
+    const WeightScale scale = MakeWeightScale(known.temperature, 44);
+    uint32_t first = 0xab8cbccc;
+    auto last =
+        std::bit_cast<uint32_t>(static_cast<float>(-46.0 * 0.6931471805599453 * known.temperature));
+    uint64_t expected = known.sum;
+    if (quick) {
+      first = std::bit_cast<uint32_t>(-1.0f);
+      last = first + kQuickCount - 1;
+      expected = HostChecksum(scale, first, last);
+    }
+    unsigned long long sum = 0;
+    const DeviceCopy on_device(&sum, sizeof(sum));
+    auto* const target = static_cast<unsigned long long*>(on_device.get());
+    Check(LaunchWeightChecksum(scale, first, last, target, stream.get()), "launch of AddChecksum");
+    Check(cudaStreamSynchronize(stream.get()), "cudaStreamSynchronize");
+    Check(cudaMemcpy(&sum, target, sizeof(sum), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    count += uint64_t{last} - first + 1;
+    if (sum != expected) difference = "differs at temperature " + std::to_string(known.temperature);
+  }
+  return Report("weights", count, "floats", difference);
+}
+
+bool CheckGolden(const Options& options, Sampler& cuda) {
+  std::vector<GoldenCase> cases;
+  const std::vector<GoldenCase> every = ReadGoldenFile(options.golden_file);
+  for (size_t i = 0; i < every.size(); i += options.quick ? 64 : 1) cases.push_back(every[i]);
+  const auto tokens = SampleGoldenCases(cases, cuda);
+  std::string difference;
+  for (size_t i = 0; i < cases.size() && difference.empty(); ++i) {
+    if (tokens[i] != cases[i].token_ids) difference = "differs: " + FormatGoldenCase(cases[i]);
+  }
+  return Report("golden", cases.size(), "cases", difference);
+}
+
+// Mostly many short rows, then some of all lengths, now and then a very long one; two thirds of
+// them such that the kernel takes them.
+RandomBatch MakeBatch(uint64_t seed) {
+  constexpr int64_t kLong[] = {32'000, 50'257, 128'256, 151'936, 262'144, 524'288};
+  RandomBatch batch = seed % 250 == 7  ? MakeRandomRow(seed, kLong[seed / 250 % std::size(kLong)])
+                      : seed % 10 == 3 ? MakeRandomBatch(seed, 6, 20'000)
+                                       : MakeRandomBatch(seed, 20, 300);
+  if (seed % 3 != 0) LeaveToKernel(seed, batch);
+  return batch;
+}
+
+std::vector<RowResult> Sample(const std::vector<RowInput>& inputs, Sampler& sampler) {
+  std::vector<RowResult> results(inputs.size());
+  Check(sampler.Sample(inputs, absl::MakeSpan(results)));
+  return results;
+}
+
+// In what the batch of a seed differs, each row from the host or, of every second batch, from the
+// device's memory, and the rows in any order.
+std::string BatchDifference(uint64_t seed, Sampler& cuda, Sampler& cpu, uint64_t& rows) {
+  const RandomBatch batch = MakeBatch(seed);
+  const std::vector<RowInput> inputs = batch.Inputs();
+  rows += inputs.size();
+  const std::vector<RowResult> expected = Sample(inputs, cpu);
+  std::vector<size_t> order(inputs.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::shuffle(order.begin(), order.end(), std::mt19937_64(seed));
+  std::deque<DeviceRow> on_device;
+  std::vector<RowInput> given;
+  for (const size_t i : order) {
+    given.push_back(inputs[i]);
+    if (seed % 2 == 0) continue;
+    on_device.emplace_back(inputs[i]);
+    given.back().values = nullptr;
+    given.back().source = &on_device.back();
+  }
+  const std::vector<RowResult> actual = Sample(given, cuda);
+  for (size_t i = 0; i < order.size(); ++i) {
+    const std::string difference = RowDifference(actual[i], expected[order[i]]);
+    if (difference.empty()) continue;
+    return "differs in " + difference + ": seed " + std::to_string(seed) + ", " +
+           batch.rows[order[i]]->description;
+  }
+  return "";
+}
+
+bool CheckRandomRows(const Options& options, Sampler& cuda) {
+  std::atomic<uint64_t> next_seed = 0;
+  std::atomic<uint64_t> done = 0;
+  std::mutex mutex;
+  std::string difference;  // guarded by mutex
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < options.threads; ++i) {
+    threads.emplace_back([&] {
+      const std::unique_ptr<Sampler> cpu = CreateCpuSampler({.threads = 1}).value();
+      while (done < options.rows) {
+        uint64_t rows = 0;
+        const std::string found = BatchDifference(next_seed++, cuda, *cpu, rows);
+        done += rows;
+        if (found.empty()) continue;
+        done = options.rows;
+        const std::lock_guard<std::mutex> lock(mutex);
+        difference = found;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return Report("random", done, "rows", difference);
+}
+
+// A row gives the same tokens alone and among any number of others.
+bool CheckBatchSizes(Sampler& cuda) {
+  constexpr uint64_t kSeed = 1'000'001;
+  constexpr size_t kRows = 300;
+  RandomBatch batch = MakeRandomBatch(kSeed, kRows, 3'000);
+  LeaveToKernel(kSeed, batch);
+  const std::vector<RowInput> inputs = batch.Inputs();
+  const std::vector<RowResult> whole = Sample(inputs, cuda);
+  std::string difference;
+  for (const size_t size : {size_t{1}, size_t{2}, size_t{7}, size_t{64}, size_t{150}}) {
+    for (size_t begin = 0; begin < kRows; begin += size) {
+      const auto first = inputs.begin() + static_cast<int64_t>(begin);
+      const size_t count = std::min(size, kRows - begin);
+      const auto part = Sample({first, first + static_cast<int64_t>(count)}, cuda);
+      for (size_t i = 0; i < count; ++i) {
+        if (RowDifference(part[i], whole[begin + i]).empty()) continue;
+        difference = "differs in batches of " + std::to_string(size);
+      }
+    }
+  }
+  return Report("batches", 5, "sizes", difference);
+}
+
+int Main(const Options& options) {
+  const absl::StatusOr<std::unique_ptr<Sampler>> cuda = CreateCudaSampler();
+  if (!cuda.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(cuda.status().message()).c_str());
+    return EXIT_FAILURE;
+  }
+  std::printf("%s\n", (*cuda)->device().c_str());
+  bool same = CheckWeights(options.quick);
+  same &= CheckGolden(options, **cuda);
+  same &= CheckBatchSizes(**cuda);
+  same &= CheckRandomRows(options, **cuda);
+  return same ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+[[noreturn]] void FailWithUsage() {
+  std::fputs(kUsage, stderr);
+  std::exit(2);
+}
+
+uint64_t Number(const char* text) {
+  char* end = nullptr;
+  const uint64_t number = text == nullptr ? 0 : std::strtoull(text, &end, 10);
+  if (number == 0 || *end != '\0') FailWithUsage();
+  return number;
+}
+
+Options ParseOptions(char** arguments) {
+  Options options;
+  for (; *arguments != nullptr; ++arguments) {
+    const std::string argument = *arguments;
+    if (argument == "--quick") {
+      options.quick = true;
+    } else if (argument == "--rows") {
+      options.rows = Number(*++arguments);
+    } else if (argument == "--threads") {
+      options.threads = static_cast<unsigned>(Number(*++arguments));
+    } else if (options.golden_file.empty() && argument[0] != '-') {
+      options.golden_file = argument;
+    } else {
+      FailWithUsage();
+    }
+  }
+  if (options.golden_file.empty()) FailWithUsage();
+  return options;
+}
+
+}  // namespace
+}  // namespace token_sampler::testing
+
+int main(int, char** argv) {
+  using token_sampler::testing::Main;
+  return Main(token_sampler::testing::ParseOptions(argv + 1));
+}

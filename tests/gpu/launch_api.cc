@@ -1,0 +1,183 @@
+// The CUDA sampler behind C functions, for bench.py to call through ctypes: its kernel alone on a
+// stream of the caller's, and the whole of it.
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuda/cuda_sampler.h"
+#include "cuda/job_plan.h"
+#include "cuda/resources.h"
+#include "cuda/sample_rows.h"
+#include "sampler/row_source.h"
+
+namespace {
+
+using token_sampler::RowInput;
+using token_sampler::RowResult;
+using token_sampler::cuda::JobStatus;
+using token_sampler::cuda::RowJob;
+
+// All rows of a launch; nothing reads them through it.
+class DeviceRows final : public token_sampler::RowSource {
+ public:
+  explicit DeviceRows(const void* rows) : place_{.address = static_cast<const char*>(rows)} {}
+  const token_sampler::DeviceMemory* device_memory() const override { return &place_; }
+  absl::Status Read(uint64_t, size_t, char*) const override {
+    return absl::UnimplementedError("rows of the benchmark stay on the device");
+  }
+
+ private:
+  const token_sampler::DeviceMemory place_;
+};
+
+struct Plan {
+  explicit Plan(const void* rows) : source(rows) {}
+
+  token_sampler::SamplingParams params;
+  DeviceRows source;
+  std::vector<RowInput> inputs;
+  token_sampler::cuda::LaunchShape shape;
+  token_sampler::cuda::DeviceArray<RowJob> jobs;
+  token_sampler::cuda::DeviceArray<uint32_t> tokens;
+  token_sampler::cuda::DeviceArray<JobStatus> statuses;
+  token_sampler::cuda::Stream stream;
+};
+
+bool Succeeds(const absl::Status& status) {
+  if (!status.ok()) std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+  return status.ok();
+}
+
+bool Succeeds(cudaError_t error, const char* call) {
+  return Succeeds(token_sampler::cuda::ToStatus(error, call));
+}
+
+absl::StatusOr<token_sampler::cuda::DeviceTraits> Prepare() {
+  cudaDeviceProp properties = {};
+  absl::Status status = token_sampler::cuda::ToStatus(cudaGetDeviceProperties(&properties, 0),
+                                                      "cudaGetDeviceProperties");
+  if (!status.ok()) return status;
+  const token_sampler::cuda::DeviceTraits traits{
+      properties.major >= 9, static_cast<uint32_t>(properties.multiProcessorCount),
+      properties.sharedMemPerBlockOptin};
+  status = token_sampler::cuda::ToStatus(token_sampler::cuda::PrepareSampleRows(traits),
+                                         "cudaFuncSetAttribute");
+  if (!status.ok()) return status;
+  return traits;
+}
+
+token_sampler::Sampler* TheSampler() {
+  static token_sampler::Sampler* const sampler = []() -> token_sampler::Sampler* {
+    auto made = token_sampler::CreateCudaSampler();
+    return Succeeds(made.status()) ? made->release() : nullptr;
+  }();
+  return sampler;
+}
+
+}  // namespace
+
+extern "C" {
+
+// A case of the benchmark; the same struct is in bench.py.
+struct TokenSamplerGpuCase {
+  double temperature;
+  double top_p;
+  double min_p;
+  uint32_t top_k;
+  uint32_t is_bfloat16;  // else float32
+};
+
+// A launch over rows[count, vocab] on device 0, row r with seed + r; null on failure. The rows must
+// outlive it.
+void* TokenSamplerGpuPlan(const TokenSamplerGpuCase* gpu_case, const void* rows, int64_t count,
+                          int64_t vocab, uint64_t seed) {
+  const auto traits = Prepare();
+  if (!Succeeds(traits.status())) return nullptr;
+  auto plan = std::make_unique<Plan>(rows);
+  plan->params = {.temperature = gpu_case->temperature,
+                  .top_k = gpu_case->top_k,
+                  .top_p = gpu_case->top_p,
+                  .min_p = gpu_case->min_p};
+  std::vector<RowJob> jobs;
+  for (int64_t row = 0; row < count; ++row) {
+    RowInput input;
+    input.source = &plan->source;
+    input.dtype = gpu_case->is_bfloat16 != 0 ? token_sampler::DataType::kBFloat16
+                                             : token_sampler::DataType::kFloat32;
+    input.vocab = vocab;
+    input.source_offset = static_cast<uint64_t>(row) * token_sampler::ValueBytes(input);
+    input.params = &plan->params;
+    input.key.seed = seed + static_cast<uint64_t>(row);
+    plan->inputs.push_back(input);
+    jobs.push_back(token_sampler::cuda::PlanJob(input));
+    jobs.back().values = static_cast<const char*>(rows) + input.source_offset;
+    jobs.back().first_token = static_cast<uint32_t>(row);
+  }
+  plan->shape = token_sampler::cuda::ChooseShape(*traits, static_cast<uint32_t>(count),
+                                                 static_cast<uint32_t>(vocab));
+  const bool ready = Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->jobs)) &&
+                     Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->tokens)) &&
+                     Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->statuses)) &&
+                     Succeeds(token_sampler::cuda::Create(plan->stream)) &&
+                     Succeeds(cudaMemcpy(plan->jobs.get(), jobs.data(),
+                                         jobs.size() * sizeof(RowJob), cudaMemcpyHostToDevice),
+                              "cudaMemcpy");
+  return ready ? plan.release() : nullptr;
+}
+
+void TokenSamplerGpuFree(void* handle) { delete static_cast<Plan*>(handle); }
+
+// Queues the kernel on a stream; null: one of the plan's own.
+bool TokenSamplerGpuLaunch(void* handle, void* stream) {
+  const Plan& plan = *static_cast<Plan*>(handle);
+  auto* const given = static_cast<cudaStream_t>(stream);
+  return Succeeds(
+      token_sampler::cuda::LaunchSampleRows(
+          plan.jobs.get(), static_cast<uint32_t>(plan.inputs.size()), plan.shape, plan.tokens.get(),
+          plan.statuses.get(), given == nullptr ? plan.stream.get() : given),
+      "launch of SampleRows");
+}
+
+// Whether the kernel, once it is done, and the whole sampler gave every row the same token.
+bool TokenSamplerGpuAgree(void* handle) {
+  const Plan& plan = *static_cast<Plan*>(handle);
+  const size_t count = plan.inputs.size();
+  std::vector<uint32_t> tokens(count);
+  if (TheSampler() == nullptr || !Succeeds(cudaDeviceSynchronize(), "cudaDeviceSynchronize") ||
+      !Succeeds(cudaMemcpy(tokens.data(), plan.tokens.get(), count * sizeof(uint32_t),
+                           cudaMemcpyDeviceToHost),
+                "cudaMemcpy")) {
+    return false;
+  }
+  std::vector<RowResult> results(count);
+  if (!Succeeds(TheSampler()->Sample(plan.inputs, absl::MakeSpan(results)))) return false;
+  for (size_t i = 0; i < count; ++i) {
+    if (results[i].token_ids != std::vector<uint32_t>{tokens[i]}) return false;
+  }
+  return true;
+}
+
+// Median microseconds of whole calls of the sampler, from the host and back; negative on failure.
+double TokenSamplerGpuEndToEnd(void* handle, int calls) {
+  const Plan& plan = *static_cast<Plan*>(handle);
+  std::vector<RowResult> results(plan.inputs.size());
+  std::vector<double> times;
+  if (TheSampler() == nullptr) return -1.0;
+  for (int i = 0; i < calls; ++i) {
+    const auto began = std::chrono::steady_clock::now();
+    if (!Succeeds(TheSampler()->Sample(plan.inputs, absl::MakeSpan(results)))) return -1.0;
+    const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - began;
+    times.push_back(took.count());
+  }
+  std::nth_element(times.begin(), times.begin() + calls / 2, times.end());
+  return times[static_cast<size_t>(calls / 2)];
+}
+
+}  // extern "C"
