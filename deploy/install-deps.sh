@@ -23,7 +23,8 @@ build_tools=(
   protoc:protobuf-compiler
 )
 test_tools=(
-  clang++:clang clang-format:clang-format clang-tidy:clang-tidy python3:python3 shellcheck:shellcheck
+  clang++:clang clang-format:clang-format clang-tidy:clang-tidy ld.lld:lld
+  python3:python3 shellcheck:shellcheck
 )
 
 libraries=("${build_libraries[@]}")

@@ -11,11 +11,11 @@ Builds and runs, each through ctest:
   tidy     clang-tidy over sampler, cuda, server and client
   asan     every test again, under the address and undefined-behaviour sanitizers
   tsan     the tests that use threads and no gRPC, under the thread sanitizer
-  fuzz     random rows and parameters, by libFuzzer, a bounded number of them
+  fuzz     random rows, parameters and requests, by libFuzzer, a bounded number of them
 
   --quick       release alone
-  --nightly     all of it, then clang's static analyzer, and millions of random rows against the
-                reference sampler
+  --nightly     all of it, then clang's static analyzer, and millions of random rows and requests
+                against the reference sampler and protobuf
   --jobs N      parallel jobs (default: one per core, fewer when memory is short)
   --no-install  trust that what is needed is installed
 
@@ -96,10 +96,10 @@ tidy() {
   fi
 }
 
-preset release -DTOKEN_SAMPLER_TESTS=ON
+preset release -DTOKEN_SAMPLER_TESTS=ON -DTOKEN_SAMPLER_PRECOMPILE=TESTS
 if ! $quick; then
   if [ -f build/release/compile_commands.json ]; then tidy; fi
-  # A build that finds missing includes is the one above.
+  # The build above is the one that finds missing includes.
   preset asan -DTOKEN_SAMPLER_PRECOMPILE=ON
   preset tsan
   preset fuzz
@@ -111,6 +111,8 @@ nightly() {
   echo "== nightly"
   python3 tests/lint/check_tidy.py --jobs "$jobs" --analyze build/release &&
     TOKEN_SAMPLER_CONFORMANCE_SCALE=100 build/release/bin/cpu_conformance_test --gtest_brief=1 &&
+    build/fuzz/bin/fuzz-requests -runs=20000000 -seed=2 -max_len=700 -timeout=60 \
+      >build/logs/nightly-fuzz-requests.log 2>&1 &&
     build/fuzz/bin/fuzz-rows -runs=20000000 -seed=2 -max_len=700 -timeout=60 \
       >build/logs/nightly-fuzz.log 2>&1 || result=FAILED
   finish nightly "$start" "$result"
