@@ -27,10 +27,11 @@ struct CudaSamplerOptions {
   std::function<void(absl::string_view)> on_fallback = nullptr;
 };
 
-// Samples on every device that answers, calls in turn. What its kernel does not do (adjustments,
-// outputs beside the tokens, further filters, draws without replacement) and rows that fail are the
-// CPU sampler's, and counted by fallbacks(); the tokens are the same. Sample is Internal when a
-// CUDA call failed: for that batch alone, or, when the device is lost, for every later one too.
+// Samples on every device that answers, calls in turn. Rows with what its kernel does not do
+// (outputs beside the tokens, further filters, draws without replacement) are the CPU sampler's,
+// and counted by fallbacks(), and so are rows that fail, uncounted; the tokens are the same. Sample
+// is Internal when a CUDA call failed: for that batch alone, or, when the device is lost, for every
+// later one.
 //
 // FailedPrecondition when this build has no CUDA, or no device or driver answers; Internal when a
 // device refuses the memory.

@@ -1,5 +1,9 @@
 #include "cuda/job_plan.h"
 
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
 #include "sampler/adjustments.h"
 #include "sampler/stage_order.h"
 #include "sampler/stages.h"
@@ -63,7 +67,6 @@ class StageList {
 absl::string_view WhyNotKernel(const RowInput& row) {
   if (const absl::string_view why = WhyNotParams(*row.params); !why.empty()) return why;
   if (!AsksForTokensAlone(row.outputs)) return "outputs";
-  if (HasAdjustments(row)) return "adjustments";
   // Of a wrong one the CPU sampler says what is wrong.
   if (!CheckHistory(row).empty()) return "history";
   return CheckState(row).empty() ? "" : "state";
@@ -77,6 +80,8 @@ RowJob PlanJob(const RowInput& row) {
   job.key = row.key;
   job.min_p = params.min_p;
   job.top_p = params.top_p;
+  job.repetition_penalty = static_cast<float>(params.repetition_penalty);
+  job.presence_penalty = static_cast<float>(params.presence_penalty);
   job.scale_at_one = MakeWeightScale(1.0, fraction_bits);
   job.greedy = temperature == 0.0;
   job.scale = job.greedy ? job.scale_at_one : MakeWeightScale(temperature, fraction_bits);
@@ -94,6 +99,66 @@ RowJob PlanJob(const RowInput& row) {
     if (stage == Stage::kTopK || stage == Stage::kTopKTopP) stages.AddTopK(row);
   }
   return job;
+}
+
+size_t MaskWords(const RowInput& row) {
+  constexpr int64_t kBits = 32;
+  return BansUnlisted(row) ? static_cast<size_t>((row.vocab + kBits - 1) / kBits) : 0;
+}
+
+void WriteMask(const RowInput& row, uint32_t* words) {
+  const size_t count = MaskWords(row);
+  const std::vector<uint32_t>& allowed_ids = row.params->allowed_ids;
+  if (allowed_ids.empty()) {
+    std::memcpy(words, row.bitmask, count * sizeof(uint32_t));
+    return;
+  }
+  std::fill_n(words, count, 0u);
+  for (const uint32_t id : allowed_ids) {
+    const uint32_t byte = row.bitmask == nullptr ? 0xffu : row.bitmask[id / 8];
+    words[id / 32] |= (byte >> (id % 8) & 1) << (id % 32);
+  }
+}
+
+TokenEdit& EditLister::Of(uint32_t token) {
+  if (edited_.Add(token)) {
+    place_of_[token] = static_cast<uint32_t>(edits_.size());
+    edits_.push_back({.token = token, .operations = 0, .bias = 0, .frequency = 0, .dry = 0});
+  }
+  return edits_[place_of_[token]];
+}
+
+void EditLister::AddPenalties(const SamplingParams& params) {
+  for (const uint32_t id : lists_.repeated()) Of(id).operations |= TokenEdit::kRepetition;
+  const auto frequency = static_cast<float>(params.frequency_penalty);
+  for (const uint32_t id : lists_.counted()) {
+    TokenEdit& edit = Of(id);
+    edit.operations |= TokenEdit::kCounted;
+    edit.frequency = frequency * static_cast<float>(lists_.CountOf(id));
+  }
+  for (const uint32_t id : lists_.repeating()) Of(id).operations |= TokenEdit::kBanRepeating;
+  for (const DryPenalty& penalty : lists_.dry()) {
+    TokenEdit& edit = Of(penalty.id);
+    edit.operations |= TokenEdit::kDry;
+    edit.dry = penalty.value;
+  }
+}
+
+const std::vector<TokenEdit>& EditLister::List(const RowInput& row) {
+  edits_.clear();
+  if (!HasAdjustments(row)) return edits_;
+  edited_.Reset(row.vocab);
+  const auto vocab = static_cast<size_t>(row.vocab);
+  if (place_of_.size() < vocab) place_of_.resize(vocab);
+  lists_.Collect(row);
+  for (const uint32_t id : lists_.banned()) Of(id).operations |= TokenEdit::kBan;
+  for (const TokenBias& bias : row.params->logit_bias) {
+    TokenEdit& edit = Of(bias.token_id);
+    edit.operations |= TokenEdit::kBias;
+    edit.bias = bias.value;
+  }
+  AddPenalties(*row.params);
+  return edits_;
 }
 
 }  // namespace token_sampler::cuda

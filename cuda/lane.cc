@@ -12,12 +12,6 @@ namespace {
 // Rows start where the kernel can read them by vectors.
 constexpr size_t kRowAlignment = 16;
 
-template <typename T>
-absl::Status CopyAsync(T* to, const T* from, size_t count, cudaMemcpyKind kind,
-                       cudaStream_t stream) {
-  return ToStatus(cudaMemcpyAsync(to, from, count * sizeof(T), kind, stream), "cudaMemcpyAsync");
-}
-
 }  // namespace
 
 const DeviceMemory* Lane::OnDevice(const RowInput& row) const {
@@ -46,26 +40,30 @@ absl::Status Lane::Allocate() {
 }
 
 absl::Status Lane::AllocateSlot(Slot& slot) {
-  absl::Status status = cuda::Allocate(limits_.value_bytes, slot.staged_values);
-  if (status.ok()) status = cuda::Allocate(limits_.rows, slot.staged_jobs);
-  if (status.ok()) status = cuda::Allocate(limits_.tokens, slot.staged_tokens);
-  if (status.ok()) status = cuda::Allocate(limits_.rows, slot.staged_statuses);
-  if (status.ok()) status = cuda::Allocate(limits_.value_bytes, slot.values);
-  if (status.ok()) status = cuda::Allocate(limits_.rows, slot.jobs);
-  if (status.ok()) status = cuda::Allocate(limits_.tokens, slot.tokens);
-  if (status.ok()) status = cuda::Allocate(limits_.rows, slot.statuses);
+  absl::Status status = slot.values.Allocate(limits_.value_bytes);
+  if (status.ok()) status = slot.jobs.Allocate(limits_.rows);
+  if (status.ok()) status = slot.masks.Allocate(limits_.mask_words);
+  if (status.ok()) status = slot.edits.Allocate(limits_.edits);
+  if (status.ok()) status = slot.tokens.Allocate(limits_.tokens);
+  if (status.ok()) status = slot.statuses.Allocate(limits_.rows);
   if (status.ok()) status = cuda::Create(slot.stream);
   return status;
 }
 
 bool Lane::Fits(const RowInput& row) const {
-  return StagedBytes(row) <= limits_.value_bytes && row.params->num_samples <= limits_.tokens;
+  const size_t edits = MostAdjustedTokens(row);
+  const auto vocab = static_cast<uint32_t>(row.vocab);
+  return StagedBytes(row) <= limits_.value_bytes && row.params->num_samples <= limits_.tokens &&
+         MaskWords(row) <= limits_.mask_words && edits <= limits_.edits &&
+         (edits == 0 || ChooseShape(traits_, 1, vocab).values_in_shared);
 }
 
 bool Lane::HasRoom(const Slot& slot, const RowInput& row) const {
   return slot.rows.size() < limits_.rows &&
          slot.value_bytes + StagedBytes(row) <= limits_.value_bytes &&
-         slot.num_tokens + row.params->num_samples <= limits_.tokens;
+         slot.num_tokens + row.params->num_samples <= limits_.tokens &&
+         slot.num_mask_words + MaskWords(row) <= limits_.mask_words &&
+         slot.num_edits + MostAdjustedTokens(row) <= limits_.edits;
 }
 
 absl::Status Lane::Start(absl::Span<const RowInput> rows, const std::vector<size_t>& chosen,
@@ -107,14 +105,16 @@ absl::Status Lane::Recover() {
 void Lane::Stage(const RowInput& row, size_t index, Slot& slot, RowResult& result) {
   if (slot.rows.empty()) {
     slot.value_bytes = 0;
+    slot.num_mask_words = 0;
+    slot.num_edits = 0;
     slot.num_tokens = 0;
     slot.max_vocab = 0;
     slot.written.clear();
   }
   RowJob job = PlanJob(row);
-  job.values = slot.values.get() + slot.value_bytes;
+  job.values = slot.values.device.get() + slot.value_bytes;
   job.first_token = slot.num_tokens;
-  char* const staged = slot.staged_values.get() + slot.value_bytes;
+  char* const staged = slot.values.host.get() + slot.value_bytes;
   if (const DeviceMemory* const memory = OnDevice(row); memory != nullptr) {
     job.values = memory->address + row.source_offset;
     auto* const written = static_cast<cudaEvent_t>(memory->written);
@@ -126,11 +126,25 @@ void Lane::Stage(const RowInput& row, size_t index, Slot& slot, RowResult& resul
   } else if (!ReadValues(row, staged, result)) {
     return;
   }
-  slot.staged_jobs[slot.rows.size()] = job;
+  StageAdjustments(row, slot, job);
+  slot.jobs.host[slot.rows.size()] = job;
   slot.rows.push_back(index);
   slot.value_bytes += StagedBytes(row);
   slot.num_tokens += job.num_samples;
   slot.max_vocab = std::max(slot.max_vocab, job.vocab);
+}
+
+void Lane::StageAdjustments(const RowInput& row, Slot& slot, RowJob& job) {
+  if (const size_t words = MaskWords(row); words > 0) {
+    job.mask = slot.masks.device.get() + slot.num_mask_words;
+    WriteMask(row, slot.masks.host.get() + slot.num_mask_words);
+    slot.num_mask_words += static_cast<uint32_t>(words);
+  }
+  const std::vector<TokenEdit>& edits = edit_lister_.List(row);
+  job.edits = slot.edits.device.get() + slot.num_edits;
+  job.num_edits = static_cast<uint32_t>(edits.size());
+  std::copy(edits.begin(), edits.end(), slot.edits.host.get() + slot.num_edits);
+  slot.num_edits += job.num_edits;
 }
 
 absl::Status Lane::Submit(Slot& slot) {
@@ -138,33 +152,23 @@ absl::Status Lane::Submit(Slot& slot) {
   if (rows == 0) return absl::OkStatus();
   cudaStream_t const stream = slot.stream.get();
   const LaunchShape shape = ChooseShape(traits_, rows, slot.max_vocab);
-  absl::Status status;
-  if (slot.value_bytes > 0) {
-    status = CopyAsync(slot.values.get(), slot.staged_values.get(), slot.value_bytes,
-                       cudaMemcpyHostToDevice, stream);
-  }
+  absl::Status status = slot.values.CopyToDevice(slot.value_bytes, stream);
   for (cudaEvent_t const written : slot.written) {
     if (status.ok()) {
       status = ToStatus(cudaStreamWaitEvent(stream, written, 0), "cudaStreamWaitEvent");
     }
   }
+  if (status.ok()) status = slot.masks.CopyToDevice(slot.num_mask_words, stream);
+  if (status.ok()) status = slot.edits.CopyToDevice(slot.num_edits, stream);
+  if (status.ok()) status = slot.jobs.CopyToDevice(rows, stream);
   if (status.ok()) {
     status =
-        CopyAsync(slot.jobs.get(), slot.staged_jobs.get(), rows, cudaMemcpyHostToDevice, stream);
+        ToStatus(LaunchSampleRows(slot.jobs.device.get(), rows, shape, slot.tokens.device.get(),
+                                  slot.statuses.device.get(), stream),
+                 "launch of SampleRows");
   }
-  if (status.ok()) {
-    status = ToStatus(LaunchSampleRows(slot.jobs.get(), rows, shape, slot.tokens.get(),
-                                       slot.statuses.get(), stream),
-                      "launch of SampleRows");
-  }
-  if (status.ok()) {
-    status = CopyAsync(slot.staged_tokens.get(), slot.tokens.get(), slot.num_tokens,
-                       cudaMemcpyDeviceToHost, stream);
-  }
-  if (status.ok()) {
-    status = CopyAsync(slot.staged_statuses.get(), slot.statuses.get(), rows,
-                       cudaMemcpyDeviceToHost, stream);
-  }
+  if (status.ok()) status = slot.tokens.CopyToHost(slot.num_tokens, stream);
+  if (status.ok()) status = slot.statuses.CopyToHost(rows, stream);
   return status;
 }
 
@@ -174,12 +178,12 @@ absl::Status Lane::Collect(Slot& slot, absl::Span<RowResult> results, std::vecto
   if (!status.ok()) return status;
   for (size_t i = 0; i < slot.rows.size(); ++i) {
     const size_t index = slot.rows[i];
-    if (slot.staged_statuses[i] != JobStatus::kDrawn) {
+    if (slot.statuses.host[i] != JobStatus::kDrawn) {
       failed.push_back(index);
       continue;
     }
-    const RowJob& job = slot.staged_jobs[i];
-    const uint32_t* const tokens = slot.staged_tokens.get() + job.first_token;
+    const RowJob& job = slot.jobs.host[i];
+    const uint32_t* const tokens = slot.tokens.host.get() + job.first_token;
     results[index].Clear();
     results[index].token_ids.assign(tokens, tokens + job.num_samples);
   }

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "cuda/job_plan.h"
 #include "cuda/resources.h"
 #include "cuda/row_job.h"
 #include "cuda/sample_rows.h"
@@ -26,6 +27,8 @@ struct LaneLimits {
   size_t value_bytes = size_t{32} << 20;
   uint32_t rows = 1024;
   uint32_t tokens = 1 << 16;
+  uint32_t mask_words = 1 << 20;
+  uint32_t edits = 1 << 17;
 };
 
 class Lane {
@@ -49,19 +52,19 @@ class Lane {
 
  private:
   struct Slot {
-    PinnedArray<char> staged_values;
-    PinnedArray<RowJob> staged_jobs;
-    PinnedArray<uint32_t> staged_tokens;
-    PinnedArray<JobStatus> staged_statuses;
-    DeviceArray<char> values;
-    DeviceArray<RowJob> jobs;
-    DeviceArray<uint32_t> tokens;
-    DeviceArray<JobStatus> statuses;
+    StagedArray<char> values;
+    StagedArray<RowJob> jobs;
+    StagedArray<uint32_t> masks;
+    StagedArray<TokenEdit> edits;
+    StagedArray<uint32_t> tokens;
+    StagedArray<JobStatus> statuses;
     Stream stream;
 
     std::vector<size_t> rows;          // of the call, of those that are staged or under way
     std::vector<cudaEvent_t> written;  // to wait for, before the kernel reads the rows
     size_t value_bytes = 0;
+    uint32_t num_mask_words = 0;
+    uint32_t num_edits = 0;
     uint32_t num_tokens = 0;
     uint32_t max_vocab = 0;
   };
@@ -77,12 +80,14 @@ class Lane {
   bool HasRoom(const Slot& slot, const RowInput& row) const;
   // A row that cannot be read fails at once. One in the device's memory stays there.
   void Stage(const RowInput& row, size_t index, Slot& slot, RowResult& result);
+  void StageAdjustments(const RowInput& row, Slot& slot, RowJob& job);
   absl::Status Submit(Slot& slot);
   absl::Status Collect(Slot& slot, absl::Span<RowResult> results, std::vector<size_t>& failed);
 
   const int device_;
   const DeviceTraits traits_;
   const LaneLimits limits_;
+  EditLister edit_lister_;
   Slot slots_[2];
   int filled_ = 0;  // the slot that is filled; the other may be under way
 };

@@ -55,6 +55,31 @@ absl::Status Allocate(size_t count, PinnedArray<T>& array) {
   return status;
 }
 
+// Pinned memory, and as much on the device.
+template <typename T>
+struct StagedArray {
+  PinnedArray<T> host;
+  DeviceArray<T> device;
+
+  absl::Status Allocate(size_t count) {
+    absl::Status status = cuda::Allocate(count, host);
+    return status.ok() ? cuda::Allocate(count, device) : status;
+  }
+  absl::Status CopyToDevice(size_t count, cudaStream_t stream) const {
+    return Copy(device.get(), host.get(), count, cudaMemcpyHostToDevice, stream);
+  }
+  absl::Status CopyToHost(size_t count, cudaStream_t stream) const {
+    return Copy(host.get(), device.get(), count, cudaMemcpyDeviceToHost, stream);
+  }
+
+ private:
+  static absl::Status Copy(T* to, const T* from, size_t count, cudaMemcpyKind kind,
+                           cudaStream_t stream) {
+    if (count == 0) return absl::OkStatus();
+    return ToStatus(cudaMemcpyAsync(to, from, count * sizeof(T), kind, stream), "cudaMemcpyAsync");
+  }
+};
+
 inline absl::Status Create(Stream& stream) {
   cudaStream_t created = nullptr;
   absl::Status status = ToStatus(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking),

@@ -15,12 +15,35 @@ namespace token_sampler::cuda {
 // same masses) is top-p before top-k.
 enum class JobStage : uint8_t { kNone, kTemperature, kMinP, kTopK, kTopP };
 
+// What adjustments do to one token, SPEC.md §8; of each field 0 where its bit is not set.
+struct TokenEdit {
+  enum Operation : uint32_t {
+    kBan = 1,
+    kBias = 2,
+    kRepetition = 4,
+    kCounted = 8,
+    kBanRepeating = 16,
+    kDry = 32
+  };
+
+  uint32_t token;
+  uint32_t operations;  // bits, applied in their order
+  float bias;           // added
+  float frequency;      // subtracted before RowJob::presence_penalty: the penalty times the count
+  float dry;            // subtracted
+};
+
 struct RowJob {
   static constexpr int kMaxStages = 6;
 
   static constexpr uint32_t kMaxVocab = 1u << 24;
 
-  const void* values;  // on the device, [vocab] elements of dtype, aligned to an element
+  const void* values;      // on the device, [vocab] elements of dtype, aligned to an element
+  const uint32_t* mask;    // on the device, a bit per token, 1 = allowed; null: all are
+  const TokenEdit* edits;  // on the device, [num_edits], no token twice
+  uint32_t num_edits;
+  float repetition_penalty;
+  float presence_penalty;
   RowKey key;
   double min_p;              // [0, 1]
   double top_p;              // [0, 1]

@@ -47,8 +47,8 @@ class RowPart {
     return OrderKey(ValueAt(index), TokenAt(index));
   }
 
-  // Reads the part. The greatest key of those that this thread read, 0 for none, kInvalidKey when a
-  // value is not allowed.
+  // Reads the part and bans what the mask leaves out. The greatest key of those that this thread
+  // read, 0 for none, kInvalidKey when a value is not allowed.
   __device__ uint64_t Load() {
     switch (job_.dtype) {
       case DataType::kFloat32:
@@ -63,13 +63,57 @@ class RowPart {
     return kInvalidKey;
   }
 
+  // Applies the row's edits to a part in shared memory, loaded. Returns as Load, with the
+  // `greatest` that Load gave this thread.
+  __device__ uint64_t Edit(uint64_t greatest) {
+    __syncthreads();
+    for (uint32_t e = threadIdx.x; e < job_.num_edits; e += kThreads) {
+      const TokenEdit& edit = job_.edits[e];
+      const uint32_t index = edit.token - begin_;
+      if (edit.token >= begin_ && index < size_) shared_[index] = Edited(edit, shared_[index]);
+    }
+    __syncthreads();
+    if (greatest == kInvalidKey) return greatest;
+    greatest = 0;
+    for (uint32_t i = threadIdx.x; i < size_; i += kThreads) {
+      const float value = shared_[i];
+      // A penalty may have led beyond the greatest float.
+      const uint64_t key = value <= FLT_MAX ? OrderKey(value, TokenAt(i)) : kInvalidKey;
+      if (key > greatest) greatest = key;
+    }
+    return greatest;
+  }
+
  private:
+  __device__ float Banned() const { return job_.is_logits ? -INFINITY : 0.0f; }
+
+  // 0 is added where a step could have made -0 of it.
+  __device__ float Edited(const TokenEdit& edit, float value) const {
+    if ((edit.operations & TokenEdit::kBan) != 0) value = Banned();
+    if ((edit.operations & TokenEdit::kBias) != 0) value = value + edit.bias + 0.0f;
+    if ((edit.operations & TokenEdit::kRepetition) != 0) {
+      const float penalty = job_.repetition_penalty;
+      value = (value > 0.0f ? value / penalty : value * penalty) + 0.0f;
+    }
+    if ((edit.operations & TokenEdit::kCounted) != 0) {
+      value = value - edit.frequency - job_.presence_penalty + 0.0f;
+    }
+    if ((edit.operations & TokenEdit::kBanRepeating) != 0) value = Banned();
+    if ((edit.operations & TokenEdit::kDry) != 0) value = value - edit.dry + 0.0f;
+    return value;
+  }
+
+  __device__ bool IsMasked(uint32_t token) const {
+    return job_.mask != nullptr && (job_.mask[token / 32] >> (token % 32) & 1) == 0;
+  }
+
   template <typename Element>
   __device__ const Element* Elements() const {
     return static_cast<const Element*>(job_.values) + begin_;
   }
 
   __device__ float Read(uint32_t index) const {
+    if (IsMasked(TokenAt(index))) return Banned();
     switch (job_.dtype) {
       case DataType::kFloat32:
         return Elements<float>()[index] + 0.0f;
@@ -106,9 +150,10 @@ class RowPart {
   }
 
   __device__ uint64_t Take(uint32_t index, float read, uint64_t greatest) {
-    const float value = read + 0.0f;  // -0 becomes +0
-    if (shared_ != nullptr) shared_[index] = value;
+    float value = read + 0.0f;  // -0 becomes +0
     const bool allowed = job_.is_logits ? value <= FLT_MAX : value >= 0.0f && value <= FLT_MAX;
+    if (IsMasked(TokenAt(index))) value = Banned();
+    if (shared_ != nullptr) shared_[index] = value;
     const uint64_t key = allowed ? OrderKey(value, TokenAt(index)) : kInvalidKey;
     return key > greatest ? key : greatest;
   }

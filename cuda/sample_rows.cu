@@ -228,7 +228,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   float* const values = values_in_shared ? reinterpret_cast<float*>(&memory + 1) : nullptr;
   RowPart part(job, values);
   Exchange exchange(memory);
-  const uint64_t first_key = ClusterReduce(memory, exchange, part.Load(), Max());
+  uint64_t greatest = part.Load();
+  if (job.num_edits > 0) greatest = values == nullptr ? kInvalidKey : part.Edit(greatest);
+  const uint64_t first_key = ClusterReduce(memory, exchange, greatest, Max());
   const bool failed = first_key == kInvalidKey || first_key < RowOnCluster::LeastDrawableKey(job);
   if (!failed) {
     RowOnCluster(job, memory, first_key, part, exchange).Sample(tokens + job.first_token);

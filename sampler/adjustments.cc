@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "sampler/repetition.h"
 
 namespace token_sampler {
 namespace {
@@ -60,25 +59,6 @@ void BanUnset(const uint8_t* bitmask, float banned, absl::Span<float> values) {
   }
 }
 
-// Changes single tokens of a row.
-class TokenEditor {
- public:
-  TokenEditor(InputKind kind, ChangedTokens& changed)
-      : changed_(changed), banned_(BannedValue(kind)) {}
-
-  float ValueOf(uint32_t id) const { return changed_.ValueOf(id); }
-  void Set(uint32_t id, float value) { changed_.Set(id, value); }
-
-  void Ban(uint32_t id) { Set(id, banned_); }
-  void Ban(Ids ids) {
-    for (const uint32_t id : ids) Ban(id);
-  }
-
- private:
-  ChangedTokens& changed_;
-  float banned_;
-};
-
 std::vector<uint32_t> InOrder(const RowHistory& history) {
   std::vector<uint32_t> ids(history.prompt_ids.begin(), history.prompt_ids.end());
   ids.insert(ids.end(), history.output_ids.begin(), history.output_ids.end());
@@ -90,17 +70,17 @@ bool EndsWith(Ids history, Ids tail) {
          std::equal(tail.begin(), tail.end(), history.end() - tail.size());
 }
 
-void BanBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids history,
-                 TokenEditor& editor) {
+void AddBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids history,
+                 std::vector<uint32_t>& banned) {
   for (const std::vector<uint32_t>& word : bad_words) {
-    if (EndsWith(history, Ids(word.data(), word.size() - 1))) editor.Ban(word.back());
+    if (EndsWith(history, Ids(word.data(), word.size() - 1))) banned.push_back(word.back());
   }
 }
 
-void BanRepeatedNgrams(size_t size, Ids history, TokenEditor& editor) {
-  if (size == 1) editor.Ban(history);
+void AddRepeatedNgrams(size_t size, Ids history, std::vector<uint32_t>& banned) {
+  if (size == 1) banned.insert(banned.end(), history.begin(), history.end());
   for (const RepeatedTail& tail : FindRepeatedTails(history)) {
-    if (tail.length + 1 >= size) editor.Ban(tail.next_id);
+    if (tail.length + 1 >= size) banned.push_back(tail.next_id);
   }
 }
 
@@ -169,69 +149,86 @@ void ChangedTokens::Reset(const RowInput& row) {
   capacity_ = row.vocab;
 }
 
-void TokenAdjuster::RepetitionPenalty(float penalty, Ids ids) {
-  for (const uint32_t id : ids) {
-    if (!seen_.Add(id)) continue;
-    const float value = changed_.ValueOf(id);
-    changed_.Set(id, value > 0 ? value / penalty : value * penalty);
-  }
-}
-
-void TokenAdjuster::Count(uint32_t id, uint32_t count) {
+void AdjustmentLists::Count(uint32_t id, uint32_t count) {
   if (output_.Add(id)) counts_[id] = 0;
   counts_[id] += count;
 }
 
-void TokenAdjuster::Penalize(const SamplingParams& params, const RowHistory& history) {
+void AdjustmentLists::CollectPenalized(const SamplingParams& params, const RowHistory& history) {
   if (params.repetition_penalty != 1.0) {
-    const auto penalty = static_cast<float>(params.repetition_penalty);
-    RepetitionPenalty(penalty, history.prompt_ids);
-    RepetitionPenalty(penalty, history.prompt_set);
-    RepetitionPenalty(penalty, history.output_ids);
-    RepetitionPenalty(penalty, history.output_count_ids);
+    for (const Ids ids :
+         {history.prompt_ids, history.prompt_set, history.output_ids, history.output_count_ids}) {
+      for (const uint32_t id : ids) seen_.Add(id);
+    }
   }
   if (params.frequency_penalty == 0.0 && params.presence_penalty == 0.0) return;
   for (const uint32_t id : history.output_ids) Count(id, 1);
   for (size_t i = 0; i < history.output_count_ids.size(); ++i) {
     Count(history.output_count_ids[i], history.output_counts[i]);
   }
-  const auto frequency = static_cast<float>(params.frequency_penalty);
-  const auto presence = static_cast<float>(params.presence_penalty);
-  for (const uint32_t id : output_.ids()) {
-    const float less_frequency = changed_.ValueOf(id) - frequency * static_cast<float>(counts_[id]);
-    changed_.Set(id, less_frequency - presence);
-  }
 }
 
-const ChangedTokens& TokenAdjuster::Adjust(const RowInput& row, const RowInput& before) {
-  changed_.Reset(before);
+void AdjustmentLists::Collect(const RowInput& row) {
   const SamplingParams& params = *row.params;
   const RowHistory& history = HistoryOf(row);
-  TokenEditor editor(row.kind, changed_);
   const bool dry = params.dry.multiplier > 0.0;
   const bool ordered_needed = params.no_repeat_ngram_size > 0 || !params.bad_words.empty() || dry;
   const std::vector<uint32_t> ordered = ordered_needed ? InOrder(history) : std::vector<uint32_t>();
-  editor.Ban(params.banned_ids);
-  BanBadWords(params.bad_words, ordered, editor);
-  if (row.key.step < params.min_tokens) editor.Ban(params.stop_ids);
-  for (const TokenBias& bias : params.logit_bias) {
-    editor.Set(bias.token_id, editor.ValueOf(bias.token_id) + bias.value);
+  banned_ = params.banned_ids;
+  AddBadWords(params.bad_words, ordered, banned_);
+  if (row.key.step < params.min_tokens) {
+    banned_.insert(banned_.end(), params.stop_ids.begin(), params.stop_ids.end());
   }
+  repeating_.clear();
+  if (params.no_repeat_ngram_size > 0) {
+    AddRepeatedNgrams(params.no_repeat_ngram_size, ordered, repeating_);
+  }
+  seen_.Reset(row.vocab);
+  output_.Reset(row.vocab);
   if (HasPenalties(params)) {
-    seen_.Reset(row.vocab);
-    output_.Reset(row.vocab);
     if (counts_.size() < static_cast<size_t>(row.vocab)) {
       counts_.resize(static_cast<size_t>(row.vocab));
     }
-    Penalize(params, Newest(history, params.penalty_last_n));
+    CollectPenalized(params, Newest(history, params.penalty_last_n));
   }
-  if (params.no_repeat_ngram_size > 0) {
-    BanRepeatedNgrams(params.no_repeat_ngram_size, ordered, editor);
+  dry_.clear();
+  if (dry) dry_ = FindDryPenalties(params.dry, ordered);
+}
+
+size_t MostAdjustedTokens(const RowInput& row) {
+  const SamplingParams& params = *row.params;
+  size_t most = params.banned_ids.size() + params.bad_words.size() + params.logit_bias.size();
+  if (row.key.step < params.min_tokens) most += params.stop_ids.size();
+  if (!NeedsHistory(params)) return most;
+  const RowHistory& history = HistoryOf(row);
+  return most + history.prompt_ids.size() + history.output_ids.size() + history.prompt_set.size() +
+         history.output_count_ids.size();
+}
+
+const ChangedTokens& TokenAdjuster::Adjust(const RowInput& row, const RowInput& before) {
+  const SamplingParams& params = *row.params;
+  lists_.Collect(row);
+  changed_.Reset(before);
+  const float banned = BannedValue(row.kind);
+  for (const uint32_t id : lists_.banned()) changed_.Set(id, banned);
+  for (const TokenBias& bias : params.logit_bias) {
+    changed_.Set(bias.token_id, changed_.ValueOf(bias.token_id) + bias.value);
   }
-  if (dry) {
-    for (const DryPenalty& penalty : FindDryPenalties(params.dry, ordered)) {
-      editor.Set(penalty.id, editor.ValueOf(penalty.id) - penalty.value);
-    }
+  const auto repetition = static_cast<float>(params.repetition_penalty);
+  for (const uint32_t id : lists_.repeated()) {
+    const float value = changed_.ValueOf(id);
+    changed_.Set(id, value > 0 ? value / repetition : value * repetition);
+  }
+  const auto frequency = static_cast<float>(params.frequency_penalty);
+  const auto presence = static_cast<float>(params.presence_penalty);
+  for (const uint32_t id : lists_.counted()) {
+    const float less_frequency =
+        changed_.ValueOf(id) - frequency * static_cast<float>(lists_.CountOf(id));
+    changed_.Set(id, less_frequency - presence);
+  }
+  for (const uint32_t id : lists_.repeating()) changed_.Set(id, banned);
+  for (const DryPenalty& penalty : lists_.dry()) {
+    changed_.Set(penalty.id, changed_.ValueOf(penalty.id) - penalty.value);
   }
   return changed_;
 }

@@ -3,6 +3,7 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_ADJUSTMENTS_H_
 #define TOKEN_SAMPLER_SAMPLER_ADJUSTMENTS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "absl/types/span.h"
 #include "sampler/data_type.h"
+#include "sampler/repetition.h"
 #include "sampler/sampler.h"
 #include "sampler/token_set.h"
 
@@ -26,6 +28,40 @@ std::string CheckHistory(const RowInput& row);
 // float32 with -0 made +0; BansUnlisted: whether it has either.
 bool BansUnlisted(const RowInput& row);
 void BanUnlisted(const RowInput& row, absl::Span<float> values);
+
+// The tokens on which the other adjustments act, in the order of SPEC.md §8. Reuses its memory from
+// row to row.
+class AdjustmentLists {
+ public:
+  // Of `row`, whose history must have passed CheckHistory. Lists hold until the next call.
+  void Collect(const RowInput& row);
+
+  // Banned before logit_bias, by whichever rule, maybe twice.
+  const std::vector<uint32_t>& banned() const { return banned_; }
+  // Those that repetition_penalty acts on, each once; empty without one.
+  const std::vector<uint32_t>& repeated() const { return seen_.ids(); }
+  // Those that frequency_penalty and presence_penalty act on, each once; empty without either.
+  const std::vector<uint32_t>& counted() const { return output_.ids(); }
+  // How often one of them occurs.
+  uint32_t CountOf(uint32_t id) const { return counts_[id]; }
+  // Banned by no_repeat_ngram_size, maybe twice.
+  const std::vector<uint32_t>& repeating() const { return repeating_; }
+  const std::vector<DryPenalty>& dry() const { return dry_; }
+
+ private:
+  void CollectPenalized(const SamplingParams& params, const RowHistory& history);
+  void Count(uint32_t id, uint32_t count);
+
+  std::vector<uint32_t> banned_;
+  TokenSet seen_;
+  TokenSet output_;
+  std::vector<uint32_t> counts_;  // per token; those of output_ mean something
+  std::vector<uint32_t> repeating_;
+  std::vector<DryPenalty> dry_;
+};
+
+// An upper bound of the tokens that they hold.
+size_t MostAdjustedTokens(const RowInput& row);
 
 // The values that adjustments gave to some tokens of a row.
 class ChangedTokens {
@@ -59,15 +95,8 @@ class TokenAdjuster {
   const ChangedTokens& Adjust(const RowInput& row, const RowInput& before);
 
  private:
-  // Penalties in their order, each one float32 operation (two for the frequency penalty).
-  void Penalize(const SamplingParams& params, const RowHistory& history);
-  void RepetitionPenalty(float penalty, absl::Span<const uint32_t> ids);
-  void Count(uint32_t id, uint32_t count);
-
+  AdjustmentLists lists_;
   ChangedTokens changed_;
-  TokenSet seen_;
-  TokenSet output_;
-  std::vector<uint32_t> counts_;  // per token; those of output_ mean something
 };
 
 }  // namespace token_sampler

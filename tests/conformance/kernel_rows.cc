@@ -3,7 +3,31 @@
 #include <iterator>
 #include <random>
 
+#include "sampler/adjustments.h"
+
 namespace token_sampler::testing {
+
+namespace {
+
+// Adjustments alone of some parameters.
+SamplingParams AdjustmentsOf(const SamplingParams& params) {
+  SamplingParams adjustments;
+  adjustments.allowed_ids = params.allowed_ids;
+  adjustments.banned_ids = params.banned_ids;
+  adjustments.bad_words = params.bad_words;
+  adjustments.min_tokens = params.min_tokens;
+  adjustments.stop_ids = params.stop_ids;
+  adjustments.logit_bias = params.logit_bias;
+  adjustments.repetition_penalty = params.repetition_penalty;
+  adjustments.frequency_penalty = params.frequency_penalty;
+  adjustments.presence_penalty = params.presence_penalty;
+  adjustments.penalty_last_n = params.penalty_last_n;
+  adjustments.no_repeat_ngram_size = params.no_repeat_ngram_size;
+  adjustments.dry = params.dry;
+  return adjustments;
+}
+
+}  // namespace
 
 void LeaveToKernel(uint64_t seed, RandomBatch& batch) {
   std::mt19937_64 random(seed);
@@ -11,7 +35,12 @@ void LeaveToKernel(uint64_t seed, RandomBatch& batch) {
   const auto fraction = [&random] { return static_cast<double>(random() >> 11) * 0x1p-53; };
   for (auto& row : batch.rows) {
     SamplingParams& params = row->params;
-    params = {};
+    params = AdjustmentsOf(params);
+    if (one_in(2) || !CheckHistory(row->input).empty()) {
+      params = {};
+      row->input.history = nullptr;
+      row->input.bitmask = nullptr;
+    }
     if (row->input.kind == InputKind::kLogits && !one_in(3)) {
       params.temperature = one_in(6) ? 0.0 : 0.05 + 2.0 * fraction();
     }
@@ -29,8 +58,6 @@ void LeaveToKernel(uint64_t seed, RandomBatch& batch) {
         StageOrder(Stage::kTopP, Stage::kMinP, Stage::kTemperature, Stage::kTopK)};
     params.stage_order = kOrders[random() % std::size(kOrders)];
     row->input.outputs = nullptr;
-    row->input.history = nullptr;
-    row->input.bitmask = nullptr;
     row->input.state = nullptr;
   }
 }

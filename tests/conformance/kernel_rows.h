@@ -9,8 +9,8 @@
 
 namespace token_sampler::testing {
 
-// Keeps the values of the rows and gives them random parameters that the kernel takes; nothing else
-// of the rows stays.
+// Keeps the values of the rows, and of some the adjustments with their history and bitmask, and
+// gives them random parameters that the kernel takes. Nothing else of the rows stays.
 void LeaveToKernel(uint64_t seed, RandomBatch& batch);
 
 }  // namespace token_sampler::testing

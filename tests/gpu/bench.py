@@ -27,6 +27,9 @@ class Case:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    repetition: float = 1.0
+    frequency: float = 0.0
+    presence: float = 0.0
 
 
 CASES = [
@@ -35,7 +38,17 @@ CASES = [
     Case("top-p 0.9", top_p=0.9),
     Case("top-k 50, top-p 0.9", top_k=50, top_p=0.9),
     Case("top-k 50, top-p 0.9, min-p 0.05", top_k=50, top_p=0.9, min_p=0.05),
+    Case(
+        "that, with penalties",
+        top_k=50,
+        top_p=0.9,
+        min_p=0.05,
+        repetition=1.1,
+        frequency=0.1,
+        presence=0.1,
+    ),
 ]
+HISTORY = [token * 37 % 13_795 for token in range(256)]  # for penalties; that of launch_api.cc
 
 
 class GpuCase(ctypes.Structure):
@@ -43,6 +56,9 @@ class GpuCase(ctypes.Structure):
         ("temperature", ctypes.c_double),
         ("top_p", ctypes.c_double),
         ("min_p", ctypes.c_double),
+        ("repetition", ctypes.c_double),
+        ("frequency", ctypes.c_double),
+        ("presence", ctypes.c_double),
         ("top_k", ctypes.c_uint32),
         ("is_bfloat16", ctypes.c_uint32),
     ]
@@ -94,7 +110,7 @@ class TokenSampler:
     def __init__(self, library, machine, case, inputs):
         self.library = library
         self.stream = machine.stream()
-        fields = {name: getattr(case, name) for name in ("temperature", "top_p", "min_p", "top_k")}
+        fields = {name: getattr(case, name) for name, _ in GpuCase._fields_[:-1]}
         self.plans = []
         for index, rows in enumerate(inputs):
             gpu_case = GpuCase(**fields, is_bfloat16=rows.dtype == torch.bfloat16)
@@ -134,9 +150,22 @@ def load(path):
     return library
 
 
+def adjusted(case, rows):
+    """Logits in float32, penalised and divided by the temperature."""
+    values = rows.float()
+    if case.repetition != 1.0:
+        if values.data_ptr() == rows.data_ptr():
+            values = values.clone()
+        seen, counts = torch.tensor(HISTORY, device=rows.device).unique(return_counts=True)
+        some = values[:, seen]
+        some = torch.where(some > 0, some / case.repetition, some * case.repetition)
+        values[:, seen] = some - (case.frequency * counts + case.presence)
+    return values / case.temperature
+
+
 def torch_probabilities(case, rows):
     """Probabilities [rows, k], and their token ids where k is not the vocabulary."""
-    values, ids = rows.float() / case.temperature, None
+    values, ids = adjusted(case, rows), None
     if case.top_k:
         values, ids = torch.topk(values, case.top_k)
     elif case.top_p < 1:
@@ -186,7 +215,7 @@ def sorted_like_vllm(case):
     """One sort of the whole row serves top-k and top-p; exponential noise draws."""
 
     def sample(_, rows):
-        values = rows.float() / case.temperature
+        values = adjusted(case, rows)
         if case.top_k or case.top_p < 1:
             ordered, ids = values.sort(dim=-1)
             if case.top_k:
@@ -209,7 +238,7 @@ def flashinfer(case):
     import flashinfer.sampling as fi
 
     def sample(_, rows):
-        values = rows.float() / case.temperature
+        values = adjusted(case, rows)
         if case.top_k and case.top_p < 1 and not case.min_p:
             return fi.top_k_top_p_sampling_from_logits(values, case.top_k, case.top_p)
         probabilities = values.softmax(dim=-1)

@@ -23,6 +23,7 @@ using token_sampler::RowInput;
 using token_sampler::RowResult;
 using token_sampler::cuda::JobStatus;
 using token_sampler::cuda::RowJob;
+using token_sampler::cuda::TokenEdit;
 
 // All rows of a launch; nothing reads them through it.
 class DeviceRows final : public token_sampler::RowSource {
@@ -41,9 +42,12 @@ struct Plan {
   explicit Plan(const void* rows) : source(rows) {}
 
   token_sampler::SamplingParams params;
+  std::vector<uint32_t> output_ids;
+  token_sampler::RowHistory history;
   DeviceRows source;
   std::vector<RowInput> inputs;
   token_sampler::cuda::LaunchShape shape;
+  token_sampler::cuda::DeviceArray<TokenEdit> edits;
   token_sampler::cuda::DeviceArray<RowJob> jobs;
   token_sampler::cuda::DeviceArray<uint32_t> tokens;
   token_sampler::cuda::DeviceArray<JobStatus> statuses;
@@ -90,6 +94,9 @@ struct TokenSamplerGpuCase {
   double temperature;
   double top_p;
   double min_p;
+  double repetition;
+  double frequency;
+  double presence;
   uint32_t top_k;
   uint32_t is_bfloat16;  // else float32
 };
@@ -104,7 +111,15 @@ void* TokenSamplerGpuPlan(const TokenSamplerGpuCase* gpu_case, const void* rows,
   plan->params = {.temperature = gpu_case->temperature,
                   .top_k = gpu_case->top_k,
                   .top_p = gpu_case->top_p,
-                  .min_p = gpu_case->min_p};
+                  .min_p = gpu_case->min_p,
+                  .repetition_penalty = gpu_case->repetition,
+                  .frequency_penalty = gpu_case->frequency,
+                  .presence_penalty = gpu_case->presence};
+  // The tokens of bench.py's HISTORY.
+  for (uint32_t i = 0; i < 256; ++i) plan->output_ids.push_back(i * 37 % 13'795);
+  plan->history.output_ids = plan->output_ids;
+  token_sampler::cuda::EditLister lister;
+  std::vector<TokenEdit> edits;
   std::vector<RowJob> jobs;
   for (int64_t row = 0; row < count; ++row) {
     RowInput input;
@@ -114,11 +129,22 @@ void* TokenSamplerGpuPlan(const TokenSamplerGpuCase* gpu_case, const void* rows,
     input.vocab = vocab;
     input.source_offset = static_cast<uint64_t>(row) * token_sampler::ValueBytes(input);
     input.params = &plan->params;
+    input.history = &plan->history;
     input.key.seed = seed + static_cast<uint64_t>(row);
     plan->inputs.push_back(input);
     jobs.push_back(token_sampler::cuda::PlanJob(input));
     jobs.back().values = static_cast<const char*>(rows) + input.source_offset;
     jobs.back().first_token = static_cast<uint32_t>(row);
+    const std::vector<TokenEdit>& of_row = lister.List(input);
+    jobs.back().num_edits = static_cast<uint32_t>(of_row.size());
+    edits.insert(edits.end(), of_row.begin(), of_row.end());
+  }
+  edits.emplace_back();  // there may be none
+  if (!Succeeds(token_sampler::cuda::Allocate(edits.size(), plan->edits))) return nullptr;
+  const TokenEdit* next = plan->edits.get();
+  for (RowJob& job : jobs) {
+    job.edits = next;
+    next += job.num_edits;
   }
   plan->shape = token_sampler::cuda::ChooseShape(*traits, static_cast<uint32_t>(count),
                                                  static_cast<uint32_t>(vocab));
@@ -126,6 +152,9 @@ void* TokenSamplerGpuPlan(const TokenSamplerGpuCase* gpu_case, const void* rows,
                      Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->tokens)) &&
                      Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->statuses)) &&
                      Succeeds(token_sampler::cuda::Create(plan->stream)) &&
+                     Succeeds(cudaMemcpy(plan->edits.get(), edits.data(),
+                                         edits.size() * sizeof(TokenEdit), cudaMemcpyHostToDevice),
+                              "cudaMemcpy") &&
                      Succeeds(cudaMemcpy(plan->jobs.get(), jobs.data(),
                                          jobs.size() * sizeof(RowJob), cudaMemcpyHostToDevice),
                               "cudaMemcpy");

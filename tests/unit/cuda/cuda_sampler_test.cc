@@ -157,6 +157,93 @@ TEST_F(CudaSamplerTest, MixesRowsOfTheKernelAndOfTheCpu) {
   EXPECT_EQ(simt::KernelCount(), 1u);
 }
 
+// Every kind of adjustment, for a vocabulary of 100 or more.
+SamplingParams AdjustingParams() {
+  SamplingParams params = {.top_k = 20, .top_p = 0.9};
+  params.banned_ids = {7, 50};
+  params.bad_words = {{1, 2, 3}, {9}};
+  params.min_tokens = 5;
+  params.stop_ids = {60, 61};
+  params.logit_bias = {{11, 2.5f}, {7, 1.0f}, {50, -3.0f}};
+  params.repetition_penalty = 1.3;
+  params.frequency_penalty = 0.25;
+  params.presence_penalty = -0.5;
+  params.no_repeat_ngram_size = 3;
+  params.dry = {.multiplier = 0.8, .allowed_length = 1};
+  return params;
+}
+
+TEST_F(CudaSamplerTest, AdjustsRowsOnTheDevice) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  Batch batch(6, 100);
+  const SamplingParams params = AdjustingParams();
+  const std::vector<uint32_t> prompt = {4, 1, 2, 30, 4, 1, 2, 30, 99};
+  const std::vector<uint32_t> output = {11, 4, 12, 4, 1, 2};
+  const RowHistory history = {.prompt_ids = prompt, .output_ids = output};
+  std::vector<uint8_t> bitmask(16, 0xa7);
+  SamplingParams listed = params;
+  for (uint32_t id = 0; id < 100; id += 3) listed.allowed_ids.push_back(id);
+  for (size_t row = 0; row < 5; ++row) {
+    batch.Row(row).params = row == 3 ? &listed : &params;
+    batch.Row(row).history = &history;
+    if (row >= 2) batch.Row(row).bitmask = bitmask.data();
+  }
+  batch.ExpectSameAsReference(*sampler);
+  EXPECT_EQ(simt::KernelCount(), 1u);
+  EXPECT_THAT(sampler->fallbacks(), IsEmpty());
+}
+
+TEST_F(CudaSamplerTest, RowsWhoseAdjustmentsFillTheBuffersAreSampledInTurn) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  constexpr uint32_t kVocab = 60'000;
+  Batch batch(4, kVocab);
+  SamplingParams params;
+  params.presence_penalty = 1.5;
+  std::vector<uint32_t> output(kVocab);
+  for (uint32_t id = 0; id < kVocab; ++id) output[id] = id;
+  const RowHistory history = {.output_ids = output};
+  for (size_t row = 0; row < 4; ++row) {
+    batch.Row(row).params = &params;
+    batch.Row(row).history = &history;
+  }
+  batch.ExpectSameAsReference(*sampler);
+  EXPECT_GE(simt::KernelCount(), 2u);
+  EXPECT_THAT(sampler->fallbacks(), IsEmpty());
+}
+
+// Values that are not in shared memory cannot be changed.
+TEST_F(CudaSamplerTest, AdjustedRowsAreRightBesideOnesThatFitNoSharedMemory) {
+  simt::Device device;
+  device.major = 8;
+  device.shared_bytes = size_t{99} << 10;
+  simt::SetDevices({device});
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  Batch batch(3, 40'000);
+  SamplingParams params;
+  params.banned_ids = {1, 2, 3};
+  batch.Row(0).params = &params;
+  batch.Row(0).vocab = 500;
+  batch.Row(1).params = &params;
+  std::vector<uint8_t> bitmask(5'000, 0x55);
+  batch.Row(2).bitmask = bitmask.data();
+  batch.ExpectSameAsReference(*sampler);
+  ASSERT_EQ(sampler->fallbacks().size(), 1u);
+  EXPECT_EQ(sampler->fallbacks()[0].rows, 1u);
+}
+
+// A penalty that leads beyond the greatest float fails its row alone.
+TEST_F(CudaSamplerTest, APenaltyThatOverflowsIsTold) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  Batch batch(3, 100);
+  SamplingParams params;
+  params.repetition_penalty = 1e-40;
+  const std::vector<uint32_t> output = {5};
+  const RowHistory history = {.output_ids = output};
+  batch.Row(1).params = &params;
+  batch.Row(1).history = &history;
+  batch.ExpectSameAsReference(*sampler);
+}
+
 TEST_F(CudaSamplerTest, TellsOnceOfEachReasonToUseTheCpuAndCountsItsRows) {
   std::vector<std::string> told;
   const auto tell = [&told](absl::string_view reason) { told.emplace_back(reason); };
