@@ -44,12 +44,16 @@ class CpuSampler final : public Sampler {
 
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
     ThreadPool* slices = rows.size() < static_cast<size_t>(pool_.threads()) ? &pool_ : nullptr;
-    pool_.ForEach(rows.size(), [&](size_t i) {
+    std::atomic<size_t> next = 0;
+    // Each thread keeps a workspace from row to row, for its cache holds it.
+    pool_.ForEach(std::min(rows.size(), static_cast<size_t>(pool_.threads())), [&](size_t) {
       std::unique_ptr<Workspace> workspace = TakeWorkspace();
-      if (rows[i].source == nullptr) {
-        SampleRow(rows[i], slices, workspace->row_sampler, results[i]);
-      } else if (Load(rows[i], slices, *workspace, results[i])) {
-        SampleRow(workspace->loaded, slices, workspace->row_sampler, results[i]);
+      for (size_t i = next++; i < rows.size(); i = next++) {
+        if (rows[i].source == nullptr) {
+          SampleRow(rows[i], slices, workspace->row_sampler, results[i]);
+        } else if (Load(rows[i], slices, *workspace, results[i])) {
+          SampleRow(workspace->loaded, slices, workspace->row_sampler, results[i]);
+        }
       }
       ReturnWorkspace(std::move(workspace));
     });

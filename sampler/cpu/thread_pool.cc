@@ -1,14 +1,42 @@
 #include "sampler/cpu/thread_pool.h"
 
+#include <chrono>
+
+#include "hwy/cache_control.h"
+
 namespace token_sampler::cpu {
+namespace {
+
+// What it costs to wake a thread on a virtual machine. One who waits that long before it sleeps
+// spends at most twice what it would, had it known when the wait ends.
+constexpr std::chrono::microseconds kSpin(50);
+
+template <typename Done>
+void SpinUntil(const Done& done) {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  while (!done() && std::chrono::steady_clock::now() < end) {
+    for (int i = 0; i < 16; ++i) hwy::Pause();
+    std::this_thread::yield();  // to those who have work, where threads outnumber the cores
+  }
+}
+
+}  // namespace
 
 struct ThreadPool::Loop {
+  // Takes indices until none is left.
+  void Run() {
+    for (size_t i = next.fetch_add(1, std::memory_order_relaxed); i < count;
+         i = next.fetch_add(1, std::memory_order_relaxed)) {
+      body(i);
+    }
+  }
+
   absl::FunctionRef<void(size_t)> body;
   size_t count;
-  size_t next = 0;      // the first index that nobody took
-  size_t finished = 0;  // bodies that returned
-  Loop* following = nullptr;
-  std::condition_variable all_finished{};
+  std::atomic<size_t> next = 0;     // the first index that nobody took
+  std::atomic<size_t> helpers = 0;  // workers in Run; changed under mutex_ alone
+  Loop* following = nullptr;        // guarded by mutex_
+  std::condition_variable helpers_left{};
 };
 
 ThreadPool::ThreadPool(int threads) {
@@ -19,6 +47,7 @@ ThreadPool::~ThreadPool() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
+    ++changes_;
   }
   work_added_.notify_all();
   for (std::thread& worker : workers_) worker.join();
@@ -30,28 +59,27 @@ void ThreadPool::ForEach(size_t count, absl::FunctionRef<void(size_t)> body) {
     return;
   }
   Loop loop{.body = body, .count = count};
-  std::unique_lock<std::mutex> lock(mutex_);
-  loop.following = loops_;
-  loops_ = &loop;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    loop.following = loops_;
+    loops_ = &loop;
+    ++changes_;
+  }
   for (size_t i = 1; i < count && i <= workers_.size(); ++i) work_added_.notify_one();
-  RunIndices(loop, lock);
-  loop.all_finished.wait(lock, [&loop] { return loop.finished == loop.count; });
+  loop.Run();
+  std::unique_lock<std::mutex> lock(mutex_);
+  Unlink(loop);
+  if (loop.helpers == 0) return;
+  lock.unlock();
+  SpinUntil([&loop] { return loop.helpers == 0; });
+  lock.lock();
+  loop.helpers_left.wait(lock, [&loop] { return loop.helpers == 0; });
 }
 
-void ThreadPool::RunIndices(Loop& loop, std::unique_lock<std::mutex>& lock) {
-  while (loop.next < loop.count) {
-    const size_t index = loop.next++;
-    if (loop.next == loop.count) {
-      Loop** link = &loops_;
-      while (*link != &loop) link = &(*link)->following;
+void ThreadPool::Unlink(const Loop& loop) {
+  for (Loop** link = &loops_; *link != nullptr; link = &(*link)->following) {
+    if (*link == &loop) {
       *link = loop.following;
-    }
-    lock.unlock();
-    loop.body(index);
-    lock.lock();
-    // The last one to finish must touch the loop no more after this: its caller may return.
-    if (++loop.finished == loop.count) {
-      loop.all_finished.notify_one();
       return;
     }
   }
@@ -60,9 +88,22 @@ void ThreadPool::RunIndices(Loop& loop, std::unique_lock<std::mutex>& lock) {
 void ThreadPool::Work() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
+    if (loops_ == nullptr) {
+      const uint64_t seen = changes_;
+      lock.unlock();
+      SpinUntil([this, seen] { return changes_ != seen; });
+      lock.lock();
+    }
     work_added_.wait(lock, [this] { return stopping_ || loops_ != nullptr; });
     if (stopping_) return;
-    RunIndices(*loops_, lock);
+    Loop& loop = *loops_;
+    ++loop.helpers;
+    lock.unlock();
+    loop.Run();
+    lock.lock();
+    Unlink(loop);
+    // The last one must touch the loop no more after this: its caller may return.
+    if (--loop.helpers == 0) loop.helpers_left.notify_one();
   }
 }
 

@@ -3,8 +3,10 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_THREAD_POOL_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_THREAD_POOL_H_
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -33,13 +35,14 @@ class ThreadPool {
 
   void Work();
 
-  // Takes indices of the loop until none is left; `lock` holds mutex_ before and after.
-  void RunIndices(Loop& loop, std::unique_lock<std::mutex>& lock);
+  // Takes the loop out of the list if it is there; under mutex_.
+  void Unlink(const Loop& loop);
 
   std::mutex mutex_;
   std::condition_variable work_added_;
-  Loop* loops_ = nullptr;  // guarded by mutex_, as all of a Loop
-  bool stopping_ = false;  // guarded by mutex_
+  Loop* loops_ = nullptr;              // guarded by mutex_
+  std::atomic<uint64_t> changes_ = 0;  // loops added and stops; for those who wait without mutex_
+  bool stopping_ = false;              // guarded by mutex_
   std::vector<std::thread> workers_;
 };
 

@@ -6,8 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "sampler/cpu/thread_pool.h"
 #include "sampler/cpu_sampler.h"
 #include "tests/bench/bench_rows.h"
+#include "tests/bench/simd_max.h"
 
 namespace {
 
@@ -81,6 +83,19 @@ bool TokenSamplerBenchSample(void* handle, const float* rows, int64_t count, int
     tokens[i] = self.results[i].token_ids[0];
   }
   return true;
+}
+
+// Threads for TokenSamplerBenchMaximum; their maker lets them live.
+void* TokenSamplerBenchThreads(int threads) { return new token_sampler::cpu::ThreadPool(threads); }
+
+// maxima[count] of rows[count, vocab]: one read of the rows, the limit of every sampler.
+void TokenSamplerBenchMaximum(void* threads, const float* rows, int64_t count, int64_t vocab,
+                              float* maxima) {
+  static_cast<token_sampler::cpu::ThreadPool*>(threads)->ForEach(
+      static_cast<size_t>(count), [&](size_t i) {
+        maxima[i] = token_sampler::bench::SimdMax(rows + static_cast<int64_t>(i) * vocab,
+                                                  static_cast<size_t>(vocab));
+      });
 }
 
 }  // extern "C"

@@ -187,7 +187,7 @@ void PrintInline(Service& service) {
     };
     const std::vector<double> medians =
         Medians({to_sink, Call(service, Request(Inline(values, kilobytes * 256)))},
-                kilobytes > 4096 ? 40 : 400);
+                kilobytes > 4096 ? 200 : 2000);
     std::printf("%8.1f %12.0f %12.0f %8.2f\n", static_cast<double>(kilobytes) / 1024, medians[0],
                 medians[1], medians[1] / medians[0]);
   }
