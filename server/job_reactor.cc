@@ -19,7 +19,8 @@ constexpr char kRetryPushbackMs[] = "50";
 void JobReactor::Submit(std::shared_ptr<SamplingJob> job) {
   job->deadline = std::min<TimePoint>(job->deadline, context_->deadline());
   job_ = job;
-  const absl::Status status = batcher_.Submit(job);
+  entered_ = calls_.Enter();
+  const absl::Status status = entered_ ? batcher_.Submit(job) : OpenCalls::Refusal();
   if (!status.ok()) job->Done(status);
 }
 
@@ -35,6 +36,11 @@ void JobReactor::Complete(const absl::Status& status) {
 
 void JobReactor::OnCancel() {
   if (job_ != nullptr) batcher_.Cancel(*job_);
+}
+
+void JobReactor::OnDone() {
+  if (entered_) calls_.Leave();
+  delete this;
 }
 
 }  // namespace token_sampler

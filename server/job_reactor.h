@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "server/batching/batcher.h"
+#include "server/open_calls.h"
 
 namespace token_sampler {
 
@@ -16,12 +17,13 @@ namespace token_sampler {
 // a job may point into them until it calls Complete.
 class JobReactor final : public grpc::ServerUnaryReactor {
  public:
-  // `batcher` must outlive the call.
-  JobReactor(Batcher& batcher, grpc::CallbackServerContext* context)
-      : batcher_(batcher), context_(context) {}
+  // What is referred to must outlive the call.
+  JobReactor(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context)
+      : batcher_(batcher), calls_(calls), context_(context) {}
 
-  // Queues the job until its own deadline or the call's, the earlier one. Its Done is called in any
-  // case and must call Complete. Call it at most once, before the call's handler returns.
+  // Queues the job until its own deadline or the call's, the earlier one, unless no call is
+  // accepted any more. Its Done is called in any case and must call Complete. Call it at most once,
+  // before the call's handler returns.
   void Submit(std::shared_ptr<SamplingJob> job);
 
   // Ends the call. Nothing of it may be touched afterwards.
@@ -29,12 +31,14 @@ class JobReactor final : public grpc::ServerUnaryReactor {
 
   // gRPC calls this after the handler has returned, and OnDone after this has.
   void OnCancel() override;
-  void OnDone() override { delete this; }
+  void OnDone() override;
 
  private:
   Batcher& batcher_;
+  OpenCalls& calls_;
   grpc::CallbackServerContext* const context_;
   std::shared_ptr<SamplingJob> job_;
+  bool entered_ = false;
 };
 
 }  // namespace token_sampler

@@ -14,50 +14,27 @@
 #include "absl/status/status.h"
 #include "server/batching/batcher.h"
 #include "server/batching/mutex.h"
+#include "server/open_calls.h"
 #include "server/status_mapping.h"
 
 namespace token_sampler {
-
-// What the server ends when it stops.
-class OpenStream {
- public:
-  virtual ~OpenStream() = default;
-
-  // Ends the stream with Unavailable: at once when it waits for a request, else behind the answer.
-  virtual void End() = 0;
-};
-
-// The open streams of a service. Thread-safe.
-class StreamSet {
- public:
-  // False after EndAll: the stream must not begin.
-  bool Add(const std::shared_ptr<OpenStream>& stream);
-
-  // Ends every stream.
-  void EndAll();
-
- private:
-  Mutex mutex_;
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::weak_ptr<OpenStream>> streams_ ABSL_GUARDED_BY(mutex_);
-};
 
 // Owns itself from Begin until the call is over. One request is in hand at any time, so that a
 // client which sends ahead is held back by flow control, and answers come in the order of requests.
 template <typename Request, typename Response>
 class JobStream : public grpc::ServerBidiReactor<Request, Response>, public OpenStream {
  public:
-  // `batcher` must outlive the call.
-  JobStream(Batcher& batcher, grpc::CallbackServerContext* context)
-      : batcher_(batcher), context_(context) {}
+  // What is referred to must outlive the call.
+  JobStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context)
+      : batcher_(batcher), calls_(calls), context_(context) {}
 
   // Starts the stream; call it once.
-  static JobStream* Begin(std::shared_ptr<JobStream> stream, StreamSet& streams) {
+  static JobStream* Begin(std::shared_ptr<JobStream> stream) {
     JobStream* reactor = stream.get();
-    const bool may_begin = streams.Add(stream);
+    reactor->entered_ = reactor->calls_.Enter(stream);
     reactor->self_ = std::move(stream);
     MutexLock lock(reactor->mutex_);
-    reactor->ending_ = !may_begin;
+    reactor->ending_ = !reactor->entered_;
     reactor->ReadOrFinish();
     return reactor;
   }
@@ -65,14 +42,14 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   void End() override {
     MutexLock lock(mutex_);
     ending_ = true;
-    if (!answering_) FinishOnce(Stopping());
+    if (!answering_) FinishOnce(ToGrpcStatus(OpenCalls::Refusal()));
   }
 
   void OnReadDone(bool ok) override {
     {
       MutexLock lock(mutex_);
       if (!ok || ending_) {
-        FinishOnce(ending_ ? Stopping() : grpc::Status::OK);
+        FinishOnce(ending_ ? ToGrpcStatus(OpenCalls::Refusal()) : grpc::Status::OK);
         return;
       }
       answering_ = true;
@@ -100,7 +77,10 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   }
 
   // The last that gRPC does with the call.
-  void OnDone() override { const std::shared_ptr<JobStream> self = std::move(self_); }
+  void OnDone() override {
+    const std::shared_ptr<JobStream> self = std::move(self_);
+    if (entered_) calls_.Leave();
+  }
 
  protected:
   // Must lead to one call of Send, on any thread: directly, or by the Done of a job that was
@@ -125,14 +105,10 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   Response& response() { return response_; }
 
  private:
-  static grpc::Status Stopping() {
-    return {grpc::StatusCode::UNAVAILABLE, "the server is shutting down"};
-  }
-
   // gRPC may be called under the lock: it runs reactions on other threads, never inside a call.
   void ReadOrFinish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (ending_) {
-      FinishOnce(Stopping());
+      FinishOnce(ToGrpcStatus(OpenCalls::Refusal()));
     } else {
       response_.Clear();
       this->StartRead(&request_);
@@ -144,7 +120,9 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   }
 
   Batcher& batcher_;
+  OpenCalls& calls_;
   grpc::CallbackServerContext* const context_;
+  bool entered_ = false;
   Request request_;
   Response response_;
   std::shared_ptr<JobStream> self_;

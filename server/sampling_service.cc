@@ -141,10 +141,12 @@ grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl
 
 }  // namespace
 
-SamplingService::SamplingService(Batcher& batcher, const Sampler& sampler, RegionRegistry& regions,
-                                 const RequestLimits& limits, const SequenceLimits& sequence_limits,
+SamplingService::SamplingService(Batcher& batcher, OpenCalls& calls, const Sampler& sampler,
+                                 RegionRegistry& regions, const RequestLimits& limits,
+                                 const SequenceLimits& sequence_limits,
                                  v1::GetServerInfoResponse info)
     : batcher_(batcher),
+      calls_(calls),
       sampler_(sampler),
       regions_(regions),
       limits_(limits),
@@ -159,7 +161,7 @@ RequestLimits SamplingService::CallLimits(const grpc::CallbackServerContext& con
 grpc::ServerUnaryReactor* SamplingService::Sample(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
-  auto* reactor = new JobReactor(batcher_, context);
+  auto* reactor = new JobReactor(batcher_, calls_, context);
   auto job = std::make_shared<SampleJob>(*reactor, *response);
   const absl::Status status = job->Decode(*request, CallLimits(*context));
   if (status.ok()) {
@@ -173,7 +175,7 @@ grpc::ServerUnaryReactor* SamplingService::Sample(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* SamplingService::VerifyDraft(grpc::CallbackServerContext* context,
                                                        const v1::VerifyDraftRequest* request,
                                                        v1::VerifyDraftResponse* response) {
-  auto* reactor = new JobReactor(batcher_, context);
+  auto* reactor = new JobReactor(batcher_, calls_, context);
   auto job = std::make_shared<VerifyDraftJob>(*reactor, *response);
   const absl::Status status = DecodeVerifyDraft(*request, CallLimits(*context), job->decoded);
   if (status.ok()) {
@@ -205,16 +207,14 @@ grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerCon
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* SamplingService::SampleStream(
     grpc::CallbackServerContext* context) {
-  return SequenceStream::Begin(
-      std::make_shared<SequenceStream>(batcher_, context, CallLimits(*context), sequence_limits_,
-                                       sequence_memory_),
-      streams_);
+  return SequenceStream::Begin(std::make_shared<SequenceStream>(
+      batcher_, calls_, context, CallLimits(*context), sequence_limits_, sequence_memory_));
 }
 
 grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext* context,
                                                     const v1::DescribeRequest* request,
                                                     v1::DescribeResponse* response) {
-  auto* reactor = new JobReactor(batcher_, context);
+  auto* reactor = new JobReactor(batcher_, calls_, context);
   auto job = std::make_shared<DescribeJob>(*reactor, *response);
   const absl::Status status =
       DecodeDescribe(*request, CallLimits(*context), job->decoded, job->top_n);

@@ -8,7 +8,7 @@
 
 #include "sampler/sampler.h"
 #include "server/batching/batcher.h"
-#include "server/job_stream.h"
+#include "server/open_calls.h"
 #include "server/regions/region_registry.h"
 #include "server/request_codec.h"
 #include "server/sequences/memory_budget.h"
@@ -36,12 +36,9 @@ class SamplingService final
  public:
   // What is passed by reference must outlive the service. `info` answers GetServerInfo, to which
   // the service adds the fallbacks of the sampler.
-  SamplingService(Batcher& batcher, const Sampler& sampler, RegionRegistry& regions,
-                  const RequestLimits& limits, const SequenceLimits& sequence_limits,
-                  v1::GetServerInfoResponse info);
-
-  // Ends the streams, each behind its answer.
-  void EndStreams() { streams_.EndAll(); }
+  SamplingService(Batcher& batcher, OpenCalls& calls, const Sampler& sampler,
+                  RegionRegistry& regions, const RequestLimits& limits,
+                  const SequenceLimits& sequence_limits, v1::GetServerInfoResponse info);
 
   // What the sequences of all streams hold.
   uint64_t sequence_bytes() const { return sequence_memory_.used(); }
@@ -75,12 +72,12 @@ class SamplingService final
   RequestLimits CallLimits(const grpc::CallbackServerContext& context) const;
 
   Batcher& batcher_;
+  OpenCalls& calls_;
   const Sampler& sampler_;
   RegionRegistry& regions_;
   const RequestLimits limits_;
   const SequenceLimits sequence_limits_;
   MemoryBudget sequence_memory_;
-  StreamSet streams_;
   const v1::GetServerInfoResponse info_;
 };
 

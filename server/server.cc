@@ -43,9 +43,9 @@ void EnablePluginsOnce() {
 Server::Server(const ServerOptions& options, Sampler& sampler)
     : regions_(options.regions),
       batcher_(sampler, options.batcher),
-      service_(batcher_, sampler, regions_, options.request, options.sequences,
+      service_(batcher_, calls_, sampler, regions_, options.request, options.sequences,
                MakeInfo(options, sampler)),
-      kserve_service_(batcher_, regions_, options.request) {}
+      kserve_service_(batcher_, calls_, regions_, options.request) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
                                                       Sampler& sampler) {
@@ -89,10 +89,14 @@ void Server::BeginDrain() {
 
 void Server::Stop(std::chrono::milliseconds timeout) {
   if (grpc_server_ != nullptr) {
+    const TimePoint deadline = std::chrono::system_clock::now() + timeout;
     BeginDrain();
-    service_.EndStreams();
-    kserve_service_.EndStreams();
-    grpc_server_->Shutdown(std::chrono::system_clock::now() + timeout);
+    // gRPC closes a connection behind its last call, and where data of a call that came too late is
+    // still on its way, that takes away answers which the client has not read. So they come first:
+    // what gRPC sends before it closes has to be acknowledged, and so has all before it.
+    calls_.Close();
+    calls_.AwaitNone(deadline);
+    grpc_server_->Shutdown(deadline);
     grpc_server_.reset();
   }
   batcher_.Stop();

@@ -13,6 +13,7 @@
 #include "sampler/sampler.h"
 #include "server/batching/batcher.h"
 #include "server/kserve/kserve_service.h"
+#include "server/open_calls.h"
 #include "server/regions/region_registry.h"
 #include "server/sampling_service.h"
 #include "server/server_options.h"
@@ -49,6 +50,7 @@ class Server {
   Server(const ServerOptions& options, Sampler& sampler);
 
   RegionRegistry regions_;  // outlives the jobs that read from it
+  OpenCalls calls_;
   Batcher batcher_;
   SamplingService service_;
   KserveService kserve_service_;

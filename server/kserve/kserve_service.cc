@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/invalid_argument.h"
 #include "server/job_reactor.h"
+#include "server/job_stream.h"
 #include "server/kserve/infer_job.h"
 #include "server/kserve/sampler_model.h"
 #include "server/status_mapping.h"
@@ -43,9 +44,9 @@ class InferMessageAllocator final
 
 class InferStream final : public JobStream<ModelInferRequest, ModelStreamInferResponse> {
  public:
-  InferStream(Batcher& batcher, grpc::CallbackServerContext* context, const RequestLimits& limits,
-              InferenceStatistics& statistics)
-      : JobStream(batcher, context), limits_(limits), statistics_(statistics) {}
+  InferStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context,
+              const RequestLimits& limits, InferenceStatistics& statistics)
+      : JobStream(batcher, calls, context), limits_(limits), statistics_(statistics) {}
 
  protected:
   void OnRequest(ModelInferRequest& request) override {
@@ -80,8 +81,9 @@ grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl
 
 }  // namespace
 
-KserveService::KserveService(Batcher& batcher, RegionRegistry& regions, const RequestLimits& limits)
-    : batcher_(batcher), regions_(regions), limits_(limits) {
+KserveService::KserveService(Batcher& batcher, OpenCalls& calls, RegionRegistry& regions,
+                             const RequestLimits& limits)
+    : batcher_(batcher), calls_(calls), regions_(regions), limits_(limits) {
   static auto& allocator = *new InferMessageAllocator;
   SetMessageAllocatorFor_ModelInfer(&allocator);
 }
@@ -147,7 +149,7 @@ grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext*
                                                     const ModelInferRequest*,
                                                     ModelInferResponse* response) {
   auto* messages = static_cast<InferMessages*>(context->GetRpcAllocatorState());
-  auto* reactor = new JobReactor(batcher_, context);
+  auto* reactor = new JobReactor(batcher_, calls_, context);
   auto job = std::make_shared<InferJob>(
       *response, statistics_, [reactor](const absl::Status& status) { reactor->Complete(status); });
   const absl::Status status =
@@ -162,10 +164,8 @@ grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext*
 
 grpc::ServerBidiReactor<ModelInferRequest, ModelStreamInferResponse>*
 KserveService::ModelStreamInfer(grpc::CallbackServerContext* context) {
-  return InferStream::Begin(
-      std::make_shared<InferStream>(batcher_, context, limits_.ForPeer(context->peer(), regions_),
-                                    statistics_),
-      streams_);
+  return InferStream::Begin(std::make_shared<InferStream>(
+      batcher_, calls_, context, limits_.ForPeer(context->peer(), regions_), statistics_));
 }
 
 absl::StatusOr<std::vector<RegionRegistry::Listed>> KserveService::ListRegions(

@@ -12,8 +12,8 @@
 #include "absl/status/statusor.h"
 #include "inference/grpc_inference_service.grpc.pb.h"
 #include "server/batching/batcher.h"
-#include "server/job_stream.h"
 #include "server/kserve/inference_statistics.h"
+#include "server/open_calls.h"
 #include "server/regions/region_registry.h"
 #include "server/request_codec.h"
 
@@ -22,14 +22,12 @@ namespace token_sampler {
 // Thread-safe, as gRPC calls it from many threads.
 class KserveService final : public inference::GRPCInferenceService::CallbackService {
  public:
-  // `batcher` and `regions` must outlive the service.
-  KserveService(Batcher& batcher, RegionRegistry& regions, const RequestLimits& limits);
+  // What is passed by reference must outlive the service, but for `limits`.
+  KserveService(Batcher& batcher, OpenCalls& calls, RegionRegistry& regions,
+                const RequestLimits& limits);
 
   // ServerReady and ModelReady answer false from now on; calls are still served.
   void BeginDrain() { ready_ = false; }
-
-  // Ends the streams, each behind its answer.
-  void EndStreams() { streams_.EndAll(); }
 
   grpc::ServerUnaryReactor* ServerLive(grpc::CallbackServerContext* context,
                                        const inference::ServerLiveRequest* request,
@@ -91,11 +89,11 @@ class KserveService final : public inference::GRPCInferenceService::CallbackServ
                                        const std::string& name);
 
   Batcher& batcher_;
+  OpenCalls& calls_;
   RegionRegistry& regions_;
   const RequestLimits limits_;
   std::atomic<bool> ready_{true};
   InferenceStatistics statistics_;
-  StreamSet streams_;
 };
 
 }  // namespace token_sampler

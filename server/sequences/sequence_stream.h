@@ -16,10 +16,10 @@ namespace token_sampler {
 class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   // What is referred to must outlive the call, but for `request_limits`.
-  SequenceStream(Batcher& batcher, grpc::CallbackServerContext* context,
+  SequenceStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context,
                  const RequestLimits& request_limits, const SequenceLimits& limits,
                  MemoryBudget& budget)
-      : JobStream(batcher, context),
+      : JobStream(batcher, calls, context),
         request_limits_(request_limits),
         table_(request_limits_, limits, budget) {}
 

@@ -277,8 +277,16 @@ TEST_F(ServerTest, ACallInFlightFinishesWhenTheServerStops) {
   gated_.AwaitCalls(1);
   std::future<void> stopped =
       std::async(std::launch::async, [this] { server_->Stop(std::chrono::hours(1)); });
-  while (CheckHealth(channel_, "") == kServing) {
-  }
+  // One that still got in waits at the gate.
+  grpc::Status late;
+  do {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + milliseconds(20));
+    late = SampleAsync(&context).get();
+  } while (late.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(late.error_code(), grpc::StatusCode::UNAVAILABLE);
+  // Said by the server, on the connection that the call in flight uses.
+  EXPECT_EQ(late.error_message(), "the server is shutting down");
   gated_.Open();
   EXPECT_TRUE(call.get().ok());
   stopped.get();
