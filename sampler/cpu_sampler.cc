@@ -72,7 +72,7 @@ class CpuSampler final : public Sampler {
 
   static void SampleRow(const RowInput& row, ThreadPool* slices, RowSampler& row_sampler,
                         RowResult& result) {
-    // The others take the general pipeline, which sorts.
+    // The few others take the general pipeline, which sorts.
     if (RowSampler::Takes(row)) {
       row_sampler.Sample(row, slices, result);
     } else {

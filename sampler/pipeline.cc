@@ -96,7 +96,10 @@ void SampleRowByPipeline(const RowInput& row, RowResult& result) {
   const bool drawn = staged.greedy ? TakeGreedy(row, survivors.tokens, result)
                                    : Draw(row, survivors.tokens, result);
   if (!drawn) return;
-  if (row.params->stateful()) result.state = NextState(row, staged, result.token_ids[0]);
+  if (row.params->stateful()) {
+    const uint32_t first = result.token_ids[0];
+    result.state = NextState(row, ProbabilitiesOf(first, staged), first);
+  }
 
   if (row.outputs == nullptr) return;
   if (staged.greedy) survivors.tokens.resize(1);

@@ -1,5 +1,5 @@
 // The general pipeline of SPEC.md: a row's tokens, sorted, through every stage in any order. The
-// reference sampler is this and nothing else; other backends use it for the rarer stages.
+// reference sampler is this and nothing else; other backends use it where sorting does not matter.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_PIPELINE_H_
 #define TOKEN_SAMPLER_SAMPLER_PIPELINE_H_

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "sampler/elementary.h"
+#include "sampler/logit_spread.h"
 #include "sampler/token_order.h"
 #include "sampler/wide_integer.h"
 
@@ -86,63 +87,21 @@ size_t PrefixOfEta(double eta, const Survivors& survivors) {
 
 size_t PrefixOfTopNSigma(double top_n_sigma, const Survivors& survivors) {
   const std::vector<Token>& tokens = survivors.tokens;
-  const double largest = tokens.front().value;
-  const double range = largest - double{tokens.back().value};
-  if (top_n_sigma == 0.0 || range == 0.0) return tokens.size();
-  // Distances from the largest logit as integers of up to 38 bits.
-  int exponent;
-  std::frexp(range, &exponent);
-  const double scale = std::ldexp(1.0, 38 - exponent);
-  const auto distance = [&](const Token& token) {
-    return static_cast<uint64_t>(std::rint((largest - double{token.value}) * scale));
-  };
-  Uint128 sum = 0;
-  Uint128 squares = 0;
-  for (const Token& token : tokens) {
-    sum += distance(token);
-    squares += Uint128{distance(token)} * distance(token);
-  }
-  const double sigma =
-      std::sqrt(ToDouble(tokens.size() * squares - sum * sum)) / static_cast<double>(tokens.size());
-  const double limit = top_n_sigma * sigma;
+  if (top_n_sigma == 0.0 || tokens.front().value == tokens.back().value) return tokens.size();
+  LogitSpread spread(tokens.front().value, tokens.back().value);
+  for (const Token& token : tokens) spread.Add(token.value);
+  const double limit = top_n_sigma * spread.Sigma();
   size_t kept = 0;
-  while (kept < tokens.size() && static_cast<double>(distance(tokens[kept])) <= limit) ++kept;
+  while (kept < tokens.size() && spread.Distance(tokens[kept].value) <= limit) ++kept;
   return kept;
 }
 
-// Mirostat 1: top-k with the k at which a Zipf law, fitted to the first tokens, has the surprise
-// mu. Algorithm 1 of Basu et al. (2020), with the fit of their code, over 100 tokens.
-size_t PrefixOfMirostat1(double mu, int64_t vocab, const Survivors& survivors) {
-  constexpr size_t kFitted = 100;
-  const std::vector<Token>& tokens = survivors.tokens;
-  const size_t fitted = std::min(kFitted, PrefixAtLeast(1, survivors));
-  if (fitted < 2) return 1;
-  double products = 0.0;
-  double squares = 0.0;
-  for (size_t i = 0; i + 1 < fitted; ++i) {
-    const double t = Log(static_cast<double>(i + 2) / static_cast<double>(i + 1));
-    const double b =
-        survivors.kind == InputKind::kLogits
-            ? (double{tokens[i].value} - double{tokens[i + 1].value}) / survivors.temperature
-            : LogOfWeight(tokens[i].weight, survivors.fraction_bits) -
-                  LogOfWeight(tokens[i + 1].weight, survivors.fraction_bits);
-    products += t * b;
-    squares += t * t;
-  }
-  const double s = products / squares;
-  if (!(s > 0.0)) return tokens.size();
-  const double epsilon = s - 1.0;
-  const double log_vocab = Log(static_cast<double>(vocab));
-  const double ratio =
-      std::abs(epsilon) < 1e-9 ? 1.0 / log_vocab : epsilon / (1.0 - Exp(-epsilon * log_vocab));
-  const double k = Exp((Log(ratio) + mu * kLn2) / s);
-  return k < static_cast<double>(tokens.size()) ? static_cast<size_t>(k) : tokens.size();
-}
-
 size_t PrefixOfMirostat(const RowInput& row, const Survivors& survivors) {
-  const Mirostat& mirostat = *row.params->mirostat;
-  const double mu = StateOf(row).mirostat_mu.value_or(2.0 * mirostat.tau);
-  if (mirostat.version == 1) return PrefixOfMirostat1(mu, row.vocab, survivors);
+  const double mu = MirostatMu(row);
+  if (row.params->mirostat->version == 1) {
+    return static_cast<size_t>(
+        std::min<uint64_t>(Mirostat1Count(mu, row.vocab, survivors), survivors.tokens.size()));
+  }
   const double log_total = LogOfWeight(survivors.TotalWeight(), survivors.fraction_bits);
   return PrefixOfLogAtLeast(log_total - mu * kLn2, survivors);
 }
@@ -150,20 +109,13 @@ size_t PrefixOfMirostat(const RowInput& row, const Survivors& survivors) {
 // How many of the first tokens XTC removes.
 size_t TopChoices(const RowInput& row, const Survivors& survivors) {
   const SamplingParams& params = *row.params;
-  constexpr uint64_t kCoinSides = uint64_t{1} << 62;
-  const uint64_t coin = ScaleUniform(UniformBits(row.key, RandomDomain::kXtcCoin, 0), kCoinSides);
-  if (coin >= CeilFraction(params.xtc_probability, kCoinSides)) return 0;
+  if (!XtcActs(row)) return 0;
   // One of them stays, and must be one that can be drawn.
   const uint64_t threshold =
       std::max<uint64_t>(CeilFraction(params.xtc_threshold, survivors.TotalWeight()), 1);
   const size_t choices = PrefixAtLeast(threshold, survivors);
   if (choices < 2 || survivors.tokens.size() - (choices - 1) < params.min_tokens_to_keep) return 0;
   return choices - 1;
-}
-
-double EffectiveTopP(const RowInput& row) {
-  if (!row.params->top_p_decay.has_value()) return row.params->top_p;
-  return StateOf(row).top_p.value_or(row.params->top_p);
 }
 
 // ---- Stages that do more than keep a prefix ----
@@ -203,26 +155,14 @@ void KeepTypical(const SamplingParams& params, Survivors& survivors) {
   survivors.tokens.resize(kept);
 }
 
-double DynamicTemperatureOf(const DynamicTemperature& dynamic, double temperature,
-                            Survivors& survivors) {
-  if (survivors.tokens.size() < 2) return temperature;
-  survivors.Weigh(1.0);
-  const double most = Log(static_cast<double>(survivors.tokens.size()));
-  const double ratio = std::min(Entropy(survivors) / most, 1.0);
-  double share = dynamic.exponent == 0.0 ? 1.0 : 0.0;
-  if (ratio > 0.0) share = Pow(ratio, dynamic.exponent);
-  const double low = std::max(temperature - dynamic.range, 0.0);
-  const double high = temperature + dynamic.range;
-  const double result = std::min(low + (high - low) * share, kLargestTemperature);
-  return result < kSmallestTemperature ? 0.0 : result;
-}
-
 void ApplyTemperature(const RowInput& row, StagedRow& staged) {
   const SamplingParams& params = *row.params;
   Survivors& survivors = staged.survivors;
   double temperature = TemperatureAt(params, row.key.step);
   if (params.dynamic_temperature.has_value()) {
-    temperature = DynamicTemperatureOf(*params.dynamic_temperature, temperature, survivors);
+    survivors.Weigh(1.0);
+    temperature = DynamicTemperatureAt(*params.dynamic_temperature, temperature,
+                                       survivors.tokens.size(), Entropy(survivors));
   }
   if (temperature == 0.0) {
     staged.greedy = true;
@@ -246,17 +186,14 @@ AdaptiveSums AdaptiveSumsOf(const RowInput& row) {
           state.adaptive_p_weight.value_or(1.0 / (1.0 - adaptive.decay))};
 }
 
-// New logits by the distance of probabilities from the target; constants of llama.cpp.
+// New logits by the distance of probabilities from the target.
 void ApplyAdaptiveP(const RowInput& row, StagedRow& staged) {
   Survivors& survivors = staged.survivors;
   staged.before_adaptive_p = survivors;
-  const AdaptiveSums sums = AdaptiveSumsOf(row);
-  const double target =
-      std::clamp(2.0 * row.params->adaptive_p->target - sums.sum / sums.weight, 0.0, 1.0);
+  const double target = AdaptivePTarget(row);
   const auto total = static_cast<double>(survivors.TotalWeight());
   for (Token& token : survivors.tokens) {
-    const double distance = std::abs(static_cast<double>(token.weight) / total - target) / 0.3;
-    token.value = static_cast<float>(5.0 - 10.0 * distance * distance / (1.0 + distance)) + 0.0f;
+    token.value = AdaptivePLogit(static_cast<double>(token.weight) / total, target);
   }
   std::sort(survivors.tokens.begin(), survivors.tokens.end(), [](const Token& a, const Token& b) {
     return OrderKey(a.value, a.id) > OrderKey(b.value, b.id);
@@ -293,6 +230,73 @@ double TemperatureAt(const SamplingParams& params, uint64_t step) {
                                  ? schedule.begin + (schedule.end - schedule.begin) * share
                                  : schedule.begin * Pow(schedule.end / schedule.begin, share);
   return temperature < kSmallestTemperature ? 0.0 : temperature;
+}
+
+double DynamicTemperatureAt(const DynamicTemperature& dynamic, double temperature, uint64_t count,
+                            double entropy) {
+  if (count < 2) return temperature;
+  const double ratio = std::min(entropy / Log(static_cast<double>(count)), 1.0);
+  double share = dynamic.exponent == 0.0 ? 1.0 : 0.0;
+  if (ratio > 0.0) share = Pow(ratio, dynamic.exponent);
+  const double low = std::max(temperature - dynamic.range, 0.0);
+  const double high = temperature + dynamic.range;
+  const double result = std::min(low + (high - low) * share, kLargestTemperature);
+  return result < kSmallestTemperature ? 0.0 : result;
+}
+
+double EffectiveTopP(const RowInput& row) {
+  if (!row.params->top_p_decay.has_value()) return row.params->top_p;
+  return StateOf(row).top_p.value_or(row.params->top_p);
+}
+
+double MirostatMu(const RowInput& row) {
+  return StateOf(row).mirostat_mu.value_or(2.0 * row.params->mirostat->tau);
+}
+
+// Top-k with the k at which the law has the surprise mu: algorithm 1 of Basu et al. (2020), with
+// the fit of their code.
+uint64_t Mirostat1Count(double mu, int64_t vocab, const Survivors& survivors) {
+  constexpr uint64_t kAll = std::numeric_limits<uint64_t>::max();
+  const std::vector<Token>& tokens = survivors.tokens;
+  const size_t fitted = std::min(kMirostatFitted, PrefixAtLeast(1, survivors));
+  if (fitted < 2) return 1;
+  double products = 0.0;
+  double squares = 0.0;
+  for (size_t i = 0; i + 1 < fitted; ++i) {
+    const double t = Log(static_cast<double>(i + 2) / static_cast<double>(i + 1));
+    const double b =
+        survivors.kind == InputKind::kLogits
+            ? (double{tokens[i].value} - double{tokens[i + 1].value}) / survivors.temperature
+            : LogOfWeight(tokens[i].weight, survivors.fraction_bits) -
+                  LogOfWeight(tokens[i + 1].weight, survivors.fraction_bits);
+    products += t * b;
+    squares += t * t;
+  }
+  const double s = products / squares;
+  if (!(s > 0.0)) return kAll;
+  const double epsilon = s - 1.0;
+  const double log_vocab = Log(static_cast<double>(vocab));
+  const double ratio =
+      std::abs(epsilon) < 1e-9 ? 1.0 / log_vocab : epsilon / (1.0 - Exp(-epsilon * log_vocab));
+  const double k = Exp((Log(ratio) + mu * kLn2) / s);
+  return k < 0x1p63 ? static_cast<uint64_t>(k) : kAll;
+}
+
+bool XtcActs(const RowInput& row) {
+  constexpr uint64_t kCoinSides = uint64_t{1} << 62;
+  const uint64_t coin = ScaleUniform(UniformBits(row.key, RandomDomain::kXtcCoin, 0), kCoinSides);
+  return coin < CeilFraction(row.params->xtc_probability, kCoinSides);
+}
+
+double AdaptivePTarget(const RowInput& row) {
+  const AdaptiveSums sums = AdaptiveSumsOf(row);
+  return std::clamp(2.0 * row.params->adaptive_p->target - sums.sum / sums.weight, 0.0, 1.0);
+}
+
+// The constants are those of llama.cpp.
+float AdaptivePLogit(double probability, double target) {
+  const double distance = std::abs(probability - target) / 0.3;
+  return static_cast<float>(5.0 - 10.0 * distance * distance / (1.0 + distance)) + 0.0f;
 }
 
 void ApplyStage(const RowInput& row, Stage stage, StagedRow& staged) {
@@ -367,23 +371,32 @@ std::string CheckState(const RowInput& row) {
   return "";
 }
 
-RowState NextState(const RowInput& row, const StagedRow& staged, uint32_t token_id) {
+DrawnProbabilities ProbabilitiesOf(uint32_t token_id, const StagedRow& staged) {
+  DrawnProbabilities drawn;
+  if (staged.used_mirostat) drawn.kept = ProbabilityOf(token_id, staged.survivors);
+  if (staged.before_adaptive_p.has_value()) {
+    drawn.before_adaptive_p = ProbabilityOf(token_id, *staged.before_adaptive_p);
+  }
+  return drawn;
+}
+
+RowState NextState(const RowInput& row, const DrawnProbabilities& drawn, uint32_t token_id) {
   const SamplingParams& params = *row.params;
   RowState next;
   if (params.mirostat.has_value()) {
     const Mirostat& mirostat = *params.mirostat;
-    double mu = StateOf(row).mirostat_mu.value_or(2.0 * mirostat.tau);
-    if (staged.used_mirostat) {
-      const double surprise = -Log(ProbabilityOf(token_id, staged.survivors)) / kLn2;
+    double mu = MirostatMu(row);
+    if (drawn.kept.has_value()) {
+      const double surprise = -Log(*drawn.kept) / kLn2;
       mu = std::clamp(mu - mirostat.eta * (surprise - mirostat.tau), -1e6, 1e6);
     }
     next.mirostat_mu = mu;
   }
   if (params.adaptive_p.has_value()) {
     AdaptiveSums sums = AdaptiveSumsOf(row);
-    if (staged.before_adaptive_p.has_value()) {
+    if (drawn.before_adaptive_p.has_value()) {
       const double decay = params.adaptive_p->decay;
-      sums.sum = ProbabilityOf(token_id, *staged.before_adaptive_p) + decay * sums.sum;
+      sums.sum = *drawn.before_adaptive_p + decay * sums.sum;
       sums.weight = 1.0 + decay * sums.weight;
     }
     next.adaptive_p_sum = sums.sum;

@@ -15,6 +15,8 @@ constexpr double kLn2 = 0.6931471805599453;
 constexpr double kLog2Unit = 0x1p-40;
 static_assert(kLog2Bits == 40);
 
+int64_t ToLog2Units(double octaves) { return static_cast<int64_t>(std::rint(octaves / kLog2Unit)); }
+
 }  // namespace
 
 uint64_t Survivors::TotalWeight() const {
@@ -51,17 +53,22 @@ Survivors SortTokens(InputKind kind, absl::Span<const float> values) {
   return survivors;
 }
 
+int64_t Log2LogitWeight(float difference, const WeightScale& scale) {
+  // The product of SPEC.md §4, above -64.
+  return ToLog2Units(double{difference * scale.high});
+}
+
+int64_t Log2PlainWeight(uint64_t weight, int fraction_bits) {
+  return ToLog2Units(LogOfWeight(weight, fraction_bits) / kLn2);
+}
+
 int64_t Log2Weight(const Token& token, const Survivors& survivors) {
   if (token.weight == 0) return 0;
-  double octaves;
-  if (survivors.kind == InputKind::kLogits) {
-    // The product of SPEC.md §4, above -64.
-    const WeightScale scale = MakeWeightScale(survivors.temperature, survivors.fraction_bits);
-    octaves = double{(token.value - survivors.reference) * scale.high};
-  } else {
-    octaves = LogOfWeight(token.weight, survivors.fraction_bits) / kLn2;
+  if (survivors.kind == InputKind::kWeights) {
+    return Log2PlainWeight(token.weight, survivors.fraction_bits);
   }
-  return static_cast<int64_t>(std::rint(octaves / kLog2Unit));
+  return Log2LogitWeight(token.value - survivors.reference,
+                         MakeWeightScale(survivors.temperature, survivors.fraction_bits));
 }
 
 Int128 SumLog2Weights(const Survivors& survivors) {
@@ -72,19 +79,25 @@ Int128 SumLog2Weights(const Survivors& survivors) {
   return sum;
 }
 
+double MeanLogWeight(Int128 sum_log2_weights, uint64_t total_weight) {
+  return ToDouble(sum_log2_weights) / static_cast<double>(total_weight) * kLog2Unit * kLn2;
+}
+
 double MeanLogWeight(const Survivors& survivors) {
-  const double mean =
-      ToDouble(SumLog2Weights(survivors)) / static_cast<double>(survivors.TotalWeight());
-  return mean * kLog2Unit * kLn2;
+  return MeanLogWeight(SumLog2Weights(survivors), survivors.TotalWeight());
 }
 
 double LogOfWeight(uint64_t weight, int fraction_bits) {
   return Log(std::ldexp(static_cast<double>(weight), -fraction_bits));
 }
 
+double Entropy(Int128 sum_log2_weights, uint64_t total_weight, int fraction_bits) {
+  const double log_total = LogOfWeight(total_weight, fraction_bits);
+  return std::max(log_total - MeanLogWeight(sum_log2_weights, total_weight), 0.0);
+}
+
 double Entropy(const Survivors& survivors) {
-  const double log_total = LogOfWeight(survivors.TotalWeight(), survivors.fraction_bits);
-  return std::max(log_total - MeanLogWeight(survivors), 0.0);
+  return Entropy(SumLog2Weights(survivors), survivors.TotalWeight(), survivors.fraction_bits);
 }
 
 }  // namespace token_sampler

@@ -8,6 +8,7 @@
 
 #include "absl/types/span.h"
 #include "sampler/sampling_params.h"
+#include "sampler/weight.h"
 #include "sampler/wide_integer.h"
 
 namespace token_sampler {
@@ -39,17 +40,23 @@ Survivors SortTokens(InputKind kind, absl::Span<const float> values);
 inline constexpr int kLog2Bits = 40;
 int64_t Log2Weight(const Token& token, const Survivors& survivors);
 
+// The same of a logit at `difference` from the one of weight 2^F, and of a plain weight.
+int64_t Log2LogitWeight(float difference, const WeightScale& scale);
+int64_t Log2PlainWeight(uint64_t weight, int fraction_bits);
+
 // What entropy is made of: the sum of weight * Log2Weight, at most 2^109 in magnitude, <= 0.
 Int128 SumLog2Weights(const Survivors& survivors);
 
 // Mean of Log2Weight in nats, <= 0: the mean of ln(weight / 2^F).
 double MeanLogWeight(const Survivors& survivors);
+double MeanLogWeight(Int128 sum_log2_weights, uint64_t total_weight);
 
 // ln(weight * 2^-F) of a weight or a sum of weights, > 0.
 double LogOfWeight(uint64_t weight, int fraction_bits);
 
 // -sum of p ln p, in nats, >= 0.
 double Entropy(const Survivors& survivors);
+double Entropy(Int128 sum_log2_weights, uint64_t total_weight, int fraction_bits);
 
 }  // namespace token_sampler
 

@@ -33,7 +33,7 @@ struct Weigher {
   bool plain = false;             // the values are weights, not logits
   float floor = 0;                // lower values count as weights of 0
   float max = 0;                  // logits: the largest of the row
-  WeightScale scale = {0, 0, 0};  // logits
+  WeightScale scale = {0, 0, 0};  // logits; of plain weights the fraction bits alone
   float lowest_difference = 0;    // logits: the weight of max + this is 0
   double plain_scale = 0;         // weights
 

@@ -5,7 +5,9 @@
 #include <functional>
 #include <limits>
 
+#include "sampler/cpu/list_sums.h"
 #include "sampler/elementary.h"
+#include "sampler/survivors.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
 
@@ -32,7 +34,8 @@ float Logprob(float value, const Distribution& distribution, double log_total) {
 }  // namespace
 
 bool WantsDistribution(const OutputOptions& outputs) {
-  return outputs.logprobs || outputs.top_logprobs > 0 || outputs.ranks;
+  return outputs.logprobs || outputs.top_logprobs > 0 || outputs.ranks || outputs.extremes ||
+         outputs.entropy;
 }
 
 uint64_t OutputWriter::CountAtLeast(float value, const Distribution& distribution) {
@@ -81,6 +84,29 @@ void OutputWriter::WriteDistribution(const OutputOptions& outputs, const Distrib
   if (outputs.top_logprobs > 0) {
     WriteTopLogprobs(outputs.top_logprobs, distribution, log_total, result);
   }
+  if (outputs.extremes || outputs.entropy) WriteSpread(outputs, distribution, result);
+}
+
+void OutputWriter::WriteSpread(const OutputOptions& outputs, const Distribution& distribution,
+                               RowResult& result) {
+  distribution.row->Collect({distribution.last.value, kInfinity}, list_);
+  list_.Retain(distribution.last);
+  list_.Weigh(distribution.weigher, kernels_);
+  if (outputs.entropy) {
+    result.entropy = Entropy(SumLog2Weights(list_, distribution.weigher), distribution.total,
+                             FractionBits(distribution.row->input().vocab));
+  }
+  if (!outputs.extremes) return;
+  uint64_t largest = 0;
+  uint64_t smallest = std::numeric_limits<uint64_t>::max();
+  for (size_t i = 0; i < list_.count; ++i) {
+    const uint64_t weight = list_.weights[i];
+    largest = std::max(largest, weight);
+    if (weight > 0) smallest = std::min(smallest, weight);
+  }
+  const auto total = static_cast<double>(distribution.total);
+  result.max_probability = static_cast<double>(largest) / total;
+  result.min_probability = static_cast<double>(smallest) / total;
 }
 
 void OutputWriter::WriteKeptSet(const OutputOptions& outputs, const Distribution& kept,

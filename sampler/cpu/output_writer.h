@@ -1,5 +1,5 @@
-// What a row's result holds besides the tokens, of the outputs that need no sorting: log-probs, the
-// likeliest tokens, ranks, and the kept set.
+// What a row's result holds besides the tokens: log-probabilities, the likeliest tokens, ranks,
+// extremes, the entropy, and the kept set.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_OUTPUT_WRITER_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_OUTPUT_WRITER_H_
@@ -30,9 +30,10 @@ bool WantsDistribution(const OutputOptions& outputs);
 // Not thread-safe. Reuses its memory from row to row.
 class OutputWriter {
  public:
-  explicit OutputWriter(const Kernels& kernels) : cutoffs_(kernels) {}
+  explicit OutputWriter(const Kernels& kernels) : kernels_(kernels), cutoffs_(kernels) {}
 
-  // Log-probabilities, likeliest tokens and ranks in `distribution`, as `outputs` asks.
+  // Log-probabilities, likeliest tokens, ranks, extremes and the entropy in `distribution`, as
+  // `outputs` asks.
   void WriteDistribution(const OutputOptions& outputs, const Distribution& distribution,
                          RowResult& result);
 
@@ -43,9 +44,13 @@ class OutputWriter {
   void WriteTopLogprobs(uint32_t wanted, const Distribution& distribution, double log_total,
                         RowResult& result);
 
+  void WriteSpread(const OutputOptions& outputs, const Distribution& distribution,
+                   RowResult& result);
+
   // The number of the distribution's tokens >= value.
   uint64_t CountAtLeast(float value, const Distribution& distribution);
 
+  const Kernels& kernels_;
   CutoffFinder cutoffs_;
   TokenList list_;
   Buffer<uint64_t> keys_;

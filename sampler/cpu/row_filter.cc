@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "sampler/cpu/list_sums.h"
+#include "sampler/stages.h"
 #include "sampler/weight.h"
 #include "sampler/wide_integer.h"
 
@@ -19,43 +21,109 @@ constexpr uint64_t kListShare = 8;
 
 float NextAbove(float value) { return std::nextafter(value, kInfinity); }
 
+// Whether a prefix that ends at `a` is longer than one that ends at `b`.
+bool KeepsMore(const Cutoff& a, const Cutoff& b) {
+  return a.value != b.value ? a.value < b.value : a.id > b.id;
+}
+
 }  // namespace
 
-void RowFilter::Run(ScannedRow& row) {
+void RowFilter::Begin(ScannedRow& row) {
   row_ = &row;
-  const SamplingParams& params = *row.input().params;
   listed_ = false;
+  greedy_ = false;
+  used_mirostat_ = false;
+  before_adaptive_p_.reset();
+  num_remade_ = 0;
+  least_.reset();
   last_ = {row.floor(), kLastId};
   SetTemperature(1.0);
+}
+
+void RowFilter::Run(ScannedRow& row) {
+  Begin(row);
+  const SamplingParams& params = *row.input().params;
   const StageOrder& order = params.stage_order;
-  for (const Stage* stage = order.begin(); stage != order.end(); ++stage) {
-    switch (*stage) {
-      case Stage::kTemperature:
-        SetTemperature(params.temperature);
-        break;
-      case Stage::kMinP:
-        // Both keep the first tokens of one order. Where top-k is next, its short list comes first.
-        if (params.top_k > 0 && stage + 1 != order.end() && stage[1] == Stage::kTopK) {
-          KeepTopK(params.top_k);
-        }
-        if (params.min_p > 0) KeepMinP(params.min_p);
-        break;
-      case Stage::kTopK:
-        if (params.top_k > 0) KeepTopK(params.top_k);
-        break;
-      case Stage::kTopP:
-        if (params.top_p < 1) KeepTopP(params.top_p);
-        break;
-      case Stage::kTopKTopP:
-        // The shorter of two prefixes, both of the same masses.
-        if (params.top_p < 1) KeepTopP(params.top_p);
-        if (params.top_k > 0) KeepTopK(params.top_k);
-        break;
-      default:
-        break;
+  for (const Stage* stage = order.begin(); stage != order.end() && !greedy_; ++stage) {
+    // Both keep the first tokens of one order. Where top-k is next, its short list comes first.
+    if (*stage == Stage::kMinP && StageIsOn(params, *stage) && stage + 1 != order.end() &&
+        stage[1] == Stage::kTopK) {
+      Act(Stage::kTopK);
     }
+    Act(*stage);
   }
-  Sum();
+  if (!greedy_ || used_mirostat_) Sum();
+}
+
+void RowFilter::Act(Stage stage) {
+  const SamplingParams& params = *row_->input().params;
+  if (stage == Stage::kTemperature) return ActTemperature();
+  if (!StageIsOn(params, stage)) return;
+  switch (stage) {
+    case Stage::kTemperature:
+      break;
+    case Stage::kMinP:
+      KeepMinP(params.min_p);
+      break;
+    case Stage::kTopK:
+      KeepTopK(params.top_k, params.top_k_ties);
+      break;
+    case Stage::kTopP:
+      KeepTopP(EffectiveTopP(row_->input()));
+      break;
+    case Stage::kTopKTopP:
+      // The shorter of two prefixes, both of the same masses.
+      KeepTopP(EffectiveTopP(row_->input()));
+      KeepLeast();
+      if (params.top_k > 0) KeepTopK(params.top_k, params.top_k_ties);
+      break;
+    case Stage::kTypical:
+      List();
+      typical_.Keep(params, weigher_, list_);
+      Remake(row_->input().kind);
+      break;
+    case Stage::kEpsilon:
+      Sum();
+      KeepWeight(CeilFraction(params.epsilon_cutoff, total_));
+      break;
+    case Stage::kEta:
+      KeepEta(params.eta_cutoff);
+      break;
+    case Stage::kTopNSigma:
+      List();
+      KeepListed(LeastOfSigmas(params.top_n_sigma, row_->max(), list_));
+      break;
+    case Stage::kPLess:
+      KeepPLess();
+      break;
+    case Stage::kXtc:
+      RemoveTopChoices();
+      break;
+    case Stage::kMirostat:
+      KeepMirostat();
+      break;
+    case Stage::kAdaptiveP:
+      ActAdaptiveP();
+      break;
+  }
+  KeepLeast();
+}
+
+Cutoff RowFilter::EndOfFirst(uint64_t count) {
+  row_->CollectFirst(count, first_);
+  return count <= first_.count ? cutoffs_.FindByCount(first_, count)
+                               : Cutoff{row_->floor(), kLastId};
+}
+
+void RowFilter::KeepLeast() {
+  const uint32_t count = row_->input().params->min_tokens_to_keep;
+  if (count == 1 && last_.value <= row_->max()) return;
+  if (!least_.has_value()) least_ = EndOfFirst(count);
+  if (!KeepsMore(*least_, last_)) return;
+  last_ = *least_;
+  listed_ = false;
+  summed_ = false;
+  List();
 }
 
 void RowFilter::List() {
@@ -129,12 +197,14 @@ ValueRange RowFilter::MinPRange(uint64_t threshold) const {
   constexpr double kMargin = 0x1p-20;
   const float floor = last_.value;
   const float max = row_->max();
+  const float reference = weigher_.max;
   const auto value_of = [&](double weight, double direction) {
     if (weight <= 0) return -double{kInfinity};
     if (weigher_.plain) return weight / weigher_.plain_scale;
     const double octaves = std::log2(weight) - weigher_.scale.fraction_bits;
     const double difference = octaves / (double{weigher_.scale.high} + double{weigher_.scale.low});
-    return double{max} + difference + direction * kMargin * (std::abs(max) - difference);
+    return double{reference} + difference +
+           direction * kMargin * (std::abs(reference) - difference);
   };
   const auto exact = static_cast<double>(threshold);
   const double low = value_of((exact - 1) * (1 - kMargin), -1);
@@ -159,34 +229,49 @@ float RowFilter::MinPValue(uint64_t threshold) {
 }
 
 void RowFilter::KeepMinP(double min_p) {
-  const uint64_t largest = weigher_.WeightOf(row_->max());
-  const uint64_t threshold = CeilFraction(min_p, largest);
-  if (!listed_) {
+  KeepWeight(CeilFraction(min_p, weigher_.WeightOf(row_->max())));
+}
+
+void RowFilter::KeepWeight(uint64_t threshold) {
+  if (listed_) {
+    KeepListed(LeastOfWeight(threshold, list_));
+  } else if (threshold > weigher_.WeightOf(row_->max())) {
+    EndAt(kInfinity);
+  } else if (threshold > 0) {
     EndAt(MinPValue(threshold));
     if (row_->ColumnsAtLeast(last_.value) < row_->columns() / kListShare) List();
-    return;
   }
-  float last = -kInfinity;
-  for (size_t i = 0; i < list_.count; ++i) {
-    if (list_.weights[i] < threshold) last = std::max(last, list_.values[i]);
-  }
-  if (last > -kInfinity) EndAt(NextAbove(last));
+}
+
+void RowFilter::KeepListed(float value) {
+  EndAt(value);
   list_.Retain(last_);
 }
 
 // ---- top-k ----
 
-void RowFilter::KeepTopK(uint64_t count) {
+void RowFilter::KeepTopK(uint64_t count, TiePolicy ties) {
   if (!listed_) {
     if (count >= static_cast<uint64_t>(row_->input().vocab)) return;
     row_->CollectFirst(count, list_);
     list_.Retain(last_);
   }
+  bool short_of_ties = false;
   if (count <= list_.count) {
-    last_ = cutoffs_.FindByCount(list_, count);
+    const Cutoff end = cutoffs_.FindByCount(list_, count);
+    if (ties == TiePolicy::kKeepAll) {
+      short_of_ties = !listed_;
+      EndAt(end.value);
+    } else {
+      last_ = end;
+    }
     list_.Retain(last_);
   }
-  if (!listed_) list_.Weigh(weigher_, kernels_);
+  if (short_of_ties) {
+    List();
+  } else if (!listed_) {
+    list_.Weigh(weigher_, kernels_);
+  }
   listed_ = true;
 }
 
@@ -218,6 +303,7 @@ bool RowFilter::KeepTopPOfHead(double top_p, const Weigher& weigher) {
 }
 
 void RowFilter::KeepTopP(double top_p) {
+  if (top_p >= 1.0) return;
   if (listed_) {
     KeepMass(std::max<uint64_t>(CeilFraction(top_p, list_.TotalWeight()), 1));
     return;

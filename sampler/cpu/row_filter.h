@@ -1,20 +1,28 @@
 // What the stages of a row leave of it, without sorting.
 //
-// Every filter keeps a prefix of the total order, so all that must be known of the survivors is the
-// last one. A filter that keeps few makes a list of them, which later ones narrow; else the row is
-// weighed in blocks.
+// Nearly every filter keeps a prefix of the total order, so all that must be known of the survivors
+// is the last one. A filter that keeps few, or that needs sums over all of them, makes a list of
+// them, which later ones narrow; else the row is weighed in blocks. The few stages that keep no
+// prefix make a new row of the list.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_ROW_FILTER_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_ROW_FILTER_H_
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "sampler/cpu/buffer.h"
 #include "sampler/cpu/cutoff_finder.h"
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/nucleus_guess.h"
+#include "sampler/cpu/remade_row.h"
 #include "sampler/cpu/scanned_row.h"
 #include "sampler/cpu/token_list.h"
+#include "sampler/cpu/typical_filter.h"
+#include "sampler/stages.h"
+#include "sampler/survivors.h"
 
 namespace token_sampler::cpu {
 
@@ -22,13 +30,22 @@ namespace token_sampler::cpu {
 class RowFilter {
  public:
   explicit RowFilter(const Kernels& kernels)
-      : kernels_(kernels), cutoffs_(kernels), guess_(kernels) {}
+      : kernels_(kernels),
+        cutoffs_(kernels),
+        guess_(kernels),
+        remade_{RemadeRow(kernels), RemadeRow(kernels), RemadeRow(kernels)} {}
 
-  // Lets the stages of the row's order act that are temperature (above 0), min-p, top-k or top-p.
+  // Lets the stages of the row's order act, up to where it becomes greedy.
   void Run(ScannedRow& row);
+
+  // What the survivors are a prefix of: the row, or one that a stage made of it.
+  ScannedRow& row() { return *row_; }
 
   // The last survivor, or one behind it in the order.
   const Cutoff& last() const { return last_; }
+
+  // Whether the first survivor is taken without a draw. Else the survivors are weighed.
+  bool greedy() const { return greedy_; }
 
   // What the survivors were weighed with, and the sum of their weights.
   const Weigher& weigher() const { return weigher_; }
@@ -43,11 +60,47 @@ class RowFilter {
   // Makes sure that listed().
   void List();
 
+  // What the next state of stateful stages depends on.
+  DrawnProbabilities ProbabilitiesOf(uint32_t token_id);
+
  private:
+  // A row as it was weighed before a stage.
+  struct Weighed {
+    const ScannedRow* row;
+    Weigher weigher;
+    uint64_t total;
+
+    double ProbabilityOf(uint32_t token_id) const;
+  };
+
+  void Begin(ScannedRow& row);
+  void Act(Stage stage);
+
   void SetTemperature(double temperature);
   void KeepMinP(double min_p);
-  void KeepTopK(uint64_t count);
+  void KeepTopK(uint64_t count, TiePolicy ties);
   void KeepTopP(double top_p);
+
+  // The rarer stages.
+  void ActTemperature();
+  void KeepEta(double eta);
+  void KeepPLess();
+  void KeepMirostat();
+  void RemoveTopChoices();
+  void ActAdaptiveP();
+
+  // The longest prefix of tokens that weigh `threshold` or more.
+  void KeepWeight(uint64_t threshold);
+
+  // Ends the survivors before tokens below `value`; they must be listed.
+  void KeepListed(float value);
+
+  // Undoes what a filter took of the first tokens that every filter must keep.
+  void KeepLeast();
+  Cutoff EndOfFirst(uint64_t count);
+
+  // Makes a row of what is listed, its values being of this kind, and leaves it unweighed.
+  void Remake(InputKind kind);
 
   // Top-p where the likeliest few tokens are nearly all of the mass; false, without a change, else.
   bool KeepTopPOfHead(double top_p, const Weigher& weigher);
@@ -55,7 +108,7 @@ class RowFilter {
   // A value below which no token weighs `threshold`, and one from which all do.
   ValueRange MinPRange(uint64_t threshold) const;
 
-  // The least value that min-p keeps.
+  // The least value of the longest prefix of tokens that weigh it, 1 .. what the first weighs.
   float MinPValue(uint64_t threshold);
 
   // Ends the survivors where list_ has reached `mass`, and leaves the survivors in it.
@@ -78,13 +131,24 @@ class RowFilter {
   NucleusGuess guess_;
   ScannedRow* row_ = nullptr;
 
+  std::array<RemadeRow, 3> remade_;  // one for each stage that may make one
+  size_t num_remade_ = 0;
+  TypicalFilter typical_;
+
   Weigher weigher_;
   double temperature_ = 1.0;
+  bool greedy_ = false;
+  bool used_mirostat_ = false;
+  std::optional<Weighed> before_adaptive_p_;
+  std::optional<Cutoff> least_;  // where the tokens end that every filter keeps, once known
   Cutoff last_ = {};
   bool listed_ = false;
   bool summed_ = false;
   uint64_t total_ = 0;
   TokenList list_;
+  TokenList first_;
+  Buffer<uint64_t> keys_;
+  Survivors fitted_;  // by mirostat 1
   Buffer<uint64_t> block_mass_;
 };
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "sampler/adjustments.h"
 #include "sampler/philox.h"
+#include "sampler/pipeline.h"
 #include "sampler/row_values.h"
 #include "sampler/stages.h"
 #include "sampler/token_order.h"
@@ -21,14 +22,20 @@ namespace {
 
 constexpr uint32_t kLastId = std::numeric_limits<uint32_t>::max();
 
-bool IsGreedy(const SamplingParams& params) {
-  return params.temperature == 0.0 && params.stage_order.Contains(Stage::kTemperature);
-}
-
-// Whether filters may take away tokens that greedy sampling would take.
-bool FiltersBeforeGreedy(const SamplingParams& params) {
-  return IsGreedy(params) && params.num_samples > 1 && !params.replacement &&
-         *params.stage_order.begin() != Stage::kTemperature;
+// Whether the first tokens of the order are taken, whatever the stages before temperature do.
+bool TakesFirstOfAll(const RowInput& row) {
+  const SamplingParams& params = *row.params;
+  if (params.dynamic_temperature.has_value() || TemperatureAt(params, row.key.step) != 0.0) {
+    return false;
+  }
+  const bool first_alone = params.num_samples == 1 || params.replacement;
+  for (const Stage stage : params.stage_order) {
+    if (stage == Stage::kTemperature) return true;
+    const bool keeps_first = stage != Stage::kTypical && stage != Stage::kXtc &&
+                             stage != Stage::kMirostat && stage != Stage::kAdaptiveP;
+    if (StageIsOn(params, stage) && !(keeps_first && first_alone)) return false;
+  }
+  return false;
 }
 
 bool FailTooFew(uint32_t wanted, uint64_t left, RowResult& result) {
@@ -42,22 +49,7 @@ bool FailTooFew(uint32_t wanted, uint64_t left, RowResult& result) {
 }  // namespace
 
 bool RowSampler::Takes(const RowInput& row) {
-  const SamplingParams& params = *row.params;
-  for (const Stage stage : params.stage_order) {
-    const bool taken = stage == Stage::kTemperature || stage == Stage::kMinP ||
-                       stage == Stage::kTopK || stage == Stage::kTopP || stage == Stage::kTopKTopP;
-    if (!taken && StageIsOn(params, stage)) return false;
-  }
-  if (params.temperature_schedule.has_value() || params.dynamic_temperature.has_value() ||
-      params.greedy_threshold.has_value() || params.top_p_decay.has_value() ||
-      !CheckState(row).empty() || params.invalid_values != InvalidValuePolicy::kFail ||
-      params.top_k_ties != TiePolicy::kExactlyK || params.min_tokens_to_keep != 1 ||
-      FiltersBeforeGreedy(params)) {
-    return false;
-  }
-  const OutputOptions* outputs = row.outputs;
-  return outputs == nullptr ||
-         (!outputs->extremes && !outputs->entropy && outputs->gumbel_softmax == 0.0);
+  return (row.outputs == nullptr || row.outputs->gumbel_softmax == 0.0) && CheckState(row).empty();
 }
 
 ScannedRow* RowSampler::Prepare(const RowInput& row, ThreadPool* pool, RowResult& result) {
@@ -89,10 +81,27 @@ ScannedRow* RowSampler::Adjust(ThreadPool* pool, RowResult& result) {
 void RowSampler::Sample(const RowInput& input, ThreadPool* pool, RowResult& result) {
   result.Clear();
   ScannedRow* row = Prepare(input, pool, result);
-  if (row == nullptr) return;
-  const bool greedy = IsGreedy(*input.params);
-  if (!greedy) filter_.Run(*row);
-  if (!(greedy ? TakeFirst(*row, result) : Draw(*row, result)) || input.outputs == nullptr) return;
+  if (row == nullptr) {
+    // The pipeline alone repairs values.
+    if (input.params->invalid_values != InvalidValuePolicy::kFail) {
+      SampleRowByPipeline(input, result);
+    }
+    return;
+  }
+  const bool first_of_all = TakesFirstOfAll(input);
+  if (!first_of_all) {
+    filter_.Run(*row);
+    row = &filter_.row();
+  }
+  const bool greedy = first_of_all || filter_.greedy();
+  const Cutoff last = first_of_all ? Cutoff{row->floor(), kLastId} : filter_.last();
+  if (!(greedy ? TakeFirst(*row, last, result) : Draw(*row, result))) return;
+  if (input.params->stateful()) {
+    const uint32_t drawn = result.token_ids[0];
+    result.state = NextState(
+        input, first_of_all ? DrawnProbabilities() : filter_.ProbabilitiesOf(drawn), drawn);
+  }
+  if (input.outputs == nullptr) return;
 
   Distribution kept;
   kept.row = row;
@@ -155,7 +164,7 @@ void RowSampler::WriteOutputs(const OutputOptions& outputs, const Distribution& 
 
 // ---- Draws ----
 
-bool RowSampler::TakeFirst(ScannedRow& row, RowResult& result) {
+bool RowSampler::TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& result) {
   const SamplingParams& params = *row.input().params;
   const uint32_t wanted = params.num_samples;
   if (wanted == 1 || params.replacement) {
@@ -163,6 +172,7 @@ bool RowSampler::TakeFirst(ScannedRow& row, RowResult& result) {
     return true;
   }
   row.CollectFirst(wanted, list_);
+  list_.Retain(last);
   if (wanted > list_.count) return FailTooFew(wanted, list_.count, result);
   uint64_t* keys = keys_.Reserve(list_.count);
   for (size_t i = 0; i < list_.count; ++i) keys[i] = OrderKey(list_.values[i] + 0.0f, list_.ids[i]);

@@ -28,7 +28,8 @@ class RowSampler {
         filter_(kernels),
         writer_(kernels) {}
 
-  // Whether Sample takes the row: its stages and outputs are those that need no sorting.
+  // Whether Sample takes the row. It leaves relaxed vectors, which take longer than a sort, and
+  // what is wrong with a state to the pipeline.
   static bool Takes(const RowInput& row);
 
   // Samples `row` into `result`. Passes over a long row are shared by the threads of `pool`; null:
@@ -42,9 +43,9 @@ class RowSampler {
   // Adjusts the received row, as Prepare does.
   ScannedRow* Adjust(ThreadPool* pool, RowResult& result);
 
-  // Takes the first tokens of the order. The draws below use random numbers. All return false, with
-  // the result set, when too few tokens are left.
-  bool TakeFirst(ScannedRow& row, RowResult& result);
+  // Takes the first tokens of the order, which end at `last`. The draws below use random numbers.
+  // All return false, with the result set, when too few tokens are left.
+  bool TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& result);
   bool Draw(ScannedRow& row, RowResult& result);
   bool DrawSeveral(const RowInput& row, RowResult& result);
 

@@ -149,6 +149,7 @@ Weigher ScannedRow::MakeWeigher(double temperature) const {
   const int fraction_bits = FractionBits(row_->vocab);
   Weigher weigher;
   weigher.plain = row_->kind == InputKind::kWeights;
+  weigher.scale.fraction_bits = fraction_bits;
   if (weigher.plain) {
     weigher.floor = floor_;
     weigher.plain_scale = PlainWeightScale(max_, fraction_bits);

@@ -41,6 +41,7 @@ class ScannedRow {
   RowInput Widen(Buffer<float>& values) const;
 
   const RowInput& input() const { return *row_; }
+  ThreadPool* pool() const { return pool_; }
   float max() const { return max_; }
   float floor() const { return floor_; }  // tokens of lower values have no probability
   float ValueOf(uint32_t id) const {

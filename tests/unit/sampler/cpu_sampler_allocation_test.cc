@@ -30,10 +30,22 @@ void* CountedAllocate(std::size_t size) {
 
 void* operator new(std::size_t size) { return CountedAllocate(size); }
 void* operator new[](std::size_t size) { return CountedAllocate(size); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  ++allocations;
+  const auto unit = static_cast<std::size_t>(alignment);
+  void* memory = std::aligned_alloc(unit, (size + unit - 1) / unit * unit);
+  if (memory == nullptr) std::abort();
+  return memory;
+}
+void* operator new[](std::size_t size, std::align_val_t alignment) {
+  return operator new(size, alignment);
+}
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
 
 namespace token_sampler {
 namespace {
@@ -69,7 +81,21 @@ std::vector<Case> Cases() {
             .top_p = 0.95,
             .min_p = 0.05,
             .stage_order = kLlamaCppOrder},
-           none}};
+           none},
+          {"top-k with its ties, as transformers",
+           {.top_k = 50, .top_k_ties = TiePolicy::kKeepAll, .stage_order = kHfOrder},
+           none},
+          {"typical", {.typical_p = 0.9}, processed},
+          {"epsilon and eta", {.epsilon_cutoff = 1e-5, .eta_cutoff = 1e-3}, none},
+          {"top-n-sigma and p-less", {.top_n_sigma = 2.0, .p_less = true}, none},
+          {"XTC behind min-p", {.min_p = 0.01, .xtc_probability = 1.0}, processed},
+          {"mirostat 1", {.mirostat = Mirostat{.version = 1}}, none},
+          {"mirostat 2", {.mirostat = Mirostat{.version = 2}}, none},
+          {"adaptive-p", {.adaptive_p = AdaptiveP()}, processed},
+          {"dynamic temperature", {.dynamic_temperature = DynamicTemperature{.range = 0.5}}, none},
+          {"greedy when sure", {.greedy_threshold = 0.5}, none},
+          {"least survivors", {.top_p = 0.1, .min_tokens_to_keep = 20}, none},
+          {"entropy and extremes", {.top_p = 0.9}, {.extremes = true, .entropy = true}}};
 }
 
 // Rows of several shapes, so that every way through the sampler is taken.

@@ -1,0 +1,24 @@
+#include "sampler/cpu/remade_row.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+
+namespace token_sampler::cpu {
+
+ScannedRow& RemadeRow::Make(const ScannedRow& source, InputKind kind, const TokenList& list) {
+  const auto vocab = static_cast<size_t>(source.input().vocab);
+  const float impossible =
+      kind == InputKind::kLogits ? -std::numeric_limits<float>::infinity() : 0.0f;
+  float* values = values_.Reserve(vocab);
+  std::fill_n(values, vocab, impossible);
+  for (size_t i = 0; i < list.count; ++i) values[list.ids[i]] = list.values[i] + 0.0f;
+  input_ = source.input();
+  input_.values = values;
+  input_.dtype = DataType::kFloat32;
+  input_.kind = kind;
+  row_.Scan(input_, source.pool(), result_);
+  return row_;
+}
+
+}  // namespace token_sampler::cpu
