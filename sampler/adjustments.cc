@@ -39,11 +39,9 @@ bool NeedsHistory(const SamplingParams& params) {
 // The value of a token that is never drawn.
 float BannedValue(InputKind kind) { return kind == InputKind::kLogits ? -kInfinity : 0.0f; }
 
-void BanAllBut(Ids ids, float banned, absl::Span<float> values) {
-  std::vector<bool> allowed(values.size());
-  for (const uint32_t id : ids) allowed[id] = true;
-  for (size_t id = 0; id < values.size(); ++id) {
-    if (!allowed[id]) values[id] = banned;
+void BanAllBut(const TokenSet& allowed, float banned, absl::Span<float> values) {
+  for (uint32_t id = 0; id < values.size(); ++id) {
+    if (!allowed.Has(id)) values[id] = banned;
   }
 }
 
@@ -59,12 +57,6 @@ void BanUnset(const uint8_t* bitmask, float banned, absl::Span<float> values) {
   }
 }
 
-std::vector<uint32_t> InOrder(const RowHistory& history) {
-  std::vector<uint32_t> ids(history.prompt_ids.begin(), history.prompt_ids.end());
-  ids.insert(ids.end(), history.output_ids.begin(), history.output_ids.end());
-  return ids;
-}
-
 bool EndsWith(Ids history, Ids tail) {
   return history.size() >= tail.size() &&
          std::equal(tail.begin(), tail.end(), history.end() - tail.size());
@@ -74,13 +66,6 @@ void AddBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids histor
                  std::vector<uint32_t>& banned) {
   for (const std::vector<uint32_t>& word : bad_words) {
     if (EndsWith(history, Ids(word.data(), word.size() - 1))) banned.push_back(word.back());
-  }
-}
-
-void AddRepeatedNgrams(size_t size, Ids history, std::vector<uint32_t>& banned) {
-  if (size == 1) banned.insert(banned.end(), history.begin(), history.end());
-  for (const RepeatedTail& tail : FindRepeatedTails(history)) {
-    if (tail.length + 1 >= size) banned.push_back(tail.next_id);
   }
 }
 
@@ -134,10 +119,13 @@ bool BansUnlisted(const RowInput& row) {
   return row.bitmask != nullptr || !row.params->allowed_ids.empty();
 }
 
-void BanUnlisted(const RowInput& row, absl::Span<float> values) {
-  const Ids allowed = row.params->allowed_ids;
+void BanUnlisted(const RowInput& row, TokenSet& allowed, absl::Span<float> values) {
   const float banned = BannedValue(row.kind);
-  if (!allowed.empty()) BanAllBut(allowed, banned, values);
+  if (!row.params->allowed_ids.empty()) {
+    allowed.Reset(row.vocab);
+    for (const uint32_t id : row.params->allowed_ids) allowed.Add(id);
+    BanAllBut(allowed, banned, values);
+  }
   if (row.bitmask != nullptr) BanUnset(row.bitmask, banned, values);
 }
 
@@ -168,21 +156,30 @@ void AdjustmentLists::CollectPenalized(const SamplingParams& params, const RowHi
   }
 }
 
+void AdjustmentLists::CollectRepeating(size_t ngram_size) {
+  repeating_.clear();
+  if (ngram_size == 0) return;
+  if (ngram_size == 1) repeating_ = ordered_;
+  for (const RepeatedTail& tail : repetitions_.FindTails(ordered_)) {
+    if (tail.length + 1 >= ngram_size) repeating_.push_back(tail.next_id);
+  }
+}
+
 void AdjustmentLists::Collect(const RowInput& row) {
   const SamplingParams& params = *row.params;
   const RowHistory& history = HistoryOf(row);
   const bool dry = params.dry.multiplier > 0.0;
-  const bool ordered_needed = params.no_repeat_ngram_size > 0 || !params.bad_words.empty() || dry;
-  const std::vector<uint32_t> ordered = ordered_needed ? InOrder(history) : std::vector<uint32_t>();
+  ordered_.clear();
+  if (params.no_repeat_ngram_size > 0 || !params.bad_words.empty() || dry) {
+    ordered_.insert(ordered_.end(), history.prompt_ids.begin(), history.prompt_ids.end());
+    ordered_.insert(ordered_.end(), history.output_ids.begin(), history.output_ids.end());
+  }
   banned_ = params.banned_ids;
-  AddBadWords(params.bad_words, ordered, banned_);
+  AddBadWords(params.bad_words, ordered_, banned_);
   if (row.key.step < params.min_tokens) {
     banned_.insert(banned_.end(), params.stop_ids.begin(), params.stop_ids.end());
   }
-  repeating_.clear();
-  if (params.no_repeat_ngram_size > 0) {
-    AddRepeatedNgrams(params.no_repeat_ngram_size, ordered, repeating_);
-  }
+  CollectRepeating(params.no_repeat_ngram_size);
   seen_.Reset(row.vocab);
   output_.Reset(row.vocab);
   if (HasPenalties(params)) {
@@ -191,8 +188,8 @@ void AdjustmentLists::Collect(const RowInput& row) {
     }
     CollectPenalized(params, Newest(history, params.penalty_last_n));
   }
-  dry_.clear();
-  if (dry) dry_ = FindDryPenalties(params.dry, ordered);
+  dry_ = {};
+  if (dry) dry_ = repetitions_.FindDryPenalties(params.dry, ordered_);
 }
 
 size_t MostAdjustedTokens(const RowInput& row) {

@@ -1,4 +1,4 @@
-// What is done to the logits before the stages: masks, bans, bias, penalties. SPEC.md §5.
+// What is done to the logits before the stages: masks, bans, bias, penalties. SPEC.md §8.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ADJUSTMENTS_H_
 #define TOKEN_SAMPLER_SAMPLER_ADJUSTMENTS_H_
@@ -25,9 +25,9 @@ bool HasAdjustments(const RowInput& row);
 std::string CheckHistory(const RowInput& row);
 
 // Removes the tokens that the row's allowed_ids and bitmask leave out from its values, read as
-// float32 with -0 made +0; BansUnlisted: whether it has either.
+// float32 with -0 made +0; BansUnlisted: whether it has either. `allowed` is overwritten.
 bool BansUnlisted(const RowInput& row);
-void BanUnlisted(const RowInput& row, absl::Span<float> values);
+void BanUnlisted(const RowInput& row, TokenSet& allowed, absl::Span<float> values);
 
 // The tokens on which the other adjustments act, in the order of SPEC.md §8. Reuses its memory from
 // row to row.
@@ -46,18 +46,22 @@ class AdjustmentLists {
   uint32_t CountOf(uint32_t id) const { return counts_[id]; }
   // Banned by no_repeat_ngram_size, maybe twice.
   const std::vector<uint32_t>& repeating() const { return repeating_; }
-  const std::vector<DryPenalty>& dry() const { return dry_; }
+  absl::Span<const DryPenalty> dry() const { return dry_; }
 
  private:
   void CollectPenalized(const SamplingParams& params, const RowHistory& history);
   void Count(uint32_t id, uint32_t count);
+  // Of the ordered history; 0: none.
+  void CollectRepeating(size_t ngram_size);
 
   std::vector<uint32_t> banned_;
   TokenSet seen_;
   TokenSet output_;
   std::vector<uint32_t> counts_;  // per token; those of output_ mean something
   std::vector<uint32_t> repeating_;
-  std::vector<DryPenalty> dry_;
+  std::vector<uint32_t> ordered_;  // the history
+  RepetitionFinder repetitions_;
+  absl::Span<const DryPenalty> dry_;
 };
 
 // An upper bound of the tokens that they hold.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
-#include <map>
 
 #include "sampler/elementary.h"
 
@@ -33,13 +32,14 @@ bool IsBreaker(const std::vector<std::vector<uint32_t>>& breakers, uint32_t id) 
 
 }  // namespace
 
-std::vector<RepeatedTail> FindRepeatedTails(Ids history) {
+absl::Span<const RepeatedTail> RepetitionFinder::FindTails(Ids history) {
   // The Z algorithm on the reversed history: length[i] is how far the part that starts at i agrees
   // with the whole.
   const size_t size = history.size();
   const auto at = [history, size](size_t i) { return history[size - 1 - i]; };
-  std::vector<size_t> length(size);
-  std::vector<RepeatedTail> tails;
+  std::vector<size_t>& length = lengths_;
+  length.assign(size, 0);
+  tails_.clear();
   size_t left = 0;
   size_t right = 0;  // [left, right) agrees with the beginning, right the largest so far
   for (size_t i = 1; i < size; ++i) {
@@ -49,31 +49,37 @@ std::vector<RepeatedTail> FindRepeatedTails(Ids history) {
       left = i;
       right = i + length[i];
     }
-    if (length[i] > 0) tails.push_back({at(i - 1), length[i]});
+    if (length[i] > 0) tails_.push_back({at(i - 1), length[i]});
   }
-  return tails;
+  return tails_;
 }
 
-std::vector<DryPenalty> FindDryPenalties(const Dry& dry, Ids history) {
+absl::Span<const DryPenalty> RepetitionFinder::FindDryPenalties(const Dry& dry, Ids history) {
   if (dry.last_n >= 0) {
     history = history.last(std::min(history.size(), static_cast<size_t>(dry.last_n)));
   }
   const uint64_t limit = LengthBehindBreakers(dry.breakers, history);
-  std::map<uint32_t, uint64_t> lengths;
-  for (const RepeatedTail& tail : FindRepeatedTails(history)) {
+  FindTails(history);
+  size_t kept = 0;
+  for (const RepeatedTail& tail : tails_) {
     const uint64_t length = std::min(tail.length, limit);
     if (length < dry.allowed_length || IsBreaker(dry.breakers, tail.next_id)) continue;
-    uint64_t& longest = lengths[tail.next_id];
-    longest = std::max(longest, length);
+    tails_[kept++] = {tail.next_id, length};
   }
-  std::vector<DryPenalty> penalties;
-  for (const auto& [id, length] : lengths) {
+  tails_.resize(kept);
+  // Of each token the longest comes first.
+  std::sort(tails_.begin(), tails_.end(), [](const RepeatedTail& a, const RepeatedTail& b) {
+    return a.next_id != b.next_id ? a.next_id < b.next_id : a.length > b.length;
+  });
+  penalties_.clear();
+  for (const RepeatedTail& tail : tails_) {
+    if (!penalties_.empty() && penalties_.back().id == tail.next_id) continue;
     const double penalty =
-        dry.multiplier * Pow(dry.base, static_cast<double>(length - dry.allowed_length));
-    penalties.push_back(
-        {id, static_cast<float>(std::min(penalty, double{std::numeric_limits<float>::max()}))});
+        dry.multiplier * Pow(dry.base, static_cast<double>(tail.length - dry.allowed_length));
+    penalties_.push_back({tail.next_id, static_cast<float>(std::min(
+                                            penalty, double{std::numeric_limits<float>::max()}))});
   }
-  return penalties;
+  return penalties_;
 }
 
 }  // namespace token_sampler

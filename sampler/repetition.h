@@ -3,6 +3,7 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_REPETITION_H_
 #define TOKEN_SAMPLER_SAMPLER_REPETITION_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -17,18 +18,28 @@ struct RepeatedTail {
   uint64_t length;   // how many of the history's last tokens stand before it there, as at the end
 };
 
-// All of them with a length of 1 or more, the latest place first. Linear in the history's length.
-std::vector<RepeatedTail> FindRepeatedTails(absl::Span<const uint32_t> history);
-
 // What DRY takes from a token's logit.
 struct DryPenalty {
   uint32_t id;
   float value;  // >= 0
 };
 
-// The tokens that would continue a repetition of at least dry.allowed_length tokens, each once, in
-// ascending order: SPEC.md §8.
-std::vector<DryPenalty> FindDryPenalties(const Dry& dry, absl::Span<const uint32_t> history);
+// Finds them in time linear in the history's length. Reuses its memory: what it returns holds until
+// the next call.
+class RepetitionFinder {
+ public:
+  // All with a length of 1 or more, the latest place first.
+  absl::Span<const RepeatedTail> FindTails(absl::Span<const uint32_t> history);
+
+  // The tokens that would continue a repetition of at least dry.allowed_length tokens, each once,
+  // in ascending order: SPEC.md §8.
+  absl::Span<const DryPenalty> FindDryPenalties(const Dry& dry, absl::Span<const uint32_t> history);
+
+ private:
+  std::vector<size_t> lengths_;
+  std::vector<RepeatedTail> tails_;
+  std::vector<DryPenalty> penalties_;
+};
 
 }  // namespace token_sampler
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "sampler/adjustments.h"
+#include "sampler/token_set.h"
 
 namespace token_sampler {
 namespace {
@@ -66,7 +67,8 @@ bool MakeValid(const RowInput& row, std::vector<float>& values, RowResult& resul
 
 // Adjusts values that were received, or stand for such.
 void AdjustValues(const RowInput& row, std::vector<float>& values) {
-  BanUnlisted(row, absl::MakeSpan(values));
+  TokenSet allowed;
+  BanUnlisted(row, allowed, absl::MakeSpan(values));
   RowInput before = row;
   before.values = values.data();
   before.dtype = DataType::kFloat32;

@@ -15,6 +15,7 @@
 #include "sampler/cpu/thread_pool.h"
 #include "sampler/cpu/token_list.h"
 #include "sampler/sampler.h"
+#include "sampler/token_set.h"
 
 namespace token_sampler::cpu {
 
@@ -63,6 +64,7 @@ class RowSampler {
   ScannedRow listed_;  // without the tokens that are not listed as allowed
   Buffer<float> listed_values_;
   RowInput listed_input_;
+  TokenSet allowed_;
   TokenAdjuster adjuster_;
   ScannedRow adjusted_;
   RowFilter filter_;

@@ -95,7 +95,21 @@ std::vector<Case> Cases() {
           {"dynamic temperature", {.dynamic_temperature = DynamicTemperature{.range = 0.5}}, none},
           {"greedy when sure", {.greedy_threshold = 0.5}, none},
           {"least survivors", {.top_p = 0.1, .min_tokens_to_keep = 20}, none},
-          {"entropy and extremes", {.top_p = 0.9}, {.extremes = true, .entropy = true}}};
+          {"entropy and extremes", {.top_p = 0.9}, {.extremes = true, .entropy = true}},
+          {"every adjustment",
+           {.top_k = 50,
+            .banned_ids = {1, 2},
+            .bad_words = {{3}, {5, 6}},
+            .min_tokens = 9,
+            .stop_ids = {7},
+            .logit_bias = {{8, 1.0f}},
+            .repetition_penalty = 1.1,
+            .frequency_penalty = 0.1,
+            .presence_penalty = 0.1,
+            .no_repeat_ngram_size = 3,
+            .dry = {.multiplier = 0.8}},
+           none},
+          {"a list of allowed tokens", {.allowed_ids = {1, 2, 3, 100, 101}}, none}};
 }
 
 // Rows of several shapes, so that every way through the sampler is taken.
@@ -114,6 +128,10 @@ std::vector<std::vector<float>> MakeRows() {
 
 TEST(CpuSamplerAllocationTest, AWarmSamplerAllocatesNothing) {
   const std::vector<std::vector<float>> rows = MakeRows();
+  std::vector<uint32_t> ids(300);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<uint32_t>(i * 37 % 100);
+  const RowHistory history = {.prompt_ids = absl::MakeConstSpan(ids).first(200),
+                              .output_ids = absl::MakeConstSpan(ids).last(100)};
   std::vector<uint8_t> bitmask(static_cast<size_t>((kVocab + 31) / 32 * 4), 0xfd);
   for (const int threads : {1, 2}) {
     const std::unique_ptr<Sampler> sampler = CreateCpuSampler({.threads = threads}).value();
@@ -126,6 +144,7 @@ TEST(CpuSamplerAllocationTest, AWarmSamplerAllocatesNothing) {
         input.vocab = kVocab;
         input.params = &test_case.params;
         input.outputs = &test_case.outputs;
+        input.history = &history;
         inputs.push_back(input);
         input.bitmask = bitmask.data();
         inputs.push_back(input);

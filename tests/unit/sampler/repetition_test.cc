@@ -26,7 +26,8 @@ Tails SlowTails(const std::vector<uint32_t>& history) {
   return tails;
 }
 
-TEST(FindRepeatedTailsTest, AgreesWithLookingAtEveryPlace) {
+TEST(RepetitionFinderTest, AgreesWithLookingAtEveryPlace) {
+  RepetitionFinder finder;
   uint64_t state = 1;
   for (int round = 0; round < 2000; ++round) {
     std::vector<uint32_t> history;
@@ -37,17 +38,17 @@ TEST(FindRepeatedTailsTest, AgreesWithLookingAtEveryPlace) {
       history.push_back(static_cast<uint32_t>(state >> 40) % ids);
     }
     Tails found;
-    for (const RepeatedTail& tail : FindRepeatedTails(history)) {
+    for (const RepeatedTail& tail : finder.FindTails(history)) {
       found.emplace_back(tail.next_id, tail.length);
     }
     ASSERT_EQ(found, SlowTails(history)) << "round " << round;
   }
 }
 
-TEST(FindRepeatedTailsTest, IsLinear) {
+TEST(RepetitionFinderTest, IsLinear) {
   // Quadratic work on these would take hours.
   const std::vector<uint32_t> same(1'000'000, 7);
-  EXPECT_EQ(FindRepeatedTails(same).size(), same.size() - 1);
+  EXPECT_EQ(RepetitionFinder().FindTails(same).size(), same.size() - 1);
 }
 
 }  // namespace
