@@ -37,6 +37,7 @@ CASES = [
     ),
 ]
 SHAPES = ["peaked", "flat", "real"]
+HARD_SHAPES = ["ascending", "all equal", "two values"]
 HISTORY = [token * 37 % 13_795 for token in range(256)]
 
 
@@ -163,6 +164,15 @@ def print_header(*columns):
     print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
 
 
+def blocks(options):
+    """Shape, length and numbers of the rows that are compared."""
+    for vocab in options.vocab:
+        for shape in SHAPES:
+            yield shape, vocab, options.batch
+    for shape in HARD_SHAPES:
+        yield shape, 128_256, [1]
+
+
 def compare(library, options):
     names = present_peers()
     rivals = [name for name in names if name != "numpy"]
@@ -170,30 +180,29 @@ def compare(library, options):
     maxima = [Maximum(library, threads) for threads in (1, 2)]
     columns = ["case", "rows", "ours, us per row", *names, "best of the peers"]
     print_header(*columns, "2 threads : 1 (maximum's)")
-    for vocab in options.vocab:
-        for shape in SHAPES:
-            all_rows = make_rows(library, shape, vocab, max(options.batch))
-            for case in CASES:
-                samplers = [TokenSampler(library, case, 1)]
-                samplers += [Peer(name, case) for name in names]
-                for batch in options.batch:
-                    rows = all_rows[:batch]
-                    ours, *others = seconds(samplers, rows, options.seconds)
-                    ratios = [other / ours for other in others]
-                    best = min(ratios[: len(rivals)], default=math.nan)
-                    kind = "with top-k" if case.top_k else "without top-k"
-                    least[kind] = min(least.get(kind, (math.inf, "")), (best, case.name))
-                    scaling = ""
-                    if batch == 64:
-                        one, two, max_one, max_two = seconds(
-                            [samplers[0], TokenSampler(library, case, 2)] + maxima,
-                            rows,
-                            options.seconds,
-                        )
-                        scaling = f"{one / two:.2f} ({max_one / max_two:.2f})"
-                    cells = [case.name, f"{batch} x {vocab} {shape}", f"{ours / batch * 1e6:.1f}"]
-                    cells += [f"{ratio:.1f}" for ratio in ratios] + [f"{best:.1f}", scaling]
-                    print("| " + " | ".join(cells) + " |", flush=True)
+    for shape, vocab, batches in blocks(options):
+        all_rows = make_rows(library, shape, vocab, max(batches))
+        for case in CASES:
+            samplers = [TokenSampler(library, case, 1)]
+            samplers += [Peer(name, case) for name in names]
+            for batch in batches:
+                rows = all_rows[:batch]
+                ours, *others = seconds(samplers, rows, options.seconds)
+                ratios = [other / ours for other in others]
+                best = min(ratios[: len(rivals)], default=math.nan)
+                kind = "with top-k" if case.top_k else "without top-k"
+                least[kind] = min(least.get(kind, (math.inf, "")), (best, case.name))
+                scaling = ""
+                if batch == 64:
+                    one, two, max_one, max_two = seconds(
+                        [samplers[0], TokenSampler(library, case, 2)] + maxima,
+                        rows,
+                        options.seconds,
+                    )
+                    scaling = f"{one / two:.2f} ({max_one / max_two:.2f})"
+                cells = [case.name, f"{batch} x {vocab} {shape}", f"{ours / batch * 1e6:.1f}"]
+                cells += [f"{ratio:.1f}" for ratio in ratios] + [f"{best:.1f}", scaling]
+                print("| " + " | ".join(cells) + " |", flush=True)
     print()
     for kind, (ratio, name) in least.items():
         print(f"least {kind}: {ratio:.1f} times the best of {', '.join(rivals)} ({name})")

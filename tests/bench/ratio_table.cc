@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "sampler/cpu_sampler.h"
 #include "tests/bench/bench_rows.h"
 #include "tests/bench/simd_max.h"
@@ -119,6 +120,34 @@ std::vector<std::vector<float>> MakeRows(const std::string& shape, int64_t vocab
   return rows;
 }
 
+// How many times faster the second sampler is than the first, in turns.
+double Gain(const std::vector<absl::Span<const float>>& rows, const SamplingParams& params,
+            absl::Span<const std::unique_ptr<Sampler>> samplers, int rounds) {
+  std::vector<RowInput> inputs;
+  for (const absl::Span<const float> row : rows) {
+    RowInput input;
+    input.values = row.data();
+    input.vocab = static_cast<int64_t>(row.size());
+    input.params = &params;
+    input.key.stream = static_cast<uint32_t>(inputs.size());
+    inputs.push_back(input);
+  }
+  std::vector<RowResult> results(rows.size());
+  std::vector<double> ratios;
+  for (int round = -1; round < rounds; ++round) {
+    double times[2];
+    for (int i = 0; i < 2; ++i) {
+      const auto sample = [&] {
+        if (!samplers[i]->Sample(inputs, absl::MakeSpan(results)).ok()) std::abort();
+      };
+      sample();  // wakes the threads, and brings what fits into the cache
+      times[i] = Seconds(sample);
+    }
+    if (round >= 0) ratios.push_back(times[0] / times[1]);
+  }
+  return Median(ratios);
+}
+
 std::unique_ptr<Sampler> MakeSampler(int threads, const Options& options) {
   auto sampler = CreateCpuSampler({.threads = threads, .target = options.target});
   if (sampler.ok()) return *std::move(sampler);
@@ -127,7 +156,8 @@ std::unique_ptr<Sampler> MakeSampler(int threads, const Options& options) {
 }
 
 // One row of each shape, one thread.
-void PrintShapes(int64_t vocab, const std::vector<std::string>& shapes, const Options& options) {
+void PrintShapes(int64_t vocab, const std::vector<Case>& cases,
+                 const std::vector<std::string>& shapes, const Options& options) {
   const std::unique_ptr<Sampler> sampler = MakeSampler(1, options);
   std::printf("\nOne row of %lld float32, %s\n\n|", static_cast<long long>(vocab),
               sampler->device().c_str());
@@ -136,7 +166,7 @@ void PrintShapes(int64_t vocab, const std::vector<std::string>& shapes, const Op
   for (size_t i = 0; i < shapes.size(); ++i) std::printf("|---");
   std::printf("|\n");
   std::vector<double> max_times;
-  for (const Case& measured_case : Cases()) {
+  for (const Case& measured_case : cases) {
     std::printf("| %s", measured_case.name);
     for (const std::string& shape : shapes) {
       const Measured measured =
@@ -148,6 +178,53 @@ void PrintShapes(int64_t vocab, const std::vector<std::string>& shapes, const Op
     std::printf(" |\n");
   }
   std::printf("\nThe maximum: %.1f us\n", Median(max_times));
+}
+
+// The stages that need sums over a row, or keep no prefix of its order. The others are above.
+std::vector<Case> RarerCases() {
+  std::vector<Case> cases;
+  const auto add = [&](const char* name) -> SamplingParams& {
+    cases.push_back({name, {}});
+    return cases.back().params;
+  };
+  SamplingParams& transformers = add("top-k 50, top-p 0.9, order of transformers");
+  transformers.top_k = 50;
+  transformers.top_p = 0.9;
+  transformers.top_k_ties = TiePolicy::kKeepAll;
+  transformers.stage_order = kHfOrder;
+  SamplingParams& xtc = add("min-p 0.05, XTC");
+  xtc.min_p = 0.05;
+  xtc.xtc_probability = 1.0;
+  add("mirostat 1").mirostat = Mirostat{.version = 1};
+  add("mirostat 2").mirostat = Mirostat{};
+  add("epsilon 0.0001").epsilon_cutoff = 1e-4;
+  add("eta 0.001").eta_cutoff = 1e-3;
+  add("p-less").p_less = true;
+  add("top-n-sigma 1").top_n_sigma = 1.0;
+  add("dynamic temperature").dynamic_temperature = DynamicTemperature{.range = 0.5};
+  add("adaptive-p").adaptive_p = AdaptiveP{};
+  add("typical 0.9").typical_p = 0.9;
+  return cases;
+}
+
+// What a second thread gains: for 64 times one row, which stays in the cache, and for 64 rows,
+// which come from memory.
+void PrintGains(int64_t vocab, const Options& options) {
+  std::printf("\n64 rows of %lld float32: one thread's time over two threads'\n\n",
+              static_cast<long long>(vocab));
+  std::printf("| | one row, cached | 64 rows from memory |\n|---|---|---|\n");
+  const auto rows = MakeRows("normal 3", vocab, 64);
+  const std::vector<absl::Span<const float>> many(rows.begin(), rows.end());
+  const std::vector<absl::Span<const float>> one(64, rows[0]);
+  const std::unique_ptr<Sampler> samplers[] = {MakeSampler(1, options), MakeSampler(2, options)};
+  for (const Case& measured_case : Cases()) {
+    std::printf("| %s", measured_case.name);
+    for (const auto& batch : {one, many}) {
+      std::printf(" | %.2f", Gain(batch, measured_case.params, samplers, options.rounds));
+      std::fflush(stdout);
+    }
+    std::printf(" |\n");
+  }
 }
 
 // Batches of normal rows, on one and on two threads.
@@ -199,9 +276,11 @@ int main(int argc, char** argv) {
   using namespace token_sampler::bench;
   const Options options = ParseOptions(argc, argv);
   for (const int64_t vocab : options.vocabs) {
-    PrintShapes(vocab, UsualShapes(), options);
-    PrintShapes(vocab, AdversarialShapes(), options);
+    PrintShapes(vocab, Cases(), UsualShapes(), options);
+    PrintShapes(vocab, Cases(), AdversarialShapes(), options);
+    PrintShapes(vocab, RarerCases(), UsualShapes(), options);
     PrintBatches(vocab, options);
+    PrintGains(vocab, options);
   }
   return 0;
 }
