@@ -11,6 +11,13 @@
 
 namespace token_sampler {
 
+// An integer, ties to even, of |x| < 2^51: what rint gives, which takes a call where the target
+// need not have an instruction for it.
+TOKEN_SAMPLER_HOST_DEVICE inline double RoundToInteger(double x) {
+  constexpr double kRoundToInteger = 6755399441055744.0;  // 1.5 * 2^52
+  return (x + kRoundToInteger) - kRoundToInteger;
+}
+
 // ln(x) of a positive finite double; within 2 units in the last place of the larger of |ln x| and
 // ln 2. From ln(m * 2^k) = k ln 2 + 2 atanh((m - 1) / (m + 1)), m in [sqrt(1/2), sqrt(2)).
 TOKEN_SAMPLER_HOST_DEVICE inline double Log(double x) {
@@ -40,12 +47,11 @@ TOKEN_SAMPLER_HOST_DEVICE inline double Log(double x) {
 TOKEN_SAMPLER_HOST_DEVICE inline double Exp(double x) {
   if (!(x >= -708.0)) return 0.0;
   if (x > 709.0) x = 709.0;
-  constexpr double kRoundToInteger = 6755399441055744.0;  // 1.5 * 2^52
   constexpr double kLog2E = 1.4426950408889634;
   // ln 2 in two parts, the first with 32 bits, so that its product with n is exact.
   constexpr double kLn2High = 6.93147180369123816490e-01;
   constexpr double kLn2Low = 1.90821492927058770002e-10;
-  const double n = (x * kLog2E + kRoundToInteger) - kRoundToInteger;
+  const double n = RoundToInteger(x * kLog2E);
   const double r = (x - n * kLn2High) - n * kLn2Low;
   // The Taylor series; |r| <= 0.3466, so that 14 terms reach 2^-57.
   double sum = 1.0;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "sampler/elementary.h"
 #include "sampler/wide_integer.h"
 
 namespace token_sampler {
@@ -36,7 +37,7 @@ class LogitSpread {
 
  private:
   uint64_t Units(float logit) const {
-    return static_cast<uint64_t>(std::rint((largest_ - double{logit}) * scale_));
+    return static_cast<uint64_t>(RoundToInteger((largest_ - double{logit}) * scale_));
   }
 
   double largest_;

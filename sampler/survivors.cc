@@ -15,7 +15,9 @@ constexpr double kLn2 = 0.6931471805599453;
 constexpr double kLog2Unit = 0x1p-40;
 static_assert(kLog2Bits == 40);
 
-int64_t ToLog2Units(double octaves) { return static_cast<int64_t>(std::rint(octaves / kLog2Unit)); }
+int64_t ToLog2Units(double octaves) {
+  return static_cast<int64_t>(RoundToInteger(octaves / kLog2Unit));
+}
 
 }  // namespace
 

@@ -129,7 +129,7 @@ void RowFilter::KeepLeast() {
 void RowFilter::List() {
   if (listed_) return;
   ListFrom(last_.value);
-  list_.Retain(last_);
+  if (last_.id != kLastId) list_.Retain(last_);
 }
 
 void RowFilter::ListFrom(float value) {
@@ -244,6 +244,7 @@ void RowFilter::KeepWeight(uint64_t threshold) {
 }
 
 void RowFilter::KeepListed(float value) {
+  if (value <= last_.value) return;
   EndAt(value);
   list_.Retain(last_);
 }

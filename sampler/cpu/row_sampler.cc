@@ -69,7 +69,8 @@ ScannedRow* RowSampler::Adjust(ThreadPool* pool, RowResult& result) {
   ScannedRow* listed = &received_;
   if (BansUnlisted(row)) {
     listed_input_ = received_.Widen(listed_values_);
-    BanUnlisted(row, allowed_, absl::MakeSpan(listed_values_.data(), static_cast<size_t>(row.vocab)));
+    BanUnlisted(row, allowed_,
+                absl::MakeSpan(listed_values_.data(), static_cast<size_t>(row.vocab)));
     if (!listed_.Scan(listed_input_, pool, result)) return nullptr;
     listed = &listed_;
   }

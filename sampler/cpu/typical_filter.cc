@@ -8,10 +8,19 @@
 namespace token_sampler::cpu {
 namespace {
 
-// The last of the shortest sorted prefix that has at least `count` candidates and reaches `mass`,
-// or of all of them. Moves candidates about.
+// That of no token that has a weight.
+constexpr Uint128 kNoDistance = ~Uint128{0};
+
+int BitWidth(Uint128 value) {
+  int bits = 0;
+  for (; value != 0; value >>= 1) ++bits;
+  return bits;
+}
+
+// The last of the shortest sorted prefix that reaches `mass` and has `count` candidates, or of all
+// of them. Moves candidates about.
 template <class Candidate>
-Candidate LastKept(Candidate* begin, Candidate* end, uint64_t mass, size_t count) {
+Candidate SelectLast(Candidate* begin, Candidate* end, uint64_t mass, size_t count) {
   // Halves the range in which the last one is, until it is alone.
   while (end - begin > 1) {
     Candidate* const middle = begin + (end - begin) / 2;
@@ -34,26 +43,60 @@ Candidate LastKept(Candidate* begin, Candidate* end, uint64_t mass, size_t count
 
 }  // namespace
 
+Uint128 TypicalFilter::Measure(const Weigher& weigher, const TokenList& list, uint64_t total) {
+  const Int128 mean = SumLog2Weights(list, weigher);  // times total
+  Uint128* distances = distances_.Reserve(list.count);
+  Uint128 largest = 0;
+  for (size_t i = 0; i < list.count; ++i) {
+    distances[i] = kNoDistance;
+    if (list.weights[i] == 0) continue;
+    const Int128 difference = Int128{Log2Weight(list, i, weigher)} * total - mean;
+    distances[i] = static_cast<Uint128>(difference < 0 ? -difference : difference);
+    largest = std::max(largest, distances[i]);
+  }
+  return largest;
+}
+
+TypicalFilter::Candidate TypicalFilter::FindLast(const TokenList& list, Uint128 largest,
+                                                 uint64_t mass, size_t count) {
+  const int shift = std::max(BitWidth(largest) - kBinBits, 0);
+  uint16_t* bins = bins_.Reserve(list.count);
+  mass_.fill(0);
+  counts_.fill(0);
+  for (size_t i = 0; i < list.count; ++i) {
+    bins[i] = static_cast<uint16_t>(
+        distances_[i] == kNoDistance ? kBins - 1 : static_cast<size_t>(distances_[i] >> shift));
+    mass_[bins[i]] += list.weights[i];
+    ++counts_[bins[i]];
+  }
+  size_t bin = 0;
+  for (; bin + 1 < kBins && (mass_[bin] < mass || counts_[bin] < count); ++bin) {
+    mass -= std::min(mass_[bin], mass);
+    count -= std::min(counts_[bin], count);
+  }
+  // Where fewer tokens are left than asked for, the last of them all is in the last bin that has
+  // any.
+  while (counts_[bin] == 0) --bin;
+  Candidate* candidates = candidates_.Reserve(counts_[bin]);
+  size_t found = 0;
+  for (size_t i = 0; i < list.count; ++i) {
+    if (bins[i] != bin) continue;
+    candidates[found++] = {distances_[i], OrderKey(list.values[i] + 0.0f, list.ids[i]),
+                           list.weights[i]};
+  }
+  return SelectLast(candidates, candidates + found, mass, count);
+}
+
 void TypicalFilter::Keep(const SamplingParams& params, const Weigher& weigher, TokenList& list) {
   const uint64_t total = list.TotalWeight();
-  const Int128 mean = SumLog2Weights(list, weigher);  // times total
-  Candidate* candidates = candidates_.Reserve(list.count);
-  Uint128* distances = distances_.Reserve(list.count);
-  for (size_t i = 0; i < list.count; ++i) {
-    distances[i] = ~Uint128{0};
-    if (list.weights[i] > 0) {
-      const Int128 difference = Int128{Log2Weight(list, i, weigher)} * total - mean;
-      distances[i] = static_cast<Uint128>(difference < 0 ? -difference : difference);
-    }
-    candidates[i] = {distances[i], OrderKey(list.values[i] + 0.0f, list.ids[i]), list.weights[i]};
-  }
-  const Candidate last = LastKept(candidates, candidates + list.count,
-                                  CeilFraction(params.typical_p, total), params.min_tokens_to_keep);
+  const Uint128 largest = Measure(weigher, list, total);
+  const Candidate last =
+      FindLast(list, largest, CeilFraction(params.typical_p, total), params.min_tokens_to_keep);
   const bool ties = params.top_k_ties == TiePolicy::kKeepAll;
   size_t kept = 0;
   for (size_t i = 0; i < list.count; ++i) {
-    const bool keeps = distances[i] < last.distance ||
-                       (distances[i] == last.distance &&
+    const bool keeps = distances_[i] < last.distance ||
+                       (distances_[i] == last.distance &&
                         (ties || OrderKey(list.values[i] + 0.0f, list.ids[i]) >= last.key));
     list.values[kept] = list.values[i];
     list.ids[kept] = list.ids[i];

@@ -3,6 +3,7 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_TYPICAL_FILTER_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_TYPICAL_FILTER_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -22,6 +23,10 @@ class TypicalFilter {
   void Keep(const SamplingParams& params, const Weigher& weigher, TokenList& list);
 
  private:
+  // Tokens by their distance from the mean, and behind them those without a weight.
+  static constexpr int kBinBits = 11;
+  static constexpr size_t kBins = (size_t{1} << kBinBits) + 1;
+
   struct Candidate {
     Uint128 distance;  // of its surprise from the mean
     uint64_t key;      // its place in the order
@@ -32,8 +37,18 @@ class TypicalFilter {
     }
   };
 
-  Buffer<Candidate> candidates_;
+  // Of each token of the list into distances_, and the largest of a token that has a weight.
+  Uint128 Measure(const Weigher& weigher, const TokenList& list, uint64_t total);
+
+  // The last token of the shortest prefix, by distance, that reaches `mass` and has `count` tokens;
+  // of all when there are fewer.
+  Candidate FindLast(const TokenList& list, Uint128 largest, uint64_t mass, size_t count);
+
   Buffer<Uint128> distances_;  // per token of the list
+  Buffer<uint16_t> bins_;      // per token of the list
+  std::array<uint64_t, kBins> mass_;
+  std::array<size_t, kBins> counts_;
+  Buffer<Candidate> candidates_;  // those of one bin
 };
 
 }  // namespace token_sampler::cpu
