@@ -99,8 +99,17 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
     if (!status.ok()) job->Done(status);
   }
 
-  // Sends the response.
-  void Send() { this->StartWrite(&response_); }
+  // Sends the response. The job that made it goes, with what it holds: the next request may be long
+  // in coming.
+  void Send() {
+    std::shared_ptr<SamplingJob> answered;
+    {
+      MutexLock lock(mutex_);
+      answered = std::move(job_);
+    }
+    answered.reset();
+    this->StartWrite(&response_);
+  }
 
   Response& response() { return response_; }
 
@@ -128,7 +137,7 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   std::shared_ptr<JobStream> self_;
 
   Mutex mutex_;
-  std::shared_ptr<SamplingJob> job_ ABSL_GUARDED_BY(mutex_);  // the newest
+  std::shared_ptr<SamplingJob> job_ ABSL_GUARDED_BY(mutex_);  // of the request in hand
   bool answering_ ABSL_GUARDED_BY(mutex_) = false;            // between OnRequest and its answer
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

@@ -214,7 +214,7 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
   return absl::OkStatus();
 }
 
-absl::Status CallStatus(const absl::Status& status, const RegionRows* region_rows) {
+absl::Status CallStatus(const absl::Status& status, std::shared_ptr<const RegionRows> region_rows) {
   return status.ok() && region_rows != nullptr ? region_rows->failure() : status;
 }
 

@@ -40,7 +40,7 @@ class SampleJob final : public SamplingJob {
   }
 
   void Done(const absl::Status& sampled) override {
-    absl::Status status = CallStatus(sampled, decoded_.region_rows.get());
+    absl::Status status = CallStatus(sampled, std::move(decoded_.region_rows));
     if (status.ok()) {
       FinishCandidates(decoded_.candidates, absl::MakeSpan(results));
       v1::SampleResponse response;
@@ -70,8 +70,8 @@ class VerifyDraftJob final : public SamplingJob {
   }
 
   void Done(const absl::Status& sampled) override {
-    const absl::Status status =
-        CallStatus(CallStatus(sampled, decoded.target_rows.get()), decoded.draft_rows.get());
+    const absl::Status status = CallStatus(CallStatus(sampled, std::move(decoded.target_rows)),
+                                           std::move(decoded.draft_rows));
     if (status.ok()) EncodeVerifyDraft(decoded, results_, response_);
     reactor_.Complete(status);
   }
@@ -99,7 +99,7 @@ class DescribeJob final : public SamplingJob {
   }
 
   void Done(const absl::Status& status) override {
-    reactor_.Complete(CallStatus(status, decoded.region_rows.get()));
+    reactor_.Complete(CallStatus(status, std::move(decoded.region_rows)));
   }
 
   DecodedSample decoded;

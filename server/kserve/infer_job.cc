@@ -46,7 +46,7 @@ absl::Status InferJob::CheckWidths() {
 }
 
 void InferJob::Done(const absl::Status& status_of_sampling) {
-  absl::Status status = CallStatus(status_of_sampling, decoded_.region_rows.get());
+  absl::Status status = CallStatus(status_of_sampling, std::move(decoded_.region_rows));
   times_.taken = taken;
   times_.sampled = Clock::System().Now();
   if (status.ok()) {
@@ -54,6 +54,7 @@ void InferJob::Done(const absl::Status& status_of_sampling) {
     EncodeSample(decoded_, results, sampled);
     status = TranslateResponse(call_, draws_, sampled, response_);
   }
+  call_.outputs.clear();  // as CallStatus: nothing of a region is left when the answer goes
   if (!status.ok()) {
     statistics_.CountFailure(times_.received, Clock::System().Now());
     finish_(status);

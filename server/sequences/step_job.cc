@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/invalid_argument.h"
@@ -73,7 +74,7 @@ absl::Status StepJob::Decode(const v1::StepSequences& message, const SlicedBytes
 }
 
 void StepJob::Done(const absl::Status& sampled) {
-  const absl::Status status = CallStatus(sampled, decoded_.region_rows.get());
+  const absl::Status status = CallStatus(sampled, std::move(decoded_.region_rows));
   if (status.ok()) {
     EncodeSample(decoded_, results, *response_.mutable_sampled());
     for (size_t i = 0; i < results.size(); ++i) {

@@ -3,16 +3,11 @@
 
 #include "server/kserve/kserve_service.h"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
-#include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <future>
 #include <limits>
 #include <random>
@@ -21,45 +16,17 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "sampler/reference_sampler.h"
 #include "server/kserve/sampler_model.h"
-#include "server/server.h"
 #include "tests/testing/gated_sampler.h"
+#include "tests/unit/server/kserve_fixture.h"
 
 namespace token_sampler {
 namespace {
 
-using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::Not;
-using InferStream =
-    grpc::ClientReaderWriter<inference::ModelInferRequest, inference::ModelStreamInferResponse>;
 
 constexpr char kNoModel[] = "no model \"other\": this server's is \"sampler\"";
-
-template <typename Element>
-std::vector<Element> Elements(const std::string& raw) {
-  std::vector<Element> elements(raw.size() / sizeof(Element));
-  std::memcpy(elements.data(), raw.data(), raw.size());
-  return elements;
-}
-
-inference::ModelInferRequest Request(const std::vector<float>& logits, int64_t rows,
-                                     const std::string& id = "") {
-  inference::ModelInferRequest request;
-  request.set_model_name("sampler");
-  request.set_id(id);
-  auto& input = *request.add_inputs();
-  input.set_name("logits");
-  input.set_datatype("FP32");
-  input.add_shape(rows);
-  input.add_shape(static_cast<int64_t>(logits.size()) / rows);
-  request.add_raw_input_contents()->assign(reinterpret_cast<const char*>(logits.data()),
-                                           logits.size() * sizeof(float));
-  return request;
-}
 
 // A request whose rows' tokens are `step` with a gated sampler.
 inference::ModelInferRequest AtStep(int64_t step) {
@@ -68,114 +35,9 @@ inference::ModelInferRequest AtStep(int64_t step) {
   return request;
 }
 
-class KserveTest : public ::testing::Test {
- protected:
-  explicit KserveTest(Sampler& sampler, const std::string& regions = "off")
-      : server_(*Server::Start(Options(regions), sampler)),
-        channel_(grpc::CreateChannel(server_->addresses()[0], grpc::InsecureChannelCredentials())),
-        stub_(inference::GRPCInferenceService::NewStub(channel_)) {}
-
-  static ServerOptions Options(const std::string& regions) {
-    ServerOptions options;
-    options.regions.kinds = regions;
-    options.listen = {"127.0.0.1:0"};
-    return options;
-  }
-
-  inference::ModelInferResponse Infer(const inference::ModelInferRequest& request) {
-    grpc::ClientContext context;
-    inference::ModelInferResponse response;
-    const grpc::Status status = stub_->ModelInfer(&context, request, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return response;
-  }
-
-  grpc::Status InferStatus(const inference::ModelInferRequest& request) {
-    grpc::ClientContext context;
-    inference::ModelInferResponse response;
-    return stub_->ModelInfer(&context, request, &response);
-  }
-
-  bool Ready() {
-    grpc::ClientContext contexts[2];
-    inference::ServerReadyResponse server;
-    inference::ModelReadyResponse model;
-    inference::ModelReadyRequest request;
-    request.set_name("sampler");
-    EXPECT_TRUE(stub_->ServerReady(&contexts[0], {}, &server).ok());
-    EXPECT_TRUE(stub_->ModelReady(&contexts[1], request, &model).ok());
-    EXPECT_EQ(server.ready(), model.ready());
-    return model.ready();
-  }
-
-  std::unique_ptr<Server> server_;
-  std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<inference::GRPCInferenceService::Stub> stub_;
-};
-
-struct WithReference {
-  std::unique_ptr<Sampler> sampler = CreateReferenceSampler();
-};
-
 class KserveSamplingTest : private WithReference, public KserveTest {
  protected:
   KserveSamplingTest() : KserveTest(*sampler) {}
-};
-
-class KserveRegionTest : private WithReference, public KserveTest {
- protected:
-  static constexpr size_t kSize = 4096;
-
-  KserveRegionTest() : KserveTest(*sampler, "system") {
-    const int fd = shm_open(key_.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
-    EXPECT_GE(fd, 0);
-    EXPECT_EQ(ftruncate(fd, kSize), 0);
-    memory_ = static_cast<char*>(mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
-    close(fd);
-  }
-  ~KserveRegionTest() override {
-    munmap(memory_, kSize);
-    shm_unlink(key_.c_str());
-  }
-
-  grpc::Status Register(const std::string& name, uint64_t offset = 0, uint64_t byte_size = kSize) {
-    grpc::ClientContext context;
-    inference::SystemSharedMemoryRegisterRequest request;
-    request.set_name(name);
-    request.set_key(key_);
-    request.set_offset(offset);
-    request.set_byte_size(byte_size);
-    inference::SystemSharedMemoryRegisterResponse response;
-    return stub_->SystemSharedMemoryRegister(&context, request, &response);
-  }
-
-  inference::SystemSharedMemoryStatusResponse Regions() {
-    grpc::ClientContext context;
-    inference::SystemSharedMemoryStatusResponse regions;
-    EXPECT_TRUE(stub_->SystemSharedMemoryStatus(&context, {}, &regions).ok());
-    return regions;
-  }
-
-  // Points a tensor at shared memory.
-  template <typename Tensor>
-  static void Place(Tensor& tensor, const std::string& region, int64_t offset, int64_t byte_size) {
-    auto& parameters = *tensor.mutable_parameters();
-    parameters["shared_memory_region"].set_string_param(region);
-    parameters["shared_memory_byte_size"].set_int64_param(byte_size);
-    if (offset != 0) parameters["shared_memory_offset"].set_int64_param(offset);
-  }
-
-  // Moves input i, with its raw contents, into the memory.
-  void MoveInput(inference::ModelInferRequest& request, int i, const std::string& region,
-                 int64_t offset) {
-    const std::string data = request.raw_input_contents(i);
-    std::memcpy(memory_ + offset, data.data(), data.size());
-    request.mutable_raw_input_contents()->DeleteSubrange(i, 1);
-    Place(*request.mutable_inputs(i), region, offset, static_cast<int64_t>(data.size()));
-  }
-
-  const std::string key_ = absl::StrCat("/token-sampler-kserve-test-", getpid());
-  char* memory_ = nullptr;
 };
 
 struct WithGate {
@@ -429,122 +291,6 @@ TEST_F(KserveSamplingTest, KnowsNoOtherModel) {
   inference::ModelReadyResponse ready;
   ASSERT_TRUE(stub_->ModelReady(&contexts[3], of_ready, &ready).ok());
   EXPECT_FALSE(ready.ready());
-}
-
-TEST_F(KserveRegionTest, ReadsInputsAndWritesOutputs) {
-  ASSERT_TRUE(Register("whole").ok());
-  ASSERT_TRUE(Register("part", 1000, 1000).ok());
-  inference::ModelInferRequest request = Request({1, 2, 3, 9, 8, 7}, 2, "id");
-  auto& seeds = *request.add_inputs();
-  seeds.set_name("seed");
-  seeds.set_datatype("INT64");
-  seeds.add_shape(2);
-  seeds.add_shape(1);
-  const int64_t values[] = {5, 6};
-  request.add_raw_input_contents()->assign(reinterpret_cast<const char*>(values), sizeof(values));
-  for (const char* name : {"token_ids", "seed", "message"}) request.add_outputs()->set_name(name);
-  const inference::ModelInferResponse expected = Infer(request);
-
-  MoveInput(request, 0, "whole", 100);
-  Place(*request.mutable_outputs(0), "part", 8, 8);
-  Place(*request.mutable_outputs(2), "whole", 3000, 100);
-  for (const bool all : {false, true}) {
-    // The contents that are left are those of the other input.
-    if (all) {
-      std::memcpy(memory_ + 200, values, sizeof(values));
-      request.clear_raw_input_contents();
-      Place(*request.mutable_inputs(1), "whole", 200, sizeof(values));
-    }
-    std::memset(memory_ + 1000, 0, 1000);
-    const inference::ModelInferResponse response = Infer(request);
-    ASSERT_EQ(response.raw_output_contents_size(), 3);
-    EXPECT_EQ(response.raw_output_contents(0), "");
-    EXPECT_EQ(std::string(memory_ + 1008, 8), expected.raw_output_contents(0));
-    EXPECT_EQ(response.raw_output_contents(1), expected.raw_output_contents(1));
-    EXPECT_EQ(std::string(memory_ + 3000, 8), expected.raw_output_contents(2));
-    const auto& parameters = response.outputs(0).parameters();
-    EXPECT_EQ(parameters.at("shared_memory_region").string_param(), "part");
-    EXPECT_EQ(parameters.at("shared_memory_offset").int64_param(), 8);
-    EXPECT_EQ(parameters.at("shared_memory_byte_size").int64_param(), 8);
-    EXPECT_EQ(response.outputs(1).parameters_size(), 0);
-  }
-}
-
-TEST_F(KserveRegionTest, RefusesWhatLiesOutside) {
-  ASSERT_TRUE(Register("whole").ok());
-  const auto refusal = [&](const std::string& region, int64_t offset, int64_t size, bool output) {
-    inference::ModelInferRequest request = Request({1, 2}, 1);
-    if (output) {
-      request.add_outputs()->set_name("token_ids");
-      Place(*request.mutable_outputs(0), region, offset, size);
-    } else {
-      request.clear_raw_input_contents();
-      Place(*request.mutable_inputs(0), region, offset, size);
-    }
-    return InferStatus(request);
-  };
-  EXPECT_TRUE(refusal("whole", 4088, 8, false).ok());
-  EXPECT_TRUE(refusal("whole", 4092, 4, true).ok());
-  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
-  for (const bool output : {false, true}) {
-    EXPECT_EQ(refusal("other", 0, 8, output).error_code(), grpc::StatusCode::NOT_FOUND);
-    for (const auto& [offset, size] :
-         {std::pair{4089l, 8l}, {kMax, 8l}, {0l, kMax}, {kMax, kMax}}) {
-      EXPECT_EQ(refusal("whole", offset, size, output).error_code(),
-                grpc::StatusCode::OUT_OF_RANGE);
-    }
-  }
-  EXPECT_THAT(refusal("whole", 0, 12, false).error_message(),
-              HasSubstr("inputs.logits must have 8 bytes for [1, 2] elements of FP32, got 12"));
-  EXPECT_THAT(refusal("whole", 0, 3, true).error_message(),
-              HasSubstr("shared_memory_byte_size must be at least the 4 bytes of the output"));
-}
-
-TEST_F(KserveRegionTest, AnObjectThatIsTruncatedIsAnErrorOfTheCall) {
-  ASSERT_TRUE(Register("whole").ok());
-  inference::ModelInferRequest request = Request({1, 2}, 1);
-  MoveInput(request, 0, "whole", 64);
-  EXPECT_TRUE(InferStatus(request).ok());
-  const int fd = shm_open(key_.c_str(), O_RDWR, 0);
-  ASSERT_EQ(ftruncate(fd, 0), 0);
-  close(fd);
-  const grpc::Status status = InferStatus(request);
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
-  EXPECT_THAT(status.error_message(), HasSubstr("was truncated"));
-}
-
-TEST_F(KserveRegionTest, ListsAndForgetsRegions) {
-  ASSERT_TRUE(Register("a", 8, 64).ok());
-  ASSERT_TRUE(Register("b").ok());
-  EXPECT_EQ(Register("a").error_code(), grpc::StatusCode::ALREADY_EXISTS);
-  const auto regions = Regions().regions();
-  ASSERT_EQ(regions.size(), 2u);
-  EXPECT_EQ(regions.at("a").key(), key_);
-  EXPECT_EQ(regions.at("a").offset(), 8u);
-  EXPECT_EQ(regions.at("a").byte_size(), 64u);
-  const auto forget = [&](const std::string& name) {
-    grpc::ClientContext context;
-    inference::SystemSharedMemoryUnregisterRequest request;
-    request.set_name(name);
-    inference::SystemSharedMemoryUnregisterResponse response;
-    return stub_->SystemSharedMemoryUnregister(&context, request, &response).error_code();
-  };
-  grpc::ClientContext context;
-  inference::CudaSharedMemoryUnregisterResponse cuda;
-  EXPECT_TRUE(stub_->CudaSharedMemoryUnregister(&context, {}, &cuda).ok());
-  EXPECT_EQ(forget("a"), grpc::StatusCode::OK);
-  EXPECT_EQ(forget("a"), grpc::StatusCode::NOT_FOUND);
-  EXPECT_EQ(Regions().regions_size(), 1);
-  EXPECT_EQ(forget(""), grpc::StatusCode::OK);
-  EXPECT_EQ(Regions().regions_size(), 0);
-}
-
-TEST_F(KserveRegionTest, SaysThatItHasSharedMemory) {
-  grpc::ClientContext context;
-  inference::ServerMetadataResponse metadata;
-  ASSERT_TRUE(stub_->ServerMetadata(&context, {}, &metadata).ok());
-  EXPECT_THAT(metadata.extensions(), Contains("system_shared_memory"));
-  EXPECT_THAT(metadata.extensions(), Not(Contains("cuda_shared_memory")));
 }
 
 // Clients forget all regions before they register theirs, whether the server has any or not.

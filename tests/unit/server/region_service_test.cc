@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -13,8 +12,6 @@
 #include <filesystem>
 #include <limits>
 #include <memory>
-#include <optional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,81 +19,13 @@
 #include "absl/strings/str_cat.h"
 #include "client/sampler_client.h"
 #include "client/shared_region.h"
-#include "sampler/reference_sampler.h"
-#include "server/server.h"
+#include "tests/testing/fake_cuda_region.h"
+#include "tests/unit/server/region_fixture.h"
 
 namespace token_sampler {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr int64_t kRows = 4;
-constexpr int64_t kVocab = 300;
-
-std::vector<float> RandomLogits(size_t count) {
-  std::mt19937 random(7);
-  std::normal_distribution<float> normal(0.0f, 2.0f);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
-class RegionServiceTest : public ::testing::Test {
- protected:
-  void Start(const std::string& kinds = "system") {
-    ServerOptions options;
-    options.listen = {"127.0.0.1:0"};
-    options.regions.kinds = kinds;
-    options.regions.open_cuda = open_cuda_;
-    auto server = Server::Start(options, *sampler_);
-    ASSERT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
-    auto client = client::SamplerClient::Connect(server_->addresses()[0]);
-    ASSERT_TRUE(client.ok()) << client.status();
-    client_.emplace(*std::move(client));
-    stub_ = v1::TokenSampler::NewStub(
-        grpc::CreateChannel(server_->addresses()[0], grpc::InsecureChannelCredentials()));
-  }
-
-  static client::SampleRequest Request(client::Matrix matrix) {
-    client::SampleRequest request;
-    request.matrix = std::move(matrix);
-    request.params = {{.temperature = 0.7, .top_k = 40, .top_p = 0.95}};
-    request.keys.seeds = {11};
-    request.keys.streams = {0, 1, 2, 3};
-    return request;
-  }
-
-  std::vector<uint32_t> Tokens(const client::SampleRequest& request) const {
-    const auto result = client_->Sample(request);
-    EXPECT_TRUE(result.ok()) << result.status();
-    std::vector<uint32_t> tokens;
-    if (!result.ok()) return tokens;
-    for (const auto& row : result->rows) tokens.push_back(row.token_ids.at(0));
-    return tokens;
-  }
-
-  grpc::Status Sample(const client::SharedRegion& region, uint64_t offset, uint32_t rows,
-                      std::optional<uint64_t> stride = {}) const {
-    v1::SampleRequest request;
-    v1::Tensor& tensor = *request.mutable_tensor();
-    tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
-    tensor.set_rows(rows);
-    tensor.set_vocab(kVocab);
-    tensor.mutable_region()->set_name(region.name());
-    tensor.mutable_region()->set_offset(offset);
-    if (stride) tensor.mutable_region()->set_row_stride(*stride);
-    grpc::ClientContext context;
-    v1::SampleResponse response;
-    return stub_->Sample(&context, request, &response);
-  }
-
-  OpenCudaRegion open_cuda_;
-  std::unique_ptr<Sampler> sampler_ = CreateReferenceSampler();
-  std::unique_ptr<Server> server_;
-  std::optional<client::SamplerClient> client_;
-  std::unique_ptr<v1::TokenSampler::Stub> stub_;
-};
 
 TEST_F(RegionServiceTest, GivesTheTokensOfTheInlineCall) {
   Start();
@@ -140,47 +69,26 @@ TEST_F(RegionServiceTest, ServesDescribeVerifyDraftAndStreamsToo) {
   EXPECT_EQ(verified->sequences.at(0).token_ids.at(0), likeliest);
 
   grpc::ClientContext context;
-  const auto stream = stub_->SampleStream(&context);
-  v1::SampleStreamRequest open;
-  open.mutable_open()->set_vocab(kVocab);
-  open.mutable_open()->add_params()->set_temperature(0.0);
-  open.mutable_open()->add_sequences()->set_sequence_id(1);
-  v1::SampleStreamResponse answer;
-  ASSERT_TRUE(stream->Write(open));
-  ASSERT_TRUE(stream->Read(&answer));
-  ASSERT_EQ(answer.status_code(), 0u) << answer.status_message();
-  v1::SampleStreamRequest step;
-  step.mutable_step()->add_sequence_ids(1);
-  v1::Tensor& tensor = *step.mutable_step()->mutable_tensor();
-  tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
-  tensor.set_rows(1);
-  tensor.set_vocab(kVocab);
-  tensor.mutable_region()->set_name(region->name());
-  ASSERT_TRUE(stream->Write(step));
-  ASSERT_TRUE(stream->Read(&answer));
+  const std::unique_ptr<SampleStream> stream = OpenStream(context);
+  const v1::SampleStreamResponse answer = Step(*stream, region->name());
   ASSERT_EQ(answer.status_code(), 0u) << answer.status_message();
   EXPECT_EQ(answer.sampled().token_ids(0), likeliest);
   stream->WritesDone();
   EXPECT_TRUE(stream->Finish().ok());
 }
 
-// A CUDA region of a device that is not there: the values are in this process.
-class FakeCudaRegion final : public Region {
- public:
-  explicit FakeCudaRegion(std::vector<float> values)
-      : Region(values.size() * sizeof(float)), values_(std::move(values)) {}
-
-  absl::Status Read(uint64_t offset, size_t size, char* to) const override {
-    std::memcpy(to, reinterpret_cast<const char*>(values_.data()) + offset, size);
-    return absl::OkStatus();
-  }
-  absl::Status Write(uint64_t, absl::string_view) const override {
-    return absl::PermissionDeniedError("read only");
-  }
-
- private:
-  const std::vector<float> values_;
-};
+TEST_F(RegionServiceTest, AStreamThatWaitsHoldsNoRegion) {
+  Start();
+  auto region = client::SharedRegion::Create(*client_, kVocab * sizeof(float));
+  ASSERT_TRUE(region.ok()) << region.status();
+  grpc::ClientContext context;
+  const std::unique_ptr<SampleStream> stream = OpenStream(context);
+  ASSERT_EQ(Step(*stream, region->name()).status_code(), 0u);
+  EXPECT_EQ(Unregister(region->name()).error_code(), grpc::StatusCode::OK);
+  EXPECT_EQ(Step(*stream, region->name()).status_code(), uint32_t{grpc::StatusCode::NOT_FOUND});
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
 
 TEST_F(RegionServiceTest, CudaRegionsAreRegisteredAndSampled) {
   const std::vector<float> logits = RandomLogits(kRows * kVocab);
