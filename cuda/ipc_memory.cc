@@ -26,10 +26,10 @@ using Event = std::unique_ptr<std::remove_pointer_t<cudaEvent_t>, EventDestroy>;
 
 class OpenedMemory final : public IpcMemory {
  public:
-  OpenedMemory(int device, Mapping mapping, Event event)
+  OpenedMemory(int device, Mapping mapping, uint64_t offset, Event event)
       : mapping_(std::move(mapping)),
         event_(std::move(event)),
-        place_{device, static_cast<const char*>(mapping_.get()), event_.get()} {}
+        place_{device, static_cast<const char*>(mapping_.get()) + offset, event_.get()} {}
 
   const DeviceMemory& place() const override { return place_; }
 
@@ -87,7 +87,7 @@ absl::Status AllocatedBytes(const void* memory, uint64_t& bytes) {
 absl::StatusOr<std::unique_ptr<IpcMemory>> IpcMemory::Open(uint32_t device,
                                                            absl::string_view handle,
                                                            absl::string_view event,
-                                                           uint64_t byte_size) {
+                                                           const IpcRange& range) {
   int count = 0;
   absl::Status status = ToStatus(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
   if (!status.ok()) return status;
@@ -113,9 +113,10 @@ absl::StatusOr<std::unique_ptr<IpcMemory>> IpcMemory::Open(uint32_t device,
   Mapping mapping(opened);
   uint64_t allocated = 0;
   if (status = AllocatedBytes(opened, allocated); !status.ok()) return status;
-  if (byte_size > allocated) {
-    return absl::OutOfRangeError(absl::StrCat("byte_size ", byte_size, " must lie inside the ",
-                                              allocated, " bytes of the allocation"));
+  if (range.byte_size > allocated || range.offset > allocated - range.byte_size) {
+    return absl::OutOfRangeError(absl::StrCat("offset ", range.offset, " and byte_size ",
+                                              range.byte_size, " must lie inside the ", allocated,
+                                              " bytes of the allocation"));
   }
 
   Event opened_event;
@@ -131,7 +132,7 @@ absl::StatusOr<std::unique_ptr<IpcMemory>> IpcMemory::Open(uint32_t device,
     if (error != cudaSuccess) return Refused("cuda_event", error);
     opened_event.reset(made);
   }
-  return std::make_unique<OpenedMemory>(static_cast<int>(device), std::move(mapping),
+  return std::make_unique<OpenedMemory>(static_cast<int>(device), std::move(mapping), range.offset,
                                         std::move(opened_event));
 }
 

@@ -10,7 +10,7 @@ absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOpti
 }
 
 absl::StatusOr<std::unique_ptr<IpcMemory>> IpcMemory::Open(uint32_t, absl::string_view,
-                                                           absl::string_view, uint64_t) {
+                                                           absl::string_view, const IpcRange&) {
   return absl::FailedPreconditionError("this build has no CUDA sampler");
 }
 

@@ -20,7 +20,8 @@ class CudaRegion final : public Region {
  public:
   static absl::StatusOr<std::shared_ptr<Region>> Open(const CudaRegionRequest& request) {
     absl::StatusOr<std::unique_ptr<IpcMemory>> memory =
-        IpcMemory::Open(request.device, request.handle, request.event, request.byte_size);
+        IpcMemory::Open(request.device, request.handle, request.event,
+                        {.offset = request.offset, .byte_size = request.byte_size});
     if (!memory.ok()) return memory.status();
     return std::make_shared<CudaRegion>(*std::move(memory), request.byte_size);
   }

@@ -129,6 +129,7 @@ absl::Status RegisterOne(const v1::RegisterRegionRequest& request, const std::st
                           CudaRegionRequest{.handle = request.cuda_handle(),
                                             .event = request.cuda_event(),
                                             .device = request.device(),
+                                            .offset = request.offset(),
                                             .byte_size = request.byte_size()},
                           peer);
 }

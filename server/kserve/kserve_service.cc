@@ -259,6 +259,7 @@ grpc::ServerUnaryReactor* KserveService::CudaSharedMemoryRegister(
                             CudaRegionRequest{.handle = request->raw_handle(),
                                               .event = "",
                                               .device = static_cast<uint32_t>(request->device_id()),
+                                              .offset = 0,
                                               .byte_size = request->byte_size()},
                             context->peer()));
 }

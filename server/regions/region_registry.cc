@@ -119,6 +119,11 @@ absl::Status RegionRegistry::Register(const std::string& name, const CudaRegionR
     return Invalid("cuda_event must have the ", kHandleBytes,
                    " bytes of a cudaIpcEventHandle_t, got ", request.event.size());
   }
+  // Rows are read where they lie, by loads of whole values.
+  if (request.offset % sizeof(double) != 0) {
+    return Invalid("offset must be a multiple of ", sizeof(double), " for kind CUDA, got ",
+                   request.offset);
+  }
   if (!options_.open_cuda) {
     return absl::FailedPreconditionError(absl::StrCat(
         "device ", request.device, ": this server has no sampler that reads CUDA IPC memory"));
@@ -128,6 +133,7 @@ absl::Status RegionRegistry::Register(const std::string& name, const CudaRegionR
   return Add({.name = name,
               .kind = RegionKind::kCuda,
               .key = "",
+              .offset = request.offset,
               .device = request.device,
               .byte_size = request.byte_size},
              *std::move(opened), peer);

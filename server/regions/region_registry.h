@@ -34,6 +34,7 @@ struct CudaRegionRequest {
   std::string handle;  // a cudaIpcMemHandle_t, 64 bytes
   std::string event;   // a cudaIpcEventHandle_t, 64 bytes, or empty
   uint32_t device = 0;
+  uint64_t offset = 0;  // inside the allocation
   uint64_t byte_size = 0;
 };
 using OpenCudaRegion =
@@ -65,7 +66,8 @@ class RegionRegistry {
   absl::Status Register(const std::string& name, const SystemRegionRequest& request,
                         absl::string_view peer);
 
-  // As above. FailedPrecondition when no sampler reads device memory; the errors of open_cuda.
+  // As above. InvalidArgument for an offset at which no value of every type can lie,
+  // FailedPrecondition when no sampler reads device memory; the errors of open_cuda.
   absl::Status Register(const std::string& name, const CudaRegionRequest& request,
                         absl::string_view peer);
 
@@ -84,7 +86,7 @@ class RegionRegistry {
     std::string name;
     RegionKind kind = RegionKind::kSystem;
     std::string key;      // of a system region
-    uint64_t offset = 0;  // of a system region
+    uint64_t offset = 0;  // inside the object or allocation
     uint32_t device = 0;  // of a CUDA region
     uint64_t byte_size = 0;
     uint32_t calls_in_flight = 0;

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "cuda/cuda_sampler.h"
 #include "sampler/reference_sampler.h"
 #include "tests/simt/machine.h"
@@ -133,7 +134,7 @@ class IpcMemoryTest : public ::testing::Test {
 
 TEST_F(IpcMemoryTest, RowsAreSampledWhereTheyAre) {
   Owner owner;
-  const auto memory = IpcMemory::Open(0, owner.Handle(), owner.EventHandle(), kBytes);
+  const auto memory = IpcMemory::Open(0, owner.Handle(), owner.EventHandle(), {0, kBytes});
   ASSERT_TRUE(memory.ok()) << memory.status();
   // No buffer that would hold a copy.
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.buffer_bytes = 64}).value();
@@ -145,11 +146,38 @@ TEST_F(IpcMemoryTest, RowsAreSampledWhereTheyAre) {
   EXPECT_EQ(simt::KernelCount(), 3u);
 }
 
+TEST_F(IpcMemoryTest, ARangeBeginsAtItsOffset) {
+  Owner owner;
+  owner.Write();
+  // From row 2 on: the sampler, and whoever reads, sees rows 2, 3 and 4.
+  constexpr uint64_t kOffset = 2 * kStride * sizeof(float);
+  const auto memory =
+      IpcMemory::Open(0, owner.Handle(), owner.EventHandle(), {kOffset, kBytes - kOffset});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  float value = 0;
+  ASSERT_TRUE((*memory)->Read(12, sizeof(value), reinterpret_cast<char*>(&value)).ok());
+  EXPECT_EQ(value, owner.Value(2, 3));
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  const SamplingParams params = {.top_k = 20};
+  std::vector<RowInput> expected_rows = owner.Rows(params);
+  expected_rows.erase(expected_rows.begin(), expected_rows.begin() + 2);
+  const IpcRows source(**memory);
+  const std::vector<RowInput> rows = source.At(expected_rows);
+  std::vector<RowResult> expected(rows.size());
+  std::vector<RowResult> actual(rows.size());
+  ASSERT_TRUE(CreateReferenceSampler()->Sample(expected_rows, absl::MakeSpan(expected)).ok());
+  ASSERT_TRUE(sampler->Sample(rows, absl::MakeSpan(actual)).ok());
+  for (size_t row = 0; row < rows.size(); ++row) {
+    EXPECT_EQ(actual[row].token_ids, expected[row].token_ids);
+  }
+  EXPECT_EQ(simt::KernelCount(), 1u);
+}
+
 TEST_F(IpcMemoryTest, RowsThatTheKernelLeavesAreReadBehindTheEvent) {
   Owner owner;
   owner.Value(3, 5) = std::nanf("");
   owner.Write();
-  const auto memory = IpcMemory::Open(0, owner.Handle(), owner.EventHandle(), kBytes);
+  const auto memory = IpcMemory::Open(0, owner.Handle(), owner.EventHandle(), {0, kBytes});
   ASSERT_TRUE(memory.ok()) << memory.status();
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
   ExpectSameAsReference(*sampler, owner, **memory, {.typical_p = 0.5});
@@ -162,7 +190,7 @@ TEST_F(IpcMemoryTest, RowsOnAnotherDeviceAreReadToo) {
   ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
   Owner owner;
   owner.Write();
-  const auto memory = IpcMemory::Open(1, owner.Handle(), owner.EventHandle(), kBytes);
+  const auto memory = IpcMemory::Open(1, owner.Handle(), owner.EventHandle(), {0, kBytes});
   ASSERT_TRUE(memory.ok()) << memory.status();
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
   for (int call = 0; call < 5; ++call) ExpectSameAsReference(*sampler, owner, **memory, {});
@@ -172,7 +200,7 @@ TEST_F(IpcMemoryTest, WithoutAnEventNothingIsWaitedFor) {
   Owner owner;
   owner.Write();
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-  const auto memory = IpcMemory::Open(0, owner.Handle(), "", kBytes);
+  const auto memory = IpcMemory::Open(0, owner.Handle(), "", {0, kBytes});
   ASSERT_TRUE(memory.ok()) << memory.status();
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
   ExpectSameAsReference(*sampler, owner, **memory, {.min_p = 0.1});
@@ -181,22 +209,27 @@ TEST_F(IpcMemoryTest, WithoutAnEventNothingIsWaitedFor) {
 TEST_F(IpcMemoryTest, RefusesWhatIsNone) {
   Owner owner;
   const auto refusal = [](const auto& memory) { return memory.status(); };
-  absl::Status status = refusal(IpcMemory::Open(1, owner.Handle(), "", kBytes));
+  absl::Status status = refusal(IpcMemory::Open(1, owner.Handle(), "", {0, kBytes}));
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("device must be below the 1 devices"));
-  status = refusal(IpcMemory::Open(0, std::string(64, 'h'), "", kBytes));
+  status = refusal(IpcMemory::Open(0, std::string(64, 'h'), "", {0, kBytes}));
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("cuda_handle cannot be opened"));
-  status = refusal(IpcMemory::Open(0, owner.Handle(), std::string(64, 'e'), kBytes));
+  status = refusal(IpcMemory::Open(0, owner.Handle(), std::string(64, 'e'), {0, kBytes}));
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("cuda_event cannot be opened"));
-  for (const uint64_t bytes : {uint64_t{kBytes + 1}, ~uint64_t{0}}) {
-    status = refusal(IpcMemory::Open(0, owner.Handle(), "", bytes));
+  constexpr uint64_t kMax = ~uint64_t{0};
+  for (const IpcRange& range :
+       {IpcRange{0, kBytes + 1}, IpcRange{0, kMax}, IpcRange{8, kBytes}, IpcRange{kBytes, 1},
+        IpcRange{kMax, 1}, IpcRange{kMax - 7, 8}, IpcRange{1, kMax}, IpcRange{kMax, kMax}}) {
+    status = refusal(IpcMemory::Open(0, owner.Handle(), "", range));
     EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange);
-    EXPECT_THAT(std::string(status.message()), HasSubstr("bytes of the allocation"));
+    EXPECT_EQ(status.message(),
+              absl::StrCat("offset ", range.offset, " and byte_size ", range.byte_size,
+                           " must lie inside the ", kBytes, " bytes of the allocation"));
   }
   for (const size_t size : {0u, 63u, 65u}) {
-    EXPECT_EQ(refusal(IpcMemory::Open(0, std::string(size, 'h'), "", kBytes)).code(),
+    EXPECT_EQ(refusal(IpcMemory::Open(0, std::string(size, 'h'), "", {0, kBytes})).code(),
               absl::StatusCode::kInvalidArgument);
   }
   // What was refused is forgotten.
@@ -209,7 +242,7 @@ TEST_F(IpcMemoryTest, EveryCallOfTheRuntimeMayFail) {
   const std::string event = owner.EventHandle();
   for (uint64_t call = 1;; ++call) {
     simt::FailCall(call, cudaErrorMemoryAllocation, simt::Fault::kTransient);
-    const bool opened = IpcMemory::Open(0, handle, event, kBytes).ok();
+    const bool opened = IpcMemory::Open(0, handle, event, {0, kBytes}).ok();
     const bool none_failed = simt::FaultIsPending();
     simt::FailCall(0, cudaSuccess, simt::Fault::kTransient);
     static_cast<void>(cudaGetLastError());

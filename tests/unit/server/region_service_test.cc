@@ -96,6 +96,8 @@ TEST_F(RegionServiceTest, CudaRegionsAreRegisteredAndSampled) {
   open_cuda_ = [&](const CudaRegionRequest& request) -> absl::StatusOr<std::shared_ptr<Region>> {
     EXPECT_EQ(request.event, std::string(64, 'e'));
     if (request.handle != handle) return absl::InvalidArgumentError("cuda_handle: no such");
+    EXPECT_EQ(request.offset, 4096u);
+    EXPECT_EQ(request.byte_size, logits.size() * sizeof(float));
     return std::make_shared<FakeCudaRegion>(logits);
   };
   Start("cuda");
@@ -110,6 +112,7 @@ TEST_F(RegionServiceTest, CudaRegionsAreRegisteredAndSampled) {
   request.set_cuda_handle(handle);
   request.set_cuda_event(std::string(64, 'e'));
   request.set_device(0);
+  request.set_offset(4096);
   request.set_byte_size(logits.size() * sizeof(float));
   EXPECT_TRUE(call(request).ok());
   EXPECT_EQ(call(request).error_code(), grpc::StatusCode::ALREADY_EXISTS);
@@ -251,6 +254,10 @@ TEST_F(RegionServiceTest, RegisterRefusesFieldsOfTheOtherKind) {
   EXPECT_THAT(refused().error_message(), HasSubstr("64 bytes"));
   request.set_cuda_handle(std::string(64, 'h'));
   EXPECT_EQ(refused().error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  request.set_offset(4);
+  EXPECT_EQ(refused().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(refused().error_message(), "offset must be a multiple of 8 for kind CUDA, got 4");
+  request.clear_offset();
   request.set_key("token-sampler-x");
   EXPECT_THAT(refused().error_message(), HasSubstr("key must not be set for kind CUDA"));
 }
