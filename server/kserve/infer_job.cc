@@ -56,6 +56,7 @@ void InferJob::Done(const absl::Status& status_of_sampling) {
   }
   call_.outputs.clear();  // as CallStatus: nothing of a region is left when the answer goes
   if (!status.ok()) {
+    response_.Clear();  // of the outputs that were written before the error
     statistics_.CountFailure(times_.received, Clock::System().Now());
     finish_(status);
     return;

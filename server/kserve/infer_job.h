@@ -19,8 +19,8 @@ class InferJob final : public SamplingJob {
  public:
   using Finish = std::function<void(const absl::Status&)>;
 
-  // `finish` is called once, when the response is written or there is an error. What is referred to
-  // must live until then.
+  // `finish` is called once, when the response is written or there is an error, with which the
+  // response is empty. What is referred to must live until then.
   InferJob(inference::ModelInferResponse& response, InferenceStatistics& statistics, Finish finish);
 
   // Takes the tensors out of the request. When this is not OK, call Done with it.

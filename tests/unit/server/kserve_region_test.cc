@@ -160,6 +160,26 @@ TEST_F(KserveRegionTest, RefusesWhatLiesOutside) {
               HasSubstr("shared_memory_byte_size must be at least the 4 bytes of the output"));
 }
 
+// An error beside outputs would leave the client to guess which of them count.
+TEST_F(KserveRegionTest, AFailedAnswerOfAStreamHasNoOutputs) {
+  ASSERT_TRUE(Register("whole").ok());
+  inference::ModelInferRequest request = Request({1, 2}, 1, "half");
+  request.add_outputs()->set_name("token_ids");
+  request.add_outputs()->set_name("seed");
+  Place(*request.mutable_outputs(1), "whole", 0, 7);
+  grpc::ClientContext context;
+  const std::unique_ptr<InferStream> stream = stub_->ModelStreamInfer(&context);
+  inference::ModelStreamInferResponse response;
+  ASSERT_TRUE(stream->Write(request));
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.error_message(),
+            "outputs.seed.parameters.shared_memory_byte_size must be at least the 8 bytes of the "
+            "output, got 7");
+  EXPECT_EQ(response.infer_response().ShortDebugString(), "id: \"half\"");
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
 TEST_F(KserveRegionTest, AnObjectThatIsTruncatedIsAnErrorOfTheCall) {
   ASSERT_TRUE(Register("whole").ok());
   inference::ModelInferRequest request = Request({1, 2}, 1);
