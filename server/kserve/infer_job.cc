@@ -20,6 +20,7 @@ absl::Status InferJob::Decode(inference::ModelInferRequest& request, const Reque
   if (!status.ok()) return status;
   if (status = CheckWidths(); !status.ok()) return status;
   rows = std::move(decoded_.inputs);
+  bytes = call_.input_bytes;
   for (const RowInput& row : rows) bytes += ValueBytes(row);
   times_.queued = Clock::System().Now();
   if (call_.timeout.has_value()) deadline = times_.queued + *call_.timeout;

@@ -51,7 +51,7 @@ absl::Status TranslateMatrix(const RequestLimits& limits, std::vector<InferTenso
                              v1::SampleRequest& request) {
   InferTensor* matrix = nullptr;
   for (InferTensor& tensor : tensors) {
-    if (tensor.name != "logits" && tensor.name != "weights") continue;
+    if (!IsMatrix(tensor.name)) continue;
     if (matrix != nullptr) return Invalid("inputs must not hold both logits and weights");
     matrix = &tensor;
   }
@@ -165,8 +165,7 @@ absl::Status TranslateSequences(const InferTensor& tensor, size_t columns,
 
 // One input besides the matrix.
 absl::Status TranslateInput(InferTensor& tensor, v1::SampleRequest& request) {
-  const ModelInputField* field = FindInputField(tensor.name);
-  if (field == nullptr) return Invalid("inputs: the model has no input ", tensor.name);
+  const ModelInputField* field = FindInputField(tensor.name);  // TakeInputs knows no other names
   const uint32_t rows = request.tensor().rows();
   size_t columns = 0;
   if (absl::Status status = CheckShape(tensor, *field, rows, columns); !status.ok()) return status;
@@ -363,7 +362,8 @@ absl::Status TranslateRequest(const RequestLimits& limits, inference::ModelInfer
   if (status = TranslateMatrix(limits, tensors, call.request); !status.ok()) return status;
   if (status = TranslateParameters(request, tensors, call); !status.ok()) return status;
   for (InferTensor& tensor : tensors) {
-    if (tensor.name == "logits" || tensor.name == "weights") continue;
+    if (IsMatrix(tensor.name)) continue;
+    call.input_bytes += tensor.data.size();
     if (status = TranslateInput(tensor, call.request); !status.ok()) return status;
   }
   return TranslateOutputs(limits, request, call);

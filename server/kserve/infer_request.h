@@ -30,6 +30,7 @@ struct InferCall {
   std::string id;
   std::vector<InferOutput> outputs;                  // at least one
   std::optional<std::chrono::microseconds> timeout;  // how long the call may wait
+  uint64_t input_bytes = 0;                          // of the inputs but logits and weights
 };
 
 // NotFound unless there is such a model: `sampler`, and no version or kModelVersion.

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/invalid_argument.h"
+#include "server/kserve/sampler_model.h"
 
 namespace token_sampler {
 namespace {
@@ -32,7 +33,11 @@ constexpr struct {
     {"FP64", 8, inference::TYPE_FP64},     {"BYTES", 0, inference::TYPE_STRING},
 };
 
-constexpr size_t kLengthBytes = 4;  // in front of each element of BYTES
+constexpr size_t kLengthBytes = 4;     // in front of each element of BYTES
+constexpr size_t kMaxNameBytes = 255;  // of such an element: it is the name of a choice
+
+// What may be copied out of shared memory for one call: as much as a message may have by default.
+constexpr uint64_t kMaxCopiedBytes = uint64_t{1} << 28;
 
 const auto* FindDatatype(absl::string_view name) {
   return std::find_if(std::begin(kDatatypes), std::end(kDatatypes),
@@ -150,14 +155,37 @@ absl::Status CountElements(const InferTensor& tensor, uint64_t& elements) {
   return absl::OkStatus();
 }
 
-// Reads a tensor out of shared memory, unless the sampler reads it there.
-absl::Status TakeShared(const RequestLimits& limits, InferTensor& tensor) {
+// Whether an input of so many bytes can have the elements that its shape says.
+absl::Status CheckSize(const InferTensor& tensor, uint64_t bytes) {
+  uint64_t elements = 0;
+  if (absl::Status status = CountElements(tensor, elements); !status.ok()) return status;
+  size_t element_size = 0;
+  if (absl::Status status = DatatypeSize(tensor.datatype, element_size); !status.ok()) {
+    return status;
+  }
+  const bool exact = element_size > 0;
+  const uint64_t wanted = elements * (exact ? element_size : kLengthBytes + kMaxNameBytes);
+  if (exact ? bytes == wanted : bytes <= wanted) return absl::OkStatus();
+  return Invalid("inputs.", tensor.name, " must have ", exact ? "" : "at most ", wanted,
+                 " bytes for [", absl::StrJoin(tensor.shape, ", "), "] elements of ",
+                 tensor.datatype, ", got ", bytes);
+}
+
+// Reads a tensor out of shared memory, unless the sampler reads it there. `copied` counts what the
+// call has read so.
+absl::Status TakeShared(const RequestLimits& limits, InferTensor& tensor, uint64_t& copied) {
   const std::string field = absl::StrCat("inputs.", tensor.name);
   const SharedPlace& place = *tensor.shared;
   const absl::StatusOr<std::shared_ptr<const Region>> region =
       FindSharedPlace(field, place, limits);
   if (!region.ok()) return region.status();
-  if (tensor.name == "logits" || tensor.name == "weights") return absl::OkStatus();
+  if (absl::Status status = CheckSize(tensor, place.byte_size); !status.ok()) return status;
+  if (IsMatrix(tensor.name)) return absl::OkStatus();
+  copied += place.byte_size;
+  if (copied > kMaxCopiedBytes) {
+    return Invalid(field, ": inputs in shared memory may have ", kMaxCopiedBytes,
+                   " bytes per call besides logits and weights, got ", copied);
+  }
   tensor.data.resize(place.byte_size);
   const absl::Status status = (*region)->Read(place.offset, place.byte_size, tensor.data.data());
   tensor.shared.reset();
@@ -165,21 +193,13 @@ absl::Status TakeShared(const RequestLimits& limits, InferTensor& tensor) {
                      : absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
 }
 
-absl::Status CheckContents(const InferTensor& tensor) {
+// That a tensor of BYTES, whose elements have sizes of their own, has as many as its shape says.
+absl::Status CheckNames(const InferTensor& tensor) {
+  if (tensor.datatype != "BYTES" || tensor.shared.has_value()) return absl::OkStatus();
   uint64_t elements = 0;
   if (absl::Status status = CountElements(tensor, elements); !status.ok()) return status;
-  size_t element_size = 0;
-  absl::Status status = DatatypeSize(tensor.datatype, element_size);
-  if (!status.ok()) return status;
-  const uint64_t bytes = tensor.shared.has_value() ? tensor.shared->byte_size : tensor.data.size();
-  if (element_size > 0) {
-    if (bytes == elements * element_size) return absl::OkStatus();
-    return Invalid("inputs.", tensor.name, " must have ", elements * element_size, " bytes for [",
-                   absl::StrJoin(tensor.shape, ", "), "] elements of ", tensor.datatype, ", got ",
-                   bytes);
-  }
   uint64_t got = 0;
-  status = ReadBytes(tensor, [&](const FieldValue&) {
+  absl::Status status = ReadBytes(tensor, [&](const FieldValue&) {
     ++got;
     return absl::OkStatus();
   });
@@ -215,6 +235,9 @@ absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferReques
     if (!names.insert(input.name()).second) {
       return Invalid("inputs[", tensors.size(), "] has the name of another input, ", input.name());
     }
+    if (!IsMatrix(input.name()) && FindInputField(input.name()) == nullptr) {
+      return Invalid("inputs: the model has no input ", input.name());
+    }
     InferTensor& tensor = tensors.emplace_back();
     tensor.name = input.name();
     tensor.datatype = input.datatype();
@@ -231,6 +254,7 @@ absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferReques
         "), got ", raw_contents);
   }
   int next_raw = 0;
+  uint64_t copied = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
     const auto& input = request.inputs(static_cast<int>(i));
     InferTensor& tensor = tensors[i];
@@ -241,13 +265,16 @@ absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferReques
     }
     absl::Status status;
     if (tensor.shared.has_value()) {
-      status = TakeShared(limits, tensor);
-    } else if (raw_contents > 0) {
-      tensor.data = std::move(*request.mutable_raw_input_contents(next_raw++));
+      status = TakeShared(limits, tensor, copied);
     } else {
-      status = FlattenContents(input.contents(), tensor);
+      if (raw_contents > 0) {
+        tensor.data = std::move(*request.mutable_raw_input_contents(next_raw++));
+      } else {
+        status = FlattenContents(input.contents(), tensor);
+      }
+      if (status.ok()) status = CheckSize(tensor, tensor.data.size());
     }
-    if (status.ok()) status = CheckContents(tensor);
+    if (status.ok()) status = CheckNames(tensor);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

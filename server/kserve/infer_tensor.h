@@ -34,9 +34,10 @@ struct InferTensor {
 };
 
 // Takes the inputs out of the request: their raw contents are moved, not copied, and those in
-// shared memory are read, but for logits and weights. InvalidArgument when a datatype is unknown,
-// an input has no contents or not as many as its shape says, contents are raw and typed, or two
-// inputs share a name; and the errors of FindSharedPlace and Region::Read.
+// shared memory are read, but for logits and weights, once names, sizes and their sum have been
+// checked. InvalidArgument when the model has no such input, a datatype is unknown, an input has no
+// contents or not as many as its shape says, contents are raw and typed, or two inputs share a
+// name; and the errors of FindSharedPlace and Region::Read.
 absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferRequest& request,
                         std::vector<InferTensor>& tensors);
 

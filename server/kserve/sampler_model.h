@@ -39,7 +39,10 @@ struct ModelInputField {
   bool list;  // [rows, n]
 };
 
-// Every input but `logits` and `weights`.
+// Whether it is `logits` or `weights`, the tensor of the native request.
+inline bool IsMatrix(absl::string_view name) { return name == "logits" || name == "weights"; }
+
+// Every input but those.
 const std::vector<ModelInputField>& InputFields();
 
 // Null when there is none of this name.

@@ -10,10 +10,13 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "server/kserve/infer_job.h"
+#include "server/regions/region_registry.h"
 #include "server/request_codec.h"
 
 namespace token_sampler {
@@ -346,6 +349,102 @@ TEST(InferRequestTest, RefusesWhatItWouldIgnore) {
   request = Request();
   request.GetReflection()->MutableUnknownFields(&request)->AddVarint(99, 1);
   EXPECT_EQ(Refusal(request), "this server knows no field number 99 of ModelInferRequest");
+}
+
+// Terabytes of zeros, in which what is read is counted.
+class Zeros final : public Region {
+ public:
+  explicit Zeros(uint64_t& bytes_read) : Region(uint64_t{1} << 40), bytes_read_(bytes_read) {}
+
+  absl::Status Read(uint64_t, size_t size, char* to) const override {
+    bytes_read_ += size;
+    std::memset(to, 0, size);
+    return absl::OkStatus();
+  }
+  absl::Status Write(uint64_t, absl::string_view) const override {
+    return absl::PermissionDeniedError("read only");
+  }
+
+ private:
+  uint64_t& bytes_read_;
+};
+
+class SharedInputTest : public ::testing::Test {
+ protected:
+  SharedInputTest()
+      : regions_({.kinds = "cuda", .open_cuda = [this](const CudaRegionRequest&) {
+                    return std::make_shared<Zeros>(bytes_read_);
+                  }}) {
+    CudaRegionRequest request;
+    request.handle = std::string(64, 'h');
+    request.byte_size = 1;
+    EXPECT_TRUE(regions_.Register("zeros", request, "unix:").ok());
+    limits_.regions = &regions_;
+  }
+
+  // Adds an input that lies in the region.
+  static void Share(inference::ModelInferRequest& request, const std::string& name,
+                    const std::string& datatype, const std::vector<int64_t>& shape,
+                    int64_t byte_size) {
+    AddInput(request, name, datatype, shape, "");
+    request.mutable_raw_input_contents()->RemoveLast();
+    auto& parameters = *request.mutable_inputs(request.inputs_size() - 1)->mutable_parameters();
+    parameters["shared_memory_region"].set_string_param("zeros");
+    parameters["shared_memory_byte_size"].set_int64_param(byte_size);
+  }
+
+  std::string RefusalOf(inference::ModelInferRequest request) const {
+    InferCall call;
+    const absl::Status status = TranslateRequest(limits_, request, call);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    return std::string(status.message());
+  }
+
+  uint64_t bytes_read_ = 0;
+  RegionRegistry regions_;
+  RequestLimits limits_ = kLimits;
+};
+
+TEST_F(SharedInputTest, WhatIsRefusedIsNotReadBefore) {
+  constexpr int64_t kMany = 100'000'000;
+  inference::ModelInferRequest request = Request();
+  Share(request, "top_m", "INT32", {kMany / 4}, kMany);
+  EXPECT_EQ(RefusalOf(request), "inputs: the model has no input top_m");
+  request = Request();
+  Share(request, "top_k", "INT32", {2}, kMany);
+  EXPECT_EQ(RefusalOf(request),
+            "inputs.top_k must have 8 bytes for [2] elements of INT32, got 100000000");
+  request = Request();
+  Share(request, "top_k", "INT33", {2}, kMany);
+  EXPECT_THAT(RefusalOf(request), HasSubstr("datatype must be one of BOOL, "));
+  request = Request();
+  Share(request, "stage_preset", "BYTES", {2}, kMany);
+  EXPECT_EQ(
+      RefusalOf(request),
+      "inputs.stage_preset must have at most 518 bytes for [2] elements of BYTES, got 100000000");
+  EXPECT_EQ(bytes_read_, 0u);
+}
+
+TEST_F(SharedInputTest, ACallMayHaveSoManyBytesCopied) {
+  constexpr int64_t kHalf = int64_t{1} << 27;
+  inference::ModelInferRequest request = Request();
+  Share(request, "prompt_ids", "INT32", {2, kHalf / 8}, kHalf);
+  Share(request, "output_ids", "INT32", {2, kHalf / 8 + 1}, kHalf + 8);
+  EXPECT_EQ(RefusalOf(request),
+            "inputs.output_ids: inputs in shared memory may have 268435456 bytes per call besides "
+            "logits and weights, got 268435464");
+  EXPECT_EQ(bytes_read_, uint64_t{kHalf});
+}
+
+TEST_F(SharedInputTest, JobsCountWhatTheirInputsTake) {
+  inference::ModelInferRequest request = WithInput("top_k", "INT32", {2}, Bytes<int32_t>({2, 1}));
+  Share(request, "prompt_ids", "INT32", {2, 100}, 800);
+  inference::ModelInferResponse response;
+  InferenceStatistics statistics;
+  InferJob job(response, statistics, [](const absl::Status&) {});
+  ASSERT_TRUE(job.Decode(request, limits_).ok());
+  EXPECT_EQ(bytes_read_, 800u);
+  EXPECT_EQ(job.bytes, 2 * 3 * sizeof(float) + 8 + 800);
 }
 
 TEST(InferRequestTest, RefusesSharedMemoryThatIsNotThere) {
