@@ -170,11 +170,12 @@ KserveService::ModelStreamInfer(grpc::CallbackServerContext* context) {
 
 absl::StatusOr<std::vector<RegionRegistry::Listed>> KserveService::ListRegions(
     const grpc::CallbackServerContext& context, RegionKind kind, const std::string& name) const {
-  absl::Status status = regions_.CheckUse(RegionRegistry::IsRemote(context.peer()));
   std::vector<RegionRegistry::Listed> listed;
-  // Clients ask before they register anything.
-  if (name.empty() && absl::IsFailedPrecondition(status)) return listed;
-  if (!status.ok()) return status;
+  if (absl::Status status = regions_.CheckUse(RegionRegistry::IsRemote(context.peer()));
+      !status.ok()) {
+    if (name.empty()) return listed;
+    return status;
+  }
   for (RegionRegistry::Listed& region : regions_.List()) {
     if (region.kind == kind && (name.empty() || region.name == name)) {
       listed.push_back(std::move(region));
@@ -190,7 +191,8 @@ grpc::ServerUnaryReactor* KserveService::Unregister(grpc::CallbackServerContext*
                                                     RegionKind kind, const std::string& name) {
   const absl::StatusOr<std::vector<RegionRegistry::Listed>> listed =
       ListRegions(*context, kind, name);
-  if (!listed.ok()) return Reply(context, listed.status());
+  // There may be none to forget, or none that are this peer's business.
+  if (!listed.ok() || listed->empty()) return Reply(context, listed.status());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto released = [reactor] { reactor->Finish(grpc::Status::OK); };
   if (name.empty()) {
