@@ -170,10 +170,11 @@ absl::StatusOr<EncodedRequest> EncodedRequest::Create(const SampleRequest& reque
   return encoded;
 }
 
-// The channels, and what every call does: deadline, next channel, status. Its end waits for the
-// calls in flight. A call's context holds the channel, and the thread that lets go of the last
-// channel joins the threads that run callbacks (grpc 1.51, src/cpp/common/completion_queue_cc.cc):
-// one of those threads would wait for itself. So no context outlives the connection.
+// The channels, and what every call does: deadline, next channel, status. Its end, and that of its
+// client, which may come before, waits for the calls in flight. A call's context holds the channel,
+// and the thread that lets go of the last channel joins the threads that run callbacks (grpc 1.51,
+// src/cpp/common/completion_queue_cc.cc): one of those threads would wait for itself. So no context
+// outlives the connection.
 class SamplerClient::Connection {
  public:
   Connection(absl::string_view address, const ClientOptions& options)
@@ -184,7 +185,10 @@ class SamplerClient::Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  ~Connection() {
+  ~Connection() { AwaitCalls(); }
+
+  // Returns when no call is in flight.
+  void AwaitCalls() {
     std::unique_lock<std::mutex> lock(mutex_);
     ended_.wait(lock, [this] { return in_flight_ == 0; });
   }
@@ -222,6 +226,14 @@ class SamplerClient::Connection {
                    });
   }
 
+  absl::Status UnregisterRegion(absl::string_view name) {
+    v1::UnregisterRegionRequest request;
+    request.set_name(std::string(name));
+    return Wait<v1::UnregisterRegionResponse>("/token_sampler.v1.TokenSampler/UnregisterRegion",
+                                              std::move(request))
+        .status();
+  }
+
   std::unique_ptr<StreamCall> StartStream() {
     return std::make_unique<StreamCall>(NextChannel(), address_, options_);
   }
@@ -255,17 +267,27 @@ class SamplerClient::Connection {
   int64_t in_flight_ = 0;  // calls whose `done` has not returned, guarded by mutex_
 };
 
-SamplerClient::SamplerClient(std::unique_ptr<Connection> connection)
+SamplerClient::SamplerClient(std::shared_ptr<Connection> connection)
     : connection_(std::move(connection)) {}
 SamplerClient::SamplerClient(SamplerClient&&) noexcept = default;
-SamplerClient& SamplerClient::operator=(SamplerClient&&) noexcept = default;
-SamplerClient::~SamplerClient() = default;
+SamplerClient& SamplerClient::operator=(SamplerClient&& other) noexcept {
+  SamplerClient moved(std::move(other));
+  connection_.swap(moved.connection_);  // the old one ends with its client, `moved`
+  return *this;
+}
+SamplerClient::~SamplerClient() {
+  if (connection_ != nullptr) connection_->AwaitCalls();
+}
+
+std::function<void()> SamplerClient::Unregisterer(const std::string& name) const {
+  return [connection = connection_, name] { (void)connection->UnregisterRegion(name); };
+}
 
 absl::StatusOr<SamplerClient> SamplerClient::Connect(absl::string_view address,
                                                      const ClientOptions& options) {
   if (absl::Status status = CheckAddress(address); !status.ok()) return status;
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
-  return SamplerClient(std::make_unique<Connection>(address, options));
+  return SamplerClient(std::make_shared<Connection>(address, options));
 }
 
 void SamplerClient::SampleAsync(const SampleRequest& request, SampleCallback done) const {
@@ -337,12 +359,7 @@ absl::Status SamplerClient::RegisterRegion(absl::string_view name, absl::string_
 }
 
 absl::Status SamplerClient::UnregisterRegion(absl::string_view name) const {
-  v1::UnregisterRegionRequest request;
-  request.set_name(std::string(name));
-  return connection_
-      ->Wait<v1::UnregisterRegionResponse>("/token_sampler.v1.TokenSampler/UnregisterRegion",
-                                           std::move(request))
-      .status();
+  return connection_->UnregisterRegion(name);
 }
 
 absl::StatusOr<ServerInfo> SamplerClient::GetServerInfo() const {

@@ -434,6 +434,7 @@ class EncodedRequest {
 };
 
 class SequenceStream;
+class SharedRegion;
 
 // A connection to one server. Thread-safe. Connects directly: http_proxy is not looked at.
 //
@@ -457,7 +458,7 @@ class SamplerClient {
 
   // The same without waiting. `done` runs once, on a thread of gRPC, and must not block there; when
   // the request cannot be sent it runs before SampleAsync returns. The client's destructor waits
-  // for the calls in flight, so `done` must not destroy the client.
+  // for the calls in flight, so `done` must not destroy the client or assign to it.
   using SampleCallback = std::function<void(absl::StatusOr<SampleResult>)>;
   void SampleAsync(const SampleRequest& request, SampleCallback done) const;
   void SampleAsync(const EncodedRequest& request, SampleCallback done) const;
@@ -488,11 +489,15 @@ class SamplerClient {
   absl::StatusOr<HealthStatus> CheckHealth(absl::string_view service = "") const;
 
  private:
+  friend class SharedRegion;
   class Connection;
 
-  explicit SamplerClient(std::unique_ptr<Connection> connection);
+  explicit SamplerClient(std::shared_ptr<Connection> connection);
 
-  std::unique_ptr<Connection> connection_;
+  // What unregisters the region, also when the client has moved or gone.
+  std::function<void()> Unregisterer(const std::string& name) const;
+
+  std::shared_ptr<Connection> connection_;  // with the regions that it has registered
 };
 
 }  // namespace token_sampler::client

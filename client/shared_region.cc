@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -42,18 +43,16 @@ absl::Status CreateObject(const std::string& key, size_t byte_size, void*& data)
 
 struct SharedRegion::Mapping {
   ~Mapping() {
-    // A server that is gone has forgotten the region already.
-    if (registered) (void)client->UnregisterRegion(name);
+    if (unregister) unregister();
     munmap(data, byte_size);
     shm_unlink(key.c_str());
   }
 
-  const SamplerClient* client = nullptr;
   std::string key;
   std::string name;
   void* data = nullptr;
   size_t byte_size = 0;
-  bool registered = false;
+  std::function<void()> unregister;  // once it is registered
 };
 
 SharedRegion::SharedRegion(std::unique_ptr<Mapping> mapping) : mapping_(std::move(mapping)) {}
@@ -78,14 +77,13 @@ absl::StatusOr<SharedRegion> SharedRegion::Create(const SamplerClient& client, s
   absl::Status status = CreateObject(key, byte_size, data);
   if (!status.ok()) return status;
   auto mapping = std::make_unique<Mapping>();
-  mapping->client = &client;
   mapping->key = key;
   mapping->name = name;
   mapping->data = data;
   mapping->byte_size = byte_size;
   status = client.RegisterRegion(name, key, 0, byte_size);
   if (!status.ok()) return status;
-  mapping->registered = true;
+  mapping->unregister = client.Unregisterer(name);
   return SharedRegion(std::move(mapping));
 }
 

@@ -22,11 +22,12 @@
 
 namespace token_sampler::client {
 
-// Calls in flight may use any parts of it. It ends, at the server too, with the object.
+// Calls in flight may use any parts of it. It ends, at the server too, with the object: it keeps
+// the client's connection, and the client may move or go before it.
 class SharedRegion {
  public:
   // Creates a shared-memory object of `byte_size` bytes, all zero, whose name begins with `prefix`
-  // (the server's --shared-memory-prefix), and registers it. `client` must outlive the region.
+  // (the server's --shared-memory-prefix), and registers it.
   // ResourceExhausted when the machine has not that much memory for it; else the server's refusal.
   static absl::StatusOr<SharedRegion> Create(const SamplerClient& client, size_t byte_size,
                                              absl::string_view prefix = "token-sampler-");

@@ -172,6 +172,31 @@ TEST_F(RegionCallTest, UnregisterAnswersWhenTheCallInFlightHas) {
   EXPECT_TRUE(unregistered.get().ok());
 }
 
+TEST_F(RegionCallTest, AClientEndsBehindItsCallsThoughItsRegionGoesOn) {
+  auto connected = client::SamplerClient::Connect(server_->addresses()[0]);
+  ASSERT_TRUE(connected.ok()) << connected.status();
+  std::optional<client::SamplerClient> client(*std::move(connected));
+  auto region = client::SharedRegion::Create(*client, kPartBytes);
+  ASSERT_TRUE(region.ok()) << region.status();
+  gate_->Close();
+  std::atomic<bool> answered = false;
+  client->SampleAsync(Request(region->Rows(0, client::DataType::kFloat32, kRows, kVocab)),
+                      [&](const absl::StatusOr<client::SampleResult>& result) {
+                        EXPECT_TRUE(result.ok()) << result.status();
+                        answered = true;
+                      });
+  gate_->AwaitCalls(1);
+  auto ended = std::async(std::launch::async, [&] {
+    client.reset();
+    return answered.load();
+  });
+  // An end that did not wait would come about now.
+  for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+  EXPECT_EQ(ended.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  gate_->Open();
+  EXPECT_TRUE(ended.get());
+}
+
 TEST_F(RegionCallTest, TruncatingFailsTheCalls) {
   ExpectErrorOnceBroken(
       [this] {

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -208,6 +209,54 @@ TEST_F(RegionServiceTest, RegionsEndWithTheirObject) {
   ASSERT_TRUE(stub_->ListRegions(&context, {}, &listed).ok());
   EXPECT_EQ(listed.regions_size(), 0);
   EXPECT_FALSE(std::filesystem::exists("/dev/shm/" + name));
+}
+
+TEST_F(RegionServiceTest, ARegionOutlivesItsClient) {
+  Start();
+  const auto count = [this] {
+    grpc::ClientContext context;
+    v1::ListRegionsResponse listed;
+    EXPECT_TRUE(stub_->ListRegions(&context, {}, &listed).ok());
+    return listed.regions_size();
+  };
+  std::optional<client::SharedRegion> region;
+  {
+    auto client = client::SamplerClient::Connect(server_->addresses()[0]);
+    ASSERT_TRUE(client.ok()) << client.status();
+    auto created = client::SharedRegion::Create(*client, kVocab * sizeof(float));
+    ASSERT_TRUE(created.ok()) << created.status();
+    region.emplace(*std::move(created));
+    const client::SamplerClient moved = *std::move(client);
+    client::SampleRequest request;
+    request.matrix = region->Rows(0, client::DataType::kFloat32, 1, kVocab);
+    EXPECT_TRUE(moved.Sample(request).ok());
+  }
+  EXPECT_EQ(count(), 1);
+  region.reset();
+  EXPECT_EQ(count(), 0);
+}
+
+TEST_F(RegionServiceTest, ACallReadsSoManyBytes) {
+  Start();
+  // Rows of the largest vocabulary in an object that has no memory yet.
+  constexpr uint32_t kVocabulary = 1u << 24;
+  constexpr uint64_t kRowBytes = kVocabulary * sizeof(double);
+  const std::string key = absl::StrCat("token-sampler-sparse-", getpid());
+  const int fd = shm_open(key.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
+  ASSERT_GE(fd, 0);
+  ASSERT_EQ(ftruncate(fd, 9 * kRowBytes), 0);
+  close(fd);
+  ASSERT_TRUE(client_->RegisterRegion("sparse", key, 0, 9 * kRowBytes).ok());
+  client::SampleRequest request;
+  request.matrix.dtype = client::DataType::kFloat64;
+  request.matrix.rows = 9;
+  request.matrix.vocab = kVocabulary;
+  request.matrix.region = client::RegionRows{.name = "sparse"};
+  const absl::Status status = client_->Sample(request).status();
+  shm_unlink(key.c_str());
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(),
+            "tensor.region must hold at most 1073741824 bytes per call, got 1207959552");
 }
 
 TEST_F(RegionServiceTest, AnEmptyNameUnregistersThoseOfTheConnection) {
