@@ -30,11 +30,8 @@ class CudaRegion final : public Region {
       : Region(byte_size), memory_(std::move(memory)) {}
 
   const DeviceMemory* device_memory() const override { return &memory_->place(); }
-  absl::Status Read(uint64_t offset, size_t size, char* to) const override {
+  absl::Status Copy(uint64_t offset, size_t size, char* to) const override {
     return memory_->Read(offset, size, to);
-  }
-  absl::Status Write(uint64_t, absl::string_view) const override {
-    return absl::PermissionDeniedError("the server does not write to CUDA memory");
   }
 
  private:

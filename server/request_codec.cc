@@ -215,7 +215,7 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
 }
 
 absl::Status CallStatus(const absl::Status& status, std::shared_ptr<const RegionRows> region_rows) {
-  return status.ok() && region_rows != nullptr ? region_rows->failure() : status;
+  return status.ok() && region_rows != nullptr ? region_rows->Check() : status;
 }
 
 void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> results,

@@ -48,8 +48,8 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
                           DecodedSample& decoded, const SlicedBytes* data = nullptr);
 
 // The status of a call whose rows were sampled with `status`: an error too when the region that
-// they lie in could not be read. The rows end here, before the answer goes: who has it may
-// unregister the region without waiting.
+// they lie in could not be read or is not the one any more that was registered. The rows end here,
+// before the answer goes: who has it may unregister the region without waiting.
 absl::Status CallStatus(const absl::Status& status, std::shared_ptr<const RegionRows> region_rows);
 
 // What comes back besides tokens. `rows`, of which there is at least one, have their parameters:

@@ -17,4 +17,14 @@ absl::Status Region::CheckBlock(const RowBlock& block) const {
                                             " bytes from offset ", block.offset, " on"));
 }
 
+absl::Status Region::Write(uint64_t, absl::string_view) const {
+  return absl::PermissionDeniedError("the region may be read and not written by the server");
+}
+
+absl::Status Region::Read(uint64_t offset, size_t size, char* to) const {
+  absl::Status status = Copy(offset, size, to);
+  status.Update(CheckObject());
+  return status;
+}
+
 }  // namespace token_sampler

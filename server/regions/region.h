@@ -35,12 +35,21 @@ class Region {
   absl::Status CheckBlock(const RowBlock& block) const;
 
   // Copies bytes [offset, offset + size), of a block that has passed CheckBlock. FailedPrecondition
-  // when the memory is not the one any more that was registered.
-  virtual absl::Status Read(uint64_t offset, size_t size, char* to) const = 0;
+  // when they are not there any more. What has been copied counts when CheckObject is OK behind it.
+  virtual absl::Status Copy(uint64_t offset, size_t size, char* to) const = 0;
+
+  // FailedPrecondition when the memory is not the one any more that was registered, or not as long.
+  virtual absl::Status CheckObject() const { return absl::OkStatus(); }
+
+  // Copy and CheckObject.
+  absl::Status Read(uint64_t offset, size_t size, char* to) const;
+
+  // Whether CheckObject can never be OK again, whatever the owner does.
+  virtual bool IsGone() const { return false; }
 
   // Writes to bytes [offset, offset + size), of a block that has passed CheckBlock. The errors of
-  // Read, and PermissionDenied when the server may only read the memory.
-  virtual absl::Status Write(uint64_t offset, absl::string_view bytes) const = 0;
+  // Read, and PermissionDenied when the server may only read the memory, as it does here.
+  virtual absl::Status Write(uint64_t offset, absl::string_view bytes) const;
 
   // As that of RowSource.
   virtual const DeviceMemory* device_memory() const { return nullptr; }

@@ -139,12 +139,7 @@ absl::Status RegionRegistry::Register(const std::string& name, const CudaRegionR
              *std::move(opened), peer);
 }
 
-absl::Status RegionRegistry::Add(Listed listed, std::shared_ptr<Region> region,
-                                 absl::string_view peer) {
-  const MutexLock lock(mutex_);
-  if (entries_.contains(listed.name)) {
-    return absl::AlreadyExistsError(absl::StrCat("a region \"", listed.name, "\" is registered"));
-  }
+absl::Status RegionRegistry::CheckQuotas(absl::string_view peer) const {
   const auto of_peer = std::count_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
     return absl::string_view(entry.second.peer) == peer;
   });
@@ -156,6 +151,36 @@ absl::Status RegionRegistry::Add(Listed listed, std::shared_ptr<Region> region,
     return absl::ResourceExhaustedError(
         absl::StrCat("the server has ", entries_.size(), " regions, as many as it may have"));
   }
+  return absl::OkStatus();
+}
+
+std::vector<std::shared_ptr<Region>> RegionRegistry::TakeGone() {
+  std::vector<std::shared_ptr<Region>> gone;
+  for (auto entry = entries_.begin(); entry != entries_.end();) {
+    std::shared_ptr<Region>& region = entry->second.region;
+    if (region.use_count() > 1 || !region->IsGone()) {
+      ++entry;
+      continue;
+    }
+    gone.push_back(std::move(region));
+    entry = entries_.erase(entry);
+  }
+  return gone;
+}
+
+absl::Status RegionRegistry::Add(Listed listed, std::shared_ptr<Region> region,
+                                 absl::string_view peer) {
+  std::vector<std::shared_ptr<Region>> gone;  // outlives the lock: unmapping takes its time
+  const MutexLock lock(mutex_);
+  if (entries_.contains(listed.name)) {
+    return absl::AlreadyExistsError(absl::StrCat("a region \"", listed.name, "\" is registered"));
+  }
+  absl::Status status = CheckQuotas(peer);
+  if (!status.ok()) {
+    gone = TakeGone();
+    status = CheckQuotas(peer);
+  }
+  if (!status.ok()) return status;
   std::string name = listed.name;
   entries_.emplace(std::move(name), Entry{std::move(region), std::string(peer), std::move(listed)});
   return absl::OkStatus();

@@ -61,8 +61,10 @@ class RegionRegistry {
   // FailedPrecondition when regions are off, PermissionDenied when such a peer may not use them.
   absl::Status CheckUse(bool remote_peer) const;
 
-  // `name` has 1 .. 255 bytes. AlreadyExists when it is taken, ResourceExhausted beyond a limit;
-  // InvalidArgument, NotFound, OutOfRange and PermissionDenied say what is wrong with the object.
+  // `name` has 1 .. 255 bytes. AlreadyExists when it is taken, ResourceExhausted beyond a limit,
+  // for which idle regions whose object is gone do not count: their clients have often gone with
+  // it. InvalidArgument, NotFound, OutOfRange and PermissionDenied say what is wrong with the
+  // object.
   absl::Status Register(const std::string& name, const SystemRegionRequest& request,
                         absl::string_view peer);
 
@@ -108,6 +110,8 @@ class RegionRegistry {
   absl::Status CheckRequest(RegionKind kind, absl::string_view name, uint64_t byte_size,
                             absl::string_view peer) const;
   absl::StatusOr<std::string> CheckKey(absl::string_view key) const;
+  absl::Status CheckQuotas(absl::string_view peer) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<std::shared_ptr<Region>> TakeGone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Add(Listed listed, std::shared_ptr<Region> region, absl::string_view peer);
   template <typename Chosen>
   void UnregisterIf(const Chosen& chosen, std::function<void()> released);

@@ -5,17 +5,25 @@
 namespace token_sampler {
 
 absl::Status RegionRows::Read(uint64_t offset, size_t size, char* to) const {
-  const absl::Status status = region_->Read(offset, size, to);
+  const absl::Status status = region_->Copy(offset, size, to);
   if (status.ok()) return status;
-  absl::Status named(status.code(), absl::StrCat(field_, ": ", status.message()));
+  absl::Status named = Named(status);
   const MutexLock lock(mutex_);
   failure_.Update(named);
   return named;
 }
 
-absl::Status RegionRows::failure() const {
-  const MutexLock lock(mutex_);
-  return failure_;
+absl::Status RegionRows::Check() const {
+  {
+    const MutexLock lock(mutex_);
+    if (!failure_.ok()) return failure_;
+  }
+  return Named(region_->CheckObject());
+}
+
+absl::Status RegionRows::Named(const absl::Status& status) const {
+  return status.ok() ? status
+                     : absl::Status(status.code(), absl::StrCat(field_, ": ", status.message()));
 }
 
 }  // namespace token_sampler

@@ -26,14 +26,18 @@ class RegionRows final : public RowSource {
 
   const DeviceMemory* device_memory() const override { return region_->device_memory(); }
 
-  // The errors of Region::Read.
+  // The errors of Region::Copy.
   absl::Status Read(uint64_t offset, size_t size, char* to) const override;
 
-  // The first error of Read: that of the whole call, because the caller broke its memory, not a
-  // row.
-  absl::Status failure() const;
+  // The first error of Read, or else of Region::CheckObject: that of the whole call, because the
+  // caller broke its memory, not a row. Once per call and behind its reads, which is enough and,
+  // for small rows, costs less than to ask the kernel about the object before each.
+  absl::Status Check() const;
 
  private:
+  // With the name of the field.
+  absl::Status Named(const absl::Status& status) const;
+
   const std::shared_ptr<const Region> region_;
   const std::string field_;
   mutable Mutex mutex_;

@@ -82,8 +82,12 @@ absl::Status SystemRegion::Truncated() const {
       " bytes that it was registered with; unregister the region and register it anew"));
 }
 
-absl::Status SystemRegion::Read(uint64_t offset, size_t size, char* to) const {
-  if (absl::Status status = CheckObject(); !status.ok()) return status;
+bool SystemRegion::IsGone() const {
+  struct stat info;
+  return fstat(fd_, &info) == 0 && info.st_nlink == 0;
+}
+
+absl::Status SystemRegion::Copy(uint64_t offset, size_t size, char* to) const {
   return mapping_->Copy(offset, size, to) ? absl::OkStatus() : Truncated();
 }
 

@@ -29,7 +29,9 @@ class SystemRegion final : public Region {
   ~SystemRegion() override;
 
   // FailedPrecondition when the object was truncated, unlinked or replaced since it was opened.
-  absl::Status Read(uint64_t offset, size_t size, char* to) const override;
+  absl::Status CheckObject() const override;
+  absl::Status Copy(uint64_t offset, size_t size, char* to) const override;
+  bool IsGone() const override;
   absl::Status Write(uint64_t offset, absl::string_view bytes) const override;
 
  private:
@@ -37,9 +39,6 @@ class SystemRegion final : public Region {
       : Region(byte_size), fd_(fd), writable_(writable), key_(std::move(key)), offset_(offset) {}
 
   absl::Status Truncated() const;
-
-  // That the object is still the one that was opened, and as long as it must be.
-  absl::Status CheckObject() const;
 
   const int fd_;
   const bool writable_;

@@ -24,12 +24,14 @@
 #include "client/sampler_client.h"
 #include "client/shared_region.h"
 #include "sampler/cpu_sampler.h"
+#include "sampler/row_source.h"
 #include "server/server.h"
 
 namespace token_sampler {
 namespace {
 
-// Token 0 for every row: what is left is the way there and back.
+// Token 0 for every row, which is read as the CPU sampler reads it, copied by the thread that
+// samples into a buffer that stays: what is left is the way there and back.
 class NullSampler final : public Sampler {
  public:
   absl::string_view name() const override { return "null"; }
@@ -37,10 +39,17 @@ class NullSampler final : public Sampler {
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
     for (size_t i = 0; i < rows.size(); ++i) {
       results[i].Clear();
+      if (rows[i].source != nullptr) {
+        values_.resize(std::max(values_.size(), ValueBytes(rows[i])));
+        if (!ReadValues(rows[i], values_.data(), results[i])) continue;
+      }
       results[i].token_ids = {0};
     }
     return absl::OkStatus();
   }
+
+ private:
+  std::vector<char> values_;  // of the one executor
 };
 
 // Takes any message and answers with an empty one.
@@ -96,6 +105,7 @@ struct Service {
     ServerOptions options;
     options.listen = {"127.0.0.1:0"};
     options.regions.kinds = "system";
+    options.batcher.num_executors = 1;
     auto started = Server::Start(options, sampler);
     Check(started.status());
     server = *std::move(started);
@@ -126,6 +136,17 @@ std::shared_ptr<std::vector<float>> Logits(int64_t rows, int64_t vocab) {
   return values;
 }
 
+// The same numbers as bfloat16, cut.
+std::shared_ptr<std::vector<uint16_t>> UpperHalves(const std::vector<float>& values) {
+  auto halves = std::make_shared<std::vector<uint16_t>>();
+  for (const float value : values) {
+    uint32_t bits = 0;
+    std::memcpy(&bits, &value, sizeof(bits));
+    halves->push_back(static_cast<uint16_t>(bits >> 16));
+  }
+  return halves;
+}
+
 client::Matrix Inline(const std::shared_ptr<std::vector<float>>& values, int64_t vocab) {
   client::Matrix matrix = client::Float32Matrix(*values, vocab);
   matrix.owner = values;
@@ -152,8 +173,8 @@ void PrintSharedMemory(Service& service) {
   for (const int64_t rows : {1, 8, 64}) {
     const auto shared = region->Rows(0, client::DataType::kFloat32, rows, 1);
     client::SampleRequest request = Request(shared);
-    const std::vector<double> medians = Medians(
-        {[&] { (void)service.client->UnregisterRegion("none"); }, Call(service, request)}, 2000);
+    const auto empty = [&] { Check(service.client->GetServerInfo().status()); };
+    const std::vector<double> medians = Medians({empty, Call(service, request)}, 2000);
     std::printf("%6d %12.1f %12.1f %8.2f\n", static_cast<int>(rows), medians[0], medians[1],
                 medians[1] / medians[0]);
   }
@@ -169,12 +190,8 @@ void PrintInline(Service& service) {
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   const auto channel =
       grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials());
-  std::printf("\nInline, no sampling, against a gRPC sink of the same bytes\n");
-  std::printf("%8s %12s %12s %8s\n", "MB", "sink us", "inline us", "ratio");
-  for (const int64_t kilobytes : {1, 512, 2048, 8192, 32768}) {
-    const auto values = Logits(1, kilobytes * 256);
-    const grpc::Slice slice(values->data(), values->size() * sizeof(float),
-                            grpc::Slice::STATIC_SLICE);
+  const auto print = [&](const client::Matrix& matrix) {
+    const grpc::Slice slice(matrix.values, matrix.byte_size, grpc::Slice::STATIC_SLICE);
     const grpc::ByteBuffer message(&slice, 1);
     const auto to_sink = [&] {
       grpc::ClientContext context;
@@ -186,10 +203,22 @@ void PrintInline(Service& service) {
       done.get_future().get();
     };
     const std::vector<double> medians =
-        Medians({to_sink, Call(service, Request(Inline(values, kilobytes * 256)))},
-                kilobytes > 4096 ? 200 : 2000);
-    std::printf("%8.1f %12.0f %12.0f %8.2f\n", static_cast<double>(kilobytes) / 1024, medians[0],
-                medians[1], medians[1] / medians[0]);
+        Medians({to_sink, Call(service, Request(matrix))}, matrix.rows > 8 ? 200 : 2000);
+    std::printf("%8s %6d %8.2f %12.0f %12.0f %8.2f\n",
+                matrix.dtype == client::DataType::kFloat32 ? "float32" : "bfloat16",
+                static_cast<int>(matrix.rows), static_cast<double>(matrix.byte_size) / (1 << 20),
+                medians[0], medians[1], medians[1] / medians[0]);
+  };
+  std::printf("\nInline, no sampling, against a gRPC sink of the same bytes\n");
+  std::printf("%8s %6s %8s %12s %12s %8s\n", "", "rows", "MB", "sink us", "inline us", "ratio");
+  print(Inline(Logits(1, 256), 256));
+  constexpr int64_t kVocab = 131'072;
+  for (const int64_t rows : {1, 4, 16, 64}) print(Inline(Logits(rows, kVocab), kVocab));
+  for (const int64_t rows : {1, 4, 16, 64}) {
+    const auto values = UpperHalves(*Logits(rows, kVocab));
+    client::Matrix matrix = client::BFloat16Matrix(*values, kVocab);
+    matrix.owner = values;
+    print(matrix);
   }
 }
 

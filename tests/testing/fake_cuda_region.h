@@ -17,12 +17,9 @@ class FakeCudaRegion final : public Region {
   explicit FakeCudaRegion(std::vector<float> values)
       : Region(values.size() * sizeof(float)), values_(std::move(values)) {}
 
-  absl::Status Read(uint64_t offset, size_t size, char* to) const override {
+  absl::Status Copy(uint64_t offset, size_t size, char* to) const override {
     std::memcpy(to, reinterpret_cast<const char*>(values_.data()) + offset, size);
     return absl::OkStatus();
-  }
-  absl::Status Write(uint64_t, absl::string_view) const override {
-    return absl::PermissionDeniedError("read only");
   }
 
  private:

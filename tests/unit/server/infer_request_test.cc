@@ -356,13 +356,10 @@ class Zeros final : public Region {
  public:
   explicit Zeros(uint64_t& bytes_read) : Region(uint64_t{1} << 40), bytes_read_(bytes_read) {}
 
-  absl::Status Read(uint64_t, size_t size, char* to) const override {
+  absl::Status Copy(uint64_t, size_t size, char* to) const override {
     bytes_read_ += size;
     std::memset(to, 0, size);
     return absl::OkStatus();
-  }
-  absl::Status Write(uint64_t, absl::string_view) const override {
-    return absl::PermissionDeniedError("read only");
   }
 
  private:

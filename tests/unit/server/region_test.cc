@@ -227,18 +227,60 @@ TEST(RegionTest, AnObjectThatIsReplacedIsAnErrorNotTheNewOnesBytes) {
 }
 
 TEST(RegionTest, OnlyPlainObjectsAreOpened) {
-  EXPECT_EQ(SystemRegion::Open("/token-sampler-test-none", 0, 1).status().code(),
-            absl::StatusCode::kNotFound);
+  const absl::Status absent = SystemRegion::Open("/token-sampler-test-none", 0, 1).status();
+  EXPECT_EQ(absent.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(absent.message(),
+            "key \"/token-sampler-test-none\" cannot be opened: No such file or directory");
   const std::string fifo = absl::StrCat("/dev/shm/token-sampler-test-fifo-", getpid());
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
   const auto opened = SystemRegion::Open(fifo.substr(sizeof("/dev/shm") - 1), 0, 1);
   unlink(fifo.c_str());
   EXPECT_EQ(opened.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(opened.status().message()), HasSubstr("shared-memory object"));
+  EXPECT_EQ(opened.status().message(), absl::StrCat("key \"/token-sampler-test-fifo-", getpid(),
+                                                    "\" must name a shared-memory object"));
   const std::string link = absl::StrCat("/dev/shm/token-sampler-test-link-", getpid());
   ASSERT_EQ(symlink("/etc/passwd", link.c_str()), 0);
-  EXPECT_FALSE(SystemRegion::Open(link.substr(sizeof("/dev/shm") - 1), 0, 1).ok());
+  const absl::Status linked =
+      SystemRegion::Open(link.substr(sizeof("/dev/shm") - 1), 0, 1).status();
   unlink(link.c_str());
+  EXPECT_EQ(linked.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(linked.message(),
+            absl::StrCat("key \"/token-sampler-test-link-", getpid(),
+                         "\" cannot be opened: Too many levels of symbolic links"));
+}
+
+// Opens the object as somebody whom its mode keeps from more than it says.
+absl::StatusOr<std::shared_ptr<SystemRegion>> OpenWithMode(const Object& object, mode_t mode) {
+  EXPECT_EQ(chmod(("/dev/shm" + object.key()).c_str(), mode), 0);
+  constexpr uid_t kNobody = 65534;
+  const bool root = geteuid() == 0;  // whom no mode keeps from anything
+  if (root) {
+    EXPECT_EQ(seteuid(kNobody), 0);
+  }
+  auto region = SystemRegion::Open(object.key(), 0, 100);
+  if (root) {
+    EXPECT_EQ(seteuid(0), 0);
+  }
+  return region;
+}
+
+TEST(RegionTest, WhatTheServerMayOnlyReadIsNotWritten) {
+  const Object object(1000);
+  const auto region = OpenWithMode(object, 0444);
+  ASSERT_TRUE(region.ok()) << region.status();
+  EXPECT_TRUE(ReadAll(**region, 100).ok());
+  const absl::Status status = (*region)->Write(10, "token");
+  EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(status.message(), absl::StrCat("object \"", object.key(),
+                                           "\" may be read and not written by the server"));
+}
+
+TEST(RegionTest, WhatTheServerMayNotReadIsNotOpened) {
+  const Object object(1000);
+  const absl::Status status = OpenWithMode(object, 0).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(status.message(),
+            absl::StrCat("key \"", object.key(), "\" cannot be opened: Permission denied"));
 }
 
 TEST(RegionRegistryTest, IsOffByDefault) {
@@ -247,6 +289,23 @@ TEST(RegionRegistryTest, IsOffByDefault) {
   const absl::Status status = regions.Register("a", Whole(object, 1000), kPeer);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("--shared-memory=system"));
+}
+
+TEST(RegionRegistryTest, AKindThatIsOffIsNamed) {
+  const Object object(1000);
+  CudaRegionRequest cuda;
+  cuda.handle = std::string(64, 'h');
+  cuda.byte_size = 1;
+  RegionRegistry system(SystemOptions());
+  absl::Status status = system.Register("a", cuda, kPeer);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(),
+            "regions of kind cuda are off: the server was started with --shared-memory=system");
+  RegionRegistry of_cuda(RegionOptions{.kinds = "cuda"});
+  status = of_cuda.Register("a", Whole(object, 1000), kPeer);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(),
+            "regions of kind system are off: the server was started with --shared-memory=cuda");
 }
 
 TEST(RegionRegistryTest, OnlyLocalPeersMay) {
@@ -297,15 +356,17 @@ TEST(RegionRegistryTest, NamesAreTakenOnceAndSizesAreNotZero) {
   const Object object(1000);
   RegionRegistry regions(SystemOptions());
   ASSERT_TRUE(regions.Register("a", Whole(object, 1000), kPeer).ok());
-  EXPECT_EQ(regions.Register("a", Whole(object, 1000), kPeer).code(),
-            absl::StatusCode::kAlreadyExists);
-  EXPECT_EQ(regions.Register("", Whole(object, 1000), kPeer).code(),
-            absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(regions.Register(std::string(256, 'n'), Whole(object, 1000), kPeer).code(),
-            absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(regions.Register("b", Whole(object, 0), kPeer).code(),
-            absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(regions.Find("b").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(regions.Register("a", Whole(object, 1000), kPeer),
+            absl::AlreadyExistsError("a region \"a\" is registered"));
+  EXPECT_EQ(regions.Register("", Whole(object, 1000), kPeer),
+            absl::InvalidArgumentError("name must have 1 .. 255 bytes, got 0"));
+  EXPECT_EQ(regions.Register(std::string(256, 'n'), Whole(object, 1000), kPeer),
+            absl::InvalidArgumentError("name must have 1 .. 255 bytes, got 256"));
+  EXPECT_EQ(regions.Register("b", Whole(object, 0), kPeer),
+            absl::InvalidArgumentError("byte_size must be above 0"));
+  const absl::Status unknown = absl::NotFoundError("no region \"b\" is registered");
+  EXPECT_EQ(regions.Find("b").status(), unknown);
+  EXPECT_EQ(regions.Unregister("b", [] { FAIL(); }), unknown);
 }
 
 TEST(RegionRegistryTest, QuotasHoldPerPeerAndInAll) {
@@ -323,6 +384,39 @@ TEST(RegionRegistryTest, QuotasHoldPerPeerAndInAll) {
   status = regions.Register("d", Whole(object, 1000), "ipv4:127.0.0.1:3");
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr("the server has 3 regions"));
+}
+
+// A client that has ended without a word took its objects with it, or somebody cleaned up behind
+// it.
+TEST(RegionRegistryTest, IdleRegionsWhoseObjectIsGoneDoNotCount) {
+  RegionOptions options = SystemOptions();
+  options.max_regions_per_peer = 3;
+  options.max_regions = 3;
+  RegionRegistry regions(options);
+  const Object stays(1000, "stays");
+  {
+    const Object gone(1000, "gone");
+    const Object read(1000, "read");
+    ASSERT_TRUE(regions.Register("stays", Whole(stays, 1000), kPeer).ok());
+    ASSERT_TRUE(regions.Register("gone", Whole(gone, 1000), kPeer).ok());
+    ASSERT_TRUE(regions.Register("read", Whole(read, 1000), kPeer).ok());
+  }
+  auto reader = *regions.Find("read");
+  const auto names = [&] {
+    std::vector<std::string> listed;
+    for (const auto& region : regions.List()) listed.push_back(region.name);
+    return listed;
+  };
+  const std::vector<std::string> before = {"gone", "read", "stays"};
+  EXPECT_EQ(names(), before);
+  EXPECT_TRUE(regions.Register("new", Whole(stays, 1000), kPeer).ok());
+  const std::vector<std::string> after = {"new", "read", "stays"};
+  EXPECT_EQ(names(), after);
+  EXPECT_EQ(regions.Register("more", Whole(stays, 1000), kPeer).code(),
+            absl::StatusCode::kResourceExhausted);
+  reader.reset();
+  EXPECT_TRUE(regions.Register("more", Whole(stays, 1000), "ipv4:127.0.0.1:1").ok());
+  EXPECT_EQ(regions.Find("read").status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST(RegionRegistryTest, UnregisterWaitsForReadersButNotForTheName) {
@@ -371,19 +465,17 @@ TEST(RegionRegistryTest, CudaHandlesAreCheckedAndNeedADevice) {
       .handle = std::string(63, 'h'), .event = "", .device = 0, .byte_size = 1};
   absl::Status status = regions.Register("a", request, kPeer);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("cuda_handle must have the 64 bytes"));
+  EXPECT_EQ(status.message(), "cuda_handle must have the 64 bytes of a cudaIpcMemHandle_t, got 63");
   request.handle.resize(64);
   request.event = "short";
   status = regions.Register("a", request, kPeer);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("cuda_event must have the 64 bytes"));
+  EXPECT_EQ(status.message(), "cuda_event must have the 64 bytes of a cudaIpcEventHandle_t, got 5");
   request.event.clear();
   request.device = 7;
   status = regions.Register("a", request, kPeer);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("device 7"));
-  RegionRegistry system(SystemOptions());
-  EXPECT_EQ(system.Register("a", request, kPeer).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "device 7: this server has no sampler that reads CUDA IPC memory");
 }
 
 }  // namespace
