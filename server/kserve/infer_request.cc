@@ -20,8 +20,14 @@ namespace {
 // answer one request several times.
 constexpr char kEmptyFinalResponse[] = "triton_enable_empty_final_response";
 constexpr char kTimeout[] = "timeout";
+constexpr char kPriority[] = "priority";
 constexpr char kTopLogprobs[] = "top_logprobs";
 constexpr char kGumbelSoftmax[] = "gumbel_softmax";
+constexpr char kLogprobMode[] = "logprob_mode";
+constexpr char kRankMode[] = "rank_mode";
+constexpr absl::string_view kReserved[] = {
+    kEmptyFinalResponse, kTimeout,     kPriority, kTopLogprobs,
+    kGumbelSoftmax,      kLogprobMode, kRankMode};
 
 absl::Status CheckUnknownFields(const google::protobuf::Message& message) {
   const auto& unknown = message.GetReflection()->GetUnknownFields(message);
@@ -236,6 +242,14 @@ absl::Status TranslateTimeout(const FieldValue& value, InferCall& call) {
   return absl::OkStatus();
 }
 
+// 0 is to Triton as if it were not set.
+absl::Status CheckPriority(const FieldValue& value) {
+  const auto* integer = std::get_if<absl::int128>(&value);
+  if (integer != nullptr && *integer == 0) return absl::OkStatus();
+  return Invalid("parameters.priority must be 0: calls are sampled in the order they come in, got ",
+                 ToString(value));
+}
+
 // A parameter of the request. Those of sampling go into `params`.
 absl::Status TranslateParameter(const std::string& name, const inference::InferParameter& parameter,
                                 InferCall& call, v1::SamplingParams& params) {
@@ -244,11 +258,12 @@ absl::Status TranslateParameter(const std::string& name, const inference::InferP
   FieldValue value;
   if (absl::Status status = ToValue(path, parameter, value); !status.ok()) return status;
   if (name == kTimeout) return TranslateTimeout(value, call);
+  if (name == kPriority) return CheckPriority(value);
   absl::Status status;
   if (name == "seed" || name == "step" || name == "stream") {
     status = AddToField(*call.request.mutable_keys(), name + "s", value);
-  } else if (name == kTopLogprobs || name == kGumbelSoftmax || name == "logprob_mode" ||
-             name == "rank_mode") {
+  } else if (name == kTopLogprobs || name == kGumbelSoftmax || name == kLogprobMode ||
+             name == kRankMode) {
     status = SetField(*call.request.mutable_outputs(), name, value);
   } else {
     status = SetField(params, name, value);
@@ -338,6 +353,8 @@ absl::Status TranslateOutputs(const RequestLimits& limits,
 }
 
 }  // namespace
+
+absl::Span<const absl::string_view> ReservedParameters() { return kReserved; }
 
 absl::Status CheckModel(absl::string_view name, absl::string_view version) {
   if (name != kModelName) {

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "inference/grpc_inference_service.pb.h"
 #include "server/kserve/sampler_model.h"
 #include "server/kserve/shared_place.h"
@@ -32,6 +33,10 @@ struct InferCall {
   std::optional<std::chrono::microseconds> timeout;  // how long the call may wait
   uint64_t input_bytes = 0;                          // of the inputs but logits and weights
 };
+
+// Parameters of a request that are none of sampling. No input has such a name: it would mean
+// something else as a parameter.
+absl::Span<const absl::string_view> ReservedParameters();
 
 // NotFound unless there is such a model: `sampler`, and no version or kModelVersion.
 absl::Status CheckModel(absl::string_view name, absl::string_view version);

@@ -25,6 +25,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
 
@@ -214,6 +215,37 @@ TEST(InferRequestTest, EverySamplingParameterIsAnInput) {
   for (int i = 0; i < params.field_count(); ++i) {
     EXPECT_THAT(tops, Contains(params.field(i)->name()));
   }
+}
+
+TEST(InferRequestTest, NoInputHasTheNameOfAnotherParameter) {
+  for (const absl::string_view name : ReservedParameters()) {
+    EXPECT_EQ(FindInputField(name), nullptr) << name;
+    EXPECT_FALSE(IsMatrix(name)) << name;
+    // It is one of those that are taken.
+    inference::ModelInferRequest request = Request();
+    Parameter(request, std::string(name)).set_string_param("no value of any");
+    InferCall call;
+    EXPECT_THAT(std::string(TranslateRequest(kLimits, request, call).message()),
+                Not(HasSubstr("is not supported by this server")));
+  }
+}
+
+TEST(InferRequestTest, OnlyTheDefaultPriorityIsTaken) {
+  inference::ModelInferRequest request = Request();
+  Parameter(request, "priority").set_int64_param(0);
+  Translate(request);
+  Parameter(request, "priority").set_uint64_param(0);
+  Translate(request);
+  const std::string refusal =
+      "parameters.priority must be 0: calls are sampled in the order they come in, got ";
+  Parameter(request, "priority").set_int64_param(1);
+  EXPECT_EQ(Refusal(request), refusal + "1");
+  Parameter(request, "priority").set_uint64_param(std::numeric_limits<uint64_t>::max());
+  EXPECT_EQ(Refusal(request), refusal + "18446744073709551615");
+  Parameter(request, "priority").set_int64_param(-1);
+  EXPECT_EQ(Refusal(request), refusal + "-1");
+  Parameter(request, "priority").set_string_param("0");
+  EXPECT_EQ(Refusal(request), refusal + "\"0\"");
 }
 
 TEST(InferRequestTest, OutputsAskForTheirOptions) {
@@ -453,6 +485,17 @@ TEST(InferRequestTest, RefusesSharedMemoryThatIsNotThere) {
   EXPECT_EQ(Refusal(request),
             "inputs.logits.parameters.shared_memory_byte_size must be set for a tensor in shared "
             "memory");
+  parameters.erase("shared_memory_region");
+  parameters["shared_memory_byte_size"].set_int64_param(24);
+  EXPECT_EQ(Refusal(request),
+            "inputs.logits.parameters.shared_memory_region must be set for a tensor in shared "
+            "memory");
+  parameters["shared_memory_offset"].set_int64_param(0);
+  EXPECT_EQ(Refusal(request),
+            "inputs.logits.parameters.shared_memory_region must be set for a tensor in shared "
+            "memory");
+  parameters.erase("shared_memory_offset");
+  parameters["shared_memory_region"].set_string_param("here");
   parameters["shared_memory_byte_size"].set_int64_param(-1);
   EXPECT_EQ(Refusal(request),
             "inputs.logits.parameters.shared_memory_byte_size must be an integer, 0 or more");
