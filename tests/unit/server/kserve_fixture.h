@@ -43,6 +43,15 @@ inline inference::ModelInferRequest Request(const std::vector<float>& logits, in
   return request;
 }
 
+// Points a tensor at shared memory.
+template <typename Tensor>
+void Place(Tensor& tensor, const std::string& region, int64_t offset, int64_t byte_size) {
+  auto& parameters = *tensor.mutable_parameters();
+  parameters["shared_memory_region"].set_string_param(region);
+  parameters["shared_memory_byte_size"].set_int64_param(byte_size);
+  if (offset != 0) parameters["shared_memory_offset"].set_int64_param(offset);
+}
+
 class KserveTest : public ::testing::Test {
  protected:
   explicit KserveTest(Sampler& sampler, const RegionOptions& regions = {})

@@ -69,15 +69,6 @@ class KserveRegionTest : private WithReference, public KserveTest {
     return regions;
   }
 
-  // Points a tensor at shared memory.
-  template <typename Tensor>
-  static void Place(Tensor& tensor, const std::string& region, int64_t offset, int64_t byte_size) {
-    auto& parameters = *tensor.mutable_parameters();
-    parameters["shared_memory_region"].set_string_param(region);
-    parameters["shared_memory_byte_size"].set_int64_param(byte_size);
-    if (offset != 0) parameters["shared_memory_offset"].set_int64_param(offset);
-  }
-
   // Moves input i, with its raw contents, into the memory.
   void MoveInput(inference::ModelInferRequest& request, int i, const std::string& region,
                  int64_t offset) {
@@ -147,7 +138,14 @@ TEST_F(KserveRegionTest, RefusesWhatLiesOutside) {
   EXPECT_TRUE(refusal("whole", 4092, 4, true).ok());
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
   for (const bool output : {false, true}) {
-    EXPECT_EQ(refusal("other", 0, 8, output).error_code(), grpc::StatusCode::NOT_FOUND);
+    const std::string field = output ? "outputs.token_ids" : "inputs.logits";
+    const grpc::Status unknown = refusal("other", 0, 8, output);
+    EXPECT_EQ(unknown.error_code(), grpc::StatusCode::NOT_FOUND);
+    EXPECT_EQ(unknown.error_message(), field + ": no region \"other\" is registered");
+    EXPECT_EQ(refusal("whole", 4089, 8, output).error_message(),
+              field +
+                  ": 1 rows of 8 bytes, one every 8 bytes, must lie inside the region of 4096 "
+                  "bytes from offset 4089 on");
     for (const auto& [offset, size] :
          {std::pair{4089l, 8l}, {kMax, 8l}, {0l, kMax}, {kMax, kMax}}) {
       EXPECT_EQ(refusal("whole", offset, size, output).error_code(),
@@ -196,7 +194,9 @@ TEST_F(KserveRegionTest, AnObjectThatIsTruncatedIsAnErrorOfTheCall) {
 TEST_F(KserveRegionTest, ListsAndForgetsRegions) {
   ASSERT_TRUE(Register("a", 8, 64).ok());
   ASSERT_TRUE(Register("b").ok());
-  EXPECT_EQ(Register("a").error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  const grpc::Status taken = Register("a");
+  EXPECT_EQ(taken.error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(taken.error_message(), "a region \"a\" is registered");
   const auto regions = Regions().regions();
   ASSERT_EQ(regions.size(), 2u);
   EXPECT_EQ(regions.at("a").key(), key_);

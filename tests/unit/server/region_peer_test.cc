@@ -20,6 +20,7 @@
 #include "sampler/reference_sampler.h"
 #include "server/server.h"
 #include "tests/testing/fake_cuda_region.h"
+#include "tests/testing/unary_call.h"
 
 namespace token_sampler {
 namespace {
@@ -58,23 +59,6 @@ struct Stubs {
   std::unique_ptr<v1::TokenSampler::Stub> native;
   std::unique_ptr<inference::GRPCInferenceService::Stub> kserve;
 };
-
-// Makes one call: Call(*stub.native, &v1::TokenSampler::Stub::ListRegions, request).
-template <typename Stub, typename Request, typename Response>
-grpc::Status Call(Stub& stub,
-                  grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-                  const Request& request, Response& response) {
-  grpc::ClientContext context;
-  return (stub.*method)(&context, request, &response);
-}
-
-template <typename Stub, typename Request, typename Response>
-grpc::Status Call(Stub& stub,
-                  grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-                  const Request& request = {}) {
-  Response response;
-  return Call(stub, method, request, response);
-}
 
 class RegionPeerTest : public ::testing::Test {
  protected:

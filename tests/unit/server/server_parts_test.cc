@@ -58,8 +58,10 @@ TEST(CommandLineTest, HelpAndVersionEndWell) {
 }
 
 TEST(CommandLineTest, MistakesEndWithAnError) {
-  for (const char* flag : {"--nonsense", "--max-rows=many", "--max-rows=0", "--device=tpu",
-                           "--listen=nowhere", "--executors=0", "--drain-delay-ms=-1"}) {
+  for (const char* flag :
+       {"--nonsense", "--max-rows=many", "--max-rows=0", "--device=tpu", "--listen=nowhere",
+        "--executors=0", "--drain-delay-ms=-1", "--shared-memory=gpu",
+        "--shared-memory=", "--shared-memory-peers=all", "--max-regions=0"}) {
     const CommandLine line = Parse({flag});
     ASSERT_TRUE(line.exit_code.has_value()) << flag;
     EXPECT_NE(line.exit_code, 0) << flag;
@@ -71,6 +73,18 @@ TEST(ServerOptionsTest, ErrorsNameFlagValueAndRange) {
   EXPECT_TRUE(ValidateOptions(options).ok());
   options.device = "tpu";
   EXPECT_EQ(ValidateOptions(options).message(), "--device must be one of auto, cpu, cuda, got tpu");
+  options = {};
+  options.regions.kinds = "gpu";
+  EXPECT_EQ(ValidateOptions(options).message(),
+            "--shared-memory must be one of off, system, cuda, all, got gpu");
+  options = {};
+  options.regions.peers = "all";
+  EXPECT_EQ(ValidateOptions(options).message(),
+            "--shared-memory-peers must be one of local, any, got all");
+  options = {};
+  options.regions.max_regions_per_peer = 0;
+  EXPECT_EQ(ValidateOptions(options).message(),
+            "--max-regions-per-peer must be in [1, 4294967295], got 0");
   options = {};
   options.request.max_vocab = (1u << 24) + 1;
   EXPECT_EQ(ValidateOptions(options).message(),

@@ -6,10 +6,16 @@
 #include <google/protobuf/stubs/logging.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/escaping.h"
+#include "sampler/reference_sampler.h"
+#include "server/received_message.h"
+#include "server/request_codec.h"
 #include "tests/testing/sliced_difference.h"
 
 namespace token_sampler {
@@ -188,6 +194,107 @@ TEST(SlicedSampleRequestTest, TagsWrittenLongerThanNeededAreWhatTheyAreToProtobu
         std::string("\xfb\x7f\x85\x87\xd8\xcc\xc2\x0d-abc\xfc\x7f")}) {
     EXPECT_FALSE(ExpectSameAsProtobuf<v1::SampleRequest>(message, random));
   }
+}
+
+// A request that may be sampled, more often than not.
+v1::SampleRequest RandomCall(std::mt19937& random) {
+  const auto one_in = [&](unsigned n) { return random() % n == 0; };
+  const auto bytes = [&](size_t size) {
+    std::string text(size, '\0');
+    for (char& c : text) c = static_cast<char>(random());
+    return text;
+  };
+  constexpr std::pair<v1::DataType, size_t> kTypes[] = {{v1::DATA_TYPE_FLOAT32, 4},
+                                                        {v1::DATA_TYPE_FLOAT16, 2},
+                                                        {v1::DATA_TYPE_BFLOAT16, 2},
+                                                        {v1::DATA_TYPE_FLOAT64, 8}};
+  const auto& [dtype, size] = kTypes[random() % 4];
+  const auto rows = static_cast<uint32_t>(1 + random() % 4);
+  const auto vocab = static_cast<uint32_t>(1 + random() % 40);
+  v1::SampleRequest request;
+  v1::Tensor& tensor = *request.mutable_tensor();
+  tensor.set_dtype(one_in(30) ? v1::DATA_TYPE_UNSPECIFIED : dtype);
+  tensor.set_rows(rows);
+  tensor.set_vocab(vocab);
+  if (one_in(8)) {
+    v1::Candidates& candidates = *tensor.mutable_candidates();
+    for (uint32_t row = 0; row < rows; ++row) {
+      candidates.add_lengths(1);
+      candidates.add_token_ids(static_cast<uint32_t>(random() % (vocab + 1)));
+    }
+    candidates.set_values(bytes(rows * size));
+  } else if (!one_in(20)) {
+    tensor.set_data(bytes(rows * vocab * size - (one_in(20) ? 1 : 0)));
+  }
+  if (one_in(2)) {
+    v1::SamplingParams& params = *request.add_params();
+    params.set_top_p(one_in(10) ? 1.5 : 0.9);
+    params.set_num_samples(static_cast<uint32_t>(1 + random() % 3));
+    params.set_replacement(true);
+  }
+  request.mutable_keys()->add_seeds(random());
+  if (one_in(4)) request.mutable_bitmask()->set_words(bytes(rows * ((vocab + 31) / 32) * 4));
+  if (one_in(4)) request.mutable_outputs()->set_logprobs(true);
+  if (one_in(4)) request.set_input_kind(v1::INPUT_KIND_WEIGHTS);
+  return request;
+}
+
+struct Outcome {
+  absl::Status status;
+  std::string answer;
+  bool in_pieces = false;  // whether some row is not in one piece
+};
+
+// What the service does with a request, whose tensor is `data` unless that is null.
+Outcome SampleCall(const v1::SampleRequest& request, const SlicedBytes* data) {
+  static Sampler& sampler = *CreateReferenceSampler().release();
+  DecodedSample decoded;
+  Outcome outcome;
+  outcome.status = DecodeSample(request, RequestLimits(), decoded, data);
+  if (!outcome.status.ok()) return outcome;
+  for (const RowInput& row : decoded.inputs) outcome.in_pieces |= row.source != nullptr;
+  std::vector<RowResult> results(decoded.inputs.size());
+  outcome.status = sampler.Sample(decoded.inputs, absl::MakeSpan(results));
+  FinishCandidates(decoded.candidates, absl::MakeSpan(results));
+  v1::SampleResponse response;
+  EncodeSample(decoded, results, response);
+  outcome.answer = response.SerializeAsString();
+  return outcome;
+}
+
+// The bytes in slices of memory of their own, as a transport hands them over.
+grpc::ByteBuffer InSlices(const std::string& message, std::mt19937& random) {
+  std::vector<grpc::Slice> slices;
+  for (size_t begin = 0; begin < message.size();) {
+    const size_t size = std::min<size_t>(1 + random() % 64, message.size() - begin);
+    slices.emplace_back(message.data() + begin, size);
+    begin += size;
+  }
+  return {slices.data(), slices.size()};
+}
+
+TEST(SlicedSampleRequestTest, IsAnsweredAsTheWholeMessageIs) {
+  std::mt19937 random(7);
+  constexpr int kCases = 3000;
+  int sampled = 0;
+  int in_pieces = 0;
+  for (int i = 0; i < kCases; ++i) {
+    const std::string message = RandomCall(random).SerializeAsString();
+    v1::SampleRequest whole;
+    ASSERT_TRUE(whole.ParseFromString(message));
+    const Outcome expected = SampleCall(whole, nullptr);
+    ReceivedMessage<v1::SampleRequest> received;
+    ASSERT_TRUE(received.Parse(InSlices(message, random)).ok());
+    const Outcome outcome = SampleCall(received.request(), &received.data());
+    ASSERT_EQ(outcome.status, expected.status) << whole.ShortDebugString();
+    ASSERT_EQ(outcome.answer, expected.answer) << whole.ShortDebugString();
+    sampled += outcome.status.ok() ? 1 : 0;
+    in_pieces += outcome.in_pieces ? 1 : 0;
+  }
+  // Answers and refusals were met often, and rows that no slice holds.
+  EXPECT_GT(sampled, kCases / 2);
+  EXPECT_LT(sampled, kCases - kCases / 10);
+  EXPECT_GT(in_pieces, kCases / 4);
 }
 
 }  // namespace
