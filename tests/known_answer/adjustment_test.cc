@@ -69,6 +69,28 @@ TEST(PenaltyTest, RepetitionMatchesTransformers) {
   // -.1 becomes -.2 and .1 becomes .05, beside the untouched .1.
   EXPECT_NEAR(std::log(kept.at(0) / kept.at(2)), -.3, 1e-6);
   EXPECT_NEAR(std::log(kept.at(1) / kept.at(2)), -.05, 1e-6);
+
+  std::vector<float> second(10, .1f);
+  second[5] = .4f;
+  const auto halved = Kept(second, {.repetition_penalty = 2}, Prompt({5, 0}));
+  EXPECT_NEAR(std::log(halved.at(0) / halved.at(2)), -.05, 1e-6);
+  EXPECT_NEAR(std::log(halved.at(5) / halved.at(2)), .1, 1e-6);
+}
+
+// As llama.cpp counts, whose window holds prompt and output alike.
+TEST(PenaltyTest, APromptSentAsOutputIsCounted) {
+  const SamplingParams params = {.frequency_penalty = 1, .penalty_last_n = 3};
+  const auto kept = Kept({0, 0, 0}, params, Output({2, 0, 0, 1}));
+  EXPECT_NEAR(std::log(kept.at(0) / kept.at(2)), -2, 1e-6);
+  EXPECT_NEAR(std::log(kept.at(1) / kept.at(2)), -1, 1e-6);
+}
+
+// As TensorRT-LLM's kernel has them, which penalises logits behind the temperature.
+TEST(PenaltyTest, TimesTheTemperatureTheyActBehindIt) {
+  const SamplingParams params = {
+      .temperature = .5, .frequency_penalty = .5 * 2, .presence_penalty = .5 * 1};
+  const auto kept = Kept({0, 0}, params, Output({0, 0}));
+  EXPECT_NEAR(std::log(kept.at(0) / kept.at(1)), -(2 * 2 + 1), 1e-5);
 }
 
 TEST(PenaltyTest, ZeroLogitStaysZero) {
@@ -176,6 +198,7 @@ TEST(NoRepeatNgramTest, GoesOnFromThePromptIntoTheOutput) {
             (std::set<uint32_t>{1}));
 }
 
+// Without the word of the end of sequence alone, which transformers never bans.
 TEST(BadWordsTest, MatchesTransformers) {
   const SamplingParams params = {.bad_words = {{1}, {1, 0}, {0, 1, 2}, {1, 3, 1, 3}}};
   EXPECT_EQ(Banned(5, params, Prompt({0, 1, 3, 1})), (std::set<uint32_t>{0, 1, 3}));

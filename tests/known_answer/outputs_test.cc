@@ -79,6 +79,21 @@ TEST(LogprobTest, MaskedTokensAreNotListed) {
   EXPECT_THAT(result.top_token_ids, ElementsAre(1));
 }
 
+// The row of test_batch_top_tokens in text-generation-inference, which lists every token equal to
+// the last one: four for n = 3. Here there are exactly n, of equal tokens those of the lowest ids.
+TEST(TopLogprobsTest, AreExactlyAsManyAsAskedFor) {
+  const std::vector<float> logprobs = {-1, -3, -4, -2, -3};
+  const SamplingParams params;
+  const auto top = [&](uint32_t n) {
+    return SampleWith(LogitRow(logprobs, params), {.top_logprobs = n}).top_token_ids;
+  };
+  EXPECT_THAT(top(0), IsEmpty());
+  EXPECT_THAT(top(2), ElementsAre(0, 3));
+  EXPECT_THAT(top(3), ElementsAre(0, 3, 1));
+  EXPECT_THAT(top(4), ElementsAre(0, 3, 1, 4));
+  EXPECT_THAT(top(5), ElementsAre(0, 3, 1, 4, 2));
+}
+
 TEST(RankTest, BothDefinitionsOnATie) {
   // vLLM counts equals: the second 3 has rank 2; the other definition gives 1.
   const SamplingParams params = {.temperature = 0, .num_samples = 3};

@@ -44,6 +44,18 @@ TEST(SanitizeTest, NanIsNeverDrawnAndInfinityIsTheLargest) {
   EXPECT_THAT(result.kept_token_ids, ElementsAre(0, 3));
 }
 
+// The rows of transformers' InfNanRemoveLogitsProcessor. There NaN becomes 0, which in its first
+// row is as likely as token 0; here a token whose value is unknown is never drawn.
+TEST(SanitizeTest, DiffersFromTransformersAtNanAlone) {
+  const RowResult nan = Kept(LogitRow({0, .7f, .8f, kNan}, kSanitize));
+  EXPECT_THAT(nan.kept_token_ids, ElementsAre(0, 1, 2));
+  const RowResult infinite = Kept(LogitRow({.1f, kInfinity, .3f, -kInfinity}, kSanitize));
+  EXPECT_THAT(infinite.kept_token_ids, ElementsAre(0, 1, 2));
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  const RowResult repaired = Kept(LogitRow({.1f, kLargest, .3f, -kInfinity}, kSanitize));
+  EXPECT_EQ(infinite.kept_logprobs, repaired.kept_logprobs);
+}
+
 TEST(SanitizeTest, ASoundRowIsAsWithoutIt) {
   const SamplingParams strict;
   const RowResult expected = SampleRow(LogitRow({1, 2, -kInfinity}, strict));
