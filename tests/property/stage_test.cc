@@ -12,14 +12,15 @@
 #include <string>
 #include <vector>
 
-#include "sampler/philox.h"
 #include "tests/testing/sample_row.h"
+#include "tests/testing/tied_row.h"
 
 namespace token_sampler {
 namespace {
 
 using testing::LogitRow;
 using testing::SampleRow;
+using testing::TiedRow;
 
 // A filter and its strengths, from the strongest to the weakest.
 struct Filter {
@@ -73,20 +74,6 @@ const std::vector<Filter>& Filters() {
   return filters;
 }
 
-// Logits that are multiples of 1/64, so that moving them by 1000 is exact, with many ties.
-std::vector<float> MakeRow(uint32_t variant) {
-  std::vector<float> row(60 + variant % 7);
-  for (uint32_t id = 0; id < row.size(); ++id) {
-    const PhiloxBlock block = Philox4x32({{id, variant, 0, 0}}, 1, 2);
-    const double uniform = (block.word[0] + .5) * 0x1p-32;
-    row[id] = static_cast<float>(std::floor(-128 * std::log(uniform)) / 64 * (1 + variant % 3));
-    if (variant % 5 == 4 && block.word[1] % 3 == 0) {
-      row[id] = -std::numeric_limits<float>::infinity();
-    }
-  }
-  return row;
-}
-
 RowResult Sample(const std::vector<float>& logits, const SamplingParams& params) {
   const OutputOptions outputs = {.kept_set = true};
   RowInput row = LogitRow(logits, params, {.seed = 5, .step = 1});
@@ -105,7 +92,7 @@ class FilterPropertyTest : public ::testing::TestWithParam<Filter> {
   // body(logits, params), for rows of all kinds at every strength.
   void ForAll(const std::function<void(const std::vector<float>&, SamplingParams&)>& body) {
     for (uint32_t variant = 0; variant < 40; ++variant) {
-      const std::vector<float> logits = MakeRow(variant);
+      const std::vector<float> logits = TiedRow(variant);
       for (const double strength : GetParam().strengths) {
         SCOPED_TRACE(::testing::Message() << "row " << variant << ", strength " << strength);
         SamplingParams params;
@@ -140,8 +127,10 @@ TEST_P(FilterPropertyTest, KeepsAtLeastWhatIsAsked) {
   });
 }
 
-TEST_P(FilterPropertyTest, KeepsTheLikeliestWithoutAGap) {
-  if (!GetParam().keeps_likeliest) GTEST_SKIP() << "removes likely tokens on purpose";
+// Typical sampling and XTC remove likely tokens on purpose.
+class PrefixFilterPropertyTest : public FilterPropertyTest {};
+
+TEST_P(PrefixFilterPropertyTest, KeepsTheLikeliestWithoutAGap) {
   ForAll([](const std::vector<float>& logits, SamplingParams& params) {
     const std::set<uint32_t> kept = Kept(logits, params);
     float smallest_kept = std::numeric_limits<float>::infinity();
@@ -154,7 +143,7 @@ TEST_P(FilterPropertyTest, KeepsTheLikeliestWithoutAGap) {
 
 TEST_P(FilterPropertyTest, KeepsMoreWhenItIsWeaker) {
   for (uint32_t variant = 0; variant < 40; ++variant) {
-    const std::vector<float> logits = MakeRow(variant);
+    const std::vector<float> logits = TiedRow(variant);
     std::set<uint32_t> before;
     for (const double strength : GetParam().strengths) {
       SamplingParams params;
@@ -190,8 +179,34 @@ TEST_P(FilterPropertyTest, AloneItDoesNotDependOnTheOrderOfTheStages) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(All, FilterPropertyTest, ::testing::ValuesIn(Filters()),
-                         [](const auto& tested) { return std::string(tested.param.name); });
+std::vector<Filter> PrefixFilters() {
+  std::vector<Filter> filters = Filters();
+  std::erase_if(filters, [](const Filter& filter) { return !filter.keeps_likeliest; });
+  return filters;
+}
+
+std::string FilterName(const ::testing::TestParamInfo<Filter>& tested) { return tested.param.name; }
+
+INSTANTIATE_TEST_SUITE_P(All, FilterPropertyTest, ::testing::ValuesIn(Filters()), FilterName);
+INSTANTIATE_TEST_SUITE_P(All, PrefixFilterPropertyTest, ::testing::ValuesIn(PrefixFilters()),
+                         FilterName);
+
+// top-k and top-p keep a prefix each, of which the joint stage takes the shorter.
+TEST(JointStageTest, KeepsWhatBothKeep) {
+  for (uint32_t variant = 0; variant < 40; ++variant) {
+    const std::vector<float> logits = TiedRow(variant);
+    for (const uint32_t top_k : {1u, 7u, 40u}) {
+      for (const double top_p : {.2, .7, .95}) {
+        const std::set<uint32_t> by_top_k = Kept(logits, {.top_k = top_k});
+        const std::set<uint32_t> by_top_p = Kept(logits, {.top_p = top_p});
+        const std::set<uint32_t> joint =
+            Kept(logits, {.top_k = top_k, .top_p = top_p, .stage_order = kSglangOrder});
+        ASSERT_EQ(joint, by_top_k.size() < by_top_p.size() ? by_top_k : by_top_p)
+            << "row " << variant << ", top_k " << top_k << ", top_p " << top_p;
+      }
+    }
+  }
+}
 
 }  // namespace
 }  // namespace token_sampler
