@@ -1,5 +1,6 @@
 #include "client/params_wire.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace token_sampler::client {
@@ -114,13 +115,31 @@ void ToProto(const RowKeys& keys, v1::RowKeys* proto) {
 }
 
 void ToProto(const std::vector<History>& histories, v1::Histories* proto) {
+  const auto lists = [&](std::vector<uint32_t> History::*ids,
+                         v1::IdLists* (v1::Histories::*list)()) {
+    if (std::all_of(histories.begin(), histories.end(),
+                    [ids](const History& history) { return (history.*ids).empty(); })) {
+      return;
+    }
+    for (const History& history : histories) {
+      (proto->*list)()->add_lengths(static_cast<uint32_t>((history.*ids).size()));
+      AddIds(history.*ids, (proto->*list)()->mutable_token_ids());
+    }
+  };
+  lists(&History::prompt_ids, &v1::Histories::mutable_prompt_ids);
+  lists(&History::output_ids, &v1::Histories::mutable_output_ids);
+  lists(&History::prompt_set, &v1::Histories::mutable_prompt_set);
+  if (std::all_of(histories.begin(), histories.end(),
+                  [](const History& history) { return history.output_counts.empty(); })) {
+    return;
+  }
+  v1::IdCounts& counts = *proto->mutable_output_counts();
   for (const History& history : histories) {
-    v1::IdLists& prompts = *proto->mutable_prompt_ids();
-    v1::IdLists& outputs = *proto->mutable_output_ids();
-    prompts.add_lengths(static_cast<uint32_t>(history.prompt_ids.size()));
-    outputs.add_lengths(static_cast<uint32_t>(history.output_ids.size()));
-    AddIds(history.prompt_ids, prompts.mutable_token_ids());
-    AddIds(history.output_ids, outputs.mutable_token_ids());
+    counts.add_lengths(static_cast<uint32_t>(history.output_counts.size()));
+    for (const TokenCount& token : history.output_counts) {
+      counts.add_token_ids(token.token_id);
+      counts.add_counts(token.count);
+    }
   }
 }
 

@@ -205,10 +205,23 @@ struct SamplingParams {
   std::optional<Dry> dry = {};
 };
 
-// What a row's sequence held so far, for penalties and the like.
+// A token with how often it occurred, at least once.
+struct TokenCount {
+  uint32_t token_id = 0;
+  uint32_t count = 1;
+};
+
+// What a row's sequence held so far, for penalties and the like: in order, or where order does not
+// matter as a set and counts. All rows of a request tell it in the same way.
 struct History {
   std::vector<uint32_t> prompt_ids = {};
   std::vector<uint32_t> output_ids = {};
+  std::vector<uint32_t> prompt_set = {};       // instead of prompt_ids
+  std::vector<TokenCount> output_counts = {};  // instead of output_ids; no token twice
+
+  bool empty() const {
+    return prompt_ids.empty() && output_ids.empty() && prompt_set.empty() && output_counts.empty();
+  }
 };
 
 // What stateful stages carry from one step to the next: RowResult::state, given back.

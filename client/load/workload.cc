@@ -101,7 +101,7 @@ absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options) {
     request.keys.steps = {i};
     request.keys.streams.resize(static_cast<size_t>(options.rows));
     std::iota(request.keys.streams.begin(), request.keys.streams.end(), 0u);
-    if (!options.history.prompt_ids.empty() || !options.history.output_ids.empty()) {
+    if (!options.history.empty()) {
       request.histories.assign(static_cast<size_t>(options.rows), options.history);
     }
     request.outputs = options.outputs;
