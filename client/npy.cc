@@ -266,21 +266,50 @@ absl::StatusOr<Matrix> ReadNpyUnnamed(std::istream& stream, std::optional<DataTy
   return matrix;
 }
 
+absl::StatusOr<NpyWords> ReadWords(std::istream& stream) {
+  const absl::StatusOr<Header> header = ReadHeader(stream);
+  if (!header.ok()) return header.status();
+  if (header->descr != "<i4" && header->descr != "<u4") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("dtype must be <i4 or <u4, got '", absl::CHexEscape(header->descr), "'"));
+  }
+  Matrix words;  // of values that are as long
+  static_assert(sizeof(int32_t) == sizeof(float));
+  if (absl::Status status = ResolveShape(*header, words); !status.ok()) return status;
+  if (absl::Status status = ReadValues(stream, words); !status.ok()) return status;
+  return NpyWords{words.rows, words.vocab,
+                  std::string(static_cast<const char*>(words.values), words.byte_size)};
+}
+
+absl::Status Named(absl::string_view name, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(name, ": ", status.message()));
+}
+
+absl::Status CannotBeOpened(const std::string& path) {
+  return absl::NotFoundError(absl::StrCat(path, ": cannot be opened: ", std::strerror(errno)));
+}
+
 }  // namespace
 
 absl::StatusOr<Matrix> ReadNpy(std::istream& stream, absl::string_view name,
                                std::optional<DataType> dtype) {
   absl::StatusOr<Matrix> matrix = ReadNpyUnnamed(stream, dtype);
   if (matrix.ok()) return matrix;
-  return absl::Status(matrix.status().code(), absl::StrCat(name, ": ", matrix.status().message()));
+  return Named(name, matrix.status());
 }
 
 absl::StatusOr<Matrix> ReadNpy(const std::string& path, std::optional<DataType> dtype) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    return absl::NotFoundError(absl::StrCat(path, ": cannot be opened: ", std::strerror(errno)));
-  }
+  if (!file) return CannotBeOpened(path);
   return ReadNpy(file, path, dtype);
+}
+
+absl::StatusOr<NpyWords> ReadNpyWords(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return CannotBeOpened(path);
+  absl::StatusOr<NpyWords> words = ReadWords(file);
+  if (words.ok()) return words;
+  return Named(path, words.status());
 }
 
 std::string NpyBytes(const Matrix& matrix) {

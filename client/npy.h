@@ -27,6 +27,16 @@ absl::StatusOr<Matrix> ReadNpy(const std::string& path, std::optional<DataType> 
 absl::StatusOr<Matrix> ReadNpy(std::istream& stream, absl::string_view name,
                                std::optional<DataType> dtype = {});
 
+// A matrix of 32-bit words, or of 1 dimension, which is one row.
+struct NpyWords {
+  int64_t rows = 0;
+  int64_t columns = 0;
+  std::string bytes;  // little-endian
+};
+
+// Reads one of <i4 or <u4; else as ReadNpy.
+absl::StatusOr<NpyWords> ReadNpyWords(const std::string& path);
+
 // The bytes of a .npy file, format version 1. BF16 is written as <u2.
 std::string NpyBytes(const Matrix& matrix);
 

@@ -14,6 +14,7 @@ using Command = std::pair<CLI::App*, std::function<int()>>;
 
 Command AddSampleCommand(CLI::App& program);
 Command AddDescribeCommand(CLI::App& program);
+Command AddVerifyCommand(CLI::App& program);
 Command AddInfoCommand(CLI::App& program);
 Command AddHealthCommand(CLI::App& program);
 Command AddLoadCommand(CLI::App& program);

@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace token_sampler::client {
 namespace {
@@ -65,6 +66,27 @@ CLI::Option* AddDataTypeFlag(CLI::App& app, std::optional<DataType>& dtype,
                               {"bf16", DataType::kBFloat16},
                               {"f64", DataType::kFloat64}},
                              description);
+}
+
+CLI::Option* AddIdsFlag(CLI::App& app, const std::string& name, std::vector<uint32_t>& ids,
+                        const std::string& description) {
+  return app
+      .add_option_function<std::string>(
+          name,
+          [name, &ids](const std::string& text) {
+            if (!ParseIds(text, ids)) {
+              throw CLI::ValidationError(name, absl::StrCat("must be ID,ID,..., got ", text));
+            }
+          },
+          description)
+      ->type_name("ID,ID,...");
+}
+
+bool ParseIds(absl::string_view text, std::vector<uint32_t>& ids) {
+  for (const absl::string_view part : absl::StrSplit(text, ',')) {
+    if (!absl::SimpleAtoi(part, &ids.emplace_back())) return false;
+  }
+  return true;
 }
 
 CLI::Option* AddDurationFlag(CLI::App& app, const std::string& name, absl::Duration& value,

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -65,6 +66,13 @@ CLI::Option* AddChoice(CLI::App& app, const std::string& name, Target& value,
           ""))
       ->type_name(names);
 }
+
+// Token ids: "1,2,3".
+CLI::Option* AddIdsFlag(CLI::App& app, const std::string& name, std::vector<uint32_t>& ids,
+                        const std::string& description);
+
+// False when a part of "1,2,3" is no token id.
+bool ParseIds(absl::string_view text, std::vector<uint32_t>& ids);
 
 // A length of time, > 0: a number of seconds, or a number with a unit (250ms, 1.5s, 2m).
 CLI::Option* AddDurationFlag(CLI::App& app, const std::string& name, absl::Duration& value,

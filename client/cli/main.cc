@@ -20,8 +20,8 @@ int Run(int argc, char** argv) {
       "Exit codes: 0 well, 1 the call failed or the server is not serving, 2 bad command line or\n"
       "file, 3 some row failed. `COMMAND --help` lists the flags of a command.");
   const std::vector<Command> commands = {AddSampleCommand(program), AddDescribeCommand(program),
-                                         AddInfoCommand(program), AddHealthCommand(program),
-                                         AddLoadCommand(program)};
+                                         AddVerifyCommand(program), AddInfoCommand(program),
+                                         AddHealthCommand(program), AddLoadCommand(program)};
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -18,6 +18,7 @@
 #include "client/cli/describe_report.h"
 #include "client/cli/flags.h"
 #include "client/cli/labels.h"
+#include "client/cli/row_flags.h"
 #include "client/cli/sample_report.h"
 #include "client/cli/sampling_flags.h"
 #include "client/cli/table.h"
@@ -44,6 +45,8 @@ struct SampleFlags {
   std::optional<uint32_t> stream;
   std::string vocab;
   std::string contexts;
+  RowState state;
+  std::string bitmask;
   Plane plane = Plane::kInline;
 };
 
@@ -121,9 +124,14 @@ absl::Status Prepare(const SampleFlags& flags, SampleRequest& request, SampleRep
   request.kind = weights ? InputKind::kWeights : InputKind::kLogits;
   request.params = {flags.sampling.params};
   request.keys = MakeKeys(flags, *range);
-  const History& history = flags.sampling.history;
-  if (!history.prompt_ids.empty() || !history.output_ids.empty()) {
-    request.histories.assign(static_cast<size_t>(request.matrix.rows), history);
+  const auto rows = static_cast<size_t>(request.matrix.rows);
+  if (!flags.sampling.history.empty()) request.histories.assign(rows, flags.sampling.history);
+  if (!StateText(flags.state).empty()) request.states.assign(rows, flags.state);
+  if (!flags.bitmask.empty()) {
+    absl::StatusOr<std::string> bitmask =
+        ReadBitmask(flags.bitmask, matrix->vocab, matrix->rows, range->begin, request.matrix.rows);
+    if (!bitmask.ok()) return bitmask.status();
+    request.bitmask = *std::move(bitmask);
   }
   request.outputs = flags.sampling.outputs();
   return absl::OkStatus();
@@ -202,6 +210,8 @@ void AddRowFlags(CLI::App& app, SampleFlags& flags) {
       ->type_name("A:B|A")
       ->group(kInput);
   AddSamplingFlags(app, flags.sampling);
+  AddStateFlag(app, flags.state);
+  AddBitmaskFlag(app, flags.bitmask);
   app.add_option("--seed", flags.seed,
                  "Seed of every row; row R gets stream R [the server chooses, per row]")
       ->type_name("N")

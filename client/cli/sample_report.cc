@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "client/cli/row_flags.h"
 #include "client/cli/table.h"
 
 namespace token_sampler::client {
@@ -55,6 +57,7 @@ struct Columns {
   bool kept = false;
   bool entropy = false;
   bool likeliest = false;
+  bool state = false;
   bool seed = false;
 };
 
@@ -70,6 +73,7 @@ Columns ColumnsOf(const SampleReport& report) {
     columns.kept |= row.kept_count.has_value();
     columns.entropy |= row.entropy.has_value();
     columns.likeliest |= !row.top_logprobs.empty();
+    columns.state |= !StateText(row.state).empty();
   }
   return columns;
 }
@@ -87,6 +91,7 @@ Table TitledTable(const Columns& columns) {
   if (columns.kept) table.AddColumn("kept", Align::kRight);
   if (columns.entropy) table.AddColumn("entropy", Align::kRight);
   if (columns.likeliest) table.AddColumn("likeliest", Align::kLeft, Table::Shrink::kCutEnd);
+  if (columns.state) table.AddColumn("state", Align::kLeft);
   if (columns.seed) table.AddColumn("seed", Align::kRight);
   return table;
 }
@@ -118,6 +123,7 @@ std::vector<std::string> DrawCells(const SampleReport& report, const Columns& co
     cells.push_back(first && row.entropy ? absl::StrFormat("%.3f", *row.entropy) : "");
   }
   if (columns.likeliest) cells.push_back(first ? Likeliest(report, row) : "");
+  if (columns.state) cells.push_back(first ? StateText(row.state) : "");
   if (columns.seed) cells.push_back(first ? absl::StrCat(row.seed) : "");
   return cells;
 }
@@ -142,6 +148,15 @@ std::string Summary(const SampleReport& report) {
   return text;
 }
 
+Json StateJson(const RowState& state) {
+  Json json = Json::object();
+  if (state.mirostat_mu) json["mirostat_mu"] = *state.mirostat_mu;
+  if (state.adaptive_p_sum) json["adaptive_p_sum"] = *state.adaptive_p_sum;
+  if (state.adaptive_p_weight) json["adaptive_p_weight"] = *state.adaptive_p_weight;
+  if (state.top_p) json["top_p"] = *state.top_p;
+  return json;
+}
+
 Json RowJson(const SampleReport& report, size_t row_index) {
   const RowResult& row = report.result.rows[row_index];
   const int64_t row_number = report.first_row + static_cast<int64_t>(row_index);
@@ -155,6 +170,7 @@ Json RowJson(const SampleReport& report, size_t row_index) {
   if (row.entropy) json["entropy"] = *row.entropy;
   if (row.max_probability) json["max_probability"] = *row.max_probability;
   if (row.min_probability) json["min_probability"] = *row.min_probability;
+  if (Json state = StateJson(row.state); !state.empty()) json["state"] = std::move(state);
   if (!row.gumbel_softmax.empty()) json["gumbel_softmax"] = row.gumbel_softmax;
   for (const TokenLogprob& kept : row.kept_set) {
     json["kept_set"].push_back({{"token_id", kept.token_id}, {"logprob", kept.logprob}});

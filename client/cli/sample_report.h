@@ -27,8 +27,8 @@ std::string SampleTable(const SampleReport& report, size_t width);
 
 // {"spec_version": .., "rows": [{"row", "status", "token_ids", "logprobs", "seed", "step",
 // "stream"}, ..]}; a row also has "message" when it has one, "top_logprobs" ({"token_id",
-// "logprob"}) when asked for, "words" and "context" when they are known. "logprobs" is empty unless
-// asked for.
+// "logprob"}) and the other outputs when asked for, "state" behind stages that have one, "words"
+// and "context" when they are known. "logprobs" is empty unless asked for.
 std::string SampleJson(const SampleReport& report);
 
 }  // namespace token_sampler::client

@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/flags.h"
+#include "client/cli/row_flags.h"
 
 namespace token_sampler::client {
 namespace {
@@ -66,27 +67,9 @@ void AddNumbers(CLI::App& app, const std::string& name, const std::string& form,
       ->group(group);
 }
 
-// "1,2,3". False when a part is no token id.
-bool ParseIds(absl::string_view text, std::vector<uint32_t>& ids) {
-  for (const absl::string_view part : absl::StrSplit(text, ',')) {
-    if (!absl::SimpleAtoi(part, &ids.emplace_back())) return false;
-  }
-  return true;
-}
-
 CLI::Option* AddIds(CLI::App& app, const std::string& name, std::vector<uint32_t>& ids,
                     const std::string& description) {
-  return app
-      .add_option_function<std::string>(
-          name,
-          [name, &ids](const std::string& text) {
-            if (!ParseIds(text, ids)) {
-              throw CLI::ValidationError(name, absl::StrCat("must be ID,ID,..., got ", text));
-            }
-          },
-          description)
-      ->type_name("ID,ID,...")
-      ->group(kAdjustments);
+  return AddIdsFlag(app, name, ids, description)->group(kAdjustments);
 }
 
 // Sequences of ids, separated by semicolons.
@@ -221,10 +204,23 @@ void AddFilterFlags(CLI::App& app, SamplingParams& params) {
   AddNumbers(
       app, "--top-p-decay", "DECAY[:MIN]", 1, 2,
       [&params](const Numbers& n) {
-        params.top_p_decay = TopPDecay{.decay = n[0]};
+        if (!params.top_p_decay) params.top_p_decay = TopPDecay();
+        params.top_p_decay->decay = n[0];
         if (n.size() > 1) params.top_p_decay->min = n[1];
       },
       "Multiply top-p by DECAY at each step, not below MIN", kFilters);
+  app.add_option_function<std::string>(
+         "--top-p-reset-ids",
+         [&params](const std::string& text) {
+           if (!params.top_p_decay) params.top_p_decay = TopPDecay();
+           if (!ParseIds(text, params.top_p_decay->reset_ids)) {
+             throw CLI::ValidationError("--top-p-reset-ids",
+                                        absl::StrCat("must be ID,ID,..., got ", text));
+           }
+         },
+         "The tokens behind which --top-p-decay starts again")
+      ->type_name("ID,ID,...")
+      ->group(kFilters);
   AddNumber(app, "--min-p", params.min_p, "P", "Keep tokens of at least P times the largest [0]",
             kFilters);
   AddNumber(app, "--typical-p", params.typical_p, "P",
@@ -251,7 +247,7 @@ void AddFilterFlags(CLI::App& app, SamplingParams& params) {
         params.mirostat = {Whole<uint32_t>(n[0]), n.size() > 1 ? n[1] : Mirostat().tau,
                            n.size() > 2 ? n[2] : Mirostat().eta};
       },
-      "Mirostat 1 or 2 from a new state", kFilters);
+      "Mirostat 1 or 2", kFilters);
   AddNumbers(
       app, "--adaptive-p", "TARGET[:DECAY]", 1, 2,
       [&params](const Numbers& n) {
@@ -283,10 +279,7 @@ void AddBiasFlag(CLI::App& app, SamplingParams& params) {
       ->group(kAdjustments);
 }
 
-void AddAdjustmentFlags(CLI::App& app, SamplingFlags& flags) {
-  SamplingParams& params = flags.params;
-  AddIds(app, "--prompt-ids", flags.history.prompt_ids, "The prompt of every row");
-  AddIds(app, "--output-ids", flags.history.output_ids, "What every row has said since");
+void AddAdjustmentFlags(CLI::App& app, SamplingParams& params) {
   AddIds(app, "--allowed-ids", params.allowed_ids, "Only these tokens may be drawn");
   AddIds(app, "--banned-ids", params.banned_ids, "These tokens are never drawn");
   AddSequences(
@@ -337,6 +330,11 @@ void AddOutputFlags(CLI::App& app, SamplingFlags& flags) {
       ->default_str("raw")
       ->group(kOutput);
   app.add_flag("--ranks", outputs.ranks, "Return the rank of each drawn token")->group(kOutput);
+  AddChoice<bool>(app, "--rank-mode", outputs.ranks_count_equals,
+                  {{"greater", false}, {"greater-equal", true}},
+                  "1 + the tokens that are likelier, or those at least as likely")
+      ->default_str("greater")
+      ->group(kOutput);
   app.add_flag("--kept-count", outputs.kept_count, "Return how many tokens the filters kept")
       ->group(kOutput);
   app.add_flag("--kept-set", outputs.kept_set, "Return which they are (json)")->group(kOutput);
@@ -359,10 +357,15 @@ OutputOptions SamplingFlags::outputs() const {
   return outputs;
 }
 
+void AddParamsFlags(CLI::App& app, SamplingParams& params) {
+  AddDrawFlags(app, params);
+  AddFilterFlags(app, params);
+  AddAdjustmentFlags(app, params);
+}
+
 void AddSamplingFlags(CLI::App& app, SamplingFlags& flags) {
-  AddDrawFlags(app, flags.params);
-  AddFilterFlags(app, flags.params);
-  AddAdjustmentFlags(app, flags);
+  AddParamsFlags(app, flags.params);
+  AddHistoryFlags(app, flags.history);
   AddOutputFlags(app, flags);
 }
 

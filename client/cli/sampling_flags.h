@@ -20,8 +20,10 @@ struct SamplingFlags {
   OutputOptions outputs() const;
 };
 
-// `flags` must outlive the parsing.
+// What they set must outlive the parsing.
 void AddSamplingFlags(CLI::App& app, SamplingFlags& flags);
+// Those of the parameters alone.
+void AddParamsFlags(CLI::App& app, SamplingParams& params);
 
 }  // namespace token_sampler::client
 

@@ -52,8 +52,8 @@ def client(*arguments, **options):
 
 
 def write_npy(path, kind, shape, values):
-    """A .npy file; kind is "f" or "d" (little-endian floats), or "q" (integers)."""
-    descr = {"f": "<f4", "d": "<f8", "q": "<i8"}[kind]
+    """A .npy file; kind is "f" or "d" (little-endian floats), or "I" or "q" (integers)."""
+    descr = {"f": "<f4", "d": "<f8", "I": "<u4", "q": "<i8"}[kind]
     header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode()
     header += b" " * (63 - (10 + len(header)) % 64) + b"\n"
     path.write_bytes(
@@ -115,6 +115,71 @@ class ProgramsTest(unittest.TestCase):
         rows = self.rows("--logits", flat, "--seed", 3, "--stream", 4)
         self.assertEqual({row["stream"] for row in rows}, {4})
         self.assertEqual(len({row["token_ids"][0] for row in rows}), 1)
+
+    def test_a_mask_is_of_every_row_or_of_each(self):
+        flat = write_npy(self.folder / "flat.npy", "f", "(3, 40)", [0.0] * 120)
+        one = write_npy(self.folder / "one.npy", "I", "(2,)", [0, 1 << 3])
+        self.assertEqual(self.tokens("--logits", flat, "--bitmask", one), [[35]] * 3)
+        each = write_npy(self.folder / "each.npy", "I", "(3, 2)", [1, 0, 2, 0, 0, 1])
+        self.assertEqual(self.tokens("--logits", flat, "--bitmask", each), [[0], [1], [32]])
+        part = self.tokens("--logits", flat, "--bitmask", each, "--rows", "1:3")
+        self.assertEqual(part, [[1], [32]])
+        error = self.refusal("--logits", flat, "--bitmask", flat, code=2)
+        self.assertIn("dtype must be <i4 or <u4, got '<f4'", error)
+        wrong = write_npy(self.folder / "wrong.npy", "I", "(2, 2)", [0] * 4)
+        error = self.refusal("--logits", flat, "--bitmask", wrong, code=2)
+        self.assertIn("shape must be [2] or [3, 2], got [2, 2]", error)
+
+    def test_a_state_that_was_printed_goes_on(self):
+        flags = ["--logits", BIBLE, "--rows", 2, "--seed", 1, "--top-p", 0.8]
+        flags += ["--mirostat", "2:3", "--top-p-decay", "0.5:0.01"]
+        state = self.rows(*flags)[0]["state"]
+        self.assertEqual(state["top_p"], 0.4)
+        text = ",".join(f"{name}={value!r}" for name, value in state.items())
+        done = client("sample", "--address", self.tcp, *flags)
+        self.assertIn(text, done.stdout)
+        second = self.rows(*flags, "--step", 1, "--state", text)[0]["state"]
+        self.assertEqual(second["top_p"], 0.2)
+        self.assertNotEqual(second["mirostat_mu"], state["mirostat_mu"])
+
+    def test_counts_are_as_good_as_a_sequence(self):
+        flags = ["--logits", BIBLE, "--seed", 5, "--frequency-penalty", 1, "--repetition-penalty", 2]
+        first = self.tokens(*flags, "--prompt-ids", "3,1,3", "--output-ids", "2,5,2")
+        second = self.tokens(*flags, "--prompt-set", "1,3", "--output-counts", "5:1,2:2")
+        self.assertEqual(first, second)
+        self.assertNotEqual(first, self.tokens("--logits", BIBLE, "--seed", 5))
+
+    def verify(self, *arguments):
+        done = client("verify", "--address", self.tcp, "--format", "json", *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [(s["accepted"], s["token_ids"]) for s in json.loads(done.stdout)["sequences"]]
+
+    def test_verify_accepts_what_the_target_would_draw(self):
+        # Three rows whose greedy tokens are 3, 1, 2, for a chain; and one for no draft at all.
+        logits = [0.0] * 16
+        for place in (3, 4 + 1, 8 + 2, 12 + 0):
+            logits[place] = 5.0
+        target = write_npy(self.folder / "target.npy", "f", "(4, 4)", logits)
+        flags = ["--logits", target, "--temperature", 0]
+        self.assertEqual(self.verify(*flags, "--draft-ids", "3,1;"), [(2, [3, 1, 2]), (0, [0])])
+        self.assertEqual(self.verify(*flags, "--draft-ids", "3,0,1"), [(1, [3, 1])])
+        tree = self.verify(*flags, "--draft-ids", "0,3,2", "--parents=-1,-1,1")
+        self.assertEqual(tree, [(2, [3, 2, 0])])
+        drafts = write_npy(self.folder / "draft.npy", "f", "(2, 4)", [0, 0, 0, 1, 0, 1, 0, 0])
+        sampled = ["--draft", drafts, "--draft-kind", "weights", "--seed", 7]
+        self.assertEqual(
+            self.verify(*flags, "--draft-ids", "3,1;", *sampled), [(2, [3, 1, 2]), (0, [0])]
+        )
+
+    def test_verify_says_what_is_malformed(self):
+        for flags, message in (
+            (["--draft-ids", "1,x"], "--draft-ids must be ID,...;ID,..., got 1,x"),
+            (["--draft-ids", "1;2", "--parents=-1"], "--parents must be of 2 sequences, got -1"),
+            (["--draft-ids", "1", "--parents=a"], "--parents must be N,...;N,..., got a"),
+        ):
+            done = client("verify", "--address", self.tcp, "--logits", BIBLE, *flags)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(message, done.stderr)
 
     def test_a_call_without_a_seed_is_told_which_repeats_it(self):
         row = self.rows("--logits", BIBLE, "--rows", 7)[0]

@@ -113,6 +113,17 @@ TEST(SampleTableTest, NamesRowsThatFailed) {
   EXPECT_THAT(table, HasSubstr("row 5: NAN: logit of token 5 is NaN\n"));
 }
 
+TEST(SampleTableTest, ShowsTheStateAsItIsGivenBack) {
+  SampleReport report = TwoRows();
+  report.result.rows[0].state = {.mirostat_mu = 9.75, .top_p = 0.1};
+  EXPECT_THAT(SampleTable(report, 120), HasSubstr("row  token  state\n"
+                                                  "  0      1  mirostat_mu=9.75,top_p=0.1\n"
+                                                  "  1      0\n"));
+  const nlohmann::json json = nlohmann::json::parse(SampleJson(report));
+  EXPECT_EQ(json["rows"][0]["state"], nlohmann::json({{"mirostat_mu", 9.75}, {"top_p", 0.1}}));
+  EXPECT_FALSE(json["rows"][1].contains("state"));
+}
+
 TEST(SampleJsonTest, HoldsTheAgreedFieldsWithExactSeeds) {
   SampleReport report = TwoRows();
   report.result.rows[0].seed = UINT64_MAX;

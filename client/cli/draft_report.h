@@ -1,0 +1,31 @@
+// What `verify` prints.
+
+#ifndef TOKEN_SAMPLER_CLIENT_CLI_DRAFT_REPORT_H_
+#define TOKEN_SAMPLER_CLIENT_CLI_DRAFT_REPORT_H_
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "client/sampler_client.h"
+
+namespace token_sampler::client {
+
+struct DraftReport {
+  std::vector<DraftSequence> sequences;  // what was drafted
+  VerifyDraftResult result;              // of as many
+  std::vector<std::string> words;        // of each token, or empty
+
+  size_t failed_sequences() const;
+};
+
+// A line per sequence, and one more per sequence that failed or was repaired.
+std::string DraftTable(const DraftReport& report, size_t width);
+
+// {"spec_version": .., "sequences": [{"sequence", "status", "drafted", "accepted", "token_ids",
+// "seed"}, ..]}; "accepted_nodes" of trees, "message" and "words" where there are any.
+std::string DraftJson(const DraftReport& report);
+
+}  // namespace token_sampler::client
+
+#endif  // TOKEN_SAMPLER_CLIENT_CLI_DRAFT_REPORT_H_

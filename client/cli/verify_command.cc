@@ -1,0 +1,189 @@
+// `verify`: which drafted tokens a target model's rows accept.
+
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/cli/commands.h"
+#include "client/cli/draft_report.h"
+#include "client/cli/flags.h"
+#include "client/cli/labels.h"
+#include "client/cli/row_flags.h"
+#include "client/cli/sampling_flags.h"
+#include "client/cli/table.h"
+#include "client/npy.h"
+#include "client/sampler_client.h"
+
+namespace token_sampler::client {
+namespace {
+
+constexpr char kInput[] = "Input";
+constexpr char kGenerator[] = "Generator";
+
+struct VerifyFlags {
+  ConnectionFlags connection;
+  SamplingParams params;
+  History history;
+  Format format = Format::kTable;
+  std::string logits;
+  std::string weights;
+  std::string draft;
+  std::optional<InputKind> draft_kind;
+  std::string draft_ids;
+  std::string parents;
+  std::optional<DataType> dtype;
+  std::string bitmask;
+  std::string vocab;
+  std::optional<uint64_t> seed;
+  std::optional<uint64_t> step;
+};
+
+absl::Status Malformed(absl::string_view flag, absl::string_view form, absl::string_view text) {
+  return absl::InvalidArgumentError(absl::StrCat(flag, " must be ", form, ", got ", text));
+}
+
+// "1,2;;3" is three sequences, the second without a drafted token.
+absl::StatusOr<std::vector<DraftSequence>> ParseSequences(const VerifyFlags& flags) {
+  std::vector<DraftSequence> sequences;
+  for (const absl::string_view part : absl::StrSplit(flags.draft_ids, ';')) {
+    DraftSequence& sequence = sequences.emplace_back();
+    if (!part.empty() && !ParseIds(part, sequence.token_ids)) {
+      return Malformed("--draft-ids", "ID,...;ID,...", flags.draft_ids);
+    }
+  }
+  if (flags.parents.empty()) return sequences;
+  const std::vector<absl::string_view> parts = absl::StrSplit(flags.parents, ';');
+  if (parts.size() != sequences.size()) {
+    return Malformed("--parents", absl::StrCat("of ", sequences.size(), " sequences"),
+                     flags.parents);
+  }
+  for (size_t s = 0; s < parts.size(); ++s) {
+    if (parts[s].empty()) continue;
+    for (const absl::string_view parent : absl::StrSplit(parts[s], ',')) {
+      if (!absl::SimpleAtoi(parent, &sequences[s].parents.emplace_back())) {
+        return Malformed("--parents", "N,...;N,...", flags.parents);
+      }
+    }
+  }
+  return sequences;
+}
+
+// The request, and all of the report but its result.
+absl::Status Prepare(const VerifyFlags& flags, VerifyDraftRequest& request, DraftReport& report) {
+  const bool weights = !flags.weights.empty();
+  if (weights != flags.logits.empty()) {
+    return absl::InvalidArgumentError("say either --logits FILE.npy or --weights FILE.npy");
+  }
+  absl::StatusOr<Matrix> target = ReadNpy(weights ? flags.weights : flags.logits, flags.dtype);
+  if (!target.ok()) return target.status();
+  request.target = *std::move(target);
+  request.kind = weights ? InputKind::kWeights : InputKind::kLogits;
+  if (!flags.draft.empty()) {
+    absl::StatusOr<Matrix> draft = ReadNpy(flags.draft, flags.dtype);
+    if (!draft.ok()) return draft.status();
+    request.draft = *std::move(draft);
+  }
+  request.draft_kind = flags.draft_kind;
+  absl::StatusOr<std::vector<DraftSequence>> sequences = ParseSequences(flags);
+  if (!sequences.ok()) return sequences.status();
+  request.sequences = *std::move(sequences);
+  request.params = {flags.params};
+  if (!flags.history.empty()) request.histories.assign(request.sequences.size(), flags.history);
+  if (flags.seed) {
+    request.keys.seeds = {*flags.seed};
+    request.keys.streams.resize(request.sequences.size());
+    std::iota(request.keys.streams.begin(), request.keys.streams.end(), 0u);
+  }
+  if (flags.step) request.keys.steps = {*flags.step};
+  const int64_t vocab = request.target.vocab;
+  const int64_t rows = request.target.rows;
+  if (!flags.bitmask.empty()) {
+    absl::StatusOr<std::string> bitmask = ReadBitmask(flags.bitmask, vocab, rows, 0, rows);
+    if (!bitmask.ok()) return bitmask.status();
+    request.bitmask = *std::move(bitmask);
+  }
+  if (!flags.vocab.empty()) {
+    absl::StatusOr<std::vector<std::string>> words = ReadVocabulary(flags.vocab, vocab);
+    if (!words.ok()) return words.status();
+    report.words = *std::move(words);
+  }
+  report.sequences = request.sequences;
+  return absl::OkStatus();
+}
+
+int RunVerify(const VerifyFlags& flags) {
+  VerifyDraftRequest request;
+  DraftReport report;
+  if (absl::Status status = Prepare(flags, request, report); !status.ok()) {
+    return Fail(status, kExitUsage);
+  }
+  absl::StatusOr<SamplerClient> client = flags.connection.Connect();
+  if (!client.ok()) return Fail(client.status(), kExitUsage);
+  absl::StatusOr<VerifyDraftResult> result = client->VerifyDraft(request);
+  if (!result.ok()) return Fail(result.status());
+  report.result = *std::move(result);
+  return Print(
+      flags.format == Format::kJson ? DraftJson(report) : DraftTable(report, TerminalWidth()),
+      report.failed_sequences() > 0 ? kExitRowFailed : kExitOk);
+}
+
+void AddFile(CLI::App& app, const std::string& name, std::string& path,
+             const std::string& description) {
+  app.add_option(name, path, description)->type_name("FILE.npy")->group(kInput);
+}
+
+}  // namespace
+
+Command AddVerifyCommand(CLI::App& program) {
+  CLI::App* app = program.add_subcommand(
+      "verify", "Verify drafted tokens: the accepted ones, and the one behind them");
+  auto flags = std::make_shared<VerifyFlags>();
+  AddFile(*app, "--logits", flags->logits,
+          "The target's rows: per sequence one before its drafts and one behind each");
+  AddFile(*app, "--weights", flags->weights, "The same as weights");
+  app->add_option("--draft-ids", flags->draft_ids, "The drafted tokens of each sequence")
+      ->type_name("ID,...;ID,...")
+      ->group(kInput)
+      ->required();
+  app->add_option("--parents", flags->parents,
+                  "Of trees: each token's parent within its sequence, -1 the root [chains]")
+      ->type_name("N,...;N,...")
+      ->group(kInput);
+  AddFile(*app, "--draft", flags->draft,
+          "What each drafted token was drawn from, a row each [drafts are certain]");
+  AddChoice<InputKind>(*app, "--draft-kind", flags->draft_kind,
+                       {{"logits", InputKind::kLogits}, {"weights", InputKind::kWeights}},
+                       "What the draft holds; weights are final probabilities [as the target]")
+      ->group(kInput);
+  AddDataTypeFlag(*app, flags->dtype, "What the files hold; bf16 is stored as u2 [as they say]")
+      ->group(kInput);
+  AddParamsFlags(*app, flags->params);
+  AddHistoryFlags(*app, flags->history);
+  AddBitmaskFlag(*app, flags->bitmask);
+  app->add_option("--seed", flags->seed,
+                  "Seed of every sequence; sequence S gets stream S [the server chooses]")
+      ->type_name("N")
+      ->group(kGenerator)
+      ->check(WholeNumber());
+  app->add_option("--step", flags->step, "Position of the first drafted token [0]")
+      ->type_name("N")
+      ->group(kGenerator)
+      ->check(WholeNumber());
+  app->add_option("--vocab", flags->vocab, "Words of the tokens, one per line")
+      ->type_name("FILE")
+      ->group("Output");
+  AddFormatFlag(*app, flags->format);
+  AddConnectionFlags(*app, flags->connection, absl::Seconds(30));
+  return {app, [flags] { return RunVerify(*flags); }};
+}
+
+}  // namespace token_sampler::client

@@ -1,0 +1,247 @@
+// Every flag of sampling, and what it makes of the request: no field of the protocol is without
+// one.
+
+#include "client/cli/sampling_flags.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "client/cli/row_flags.h"
+#include "client/params_wire.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler::client {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::TextFormat;
+using ::testing::HasSubstr;
+
+struct Case {
+  std::vector<std::string> arguments;
+  std::string request;  // as text of v1::SampleRequest, without what is always there
+};
+
+const std::vector<Case>& Cases() {
+  static const std::vector<Case> cases = {
+      {{"--temperature", "0.5"}, "params { temperature: 0.5 }"},
+      {{"--num-samples", "3"}, "params { num_samples: 3 }"},
+      {{"--replacement"}, "params { replacement: true }"},
+      {{"--greedy-threshold", "0.9"}, "params { greedy_threshold: 0.9 }"},
+      {{"--temperature-linear", "1:0.5:10"},
+       "params { temperature_schedule { kind: KIND_LINEAR begin: 1 end: 0.5 num_steps: 10 } }"},
+      {{"--temperature-exponential", "2:0.5:7"},
+       "params { temperature_schedule { kind: KIND_EXPONENTIAL begin: 2 end: 0.5 num_steps: 7 } }"},
+      {{"--dynamic-temperature", "0.25"},
+       "params { dynamic_temperature { range: 0.25 exponent: 1 } }"},
+      {{"--dynamic-temperature", "0.25:2"},
+       "params { dynamic_temperature { range: 0.25 exponent: 2 } }"},
+      {{"--invalid-values", "fail"}, "params { invalid_values: INVALID_VALUE_POLICY_FAIL }"},
+      {{"--invalid-values", "sanitize"},
+       "params { invalid_values: INVALID_VALUE_POLICY_SANITIZE }"},
+      {{"--invalid-values", "uniform"},
+       "params { invalid_values: INVALID_VALUE_POLICY_SANITIZE_UNIFORM }"},
+      {{"--top-k", "40"}, "params { top_k: 40 }"},
+      {{"--top-k-ties", "exact"}, "params { top_k_ties: TIE_POLICY_EXACTLY_K }"},
+      {{"--top-k-ties", "all"}, "params { top_k_ties: TIE_POLICY_KEEP_ALL }"},
+      {{"--top-p", "0.9"}, "params { top_p: 0.9 }"},
+      {{"--top-p-decay", "0.5"}, "params { top_p_decay { decay: 0.5 min: 1e-6 } }"},
+      {{"--top-p-decay", "0.5:0.1", "--top-p-reset-ids", "7,8"},
+       "params { top_p_decay { decay: 0.5 min: 0.1 reset_ids: [7, 8] } }"},
+      {{"--top-p-reset-ids", "7", "--top-p-decay", "0.5"},
+       "params { top_p_decay { decay: 0.5 min: 1e-6 reset_ids: 7 } }"},
+      {{"--min-p", "0.05"}, "params { min_p: 0.05 }"},
+      {{"--typical-p", "0.8"}, "params { typical_p: 0.8 }"},
+      {{"--epsilon-cutoff", "0.001"}, "params { epsilon_cutoff: 0.001 }"},
+      {{"--eta-cutoff", "0.002"}, "params { eta_cutoff: 0.002 }"},
+      {{"--top-n-sigma", "1.5"}, "params { top_n_sigma: 1.5 }"},
+      {{"--p-less"}, "params { p_less: true }"},
+      {{"--xtc", "0.5"}, "params { xtc { probability: 0.5 threshold: 0.1 } }"},
+      {{"--xtc", "0.5:0.2"}, "params { xtc { probability: 0.5 threshold: 0.2 } }"},
+      {{"--mirostat", "1"}, "params { mirostat { version: 1 tau: 5 eta: 0.1 } }"},
+      {{"--mirostat", "2:3:0.2"}, "params { mirostat { version: 2 tau: 3 eta: 0.2 } }"},
+      {{"--adaptive-p", "0.4"}, "params { adaptive_p { target: 0.4 decay: 0.9 } }"},
+      {{"--adaptive-p", "0.4:0.5"}, "params { adaptive_p { target: 0.4 decay: 0.5 } }"},
+      {{"--min-tokens-to-keep", "2"}, "params { min_tokens_to_keep: 2 }"},
+      {{"--stage-preset", "vllm"}, "params { stage_preset: STAGE_PRESET_VLLM }"},
+      {{"--stage-preset", "hf"}, "params { stage_preset: STAGE_PRESET_HF }"},
+      {{"--stage-preset", "llama_cpp"}, "params { stage_preset: STAGE_PRESET_LLAMA_CPP }"},
+      {{"--stage-preset", "sglang"}, "params { stage_preset: STAGE_PRESET_SGLANG }"},
+      {{"--stage-order",
+        "temperature,min_p,top_k,top_p,typical_p,epsilon,eta,top_n_sigma,p_less,xtc,mirostat,"
+        "adaptive_p,top_k_top_p"},
+       "params { stage_order: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13] }"},
+      {{"--allowed-ids", "1,2"}, "params { allowed_ids: [1, 2] }"},
+      {{"--banned-ids", "3"}, "params { banned_ids: 3 }"},
+      {{"--bad-words", "1,2;3"},
+       "params { bad_words { token_ids: [1, 2] } bad_words { token_ids: 3 } }"},
+      {{"--min-tokens", "4"}, "params { min_tokens: 4 }"},
+      {{"--stop-ids", "5,6"}, "params { stop_ids: [5, 6] }"},
+      {{"--logit-bias", "1:0.5,2:-inf"},
+       "params { logit_bias { token_ids: [1, 2] values: [0.5, -inf] } }"},
+      {{"--repetition-penalty", "1.1"}, "params { repetition_penalty: 1.1 }"},
+      {{"--frequency-penalty", "0.2"}, "params { frequency_penalty: 0.2 }"},
+      {{"--presence-penalty", "-0.3"}, "params { presence_penalty: -0.3 }"},
+      {{"--penalty-last-n", "64"}, "params { penalty_last_n: 64 }"},
+      {{"--no-repeat-ngram-size", "3"}, "params { no_repeat_ngram_size: 3 }"},
+      {{"--dry", "0.8"},
+       "params { dry { multiplier: 0.8 base: 1.75 allowed_length: 2 last_n: -1 } }"},
+      {{"--dry", "0.8:2:3:100", "--dry-breakers", "1;2,3"},
+       "params { dry { multiplier: 0.8 base: 2 allowed_length: 3 last_n: 100 "
+       "breakers { token_ids: 1 } breakers { token_ids: [2, 3] } } }"},
+
+      {{"--prompt-ids", "1,2"}, "histories { prompt_ids { lengths: 2 token_ids: [1, 2] } }"},
+      {{"--output-ids", "3"}, "histories { output_ids { lengths: 1 token_ids: 3 } }"},
+      {{"--prompt-set", "4,5"}, "histories { prompt_set { lengths: 2 token_ids: [4, 5] } }"},
+      {{"--output-counts", "6:1,7:20"},
+       "histories { output_counts { lengths: 2 token_ids: [6, 7] counts: [1, 20] } }"},
+      {{"--state", "mirostat_mu=9.5"}, "states { mirostat_mu: 9.5 }"},
+      {{"--state", "adaptive_p_sum=2,adaptive_p_weight=4,top_p=0.1"},
+       "states { adaptive_p_sum: 2 adaptive_p_weight: 4 top_p: 0.1 }"},
+
+      {{"--logprobs", "0"}, "outputs { logprobs: true }"},
+      {{"--logprobs", "5"}, "outputs { logprobs: true top_logprobs: 5 }"},
+      {{"--logprob-mode", "raw"}, ""},
+      {{"--logprob-mode", "processed"}, "outputs { logprob_mode: LOGPROB_MODE_PROCESSED }"},
+      {{"--ranks", "--rank-mode", "greater"}, "outputs { ranks: true }"},
+      {{"--rank-mode", "greater-equal"}, "outputs { rank_mode: RANK_MODE_GREATER_EQUAL }"},
+      {{"--kept-count"}, "outputs { kept_count: true }"},
+      {{"--kept-set"}, "outputs { kept_set: true }"},
+      {{"--entropy"}, "outputs { entropy: true }"},
+      {{"--extremes"}, "outputs { extremes: true }"},
+      {{"--gumbel-softmax", "0.5"}, "outputs { gumbel_softmax: 0.5 }"},
+  };
+  return cases;
+}
+
+struct Flags {
+  CLI::App app;
+  SamplingFlags sampling;
+  RowState state;
+
+  Flags() {
+    AddSamplingFlags(app, sampling);
+    AddStateFlag(app, state);
+  }
+};
+
+// What one row's request holds of the flags.
+v1::SampleRequest RequestOf(const std::vector<std::string>& arguments) {
+  Flags flags;
+  // CLI11 takes them from the back.
+  flags.app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  v1::SampleRequest request;
+  v1::SamplingParams params;
+  ToProto(flags.sampling.params, &params);
+  if (params.ByteSizeLong() > 0) *request.add_params() = params;
+  if (!flags.sampling.history.empty()) {
+    ToProto(std::vector<History>{flags.sampling.history}, request.mutable_histories());
+  }
+  v1::RowState state;
+  ToProto(flags.state, &state);
+  if (state.ByteSizeLong() > 0) *request.add_states() = state;
+  v1::OutputOptions outputs;
+  ToProto(flags.sampling.outputs(), &outputs);
+  if (outputs.ByteSizeLong() > 0) *request.mutable_outputs() = outputs;
+  return request;
+}
+
+v1::SampleRequest Parse(const std::string& text) {
+  v1::SampleRequest request;
+  EXPECT_TRUE(TextFormat::ParseFromString(text, &request)) << text;
+  return request;
+}
+
+TEST(SamplingFlagsTest, EachSetsItsField) {
+  for (const Case& c : Cases()) {
+    const v1::SampleRequest actual = RequestOf(c.arguments);
+    const v1::SampleRequest expected = Parse(c.request);
+    EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(actual, expected))
+        << c.arguments[0] << " gives\n"
+        << actual.DebugString() << "instead of\n"
+        << expected.DebugString();
+  }
+}
+
+// Adds the full names of all fields that are set in the message and in those within.
+void CollectSet(const Message& message, std::set<std::string>& names) {
+  std::vector<const FieldDescriptor*> fields;
+  message.GetReflection()->ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    names.insert(field->full_name());
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
+    if (!field->is_repeated()) {
+      CollectSet(message.GetReflection()->GetMessage(message, field), names);
+      continue;
+    }
+    for (int i = 0; i < message.GetReflection()->FieldSize(message, field); ++i) {
+      CollectSet(message.GetReflection()->GetRepeatedMessage(message, field, i), names);
+    }
+  }
+}
+
+void CollectAll(const google::protobuf::Descriptor& type, std::set<std::string>& names) {
+  for (int i = 0; i < type.field_count(); ++i) {
+    names.insert(type.field(i)->full_name());
+    if (type.field(i)->message_type() != nullptr) CollectAll(*type.field(i)->message_type(), names);
+  }
+}
+
+TEST(SamplingFlagsTest, EveryFieldHasAFlag) {
+  std::set<std::string> set;
+  for (const Case& c : Cases()) CollectSet(Parse(c.request), set);
+  std::set<std::string> all;
+  for (const google::protobuf::Descriptor* type :
+       {v1::SamplingParams::descriptor(), v1::Histories::descriptor(), v1::RowState::descriptor(),
+        v1::OutputOptions::descriptor()}) {
+    CollectAll(*type, all);
+  }
+  for (const std::string& name : all) EXPECT_TRUE(set.contains(name)) << name;
+}
+
+TEST(SamplingFlagsTest, EveryFlagIsTried) {
+  std::set<std::string> tried = {"--help"};
+  for (const Case& c : Cases()) tried.insert(c.arguments.begin(), c.arguments.end());
+  Flags flags;
+  for (const CLI::Option* option : flags.app.get_options()) {
+    EXPECT_TRUE(tried.contains("--" + option->get_lnames().at(0))) << option->get_name();
+  }
+}
+
+TEST(SamplingFlagsTest, WhatIsMalformedIsRefusedByName) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"--mirostat", "1.5"}, "--mirostat: must be a whole number in [0, 4294967295], got 1.5"},
+      {{"--xtc", "1:2:3"}, "--xtc: must be PROBABILITY[:THRESHOLD], got 1:2:3"},
+      {{"--output-counts", "3"}, "--output-counts: must be ID:COUNT,ID:COUNT,..., got 3"},
+      {{"--top-p-reset-ids", "x"}, "--top-p-reset-ids: must be ID,ID,..., got x"},
+      {{"--state", "mu=3"}, "--state: must be NAME=VALUE,... with names of mirostat_mu"},
+      {{"--rank-mode", "equal"}, "must be one of greater|greater-equal, got equal"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    try {
+      RequestOf(arguments);
+      ADD_FAILURE() << arguments[0] << " was taken";
+    } catch (const CLI::ParseError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(message));
+    }
+  }
+}
+
+TEST(StateTextTest, IsTakenBackToTheLastBit) {
+  RowState state = {.mirostat_mu = 1.0 / 3, .top_p = 1e-300};
+  const v1::SampleRequest request = RequestOf({"--state", StateText(state)});
+  EXPECT_EQ(request.states(0).mirostat_mu(), 1.0 / 3);
+  EXPECT_EQ(request.states(0).top_p(), 1e-300);
+  EXPECT_FALSE(request.states(0).has_adaptive_p_sum());
+  EXPECT_EQ(StateText({}), "");
+}
+
+}  // namespace
+}  // namespace token_sampler::client
