@@ -2,7 +2,7 @@
 
 #include <cuda_runtime.h>
 
-#include <condition_variable>
+#include <map>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -11,7 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "cuda/job_plan.h"
 #include "cuda/lane.h"
+#include "cuda/lane_pool.h"
 #include "sampler/cpu_sampler.h"
+#include "sampler/row_source.h"
 
 namespace token_sampler {
 namespace {
@@ -19,6 +21,7 @@ namespace {
 using cuda::DeviceTraits;
 using cuda::Lane;
 using cuda::LaneLimits;
+using cuda::LanePool;
 using cuda::ToStatus;
 using cuda::WhyNotKernel;
 
@@ -33,28 +36,32 @@ class CudaSampler final : public Sampler {
         cpu_(std::move(cpu)),
         on_lost_(options.on_lost),
         on_fallback_(options.on_fallback),
-        idle_(std::move(lanes)) {}
+        lanes_(std::move(lanes)) {}
 
   absl::string_view name() const override { return "cuda"; }
   std::string device() const override { return device_; }
 
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
-    absl::StatusOr<std::unique_ptr<Lane>> lane = TakeLane();
-    if (!lane.ok()) return lane.status();
-    std::vector<size_t> for_kernel;
+    if (absl::Status lost = lanes_.lost(); !lost.ok()) return lost;
     std::vector<size_t> for_cpu;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      absl::string_view why = WhyNotKernel(rows[i]);
-      if (why.empty() && !(*lane)->Fits(rows[i])) why = "vocab";
-      (why.empty() ? for_kernel : for_cpu).push_back(i);
-      if (!why.empty()) Count(why);
-    }
+    std::vector<std::unique_ptr<Lane>> taken;
     std::vector<size_t> failed;
-    absl::Status status = (*lane)->Start(rows, for_kernel, results, failed);
-    // While the device is busy.
+    absl::Status status;
+    for (const auto& [device, chosen] : ShareOut(rows, for_cpu)) {
+      absl::StatusOr<std::unique_ptr<Lane>> lane = lanes_.Take(device);
+      status = lane.status();
+      if (!status.ok()) break;
+      taken.push_back(*std::move(lane));
+      status =
+          taken.back()->Start(rows, Fitting(*taken.back(), rows, chosen, for_cpu), results, failed);
+      if (!status.ok()) break;
+    }
+    // While the devices are busy.
     if (status.ok()) status = SampleOnCpu(rows, for_cpu, results);
-    if (status.ok()) status = (*lane)->Finish(results, failed);
-    GiveBack(*std::move(lane), status);
+    for (const std::unique_ptr<Lane>& lane : taken) {
+      if (status.ok()) status = lane->Finish(results, failed);
+    }
+    for (std::unique_ptr<Lane>& lane : taken) GiveBack(std::move(lane), status);
     if (!status.ok()) return status;
     // The CPU sampler says what is wrong with them.
     return SampleOnCpu(rows, failed, results);
@@ -66,6 +73,42 @@ class CudaSampler final : public Sampler {
   }
 
  private:
+  // The rows that the kernel takes, by the device in whose memory they lie. Those of no device go
+  // to the first that has rows anyhow, else to any.
+  std::map<int, std::vector<size_t>> ShareOut(absl::Span<const RowInput> rows,
+                                              std::vector<size_t>& for_cpu) {
+    std::map<int, std::vector<size_t>> shares;
+    std::vector<size_t> of_no_device;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (const absl::string_view why = WhyNotKernel(rows[i]); !why.empty()) {
+        Count(why);
+        for_cpu.push_back(i);
+        continue;
+      }
+      const RowSource* const source = rows[i].source;
+      const DeviceMemory* const memory = source == nullptr ? nullptr : source->device_memory();
+      const bool lies_there = memory != nullptr && lanes_.Has(memory->device);
+      (lies_there ? shares[memory->device] : of_no_device).push_back(i);
+    }
+    if (of_no_device.empty()) return shares;
+    if (shares.empty()) shares[LanePool::kAnyDevice];
+    std::vector<size_t>& first = shares.begin()->second;
+    first.insert(first.end(), of_no_device.begin(), of_no_device.end());
+    return shares;
+  }
+
+  // Those of the `chosen` rows that fit the lane; the others are added to `for_cpu`.
+  std::vector<size_t> Fitting(const Lane& lane, absl::Span<const RowInput> rows,
+                              const std::vector<size_t>& chosen, std::vector<size_t>& for_cpu) {
+    std::vector<size_t> fitting;
+    for (const size_t i : chosen) {
+      const bool fits = lane.Fits(rows[i]);
+      if (!fits) Count("vocab");
+      (fits ? fitting : for_cpu).push_back(i);
+    }
+    return fitting;
+  }
+
   void Count(absl::string_view why) {
     {
       const std::lock_guard<std::mutex> lock(fallbacks_mutex_);
@@ -91,27 +134,9 @@ class CudaSampler final : public Sampler {
     return status;
   }
 
-  // Waits for a lane. The error of a device that is lost.
-  absl::StatusOr<std::unique_ptr<Lane>> TakeLane() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    returned_.wait(lock, [this] { return !idle_.empty() || !lost_.ok(); });
-    if (!lost_.ok()) return lost_;
-    std::unique_ptr<Lane> lane = std::move(idle_.front());
-    idle_.erase(idle_.begin());
-    return lane;
-  }
-
   void GiveBack(std::unique_ptr<Lane> lane, const absl::Status& status) {
-    const absl::Status recovered = status.ok() ? status : lane->Recover();
-    bool lost_now = false;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      idle_.push_back(std::move(lane));
-      lost_now = lost_.ok() && !recovered.ok();
-      if (lost_now) lost_ = recovered;
-      returned_.notify_all();
-    }
-    if (lost_now && on_lost_) on_lost_(recovered);
+    const absl::Status lost = lanes_.GiveBack(std::move(lane), status);
+    if (!lost.ok() && on_lost_) on_lost_(lost);
   }
 
   const std::string device_;
@@ -120,10 +145,7 @@ class CudaSampler final : public Sampler {
   const std::function<void(absl::string_view)> on_fallback_;
   mutable std::mutex fallbacks_mutex_;
   std::vector<Fallback> fallbacks_;  // guarded by fallbacks_mutex_
-  std::mutex mutex_;
-  std::condition_variable returned_;
-  std::vector<std::unique_ptr<Lane>> idle_;  // guarded by mutex_
-  absl::Status lost_;                        // why no call can succeed any more, guarded by mutex_
+  LanePool lanes_;
 };
 
 absl::StatusOr<DeviceTraits> TraitsOf(int device) {

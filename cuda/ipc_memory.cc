@@ -13,6 +13,7 @@
 namespace token_sampler {
 namespace {
 
+using cuda::DeviceGuard;
 using cuda::ToStatus;
 
 struct IpcClose {
@@ -34,7 +35,8 @@ class OpenedMemory final : public IpcMemory {
   const DeviceMemory& place() const override { return place_; }
 
   absl::Status Read(uint64_t offset, size_t size, char* to) const override {
-    absl::Status status = ToStatus(cudaSetDevice(place_.device), "cudaSetDevice");
+    const DeviceGuard guard(place_.device);
+    absl::Status status = guard.status();
     if (status.ok() && event_ != nullptr) {
       status = ToStatus(cudaEventSynchronize(event_.get()), "cudaEventSynchronize");
     }

@@ -32,7 +32,8 @@ absl::StatusOr<std::unique_ptr<Lane>> Lane::Create(int device, const DeviceTrait
 }
 
 absl::Status Lane::Allocate() {
-  absl::Status status = ToStatus(cudaSetDevice(device_), "cudaSetDevice");
+  const DeviceGuard guard(device_);
+  absl::Status status = guard.status();
   for (Slot& slot : slots_) {
     if (status.ok()) status = AllocateSlot(slot);
   }
@@ -68,11 +69,9 @@ bool Lane::HasRoom(const Slot& slot, const RowInput& row) const {
 
 absl::Status Lane::Start(absl::Span<const RowInput> rows, const std::vector<size_t>& chosen,
                          absl::Span<RowResult> results, std::vector<size_t>& failed) {
-  absl::Status status = ToStatus(cudaSetDevice(device_), "cudaSetDevice");
-  if (!status.ok()) return status;
   for (const size_t index : chosen) {
     if (!HasRoom(slots_[filled_], rows[index])) {
-      status = Submit(slots_[filled_]);
+      absl::Status status = Submit(slots_[filled_]);
       if (!status.ok()) return status;
       filled_ ^= 1;
       status = Collect(slots_[filled_], results, failed);
@@ -152,7 +151,10 @@ absl::Status Lane::Submit(Slot& slot) {
   if (rows == 0) return absl::OkStatus();
   cudaStream_t const stream = slot.stream.get();
   const LaunchShape shape = ChooseShape(traits_, rows, slot.max_vocab);
-  absl::Status status = slot.values.CopyToDevice(slot.value_bytes, stream);
+  // A stream takes kernels of its own device alone.
+  const DeviceGuard guard(device_);
+  absl::Status status = guard.status();
+  if (status.ok()) status = slot.values.CopyToDevice(slot.value_bytes, stream);
   for (cudaEvent_t const written : slot.written) {
     if (status.ok()) {
       status = ToStatus(cudaStreamWaitEvent(stream, written, 0), "cudaStreamWaitEvent");

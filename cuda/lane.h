@@ -37,6 +37,8 @@ class Lane {
   static absl::StatusOr<std::unique_ptr<Lane>> Create(int device, const DeviceTraits& traits,
                                                       const LaneLimits& limits);
 
+  int device() const { return device_; }
+
   // Whether a row that the kernel takes fits a slot.
   bool Fits(const RowInput& row) const;
 

@@ -22,6 +22,29 @@ inline absl::Status ToStatus(cudaError_t error, absl::string_view call) {
       absl::StrCat("CUDA: ", call, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error)));
 }
 
+// Makes a device the current one of this thread for as long as it lives.
+class DeviceGuard {
+ public:
+  explicit DeviceGuard(int device) : status_(ToStatus(cudaGetDevice(&before_), "cudaGetDevice")) {
+    if (!status_.ok() || before_ == device) return;
+    status_ = ToStatus(cudaSetDevice(device), "cudaSetDevice");
+    changed_ = status_.ok();
+  }
+  ~DeviceGuard() {
+    if (changed_) static_cast<void>(cudaSetDevice(before_));
+  }
+
+  DeviceGuard(const DeviceGuard&) = delete;
+  DeviceGuard& operator=(const DeviceGuard&) = delete;
+
+  const absl::Status& status() const { return status_; }
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+  absl::Status status_;
+};
+
 struct DeviceFree {
   void operator()(void* memory) const { static_cast<void>(cudaFree(memory)); }
 };

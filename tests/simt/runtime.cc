@@ -20,12 +20,14 @@
 namespace simt {
 
 struct Stream {
-  std::deque<std::function<void()>> waiting;
+  int device = 0;
+  std::deque<std::function<void()>> waiting = {};
   uint64_t added = 0;
   uint64_t finished = 0;
 };
 
 struct Event {
+  int device = 0;
   Stream* stream = nullptr;  // null: not recorded
   uint64_t position = 0;
   Event* shared = nullptr;  // the one of the process that shares it
@@ -65,8 +67,8 @@ struct Machine {
   std::map<const char*, Allocation> allocations;
   std::set<Stream*> streams;
   std::set<Event*> events;
-  std::map<void*, int> ipc_mappings;  // how often each is open
-  std::map<const void*, FunctionAttributes> functions;
+  std::map<void*, int> ipc_mappings;                                    // how often each is open
+  std::map<std::pair<const void*, int>, FunctionAttributes> functions;  // on each device
 
   static Machine& Get() {
     static Machine machine;
@@ -221,7 +223,7 @@ cudaError_t CheckLaunch(const Call& call, const cudaLaunchConfig_t& config, cons
       shape.grid.x % shape.cluster != 0) {
     return cudaErrorInvalidConfiguration;
   }
-  const auto found = call.machine.functions.find(kernel);
+  const auto found = call.machine.functions.find({kernel, current_device});
   const FunctionAttributes attributes =
       found == call.machine.functions.end() ? FunctionAttributes() : found->second;
   if (shape.shared_bytes > attributes.shared_bytes) return cudaErrorInvalidValue;
@@ -245,6 +247,7 @@ void ResetMachine() {
   machine.sticky = cudaSuccess;
   machine.report.clear();
   machine.kernels = 0;
+  machine.functions.clear();
   current_device = 0;
   last_error = cudaSuccess;
 }
@@ -299,7 +302,7 @@ size_t LiveObjects() {
 cudaError_t SetFunctionAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   Call call;
   if (call.failed()) return call.error();
-  FunctionAttributes& attributes = call.machine.functions[kernel];
+  FunctionAttributes& attributes = call.machine.functions[{kernel, current_device}];
   if (attribute == cudaFuncAttributeNonPortableClusterSizeAllowed) {
     attributes.large_cluster = value != 0;
     return cudaSuccess;
@@ -326,7 +329,10 @@ cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel,
                    std::function<void()> thread) {
   Call call;
   if (call.failed()) return call.error();
-  if (!Knows(call, config.stream)) return Failed(cudaErrorInvalidResourceHandle);
+  // A stream takes copies whatever the thread's device is, kernels of its own device alone.
+  if (!Knows(call, config.stream) || config.stream->device != current_device) {
+    return Failed(cudaErrorInvalidResourceHandle);
+  }
   LaunchShape shape;
   if (const cudaError_t error = CheckLaunch(call, config, kernel, shape); error != cudaSuccess) {
     return Failed(error);
@@ -554,7 +560,7 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   Call call;
   if (call.failed()) return call.error();
-  *stream = new simt::Stream;
+  *stream = new simt::Stream{.device = simt::current_device};
   call.machine.streams.insert(*stream);
   return cudaSuccess;
 }
@@ -603,7 +609,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   Call call;
   if (call.failed()) return call.error();
-  *event = new simt::Event;
+  *event = new simt::Event{.device = simt::current_device};
   call.machine.events.insert(*event);
   return cudaSuccess;
 }
@@ -619,7 +625,9 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   Call call;
   if (call.failed()) return call.error();
-  if (!Knows(call, stream) || !Knows(call, event)) return Failed(cudaErrorInvalidResourceHandle);
+  if (!Knows(call, stream) || !Knows(call, event) || stream->device != event->device) {
+    return Failed(cudaErrorInvalidResourceHandle);
+  }
   event->stream = stream;
   event->position = stream->added;
   return cudaSuccess;

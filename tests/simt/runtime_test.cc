@@ -178,6 +178,33 @@ TEST_F(RuntimeTest, RefusesWhatTheDeviceCannotDo) {
             cudaErrorInvalidValue);
 }
 
+TEST_F(RuntimeTest, AStreamTakesKernelsAndEventsOfItsDeviceAlone) {
+  SetDevices({Device{}, Device{}});
+  unsigned* bins = OnDevice(kBins);
+  cudaEvent_t elsewhere;
+  ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
+  ASSERT_EQ(cudaEventCreateWithFlags(&elsewhere, cudaEventDisableTiming), cudaSuccess);
+  EXPECT_EQ(simt_test::LaunchHistogram(bins, kBins, bins, 1, stream_),
+            cudaErrorInvalidResourceHandle);
+  EXPECT_EQ(cudaEventRecord(elsewhere, stream_), cudaErrorInvalidResourceHandle);
+  EXPECT_EQ(cudaStreamWaitEvent(stream_, elsewhere), cudaSuccess);
+  EXPECT_EQ(cudaMemsetAsync(bins, 0, 4, stream_), cudaSuccess);
+  EXPECT_EQ(OnHost(bins, 1)[0], 0u);
+  EXPECT_EQ(cudaEventDestroy(elsewhere), cudaSuccess);
+}
+
+TEST_F(RuntimeTest, AnAttributeOfAKernelIsThatOfOneDevice) {
+  SetDevices({Device{}, Device{}});
+  cudaStream_t elsewhere;
+  ASSERT_EQ(simt_test::AllowShared(64 << 10), cudaSuccess);
+  EXPECT_EQ(simt_test::LaunchNothing(64 << 10, stream_), cudaSuccess);
+  ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
+  ASSERT_EQ(cudaStreamCreateWithFlags(&elsewhere, cudaStreamNonBlocking), cudaSuccess);
+  EXPECT_EQ(simt_test::LaunchNothing(64 << 10, elsewhere), cudaErrorInvalidValue);
+  EXPECT_EQ(simt_test::LaunchNothing(48 << 10, elsewhere), cudaSuccess);
+  EXPECT_EQ(cudaStreamDestroy(elsewhere), cudaSuccess);
+}
+
 TEST_F(RuntimeTest, TellsWhereMemoryIs) {
   unsigned word = 0;
   cudaPointerAttributes attributes;

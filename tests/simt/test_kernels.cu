@@ -71,6 +71,8 @@ __global__ void KeepOdd(const unsigned* values, unsigned* odd, unsigned* count) 
   if (threadIdx.x == 0) *count = static_cast<unsigned>(total);
 }
 
+__global__ void Nothing() {}
+
 __global__ void Hang() {
   if (threadIdx.x > 0) __syncthreads();
 }
@@ -107,6 +109,16 @@ cudaError_t LaunchKeepOdd(const unsigned* values, unsigned* odd, unsigned* count
                           cudaStream_t stream) {
   const cudaLaunchConfig_t config = Config(1, kWarps, stream);
   return cudaLaunchKernelEx(&config, KeepOdd, values, odd, count);
+}
+
+cudaError_t AllowShared(unsigned shared_bytes) {
+  return cudaFuncSetAttribute(Nothing, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(shared_bytes));
+}
+
+cudaError_t LaunchNothing(unsigned shared_bytes, cudaStream_t stream) {
+  const cudaLaunchConfig_t config = Config(1, shared_bytes / sizeof(unsigned), stream);
+  return cudaLaunchKernelEx(&config, Nothing);
 }
 
 cudaError_t LaunchHang(cudaStream_t stream) {

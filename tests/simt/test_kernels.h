@@ -22,6 +22,11 @@ cudaError_t LaunchHistogram(const unsigned* values, unsigned count, unsigned* bi
 cudaError_t LaunchKeepOdd(const unsigned* values, unsigned* odd, unsigned* count,
                           cudaStream_t stream);
 
+// Does nothing with `shared_bytes` of shared memory, of which more than 48 KiB must be allowed on
+// the device.
+cudaError_t AllowShared(unsigned shared_bytes);
+cudaError_t LaunchNothing(unsigned shared_bytes, cudaStream_t stream);
+
 // Waits for a barrier that thread 0 does not reach.
 cudaError_t LaunchHang(cudaStream_t stream);
 

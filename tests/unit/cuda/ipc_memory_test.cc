@@ -120,12 +120,18 @@ class IpcMemoryTest : public ::testing::Test {
   static void ExpectSameAsReference(Sampler& sampler, const Owner& owner, const IpcMemory& memory,
                                     const SamplingParams& params) {
     const std::vector<RowInput> rows = owner.Rows(params);
-    std::vector<RowResult> expected(kRows);
-    std::vector<RowResult> actual(kRows);
+    ExpectSameTokens(sampler, rows, IpcRows(memory).At(rows));
+  }
+
+  // `there` are the `rows`, on a device.
+  static void ExpectSameTokens(Sampler& sampler, const std::vector<RowInput>& rows,
+                               const std::vector<RowInput>& there) {
+    std::vector<RowResult> expected(rows.size());
+    std::vector<RowResult> actual(rows.size());
     ASSERT_TRUE(CreateReferenceSampler()->Sample(rows, absl::MakeSpan(expected)).ok());
-    const absl::Status status = sampler.Sample(IpcRows(memory).At(rows), absl::MakeSpan(actual));
+    const absl::Status status = sampler.Sample(there, absl::MakeSpan(actual));
     ASSERT_TRUE(status.ok()) << status;
-    for (size_t row = 0; row < kRows; ++row) {
+    for (size_t row = 0; row < rows.size(); ++row) {
       EXPECT_EQ(actual[row].code, expected[row].code);
       EXPECT_EQ(actual[row].token_ids, expected[row].token_ids);
     }
@@ -185,15 +191,52 @@ TEST_F(IpcMemoryTest, RowsThatTheKernelLeavesAreReadBehindTheEvent) {
   ExpectSameAsReference(*sampler, owner, **memory, {});
 }
 
-TEST_F(IpcMemoryTest, RowsOnAnotherDeviceAreReadToo) {
+// Each device's rows, and those of the host, in one call; no buffer would hold a copy of the
+// former.
+TEST_F(IpcMemoryTest, RowsOfEveryDeviceAreSampledWhereTheyAre) {
+  simt::SetDevices({simt::Device{}, simt::Device{}});
+  Owner first;
+  first.Write();
+  ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
+  Owner second;
+  second.Write();
+  const auto of_first = IpcMemory::Open(0, first.Handle(), first.EventHandle(), kBytes);
+  const auto of_second = IpcMemory::Open(1, second.Handle(), second.EventHandle(), kBytes);
+  ASSERT_TRUE(of_first.ok()) << of_first.status();
+  ASSERT_TRUE(of_second.ok()) << of_second.status();
+  const IpcRows on_first(**of_first);
+  const IpcRows on_second(**of_second);
+  const SamplingParams params;
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.buffer_bytes = 64}).value();
+  std::vector<RowInput> rows = second.Rows(params);
+  std::vector<RowInput> there = on_second.At(rows);
+  for (const RowInput& row : first.Rows(params)) rows.push_back(row);
+  for (const RowInput& row : on_first.At(first.Rows(params))) there.push_back(row);
+  const float of_host[4] = {1.0f, 2.0f, 3.0f, 4.0f};
+  RowInput& from_host = rows.emplace_back();
+  from_host.values = of_host;
+  from_host.vocab = 4;
+  from_host.params = &params;
+  there.push_back(from_host);
+  ExpectSameTokens(*sampler, rows, there);
+  EXPECT_EQ(simt::KernelCount(), 2u);
+  EXPECT_TRUE(sampler->fallbacks().empty());
+}
+
+// The device of the thread is still the sampler's behind the copy.
+TEST_F(IpcMemoryTest, ReadingLeavesTheDeviceOfTheThread) {
   simt::SetDevices({simt::Device{}, simt::Device{}});
   ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
   Owner owner;
   owner.Write();
   const auto memory = IpcMemory::Open(1, owner.Handle(), owner.EventHandle(), {0, kBytes});
   ASSERT_TRUE(memory.ok()) << memory.status();
-  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
-  for (int call = 0; call < 5; ++call) ExpectSameAsReference(*sampler, owner, **memory, {});
+  ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
+  char bytes[64];
+  EXPECT_TRUE((*memory)->Read(0, sizeof(bytes), bytes).ok());
+  int device = -1;
+  EXPECT_EQ(cudaGetDevice(&device), cudaSuccess);
+  EXPECT_EQ(device, 0);
 }
 
 TEST_F(IpcMemoryTest, WithoutAnEventNothingIsWaitedFor) {
