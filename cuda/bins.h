@@ -11,8 +11,8 @@
 
 #include "cuda/block_memory.h"
 #include "cuda/cluster.h"
-#include "cuda/row_part.h"
 #include "cuda/weigher.h"
+#include "sampler/token_order.h"
 
 namespace token_sampler::cuda {
 
@@ -52,8 +52,9 @@ struct Binning {
 };
 
 // Counts and weighs the tokens of the cluster's row.
-__device__ inline void FillBins(const RowPart& part, const Weigher& weigh, const Binning& binning,
-                                bool with_mass, BlockMemory& memory) {
+template <typename Part>
+__device__ void FillBins(const Part& part, const Weigher& weigh, const Binning& binning,
+                         bool with_mass, BlockMemory& memory) {
   for (uint32_t bin = threadIdx.x; bin < kBins; bin += kThreads) {
     memory.counts[bin] = 0;
     memory.mass_low[bin] = 0;
@@ -96,8 +97,9 @@ class BinSums {
     if (threadIdx.x == 0) memory.num_listed = 0;
     __syncthreads();
     exchange.Publish(memory.block_total);
-    Add(exchange.Before(ClusterRank()), before_);
-    total_ = exchange.Before(ClusterBlocks());
+    Portion lower_blocks;
+    exchange.Sums(lower_blocks, total_);
+    Add(lower_blocks, before_);
   }
 
   __device__ Portion total() const { return total_; }
@@ -133,13 +135,16 @@ class BinSums {
   }
 
   __device__ Portion SumOverBlocks(uint32_t bin) const {
-    Portion sum = {0, 0};
+    uint32_t count = 0;
+    uint64_t low = 0;
+    uint32_t high = 0;
+#pragma unroll 2
     for (uint32_t rank = 0; rank < ClusterBlocks(); ++rank) {
-      sum.count += *OfRank(&memory_.counts[bin], rank);
-      sum.mass += *OfRank(&memory_.mass_low[bin], rank);
-      sum.mass += uint64_t{*OfRank(&memory_.mass_high[bin], rank)} << 32;
+      count += *OfRank(&memory_.counts[bin], rank);
+      low += *OfRank(&memory_.mass_low[bin], rank);
+      high += *OfRank(&memory_.mass_high[bin], rank);
     }
-    return sum;
+    return {count, low + (uint64_t{high} << 32)};
   }
 
   BlockMemory& memory_;

@@ -7,8 +7,10 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <cstring>
 
 #include "cuda/cluster.h"
+#include "cuda/row_job.h"
 
 namespace token_sampler::cuda {
 
@@ -34,6 +36,7 @@ struct FoundBin {
 };
 
 struct alignas(16) BlockMemory {
+  RowJob job;
   uint64_t listed[kMaxListed];  // order keys; those of rank 0 are written by all blocks
   uint64_t copied[kMaxListed];  // this block's copy of them
   uint64_t sorted[kMaxListed];
@@ -50,6 +53,19 @@ struct alignas(16) BlockMemory {
 
 __device__ inline uint32_t Lane() { return threadIdx.x % kWarp; }
 __device__ inline uint32_t WarpOfThread() { return threadIdx.x / kWarp; }
+
+// Copies a job from device memory.
+__device__ inline const RowJob& CopyJob(const RowJob& job, BlockMemory& memory) {
+  constexpr uint32_t kWord = sizeof(uint64_t);
+  static_assert(sizeof(RowJob) % kWord == 0 && sizeof(RowJob) / kWord <= kThreads);
+  if (threadIdx.x < sizeof(RowJob) / kWord) {
+    const char* const from = reinterpret_cast<const char*>(&job) + threadIdx.x * kWord;
+    char* const to = reinterpret_cast<char*>(&memory.job) + threadIdx.x * kWord;
+    memcpy(__builtin_assume_aligned(to, kWord), __builtin_assume_aligned(from, kWord), kWord);
+  }
+  __syncthreads();
+  return memory.job;
+}
 
 struct Sum {
   __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a + b; }
@@ -95,15 +111,13 @@ class Exchange {
   }
   __device__ Portion Of(uint32_t rank) const { return *OfRank(&memory_.exchanged[turn_], rank); }
 
-  // The sum of what the blocks before `rank` published.
-  __device__ Portion Before(uint32_t rank) const {
-    Portion sum = {0, 0};
-    for (uint32_t lower = 0; lower < rank; ++lower) {
-      const Portion portion = Of(lower);
-      sum.count += portion.count;
-      sum.mass += portion.mass;
-    }
-    return sum;
+  // The sums of what the blocks before this one published, and of all. By whole warps, a lane per
+  // block.
+  __device__ void Sums(Portion& before, Portion& total) const {
+    const Portion own = Lane() < ClusterBlocks() ? Of(Lane()) : Portion{0, 0};
+    const Portion lower = Lane() < ClusterRank() ? own : Portion{0, 0};
+    before = {WarpReduce(lower.count, Sum()), WarpReduce(lower.mass, Sum())};
+    total = {WarpReduce(own.count, Sum()), WarpReduce(own.mass, Sum())};
   }
 
  private:
@@ -111,12 +125,11 @@ class Exchange {
   uint32_t turn_ = 0;
 };
 
+// `op` may get a value more than once.
 template <typename Op>
 __device__ uint64_t ClusterReduce(BlockMemory& memory, Exchange& exchange, uint64_t value, Op op) {
   exchange.Publish({0, BlockReduce(memory, value, op)});
-  value = exchange.Of(0).mass;
-  for (uint32_t rank = 1; rank < ClusterBlocks(); ++rank) value = op(value, exchange.Of(rank).mass);
-  return value;
+  return WarpReduce(exchange.Of(Lane() % ClusterBlocks()).mass, op);
 }
 
 // The sum of the values of the threads before this one.

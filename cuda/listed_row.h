@@ -84,6 +84,7 @@ class ListedRow {
     for (uint32_t i = 0; i < count_; ++i) {
       before += TokenOfOrderKey(memory_.sorted[i]) < token ? memory_.copied[i] : 0;
     }
+#pragma unroll 1
     for (uint32_t draw = 0; draw < job_.num_samples; ++draw) {
       const uint64_t target =
           ScaleUniform(UniformBits(job_.key, RandomDomain::kToken, draw), total);

@@ -16,10 +16,16 @@ namespace {
 
 constexpr uint32_t kMaxBlocksPerRow = 8;
 
+// The key of an impossible value is never left. The least above all of them:
+__device__ uint64_t LeastDrawableKey(const RowJob& job) {
+  return OrderKey(job.is_logits ? -INFINITY : 0.0f, 0) + 1;
+}
+
+template <typename Part>
 class RowOnCluster {
  public:
   __device__ RowOnCluster(const RowJob& job, BlockMemory& memory, uint64_t first_key,
-                          const RowPart& part, Exchange& exchange)
+                          const Part& part, Exchange& exchange)
       : job_(job),
         memory_(memory),
         part_(part),
@@ -27,11 +33,6 @@ class RowOnCluster {
         first_key_(first_key),
         weigh_(job, FromOrderedBits(static_cast<uint32_t>(first_key >> 32))),
         least_key_(LeastDrawableKey(job)) {}
-
-  // The key of an impossible value is never left. The least above all of them:
-  __device__ static uint64_t LeastDrawableKey(const RowJob& job) {
-    return OrderKey(job.is_logits ? -INFINITY : 0.0f, 0) + 1;
-  }
 
   // Draws to tokens[0 .. num_samples).
   __device__ void Sample(uint32_t* tokens) {
@@ -52,6 +53,7 @@ class RowOnCluster {
  private:
   __device__ void TakeFirst(uint32_t* tokens) const {
     if (ClusterRank() != 0) return;
+#pragma unroll 1
     for (uint32_t draw = threadIdx.x; draw < job_.num_samples; draw += kThreads) {
       tokens[draw] = TokenOfOrderKey(first_key_);
     }
@@ -179,8 +181,12 @@ class RowOnCluster {
       block += memory_.warp_masses[warp];
     }
     exchange_.Publish({0, block});
-    before_warp += exchange_.Before(ClusterRank()).mass;
-    const uint64_t total = exchange_.Before(ClusterBlocks()).mass;
+    Portion lower_blocks;
+    Portion row;
+    exchange_.Sums(lower_blocks, row);
+    before_warp += lower_blocks.mass;
+    const uint64_t total = row.mass;
+#pragma unroll 1
     for (uint32_t draw = 0; draw < job_.num_samples; ++draw) {
       const uint64_t target =
           ScaleUniform(UniformBits(job_.key, RandomDomain::kToken, draw), total);
@@ -192,6 +198,7 @@ class RowOnCluster {
 
   // By a whole warp: the first token of [begin, end) at which the running sum exceeds `target`.
   __device__ void Walk(uint32_t begin, uint32_t end, uint64_t target, uint32_t* token) const {
+#pragma unroll 1
     for (uint32_t base = begin; base < end; base += kWarp) {
       const uint32_t index = base + Lane();
       uint64_t sum = index < end ? MassAt(index) : 0;
@@ -212,7 +219,7 @@ class RowOnCluster {
 
   const RowJob& job_;
   BlockMemory& memory_;
-  const RowPart& part_;
+  const Part& part_;
   Exchange& exchange_;
   const uint64_t first_key_;
   Weigher weigh_;
@@ -220,18 +227,18 @@ class RowOnCluster {
   uint32_t num_left_ = 0;  // of memory_.sorted, in rank 0
 };
 
+template <bool kInShared>
 __global__ void __launch_bounds__(kThreads, 1)
-    SampleRows(const RowJob* jobs, uint32_t* tokens, JobStatus* statuses, bool values_in_shared) {
+    SampleRows(const RowJob* jobs, uint32_t* tokens, JobStatus* statuses) {
   const uint32_t row = blockIdx.x / ClusterBlocks();
-  const RowJob& job = jobs[row];
   auto& memory = *static_cast<BlockMemory*>(DynamicSharedMemory());
-  float* const values = values_in_shared ? reinterpret_cast<float*>(&memory + 1) : nullptr;
-  RowPart part(job, values);
+  const RowJob& job = CopyJob(jobs[row], memory);
+  RowPart<kInShared> part(job, reinterpret_cast<float*>(&memory + 1));
   Exchange exchange(memory);
   uint64_t greatest = part.Load();
-  if (job.num_edits > 0) greatest = values == nullptr ? kInvalidKey : part.Edit(greatest);
+  if (job.num_edits > 0) greatest = kInShared ? part.Edit(job, greatest) : kInvalidKey;
   const uint64_t first_key = ClusterReduce(memory, exchange, greatest, Max());
-  const bool failed = first_key == kInvalidKey || first_key < RowOnCluster::LeastDrawableKey(job);
+  const bool failed = first_key == kInvalidKey || first_key < LeastDrawableKey(job);
   if (!failed) {
     RowOnCluster(job, memory, first_key, part, exchange).Sample(tokens + job.first_token);
   }
@@ -242,7 +249,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   ClusterSync();
 }
 
-size_t SharedBytes(uint32_t part) { return sizeof(BlockMemory) + part * sizeof(float); }
+size_t SharedBytes(uint32_t part) {
+  return sizeof(BlockMemory) + SharedFloats(part) * sizeof(float);
+}
 
 }  // namespace
 
@@ -263,7 +272,7 @@ LaunchShape ChooseShape(const DeviceTraits& device, uint32_t rows, uint32_t max_
 }
 
 cudaError_t PrepareSampleRows(const DeviceTraits& device) {
-  return cudaFuncSetAttribute(SampleRows, cudaFuncAttributeMaxDynamicSharedMemorySize,
+  return cudaFuncSetAttribute(SampleRows<true>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                               static_cast<int>(device.max_shared_bytes));
 }
 
@@ -280,7 +289,8 @@ cudaError_t LaunchSampleRows(const RowJob* jobs, uint32_t rows, const LaunchShap
   config.attrs = &cluster;
   // One block needs no cluster, which devices before sm_90 do not have.
   config.numAttrs = shape.cluster_blocks > 1 ? 1 : 0;
-  return cudaLaunchKernelEx(&config, SampleRows, jobs, tokens, statuses, shape.values_in_shared);
+  return cudaLaunchKernelEx(&config, shape.values_in_shared ? SampleRows<true> : SampleRows<false>,
+                            jobs, tokens, statuses);
 }
 
 }  // namespace token_sampler::cuda

@@ -11,6 +11,7 @@ if(NOT TOKEN_SAMPLER_CUDA STREQUAL "OFF")
   endif()
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
+    # One, for short builds; deploy/docker/Dockerfile has those of a release.
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
       set(CMAKE_CUDA_ARCHITECTURES 90 CACHE STRING "GPU architectures of the CUDA sampler")
     endif()

@@ -21,6 +21,19 @@
 
 inline constexpr int warpSize = 32;
 
+struct alignas(16) uint4 {
+  unsigned x;
+  unsigned y;
+  unsigned z;
+  unsigned w;
+};
+struct alignas(16) float4 {
+  float x;
+  float y;
+  float z;
+  float w;
+};
+
 namespace simt {
 
 inline void* DynamicSharedMemory() { return SharedMemory(); }
