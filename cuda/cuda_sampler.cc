@@ -2,6 +2,8 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <string>
@@ -9,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cuda/job_plan.h"
 #include "cuda/lane.h"
 #include "cuda/lane_pool.h"
@@ -18,6 +21,7 @@
 namespace token_sampler {
 namespace {
 
+using cuda::DeviceGuard;
 using cuda::DeviceTraits;
 using cuda::Lane;
 using cuda::LaneLimits;
@@ -148,40 +152,36 @@ class CudaSampler final : public Sampler {
   LanePool lanes_;
 };
 
-absl::StatusOr<DeviceTraits> TraitsOf(int device) {
-  struct Wanted {
-    cudaDeviceAttr attribute;
-    int value;
-  };
-  Wanted wanted[] = {{cudaDevAttrComputeCapabilityMajor, 0},
-                     {cudaDevAttrMultiProcessorCount, 0},
-                     {cudaDevAttrMaxSharedMemoryPerBlockOptin, 0}};
-  for (Wanted& one : wanted) {
-    absl::Status status = ToStatus(cudaDeviceGetAttribute(&one.value, one.attribute, device),
-                                   "cudaDeviceGetAttribute");
-    if (!status.ok()) return status;
-  }
-  constexpr int kFirstWithClusters = 9;
-  return DeviceTraits{wanted[0].value >= kFirstWithClusters, static_cast<uint32_t>(wanted[1].value),
-                      static_cast<size_t>(wanted[2].value)};
-}
-
-absl::Status AddLanes(int device, const CudaSamplerOptions& options,
-                      std::vector<std::unique_ptr<Lane>>& lanes) {
-  const absl::StatusOr<DeviceTraits> traits = TraitsOf(device);
-  if (!traits.ok()) return traits.status();
-  absl::Status status = ToStatus(cudaSetDevice(device), "cudaSetDevice");
+// The lanes and the name of one device.
+absl::Status AddDevice(int device, const CudaSamplerOptions& options,
+                       std::vector<std::unique_ptr<Lane>>& lanes, std::vector<std::string>& names) {
+  const DeviceGuard guard(device);
+  if (!guard.status().ok()) return guard.status();
+  DeviceTraits traits = {};
+  absl::Status status = ToStatus(cuda::PrepareSampleRows(traits), "asking what the device can do");
   if (!status.ok()) return status;
-  status = ToStatus(cuda::PrepareSampleRows(*traits), "cudaFuncSetAttribute");
+  cudaDeviceProp properties = {};
+  status = ToStatus(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
   if (!status.ok()) return status;
   LaneLimits limits;
   limits.value_bytes = options.buffer_bytes;
+  std::vector<std::unique_ptr<Lane>> created;
   for (int i = 0; i < kLanesPerDevice; ++i) {
-    absl::StatusOr<std::unique_ptr<Lane>> lane = Lane::Create(device, *traits, limits);
+    absl::StatusOr<std::unique_ptr<Lane>> lane = Lane::Create(device, traits, limits);
     if (!lane.ok()) return lane.status();
-    lanes.push_back(*std::move(lane));
+    created.push_back(*std::move(lane));
   }
+  std::move(created.begin(), created.end(), std::back_inserter(lanes));
+  names.emplace_back(properties.name);
   return absl::OkStatus();
+}
+
+// "NVIDIA H200", "2 x NVIDIA H200"; all names where they differ.
+std::string JoinNames(const std::vector<std::string>& names) {
+  const bool same = std::all_of(names.begin(), names.end(),
+                                [&](const std::string& name) { return name == names.front(); });
+  if (!same) return absl::StrJoin(names, ", ");
+  return names.size() == 1 ? names.front() : absl::StrCat(names.size(), " x ", names.front());
 }
 
 }  // namespace
@@ -197,15 +197,20 @@ absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOpti
   absl::StatusOr<std::unique_ptr<Sampler>> cpu = CreateCpuSampler({});
   if (!cpu.ok()) return cpu.status();
   std::vector<std::unique_ptr<Lane>> lanes;
+  std::vector<std::string> names;
+  std::string left_out;
+  absl::Status first_error;
   for (int device = 0; device < count; ++device) {
-    if (absl::Status status = AddLanes(device, options, lanes); !status.ok()) return status;
+    const absl::Status status = AddDevice(device, options, lanes, names);
+    if (status.ok()) continue;
+    // Forgotten: it is no later call's.
+    static_cast<void>(cudaGetLastError());
+    absl::StrAppend(&left_out, "; without device ", device, ": ", status.message());
+    first_error.Update(status);
   }
-  cudaDeviceProp properties = {};
-  absl::Status status =
-      ToStatus(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
-  if (!status.ok()) return status;
-  std::string name = count == 1 ? properties.name : absl::StrCat(count, " x ", properties.name);
-  return std::make_unique<CudaSampler>(std::move(name), *std::move(cpu), std::move(lanes), options);
+  if (lanes.empty()) return first_error;
+  return std::make_unique<CudaSampler>(absl::StrCat(JoinNames(names), left_out), *std::move(cpu),
+                                       std::move(lanes), options);
 }
 
 }  // namespace token_sampler

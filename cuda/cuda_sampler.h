@@ -33,8 +33,8 @@ struct CudaSamplerOptions {
 // is Internal when a CUDA call failed: for that batch alone, or, when the device is lost, for every
 // later one.
 //
-// FailedPrecondition when this build has no CUDA, or no device or driver answers; Internal when a
-// device refuses the memory.
+// A device that refuses the memory is left out, and device() says why. FailedPrecondition when this
+// build has no CUDA, or no device or driver answers; Internal when every device was left out.
 absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOptions& options = {});
 
 }  // namespace token_sampler

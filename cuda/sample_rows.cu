@@ -253,17 +253,48 @@ size_t SharedBytes(uint32_t part) {
   return sizeof(BlockMemory) + SharedFloats(part) * sizeof(float);
 }
 
+struct Launch {
+  Launch(uint32_t rows, const LaunchShape& shape) {
+    config.gridDim = dim3(rows * shape.cluster_blocks);
+    config.blockDim = dim3(kThreads);
+    config.dynamicSmemBytes = shape.shared_bytes;
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = {shape.cluster_blocks, 1, 1};
+    config.attrs = &cluster;
+    // One block needs no cluster, which devices before sm_90 do not have.
+    config.numAttrs = shape.cluster_blocks > 1 ? 1 : 0;
+  }
+  Launch(const Launch&) = delete;
+  Launch& operator=(const Launch&) = delete;
+
+  cudaLaunchConfig_t config = {};
+  cudaLaunchAttribute cluster = {};
+};
+
+// Blocks of the largest cluster that the current device runs with so much shared memory each.
+uint32_t LargestCluster(size_t shared_bytes) {
+  for (uint32_t blocks = kMaxBlocksPerRow; blocks > 1; blocks /= 2) {
+    const Launch launch(1, {blocks, true, shared_bytes});
+    int clusters = 0;
+    const cudaError_t error =
+        cudaOccupancyMaxActiveClusters(&clusters, SampleRows<true>, &launch.config);
+    if (error == cudaSuccess && clusters > 0) return blocks;
+    // Forgotten: it is no later call's.
+    static_cast<void>(cudaGetLastError());
+  }
+  return 1;
+}
+
 }  // namespace
 
 LaunchShape ChooseShape(const DeviceTraits& device, uint32_t rows, uint32_t max_vocab) {
-  const uint32_t most = device.has_clusters ? kMaxBlocksPerRow : 1;
   // Below this a block has too little to do for what barriers between blocks cost.
   constexpr uint32_t kLeastPart = 8 * kThreads;
   uint32_t blocks = 1;
   const auto fits = [&] {
     return SharedBytes(PartSize(max_vocab, blocks)) <= device.max_shared_bytes;
   };
-  while (blocks < most &&
+  while (blocks < device.max_cluster_blocks &&
          (!fits() || (rows * blocks * 2 <= device.num_sms && max_vocab / blocks > kLeastPart))) {
     blocks *= 2;
   }
@@ -271,26 +302,39 @@ LaunchShape ChooseShape(const DeviceTraits& device, uint32_t rows, uint32_t max_
   return {blocks, true, SharedBytes(PartSize(max_vocab, blocks))};
 }
 
-cudaError_t PrepareSampleRows(const DeviceTraits& device) {
-  return cudaFuncSetAttribute(SampleRows<true>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              static_cast<int>(device.max_shared_bytes));
+cudaError_t PrepareSampleRows(DeviceTraits& traits) {
+  int device = 0;
+  int num_sms = 0;
+  int shared_bytes = 0;
+  int has_clusters = 0;
+  cudaFuncAttributes loaded = {};
+  for (const cudaError_t error :
+       {cudaGetDevice(&device),
+        cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, device),
+        cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+        cudaDeviceGetAttribute(&has_clusters, cudaDevAttrClusterLaunch, device),
+        cudaFuncGetAttributes(&loaded, SampleRows<true>),
+        cudaFuncSetAttribute(SampleRows<true>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             shared_bytes)}) {
+    if (error != cudaSuccess) return error;
+  }
+  traits = {1, static_cast<uint32_t>(num_sms), static_cast<size_t>(shared_bytes)};
+  // Code for devices before sm_90 takes each block for a cluster of its own, wherever it runs.
+  constexpr int kFirstWithClusters = 90;
+  if (has_clusters != 0 && loaded.ptxVersion >= kFirstWithClusters &&
+      loaded.binaryVersion >= kFirstWithClusters) {
+    traits.max_cluster_blocks = LargestCluster(traits.max_shared_bytes);
+  }
+  return cudaSuccess;
 }
 
 cudaError_t LaunchSampleRows(const RowJob* jobs, uint32_t rows, const LaunchShape& shape,
                              uint32_t* tokens, JobStatus* statuses, cudaStream_t stream) {
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(rows * shape.cluster_blocks);
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = shape.shared_bytes;
-  config.stream = stream;
-  cudaLaunchAttribute cluster = {};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {shape.cluster_blocks, 1, 1};
-  config.attrs = &cluster;
-  // One block needs no cluster, which devices before sm_90 do not have.
-  config.numAttrs = shape.cluster_blocks > 1 ? 1 : 0;
-  return cudaLaunchKernelEx(&config, shape.values_in_shared ? SampleRows<true> : SampleRows<false>,
-                            jobs, tokens, statuses);
+  Launch launch(rows, shape);
+  launch.config.stream = stream;
+  return cudaLaunchKernelEx(&launch.config,
+                            shape.values_in_shared ? SampleRows<true> : SampleRows<false>, jobs,
+                            tokens, statuses);
 }
 
 }  // namespace token_sampler::cuda

@@ -14,7 +14,7 @@ namespace token_sampler::cuda {
 
 // What a launch depends on.
 struct DeviceTraits {
-  bool has_clusters;  // sm_90 and later
+  uint32_t max_cluster_blocks;  // 1 where there are no clusters
   uint32_t num_sms;
   size_t max_shared_bytes;  // that a block may ask for
 };
@@ -30,8 +30,9 @@ struct LaunchShape {
 // shared memory, and more of them when there are few rows.
 LaunchShape ChooseShape(const DeviceTraits& device, uint32_t rows, uint32_t max_vocab);
 
-// Allows the kernel the shared memory that its shapes may ask for. Once per device.
-cudaError_t PrepareSampleRows(const DeviceTraits& device);
+// Asks the current device what it does with the kernel as it was loaded there, which may have been
+// compiled for an older one, and allows the kernel all shared memory. Once per device.
+cudaError_t PrepareSampleRows(DeviceTraits& traits);
 
 // Samples jobs[0 .. rows) on `stream`: jobs[i].num_samples token ids from
 // tokens[jobs[i].first_token] on, and statuses[i]. All three are device memory. A job with edits

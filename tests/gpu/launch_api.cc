@@ -64,15 +64,9 @@ bool Succeeds(cudaError_t error, const char* call) {
 }
 
 absl::StatusOr<token_sampler::cuda::DeviceTraits> Prepare() {
-  cudaDeviceProp properties = {};
-  absl::Status status = token_sampler::cuda::ToStatus(cudaGetDeviceProperties(&properties, 0),
-                                                      "cudaGetDeviceProperties");
-  if (!status.ok()) return status;
-  const token_sampler::cuda::DeviceTraits traits{
-      properties.major >= 9, static_cast<uint32_t>(properties.multiProcessorCount),
-      properties.sharedMemPerBlockOptin};
-  status = token_sampler::cuda::ToStatus(token_sampler::cuda::PrepareSampleRows(traits),
-                                         "cudaFuncSetAttribute");
+  token_sampler::cuda::DeviceTraits traits = {};
+  absl::Status status = token_sampler::cuda::ToStatus(
+      token_sampler::cuda::PrepareSampleRows(traits), "asking what the device can do");
   if (!status.ok()) return status;
   return traits;
 }

@@ -16,6 +16,9 @@ struct Device {
   std::string name = "emulated";
   int major = 9;  // compute capability
   int minor = 0;
+  int image =
+      0;  // what its kernels were compiled for, 80 for compute capability 8.0; 0: the device
+  int largest_cluster = 8;  // blocks
   int multiprocessors = 132;
   size_t shared_bytes = size_t{227} << 10;  // most that a block may ask for
   size_t memory_bytes = size_t{1} << 30;    // beyond which cudaMalloc fails

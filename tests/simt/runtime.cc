@@ -175,6 +175,10 @@ const Device& CurrentDevice(const Call& call) {
   return call.machine.devices[static_cast<size_t>(current_device)];
 }
 
+int Image(const Device& device) {
+  return device.image != 0 ? device.image : 10 * device.major + device.minor;
+}
+
 cudaError_t Allocate(void** memory, size_t bytes, cudaMemoryType type) {
   Call call;
   if (call.failed()) return call.error();
@@ -229,7 +233,12 @@ cudaError_t CheckLaunch(const Call& call, const cudaLaunchConfig_t& config, cons
   if (shape.shared_bytes > attributes.shared_bytes) return cudaErrorInvalidValue;
   if (shape.cluster == 1) return cudaSuccess;
   const unsigned most = attributes.large_cluster ? kLargestCluster : kPortableCluster;
-  if (CurrentDevice(call).major < 9 || shape.cluster > most) return cudaErrorInvalidClusterSize;
+  const Device& device = CurrentDevice(call);
+  // Code that was compiled before there were clusters would take each block for a cluster.
+  if (device.major < 9 || Image(device) < 90 || shape.cluster > most ||
+      shape.cluster > static_cast<unsigned>(device.largest_cluster)) {
+    return cudaErrorInvalidClusterSize;
+  }
   return cudaSuccess;
 }
 
@@ -311,6 +320,15 @@ cudaError_t SetFunctionAttribute(const void* kernel, cudaFuncAttribute attribute
     return Failed(cudaErrorInvalidValue);
   }
   attributes.shared_bytes = static_cast<size_t>(value);
+  return cudaSuccess;
+}
+
+cudaError_t GetFunctionAttributes(cudaFuncAttributes* attributes, const void*) {
+  const Call call;
+  if (call.failed()) return call.error();
+  const Device& device = CurrentDevice(call);
+  // PTX of an older device has been compiled for this one.
+  *attributes = {Image(device), 10 * device.major + device.minor};
   return cudaSuccess;
 }
 

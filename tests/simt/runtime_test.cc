@@ -178,6 +178,16 @@ TEST_F(RuntimeTest, RefusesWhatTheDeviceCannotDo) {
             cudaErrorInvalidValue);
 }
 
+// The devices differ, and the code that a program carries for them.
+TEST_F(RuntimeTest, ClustersNeedADeviceAndAnImageThatKnowThem) {
+  unsigned* bins = OnDevice(kBins);
+  SetDevices({Device{.image = 80}});
+  EXPECT_EQ(simt_test::LaunchHistogram(bins, kBins, bins, 2, stream_), cudaErrorInvalidClusterSize);
+  SetDevices({Device{.largest_cluster = 2}});
+  EXPECT_EQ(simt_test::LaunchHistogram(bins, kBins, bins, 4, stream_), cudaErrorInvalidClusterSize);
+  EXPECT_EQ(simt_test::LaunchHistogram(bins, kBins, bins, 2, stream_), cudaSuccess);
+}
+
 TEST_F(RuntimeTest, AStreamTakesKernelsAndEventsOfItsDeviceAlone) {
   SetDevices({Device{}, Device{}});
   unsigned* bins = OnDevice(kBins);

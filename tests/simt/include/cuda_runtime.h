@@ -197,12 +197,23 @@ enum cudaFuncAttribute {
   cudaFuncAttributeNonPortableClusterSizeAllowed = 13,
 };
 
+struct cudaFuncAttributes {
+  int ptxVersion;
+  int binaryVersion;
+};
+
 namespace simt {
+cudaError_t GetFunctionAttributes(cudaFuncAttributes* attributes, const void* kernel);
 cudaError_t SetFunctionAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
 cudaError_t MaxActiveClusters(int* clusters, const void* kernel, const cudaLaunchConfig_t& config);
 cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel,
                    std::function<void()> thread);
 }  // namespace simt
+
+template <typename... Parameters>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, void (*kernel)(Parameters...)) {
+  return simt::GetFunctionAttributes(attributes, reinterpret_cast<const void*>(kernel));
+}
 
 template <typename... Parameters>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute attribute,

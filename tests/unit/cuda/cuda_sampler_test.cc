@@ -100,6 +100,32 @@ TEST_F(CudaSamplerTest, NamesItsDevices) {
   EXPECT_EQ((*CreateCudaSampler())->device(), "2 x emulated");
 }
 
+TEST_F(CudaSamplerTest, LeavesOutADeviceThatRefusesAndSaysWhy) {
+  simt::Device small;
+  small.memory_bytes = size_t{1} << 20;
+  simt::SetDevices({small, simt::Device{}, simt::Device{.name = "another"}});
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  EXPECT_EQ(sampler->device(),
+            "emulated, another; without device 0: CUDA: cudaMalloc: cudaErrorMemoryAllocation, "
+            "cudaErrorMemoryAllocation");
+  for (int i = 0; i < 5; ++i) Batch(4, 100).ExpectSameAsReference(*sampler);
+  EXPECT_EQ(simt::KernelCount(), 5u);
+}
+
+// A kernel without clusters, compiled anew for a device that has them; and a device that is cut
+// into parts too small for the largest.
+TEST_F(CudaSamplerTest, LaunchesTheClustersThatDeviceAndKernelKnow) {
+  const simt::Device devices[] = {{.image = 80}, {.largest_cluster = 2}, {.multiprocessors = 4}};
+  for (const simt::Device& device : devices) {
+    simt::ResetMachine();
+    simt::SetDevices({device});
+    const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+    Batch(3, 60'000).ExpectSameAsReference(*sampler);
+    EXPECT_EQ(simt::KernelCount(), 1u);
+    EXPECT_THAT(sampler->fallbacks(), IsEmpty());
+  }
+}
+
 TEST_F(CudaSamplerTest, SamplesAnEmptyBatch) {
   EXPECT_TRUE((*CreateCudaSampler())->Sample({}, {}).ok());
   EXPECT_EQ(simt::KernelCount(), 0u);

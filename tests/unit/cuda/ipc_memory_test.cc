@@ -223,6 +223,22 @@ TEST_F(IpcMemoryTest, RowsOfEveryDeviceAreSampledWhereTheyAre) {
   EXPECT_TRUE(sampler->fallbacks().empty());
 }
 
+// The lanes' device stays the thread's while it reads the other's rows.
+TEST_F(IpcMemoryTest, RowsOfADeviceThatIsLeftOutAreCopied) {
+  simt::Device small;
+  small.memory_bytes = size_t{1} << 20;
+  simt::SetDevices({simt::Device{}, small});
+  ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
+  Owner owner;
+  owner.Write();
+  const auto memory = IpcMemory::Open(1, owner.Handle(), owner.EventHandle(), kBytes);
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  ExpectSameAsReference(*sampler, owner, **memory, {});
+  EXPECT_EQ(simt::KernelCount(), 1u);
+}
+
 // The device of the thread is still the sampler's behind the copy.
 TEST_F(IpcMemoryTest, ReadingLeavesTheDeviceOfTheThread) {
   simt::SetDevices({simt::Device{}, simt::Device{}});
