@@ -23,7 +23,7 @@ build_tools=(
   protoc:protobuf-compiler
 )
 test_tools=(
-  clang++:clang clang-format:clang-format clang-tidy:clang-tidy ld.lld:lld
+  clang++:clang clang-format:clang-format clang-tidy:clang-tidy ld.lld:lld llvm-cov:llvm
   python3:python3 shellcheck:shellcheck
 )
 

@@ -188,21 +188,9 @@ void Store(const std::vector<float>& values, DataType dtype, Random& random, Ran
   row.storage.resize(row.offset);
   row.storage.reserve(row.offset + values.size() * ElementSize(dtype));
   for (const float value : values) {
-    switch (dtype) {
-      case DataType::kFloat32:
-        Append(value, row.storage);
-        break;
-      case DataType::kFloat16:
-        Append(NarrowFloat16(value), row.storage);
-        break;
-      case DataType::kBFloat16:
-        Append(NarrowBFloat16(value), row.storage);
-        break;
-      case DataType::kFloat64:
-        // Bits that float32 does not hold, so that rounding shows.
-        Append(double{value} * (1 + 1e-9 * random.Uniform()), row.storage);
-        break;
-    }
+    // Bits that float32 does not hold, so that rounding shows.
+    const double more = dtype == DataType::kFloat64 ? 1e-9 * random.Uniform() : 0.0;
+    AppendElement(double{value} * (1 + more), dtype, row.storage);
   }
 }
 
@@ -400,6 +388,23 @@ std::unique_ptr<RandomRow> MakeRow(int64_t vocab, Random& random) {
 }
 
 }  // namespace
+
+void AppendElement(double value, DataType dtype, std::vector<std::byte>& storage) {
+  switch (dtype) {
+    case DataType::kFloat32:
+      Append(static_cast<float>(value), storage);
+      break;
+    case DataType::kFloat16:
+      Append(NarrowFloat16(static_cast<float>(value)), storage);
+      break;
+    case DataType::kBFloat16:
+      Append(NarrowBFloat16(static_cast<float>(value)), storage);
+      break;
+    case DataType::kFloat64:
+      Append(value, storage);
+      break;
+  }
+}
 
 std::vector<RowInput> RandomBatch::Inputs() const {
   std::vector<RowInput> inputs;

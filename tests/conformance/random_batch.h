@@ -36,6 +36,9 @@ struct RandomBatch {
   std::vector<RowInput> Inputs() const;
 };
 
+// Appends an element, truncated to what its type holds.
+void AppendElement(double value, DataType dtype, std::vector<std::byte>& storage);
+
 // `rows` rows of 1 .. max_vocab tokens, most of them short.
 RandomBatch MakeRandomBatch(uint64_t seed, size_t rows, int64_t max_vocab);
 

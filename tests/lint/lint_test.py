@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 import check_includes
+import check_kernel_coverage
 import check_layout
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -170,6 +171,70 @@ class HeadersTest(Tree):
         run = self.check()
         self.assertNotEqual(run.returncode, 0)
         self.assertIn("second.h", run.stdout)
+
+
+class KernelsTest(Tree):
+    def check(self, output):
+        """check_kernels.py with an assembler that says `output` of every file."""
+        self.write("nvcc", f"#!/bin/sh\ncat <<'END'\n{output}END\n")
+        (self.root / "nvcc").chmod(0o755)
+        self.write("cuda/a.cu", "")
+        entry = {"directory": str(self.root), "file": str(self.root / "cuda/a.cu"),
+                 "command": f"{self.root}/nvcc -c cuda/a.cu -o a.o"}  # fmt: skip
+        self.write("compile_commands.json", json.dumps([entry]))
+        return subprocess.run(
+            [sys.executable, HERE / "check_kernels.py", self.root],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+
+    @staticmethod
+    def kernel(stores, loads):
+        return (
+            "ptxas info    : Compiling entry function '_Z3RunPi' for 'sm_90'\n"
+            "ptxas info    : Function properties for _Z3RunPi\n"
+            f"    0 bytes stack frame, {stores} bytes spill stores, {loads} bytes spill loads\n"
+            "ptxas info    : Used 40 registers, used 1 barriers, 16 bytes smem\n"
+        )
+
+    def test_accepts_and_prints_a_kernel_without_spills(self):
+        run = self.check(self.kernel(0, 0))
+        self.assertEqual(run.returncode, 0, run.stdout)
+        self.assertIn("_Z3RunPi sm_90: 40 registers, 0 bytes of stack, 0 bytes spilled, 16 bytes",
+                      run.stdout)  # fmt: skip
+
+    def test_rejects_a_spill_and_the_absence_of_kernels(self):
+        for output in [self.kernel(4, 0), self.kernel(0, 8), self.kernel(0, 0) + self.kernel(4, 4),
+                       "ptxas info    : 0 bytes gmem\n"]:  # fmt: skip
+            with self.subTest(output=output):
+                self.assertNotEqual(self.check(output).returncode, 0)
+
+
+class KernelCoverageTest(Tree):
+    def gaps(self, regions, branches):
+        self.write("cuda/a.cu", "int Run(int a) {\n  return a > 1 ? 2 : 3;\n}\n")
+        self.write("sampler/a.h", "int Other();\n")
+        functions = [
+            {"filenames": [str(self.root / name)], "regions": regions, "branches": branches}
+            for name in ("cuda/a.cu", "sampler/a.h")
+        ]
+        return check_kernel_coverage.gaps(functions, self.root)
+
+    def test_accepts_what_is_reached(self):
+        found, functions = self.gaps([[1, 16, 3, 2, 9, 0, 0, 0]], [[2, 10, 2, 15, 4, 5, 0, 0, 4]])
+        self.assertEqual((found, functions), (set(), 1))
+
+    def test_rejects_code_and_sides_of_branches_that_are_not_reached(self):
+        found, _ = self.gaps([[2, 22, 2, 23, 0, 0, 0, 0]], [[2, 10, 2, 15, 4, 0, 0, 0, 4]])
+        code = ("cuda/a.cu", 2, "3", "executed")
+        branch = ("cuda/a.cu", 2, "a > 1", "false")
+        self.assertEqual(found, {code, branch})
+        self.assertEqual(len(check_kernel_coverage.check(found, {})), 2)
+        allowed = {("cuda/a.cu", "3", "executed"): "", ("cuda/a.cu", "a > 1", "false"): ""}
+        self.assertEqual(check_kernel_coverage.check(found, allowed), [])
+
+    def test_rejects_an_allowance_that_nothing_needs(self):
+        errors = check_kernel_coverage.check(set(), {("cuda/a.cu", "3", "executed"): ""})
+        self.assertEqual(len(errors), 1)
 
 
 class ScriptsTest(Tree):

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Runs a test whose CUDA kernels are instrumented, and fails on what of them it does not reach.
+
+Usage: check_kernel_coverage.py ROOT TEST LLVM_PROFDATA LLVM_COV
+
+Every line and both sides of every branch of the kernels in cuda/ have to be executed, in every
+instantiation of a template, but for what ALLOWED says cannot be.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+CODE, BRANCH = 0, 4  # kinds of llvm-cov's regions
+
+# (file, text of the line, what is not reached) -> why it cannot be. An entry that nothing needs is
+# an error too.
+EXHAUSTIVE = "the cases before it are all that there are"
+AT_MOST_FOUR = "stages end the loop: no order has more than four, and the array has room for six"
+ALLOWED = {
+    ("cuda/bins.h", "bottom <= top", "false"): "no key is so low that the last bin goes below 0",
+    ("cuda/listed_row.h", "case JobStage::kNone:", "executed"): "its caller ends there",
+    ("cuda/listed_row.h", "case JobStage::kNone", "true"): "its caller ends there",
+    ("cuda/listed_row.h", "stage", "true"): EXHAUSTIVE,
+    ("cuda/listed_row.h", "kept == 0", "true"): "the first token passes every filter",
+    ("cuda/listed_row.h", "kept = 1", "executed"): "the first token passes every filter",
+    ("cuda/row_part.h", "job_.dtype", "true"): EXHAUSTIVE,
+    ("cuda/row_part.h", "return kInvalidKey", "executed"): EXHAUSTIVE,
+    ("cuda/row_part.h", "return 0.0f", "executed"): EXHAUSTIVE,
+    ("cuda/sample_rows.cu", "i < RowJob::kMaxStages", "false"): AT_MOST_FOUR,
+    ("cuda/sample_rows.cu", "stage < RowJob::kMaxStages", "false"): AT_MOST_FOUR,
+    ("cuda/sample_rows.cu", "base < end", "false"): "the target lies in the run that is walked",
+}
+
+
+def profile(test, llvm_profdata, llvm_cov):
+    """What llvm-cov exports of a run of the test; None when the test failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw, merged = f"{folder}/raw", f"{folder}/merged"
+        environment = {**os.environ, "LLVM_PROFILE_FILE": raw}
+        if subprocess.run([test, "--gtest_brief=1"], env=environment, check=False).returncode != 0:
+            return None
+        subprocess.run([llvm_profdata, "merge", "-sparse", raw, "-o", merged], check=True)
+        export = subprocess.run(
+            [llvm_cov, "export", f"-instr-profile={merged}", test],
+            stdout=subprocess.PIPE, text=True, check=True,
+        )  # fmt: skip
+        return json.loads(export.stdout)["data"][0]
+
+
+def text_of(root, file, begin, end):
+    """The source between two places, a line and a column each; of code its first line."""
+    lines = (root / file).read_text().splitlines()
+    if begin[0] != end[0]:
+        return lines[begin[0] - 1].strip()
+    return lines[begin[0] - 1][begin[1] - 1 : end[1] - 1]
+
+
+def gaps(functions, root):
+    """(file, line, text, what is not reached) of the functions in cuda/, and how many there are."""
+    found, seen = set(), 0
+
+    def add(names, file, place, what):
+        name = names[file]
+        found.add((name, place[0], text_of(root, name, place[:2], place[2:]), what))
+
+    for function in functions:
+        names = [os.path.relpath(name, root) for name in function["filenames"]]
+        if not names[0].startswith("cuda/"):
+            continue
+        seen += 1
+        for *place, count, file, _, kind in function["regions"]:
+            if kind == CODE and count == 0:
+                add(names, file, place, "executed")
+        for *place, true, false, file, _, kind in function["branches"]:
+            # Both are 0 in code that is not reached, and where the compiler knows the condition.
+            if kind == BRANCH and (true == 0) != (false == 0):
+                add(names, file, place, "true" if true == 0 else "false")
+    return found, seen
+
+
+def check(found, allowed):
+    """One message per gap that is not allowed, and per entry of `allowed` without a gap."""
+    errors, unused = [], set(allowed)
+    for file, line, text, what in sorted(found):
+        if (file, text, what) in allowed:
+            unused.discard((file, text, what))
+        else:
+            errors.append(f"{file}:{line}: never {what}: {text}")
+    return errors + [f"{file}: allowed never to be {what}, and is: {text}"
+                     for file, text, what in sorted(unused)]  # fmt: skip
+
+
+def main():
+    root, test, llvm_profdata, llvm_cov = sys.argv[1:]
+    exported = profile(test, llvm_profdata, llvm_cov)
+    if exported is None:
+        return 1
+    root = pathlib.Path(root).resolve()
+    found, functions = gaps(exported["functions"], root)
+    errors = check(found, ALLOWED)
+    for error in errors:
+        print(error)
+    print(f"{functions} functions of kernels, {len(found)} gaps, {len(errors)} errors")
+    return 1 if errors or functions == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
