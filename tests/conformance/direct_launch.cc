@@ -183,6 +183,7 @@ absl::StatusOr<std::string> LaunchDifference(const RandomBatch& batch, Sampler& 
       launch.Add(rows[i]);
     }
     ++part;
+    if (chosen.empty()) continue;
     if (absl::Status status = launch.Run(shape); !status.ok()) return status;
     for (size_t i = 0; i < chosen.size(); ++i) {
       const std::string difference = launch.Difference(i, expected[chosen[i]], shape);

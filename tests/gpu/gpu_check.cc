@@ -11,9 +11,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
+#include <iterator>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <random>
 #include <string>
 #include <thread>
@@ -22,26 +23,32 @@
 #include "cuda/cuda_sampler.h"
 #include "cuda/resources.h"
 #include "sampler/cpu_sampler.h"
-#include "sampler/row_source.h"
 #include "sampler/weight.h"
+#include "tests/conformance/direct_launch.h"
 #include "tests/conformance/kernel_rows.h"
+#include "tests/conformance/path_rows.h"
 #include "tests/conformance/random_batch.h"
 #include "tests/conformance/row_difference.h"
 #include "tests/golden/golden_file.h"
+#include "tests/gpu/device_rows.h"
+#include "tests/gpu/ipc_check.h"
 #include "tests/gpu/weight_checksum.h"
 
 namespace token_sampler::testing {
 namespace {
 
 constexpr const char kUsage[] =
-    "Usage: token-sampler-gpu-check GOLDEN_FILE [--rows N] [--threads N] [--quick]\n"
-    "  --rows N     random rows to compare with the CPU sampler (default: 1000000)\n"
-    "  --threads N  that call the sampler at once (default: one per core)\n"
-    "  --quick      parts of the checksums and of the golden file, for slow tools\n";
+    "Usage: token-sampler-gpu-check GOLDEN_FILE [--rows N] [--first-batch N] [--threads N] "
+    "[--quick]\n"
+    "  --rows N         random rows to compare with the CPU sampler (default: 1000000)\n"
+    "  --first-batch N  of the random rows (default: 1), to go on with others\n"
+    "  --threads N      that call the sampler at once (default: one per core)\n"
+    "  --quick          parts of the checks before the random rows, for slow tools\n";
 
 struct Options {
   std::string golden_file;
   uint64_t rows = 1'000'000;
+  uint64_t first_batch = 1;
   unsigned threads = std::max(1u, std::thread::hardware_concurrency());
   bool quick = false;
 };
@@ -58,6 +65,12 @@ void Check(const absl::Status& status) {
   if (status.ok()) return;
   std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
   std::exit(EXIT_FAILURE);
+}
+
+template <typename T>
+T Value(absl::StatusOr<T> value) {
+  Check(value.status());
+  return *std::move(value);
 }
 
 void Check(cudaError_t error, const char* call) { Check(cuda::ToStatus(error, call)); }
@@ -77,24 +90,6 @@ class DeviceCopy {
 
  private:
   void* memory_ = nullptr;
-};
-
-// A row that lies on device 0.
-class DeviceRow final : public RowSource {
- public:
-  explicit DeviceRow(const RowInput& row)
-      : copy_(row.values, ValueBytes(row)),
-        place_{.address = static_cast<const char*>(copy_.get())} {}
-
-  const DeviceMemory* device_memory() const override { return &place_; }
-  absl::Status Read(uint64_t offset, size_t size, char* to) const override {
-    return cuda::ToStatus(cudaMemcpy(to, place_.address + offset, size, cudaMemcpyDeviceToHost),
-                          "cudaMemcpy");
-  }
-
- private:
-  const DeviceCopy copy_;
-  const DeviceMemory place_;
 };
 
 uint64_t HostChecksum(WeightScale scale, uint32_t first, uint32_t last) {
@@ -172,25 +167,24 @@ std::vector<RowResult> Sample(const std::vector<RowInput>& inputs, Sampler& samp
   return results;
 }
 
-// In what the batch of a seed differs, each row from the host or, of every second batch, from the
-// device's memory, and the rows in any order.
+// In what the batch of a seed differs, from the host or, of every second batch, in the device's
+// memory.
 std::string BatchDifference(uint64_t seed, Sampler& cuda, Sampler& cpu, uint64_t& rows) {
   const RandomBatch batch = MakeBatch(seed);
-  const std::vector<RowInput> inputs = batch.Inputs();
+  std::vector<RowInput> inputs = batch.Inputs();
   rows += inputs.size();
   const std::vector<RowResult> expected = Sample(inputs, cpu);
-  std::vector<size_t> order(inputs.size());
-  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::shuffle(order.begin(), order.end(), std::mt19937_64(seed));
-  std::deque<DeviceRow> on_device;
-  std::vector<RowInput> given;
-  for (const size_t i : order) {
-    given.push_back(inputs[i]);
-    if (seed % 2 == 0) continue;
-    on_device.emplace_back(inputs[i]);
-    given.back().values = nullptr;
-    given.back().source = &on_device.back();
+  std::unique_ptr<DeviceBytes> on_device;
+  if (seed % 2 != 0) {
+    const RowLayout layout = LayOutRows(inputs, seed);
+    on_device = Value(DeviceBytes::Create(layout.bytes));
+    inputs = RowsIn(*on_device, inputs, layout);
   }
+  std::vector<size_t> order(inputs.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::shuffle(order.begin(), order.end(), std::mt19937_64(seed));
+  std::vector<RowInput> given;
+  for (const size_t i : order) given.push_back(inputs[i]);
   const std::vector<RowResult> actual = Sample(given, cuda);
   for (size_t i = 0; i < order.size(); ++i) {
     const std::string difference = RowDifference(actual[i], expected[order[i]]);
@@ -202,7 +196,7 @@ std::string BatchDifference(uint64_t seed, Sampler& cuda, Sampler& cpu, uint64_t
 }
 
 bool CheckRandomRows(const Options& options, Sampler& cuda) {
-  std::atomic<uint64_t> next_seed = 0;
+  std::atomic<uint64_t> next_seed = options.first_batch;
   std::atomic<uint64_t> done = 0;
   std::mutex mutex;
   std::string difference;  // guarded by mutex
@@ -248,6 +242,57 @@ bool CheckBatchSizes(Sampler& cuda) {
   return Report("batches", 5, "sizes", difference);
 }
 
+// The kernel in every shape of launch, whatever the sampler would choose on this device. Of long
+// rows some fit no shared memory.
+bool CheckPaths(const Options& options, Sampler& cpu) {
+  const size_t one_in = options.quick ? 16 : 1;
+  std::vector<RandomBatch> batches;
+  batches.push_back(MakeElementRows(301));
+  batches.push_back(MakeStageRows());
+  batches.push_back(MakeBoundaryRows());
+  batches.push_back(MakeFailingRows());
+  uint64_t rows = 0;
+  std::string difference;
+  for (const RandomBatch& batch : batches) {
+    if (difference.empty()) difference = Value(LaunchDifference(batch, cpu, one_in));
+    rows += batch.rows.size() / one_in;
+  }
+  for (const int64_t vocab : {128'256, 524'288}) {
+    if (difference.empty()) difference = Value(LaunchDifference(MakeLongRow(vocab), cpu, 1));
+    ++rows;
+  }
+  return Report("paths", rows, "rows per shape", difference);
+}
+
+// Rows of every length that models have, as the sampler lays them out.
+bool CheckLongRows(Sampler& cuda, Sampler& cpu) {
+  constexpr int64_t kVocabs[] = {32'000, 50'257, 128'256, 151'936, 262'144, 524'288};
+  std::string difference;
+  for (const int64_t vocab : kVocabs) {
+    const RandomBatch batch = MakeLongRow(vocab);
+    const std::vector<RowInput> inputs = batch.Inputs();
+    const RowLayout layout = LayOutRows(inputs, static_cast<uint64_t>(vocab));
+    const auto on_device = Value(DeviceBytes::Create(layout.bytes));
+    const RowResult expected = Sample(inputs, cpu)[0];
+    const std::vector<RowInput> there = RowsIn(*on_device, inputs, layout);
+    for (const std::vector<RowInput>& given : {inputs, there}) {
+      if (RowDifference(Sample(given, cuda)[0], expected).empty()) continue;
+      difference = "differs: " + batch.rows[0]->description;
+    }
+  }
+  return Report("long", std::size(kVocabs), "lengths", difference);
+}
+
+bool CheckIpc(Sampler& cuda, Sampler& cpu) {
+  const absl::StatusOr<std::string> difference = IpcDifference(cuda, cpu);
+  if (absl::IsUnimplemented(difference.status())) {
+    std::printf("skipped: ipc, which this system does not have\n");
+    return true;
+  }
+  return Report("ipc", kIpcRows, "rows",
+                difference.ok() ? *difference : std::string(difference.status().message()));
+}
+
 int Main(const Options& options) {
   const absl::StatusOr<std::unique_ptr<Sampler>> cuda = CreateCudaSampler();
   if (!cuda.ok()) {
@@ -255,9 +300,13 @@ int Main(const Options& options) {
     return EXIT_FAILURE;
   }
   std::printf("%s\n", (*cuda)->device().c_str());
+  const std::unique_ptr<Sampler> cpu = Value(CreateCpuSampler({.threads = 1}));
   bool same = CheckWeights(options.quick);
   same &= CheckGolden(options, **cuda);
+  same &= CheckPaths(options, *cpu);
+  same &= CheckLongRows(**cuda, *cpu);
   same &= CheckBatchSizes(**cuda);
+  same &= CheckIpc(**cuda, *cpu);
   same &= CheckRandomRows(options, **cuda);
   return same ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -282,6 +331,8 @@ Options ParseOptions(char** arguments) {
       options.quick = true;
     } else if (argument == "--rows") {
       options.rows = Number(*++arguments);
+    } else if (argument == "--first-batch") {
+      options.first_batch = Number(*++arguments);
     } else if (argument == "--threads") {
       options.threads = static_cast<unsigned>(Number(*++arguments));
     } else if (options.golden_file.empty() && argument[0] != '-') {
@@ -297,7 +348,10 @@ Options ParseOptions(char** arguments) {
 }  // namespace
 }  // namespace token_sampler::testing
 
-int main(int, char** argv) {
-  using token_sampler::testing::Main;
-  return Main(token_sampler::testing::ParseOptions(argv + 1));
+int main(int count, char** argv) {
+  namespace testing = token_sampler::testing;
+  if (count == 2 && std::strcmp(argv[1], testing::kIpcOwnerArgument) == 0) {
+    return testing::RunIpcOwner();
+  }
+  return testing::Main(testing::ParseOptions(argv + 1));
 }

@@ -1,0 +1,50 @@
+// Rows in one allocation of device 0, or of another process there.
+
+#ifndef TOKEN_SAMPLER_TESTS_GPU_DEVICE_ROWS_H_
+#define TOKEN_SAMPLER_TESTS_GPU_DEVICE_ROWS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "cuda/resources.h"
+#include "sampler/row_source.h"
+#include "sampler/sampler.h"
+
+namespace token_sampler::testing {
+
+// Where each row starts, in bytes, and the bytes of all. The rows stand in any order, any number of
+// elements behind one another, so that most of them are aligned to their elements alone.
+struct RowLayout {
+  std::vector<uint64_t> offsets;
+  std::vector<char> bytes;
+};
+RowLayout LayOutRows(absl::Span<const RowInput> rows, uint64_t seed);
+
+// The rows with their values in `source`, laid out so.
+std::vector<RowInput> RowsIn(const RowSource& source, absl::Span<const RowInput> rows,
+                             const RowLayout& layout);
+
+// Bytes on device 0.
+class DeviceBytes final : public RowSource {
+ public:
+  static absl::StatusOr<std::unique_ptr<DeviceBytes>> Create(const std::vector<char>& bytes);
+
+  char* address() const { return bytes_.get(); }
+  const DeviceMemory* device_memory() const override { return &place_; }
+  absl::Status Read(uint64_t offset, size_t size, char* to) const override;
+
+ private:
+  explicit DeviceBytes(cuda::DeviceArray<char> bytes)
+      : bytes_(std::move(bytes)), place_{.address = bytes_.get()} {}
+
+  const cuda::DeviceArray<char> bytes_;
+  const DeviceMemory place_;
+};
+
+}  // namespace token_sampler::testing
+
+#endif  // TOKEN_SAMPLER_TESTS_GPU_DEVICE_ROWS_H_
