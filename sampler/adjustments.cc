@@ -1,7 +1,6 @@
 #include "sampler/adjustments.h"
 
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -12,7 +11,6 @@ namespace {
 
 using Ids = absl::Span<const uint32_t>;
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 const RowHistory kNoHistory;
 
 const RowHistory& HistoryOf(const RowInput& row) {
@@ -35,9 +33,6 @@ bool NeedsOrder(const SamplingParams& params) {
 bool NeedsHistory(const SamplingParams& params) {
   return HasPenalties(params) || NeedsOrder(params);
 }
-
-// The value of a token that is never drawn.
-float BannedValue(InputKind kind) { return kind == InputKind::kLogits ? -kInfinity : 0.0f; }
 
 void BanAllBut(const TokenSet& allowed, float banned, absl::Span<float> values) {
   for (uint32_t id = 0; id < values.size(); ++id) {
@@ -120,7 +115,7 @@ bool BansUnlisted(const RowInput& row) {
 }
 
 void BanUnlisted(const RowInput& row, TokenSet& allowed, absl::Span<float> values) {
-  const float banned = BannedValue(row.kind);
+  const float banned = ImpossibleValue(row.kind);
   if (!row.params->allowed_ids.empty()) {
     allowed.Reset(row.vocab);
     for (const uint32_t id : row.params->allowed_ids) allowed.Add(id);
@@ -206,7 +201,7 @@ const ChangedTokens& TokenAdjuster::Adjust(const RowInput& row, const RowInput& 
   const SamplingParams& params = *row.params;
   lists_.Collect(row);
   changed_.Reset(before);
-  const float banned = BannedValue(row.kind);
+  const float banned = ImpossibleValue(row.kind);
   for (const uint32_t id : lists_.banned()) changed_.Set(id, banned);
   for (const TokenBias& bias : params.logit_bias) {
     changed_.Set(bias.token_id, changed_.ValueOf(bias.token_id) + bias.value);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -19,14 +18,9 @@ StageView View(std::string stage, const Survivors& survivors, uint32_t top_n) {
   view.kept_count = static_cast<uint32_t>(survivors.tokens.size());
   view.entropy = Entropy(survivors);
   const auto total = static_cast<double>(survivors.TotalWeight());
-  uint64_t largest = 0;
-  uint64_t smallest = std::numeric_limits<uint64_t>::max();
-  for (const Token& token : survivors.tokens) {
-    largest = std::max(largest, token.weight);
-    if (token.weight > 0) smallest = std::min(smallest, token.weight);
-  }
-  view.max_probability = static_cast<double>(largest) / total;
-  view.min_probability = static_cast<double>(smallest) / total;
+  const ProbabilityRange range = ProbabilityRangeOf(survivors);
+  view.max_probability = range.max;
+  view.min_probability = range.min;
   const size_t count = std::min<size_t>(top_n, survivors.tokens.size());
   for (size_t i = 0; i < count; ++i) {
     view.top_token_ids.push_back(survivors.tokens[i].id);

@@ -48,18 +48,6 @@ uint32_t Rank(const Token& token, RankMode mode, const std::vector<Token>& token
                                    : std::count_if(tokens.begin(), tokens.end(), greater_equal));
 }
 
-void WriteExtremes(const Survivors& distribution, RowResult& result) {
-  uint64_t largest = 0;
-  uint64_t smallest = std::numeric_limits<uint64_t>::max();
-  for (const Token& token : distribution.tokens) {
-    largest = std::max(largest, token.weight);
-    if (token.weight > 0) smallest = std::min(smallest, token.weight);
-  }
-  const auto total = static_cast<double>(distribution.TotalWeight());
-  result.max_probability = static_cast<double>(largest) / total;
-  result.min_probability = static_cast<double>(smallest) / total;
-}
-
 // Exponential variables of rate 1, one per token and one more, from a draw's random bits.
 class Exponentials {
  public:
@@ -102,7 +90,11 @@ void WriteDistribution(const RowInput& row, const Survivors& distribution, RowRe
     result.top_token_ids.push_back(distribution.tokens[i].id);
     result.top_logprobs.push_back(logprobs.Of(distribution.tokens[i]));
   }
-  if (outputs.extremes) WriteExtremes(distribution, result);
+  if (outputs.extremes) {
+    const ProbabilityRange range = ProbabilityRangeOf(distribution);
+    result.max_probability = range.max;
+    result.min_probability = range.min;
+  }
   if (outputs.entropy) result.entropy = Entropy(distribution);
 }
 

@@ -18,7 +18,6 @@ constexpr float kLargest = std::numeric_limits<float>::max();
 bool IsLogits(InputKind kind) { return kind == InputKind::kLogits; }
 
 // The value of a token that is never drawn.
-float ImpossibleValue(InputKind kind) { return IsLogits(kind) ? -kInfinity : 0.0f; }
 
 RowCode CodeOfValue(InputKind kind, float value) {
   if (std::isnan(value)) return RowCode::kNan;

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -19,6 +20,11 @@ enum class InputKind : uint8_t {
   kLogits,   // finite or -infinity; the distribution is their softmax
   kWeights,  // finite, >= 0, not normalised; the meaning of torch.multinomial's input
 };
+
+// The value of a token that is never drawn.
+constexpr float ImpossibleValue(InputKind kind) {
+  return kind == InputKind::kLogits ? -std::numeric_limits<float>::infinity() : 0.0f;
+}
 
 // Which tokens top-k and typical sampling keep of those whose value equals that of the last.
 enum class TiePolicy : uint8_t {

@@ -43,8 +43,7 @@ Survivors SortTokens(InputKind kind, absl::Span<const float> values) {
   Survivors survivors;
   survivors.kind = kind;
   survivors.fraction_bits = FractionBits(static_cast<int64_t>(values.size()));
-  const float impossible =
-      kind == InputKind::kLogits ? -std::numeric_limits<float>::infinity() : 0.0f;
+  const float impossible = ImpossibleValue(kind);
   for (uint32_t id = 0; id < values.size(); ++id) {
     if (values[id] != impossible) survivors.tokens.push_back({id, values[id], 0});
   }
@@ -53,6 +52,17 @@ Survivors SortTokens(InputKind kind, absl::Span<const float> values) {
   });
   survivors.Weigh(1.0);
   return survivors;
+}
+
+ProbabilityRange ProbabilityRangeOf(const Survivors& survivors) {
+  uint64_t largest = 0;
+  uint64_t smallest = std::numeric_limits<uint64_t>::max();
+  for (const Token& token : survivors.tokens) {
+    largest = std::max(largest, token.weight);
+    if (token.weight > 0) smallest = std::min(smallest, token.weight);
+  }
+  const auto total = static_cast<double>(survivors.TotalWeight());
+  return {static_cast<double>(largest) / total, static_cast<double>(smallest) / total};
 }
 
 int64_t Log2LogitWeight(float difference, const WeightScale& scale) {

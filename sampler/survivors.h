@@ -35,6 +35,13 @@ struct Survivors {
 // The tokens of checked values that have a probability, sorted, weighed at temperature 1.
 Survivors SortTokens(InputKind kind, absl::Span<const float> values);
 
+// The largest and the smallest probability of tokens that have a weight.
+struct ProbabilityRange {
+  double max;
+  double min;
+};
+ProbabilityRange ProbabilityRangeOf(const Survivors& survivors);
+
 // log2 of a token's weight / 2^F, in units of 2^-kLog2Bits, <= 0: SPEC.md §9. Of a token of weight
 // 0 it means nothing.
 inline constexpr int kLog2Bits = 40;

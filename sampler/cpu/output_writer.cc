@@ -53,7 +53,7 @@ void OutputWriter::WriteTopLogprobs(uint32_t wanted, const Distribution& distrib
   list_.Retain(distribution.last);
   if (wanted < list_.count) list_.Retain(cutoffs_.FindByCount(list_, wanted));
   uint64_t* keys = keys_.Reserve(list_.count);
-  for (size_t i = 0; i < list_.count; ++i) keys[i] = OrderKey(list_.values[i] + 0.0f, list_.ids[i]);
+  for (size_t i = 0; i < list_.count; ++i) keys[i] = list_.KeyOf(i);
   std::sort(keys, keys + list_.count, std::greater<>());
   for (size_t i = 0; i < list_.count; ++i) {
     const float value = FromOrderedBits(static_cast<uint32_t>(keys[i] >> 32));

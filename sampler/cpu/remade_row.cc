@@ -2,16 +2,13 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 
 namespace token_sampler::cpu {
 
 ScannedRow& RemadeRow::Make(const ScannedRow& source, InputKind kind, const TokenList& list) {
   const auto vocab = static_cast<size_t>(source.input().vocab);
-  const float impossible =
-      kind == InputKind::kLogits ? -std::numeric_limits<float>::infinity() : 0.0f;
   float* values = values_.Reserve(vocab);
-  std::fill_n(values, vocab, impossible);
+  std::fill_n(values, vocab, ImpossibleValue(kind));
   for (size_t i = 0; i < list.count; ++i) values[list.ids[i]] = list.values[i] + 0.0f;
   input_ = source.input();
   input_.values = values;

@@ -88,9 +88,7 @@ void RowFilter::KeepMirostat() {
   row_->CollectFirst(kMirostatFitted, first_);
   first_.Retain(last_);
   uint64_t* keys = keys_.Reserve(first_.count);
-  for (size_t i = 0; i < first_.count; ++i) {
-    keys[i] = OrderKey(first_.values[i] + 0.0f, first_.ids[i]);
-  }
+  for (size_t i = 0; i < first_.count; ++i) keys[i] = first_.KeyOf(i);
   const size_t fitted = std::min(first_.count, kMirostatFitted);
   std::partial_sort(keys, keys + fitted, keys + first_.count, std::greater<>());
   fitted_.kind = row.kind;
@@ -118,18 +116,10 @@ void RowFilter::RemoveTopChoices() {
   for (size_t i = 0; i < list_.count; ++i) {
     if (list_.values[i] < least) continue;
     ++choices;
-    last = std::min(last, OrderKey(list_.values[i] + 0.0f, list_.ids[i]));
+    last = std::min(last, list_.KeyOf(i));
   }
   if (choices < 2 || list_.count - (choices - 1) < params.min_tokens_to_keep) return;
-  size_t kept = 0;
-  for (size_t i = 0; i < list_.count; ++i) {
-    const bool keeps = OrderKey(list_.values[i] + 0.0f, list_.ids[i]) <= last;
-    list_.values[kept] = list_.values[i];
-    list_.ids[kept] = list_.ids[i];
-    list_.weights[kept] = list_.weights[i];
-    kept += keeps ? 1 : 0;
-  }
-  list_.count = kept;
+  list_.RetainIf([&](size_t i) { return list_.KeyOf(i) <= last; });
   Remake(row_->input().kind);
 }
 

@@ -176,7 +176,7 @@ bool RowSampler::TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& resul
   list_.Retain(last);
   if (wanted > list_.count) return FailTooFew(wanted, list_.count, result);
   uint64_t* keys = keys_.Reserve(list_.count);
-  for (size_t i = 0; i < list_.count; ++i) keys[i] = OrderKey(list_.values[i] + 0.0f, list_.ids[i]);
+  for (size_t i = 0; i < list_.count; ++i) keys[i] = list_.KeyOf(i);
   std::partial_sort(keys, keys + wanted, keys + list_.count, std::greater<>());
   for (uint32_t i = 0; i < wanted; ++i) result.token_ids.push_back(TokenOfOrderKey(keys[i]));
   return true;

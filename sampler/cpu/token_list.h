@@ -8,6 +8,7 @@
 
 #include "sampler/cpu/buffer.h"
 #include "sampler/cpu/kernels.h"
+#include "sampler/token_order.h"
 
 namespace token_sampler::cpu {
 
@@ -44,18 +45,27 @@ struct TokenList {
         .weigh(values.data(), 0, static_cast<int64_t>(count), weigher, weights.data());
   }
 
-  // Keeps the tokens up to `last` in the total order.
-  void Retain(const Cutoff& last) {
+  // Its place in the total order.
+  uint64_t KeyOf(size_t i) const { return OrderKey(values[i] + 0.0f, ids[i]); }
+
+  // Keeps the tokens i, in their order, of which keeps(i) is true.
+  template <class Keeps>
+  void RetainIf(const Keeps& keeps) {
     size_t kept = 0;
     for (size_t i = 0; i < count; ++i) {
-      const float value = values[i];
-      const uint32_t id = ids[i];
-      values[kept] = value;
-      ids[kept] = id;
+      // Without a branch: which tokens stay is hard to predict.
+      const size_t next = kept + (keeps(i) ? 1 : 0);
+      values[kept] = values[i];
+      ids[kept] = ids[i];
       weights[kept] = weights[i];
-      kept += last.Keeps(value, id) ? 1 : 0;
+      kept = next;
     }
     count = kept;
+  }
+
+  // Keeps the tokens up to `last` in the total order.
+  void Retain(const Cutoff& last) {
+    RetainIf([&](size_t i) { return last.Keeps(values[i], ids[i]); });
   }
 
   uint64_t TotalWeight() const {

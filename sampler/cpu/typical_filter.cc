@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "sampler/cpu/list_sums.h"
-#include "sampler/token_order.h"
 
 namespace token_sampler::cpu {
 namespace {
@@ -81,8 +80,7 @@ TypicalFilter::Candidate TypicalFilter::FindLast(const TokenList& list, Uint128 
   size_t found = 0;
   for (size_t i = 0; i < list.count; ++i) {
     if (bins[i] != bin) continue;
-    candidates[found++] = {distances_[i], OrderKey(list.values[i] + 0.0f, list.ids[i]),
-                           list.weights[i]};
+    candidates[found++] = {distances_[i], list.KeyOf(i), list.weights[i]};
   }
   return SelectLast(candidates, candidates + found, mass, count);
 }
@@ -93,17 +91,10 @@ void TypicalFilter::Keep(const SamplingParams& params, const Weigher& weigher, T
   const Candidate last =
       FindLast(list, largest, CeilFraction(params.typical_p, total), params.min_tokens_to_keep);
   const bool ties = params.top_k_ties == TiePolicy::kKeepAll;
-  size_t kept = 0;
-  for (size_t i = 0; i < list.count; ++i) {
-    const bool keeps = distances_[i] < last.distance ||
-                       (distances_[i] == last.distance &&
-                        (ties || OrderKey(list.values[i] + 0.0f, list.ids[i]) >= last.key));
-    list.values[kept] = list.values[i];
-    list.ids[kept] = list.ids[i];
-    list.weights[kept] = list.weights[i];
-    kept += keeps ? 1 : 0;
-  }
-  list.count = kept;
+  list.RetainIf([&](size_t i) {
+    return distances_[i] < last.distance ||
+           (distances_[i] == last.distance && (ties || list.KeyOf(i) >= last.key));
+  });
 }
 
 }  // namespace token_sampler::cpu
