@@ -94,6 +94,10 @@ bool HasAdjustments(const RowInput& row) {
          (row.key.step < params.min_tokens && !params.stop_ids.empty()) || NeedsHistory(params);
 }
 
+bool CountsSuffice(const SamplingParams& params) {
+  return HasPenalties(params) && !NeedsOrder(params) && params.penalty_last_n < 0;
+}
+
 std::string CheckHistory(const RowInput& row) {
   const RowHistory& history = HistoryOf(row);
   for (std::string error : {CheckIds("prompt_ids", history.prompt_ids, row.vocab),

@@ -20,6 +20,10 @@ namespace token_sampler {
 // Whether anything is to be done to the row.
 bool HasAdjustments(const RowInput& row);
 
+// Whether adjustments look at the history, and need no more of it than RowHistory's sets and
+// counts.
+bool CountsSuffice(const SamplingParams& params);
+
 // Empty when the row's history has what its parameters need and its ids are below vocab; else what
 // is wrong. Cheap where there are no adjustments.
 std::string CheckHistory(const RowInput& row);

@@ -5,8 +5,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "sampler/adjustments.h"
 
 namespace token_sampler {
+namespace {
+
+// What the first token makes room for.
+constexpr size_t kLeastTokens = 32;
+
+}  // namespace
 
 const absl::Status& SequenceProfile::Check(InputKind kind) {
   std::optional<absl::Status>& status = checked[static_cast<size_t>(kind)];
@@ -22,6 +29,11 @@ absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Create(Start start,
                          (stateful ? kMaxStatefulRollback * sizeof(RowState) : 0);
   std::unique_ptr<Sequence> sequence(new Sequence(std::move(start), limits, budget));
   if (absl::Status status = sequence->share_.Grow(bytes); !status.ok()) return status;
+  if (!CountsSuffice(sequence->profile().params)) return sequence;
+  for (const uint32_t id : sequence->start_.output_ids) {
+    if (absl::Status status = sequence->ReserveCount(); !status.ok()) return status;
+    sequence->counts_.Add(id);
+  }
   return sequence;
 }
 
@@ -32,17 +44,34 @@ absl::Status Sequence::ReserveToken() {
     return absl::ResourceExhaustedError(
         absl::StrCat("it has ", tokens, " tokens, as many as a sequence may have"));
   }
+  if (CountsSuffice(profile().params)) {
+    if (absl::Status status = ReserveCount(); !status.ok()) return status;
+  }
   if (ids.size() < ids.capacity()) return absl::OkStatus();
-  constexpr size_t kLeastTokens = 32;
   const size_t capacity = std::max(kLeastTokens, 2 * ids.capacity());
   absl::Status status = share_.Grow((capacity - ids.capacity()) * sizeof(uint32_t));
   if (status.ok()) ids.reserve(capacity);
   return status;
 }
 
+absl::Status Sequence::ReserveCount() {
+  const size_t before = counts_.capacity();
+  if (counts_.ids().size() < before) return absl::OkStatus();
+  const size_t capacity = std::max(kLeastTokens, 2 * before);
+  absl::Status status = share_.Grow((capacity - before) * TokenCounts::kBytesPerToken);
+  if (status.ok()) counts_.Reserve(capacity);
+  return status;
+}
+
 void Sequence::FillRow(RowInput& row) {
-  history_.prompt_ids = start_.prompt->ids;
-  history_.output_ids = start_.output_ids;
+  if (CountsSuffice(profile().params)) {
+    history_.prompt_set = start_.prompt->set;
+    history_.output_count_ids = counts_.ids();
+    history_.output_counts = counts_.counts();
+  } else {
+    history_.prompt_ids = start_.prompt->ids;
+    history_.output_ids = start_.output_ids;
+  }
   row.params = &start_.profile->params;
   row.key = start_.key;
   row.history = &history_;
@@ -57,6 +86,7 @@ void Sequence::Append(const RowResult& result) {
     earlier_states_.push_back(std::exchange(start_.state, result.state));
   }
   start_.output_ids.push_back(result.token_ids[0]);
+  if (CountsSuffice(profile().params)) counts_.Add(result.token_ids[0]);
   ++start_.key.step;
 }
 
@@ -80,7 +110,10 @@ absl::Status Sequence::Rollback(uint32_t num_tokens) {
     return absl::OutOfRangeError(
         absl::StrCat("rollback.num_tokens must be in [1, ", MaxRollback(), "], got ", num_tokens));
   }
-  start_.output_ids.resize(start_.output_ids.size() - num_tokens);
+  for (uint32_t i = 0; i < num_tokens; ++i) {
+    if (CountsSuffice(profile().params)) counts_.Remove(start_.output_ids.back());
+    start_.output_ids.pop_back();
+  }
   start_.key.step -= num_tokens;
   if (!earlier_states_.empty()) {
     const auto first = earlier_states_.end() - static_cast<std::ptrdiff_t>(num_tokens);

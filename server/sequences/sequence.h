@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "sampler/sampler.h"
 #include "server/sequences/memory_budget.h"
+#include "server/sequences/token_counts.h"
 
 namespace token_sampler {
 
@@ -45,6 +46,7 @@ struct SequencePrompt {
   explicit SequencePrompt(MemoryBudget& budget) : share(budget) {}
 
   std::vector<uint32_t> ids;
+  std::vector<uint32_t> set;  // each id once, when CountsSuffice
   MemoryShare share;
 };
 
@@ -91,9 +93,13 @@ class Sequence {
 
   size_t MaxRollback() const;
 
+  // Makes room for a token that counts_ does not have.
+  absl::Status ReserveCount();
+
   const SequenceLimits& limits_;
   Start start_;                           // as if it had been opened now
   std::vector<RowState> earlier_states_;  // before each of the newest tokens, when stateful
+  TokenCounts counts_;                    // of output_ids, when CountsSuffice
   RowHistory history_;
   MemoryShare share_;
 };

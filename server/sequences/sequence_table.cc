@@ -1,9 +1,11 @@
 #include "server/sequences/sequence_table.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "sampler/adjustments.h"
 #include "server/invalid_argument.h"
 #include "server/params_codec.h"
 
@@ -75,6 +77,14 @@ absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
   status = prompt->share.Grow(kEntryBytes + prompt_tokens * sizeof(uint32_t));
   if (!status.ok()) return status;
   prompt->ids.assign(message.prompt_ids().begin(), message.prompt_ids().end());
+  if (CountsSuffice(start.profile->params)) {
+    prompt->set = prompt->ids;
+    std::sort(prompt->set.begin(), prompt->set.end());
+    prompt->set.erase(std::unique(prompt->set.begin(), prompt->set.end()), prompt->set.end());
+    prompt->set.shrink_to_fit();
+    status = prompt->share.Grow(prompt->set.size() * sizeof(uint32_t));
+    if (!status.ok()) return status;
+  }
   start.prompt = std::move(prompt);
   start.output_ids.assign(message.output_ids().begin(), message.output_ids().end());
   start.key.seed = seed;
