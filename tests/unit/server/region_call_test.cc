@@ -97,19 +97,22 @@ class RegionCallTest : public RegionServiceTest {
     return listed;
   }
 
-  // Calls the server from several threads until `break_memory`, which runs in their midst, makes
-  // every one fail. Until then all answers are right.
+  // Calls the server from several threads while `break_memory` runs. Answers are right until a call
+  // fails, and calls that begin later fail.
   void ExpectErrorOnceBroken(const std::function<void()>& break_memory, const char* message) {
     constexpr int kThreads = 4;
     Fill(kThreads);
     std::atomic<int> answers = 0;
+    std::atomic<bool> broken = false;
     std::vector<std::thread> callers;
     for (size_t part = 0; part < kThreads; ++part) {
       callers.emplace_back([&, part] {
+        bool must_fail = false;
         absl::StatusOr<client::SampleResult> result = client_->Sample(PartRequest(part));
-        while (result.ok()) {
+        while (result.ok() && !must_fail) {
           ExpectTokens(result, part);
           ++answers;
+          must_fail = broken;
           result = client_->Sample(PartRequest(part));
         }
         EXPECT_EQ(result.status().code(), absl::StatusCode::kFailedPrecondition);
@@ -118,6 +121,7 @@ class RegionCallTest : public RegionServiceTest {
     }
     while (answers < 20 * kThreads) std::this_thread::yield();
     break_memory();
+    broken = true;
     for (std::thread& caller : callers) caller.join();
     EXPECT_EQ(client_->Sample(PartRequest(0)).status().code(),
               absl::StatusCode::kFailedPrecondition);
