@@ -6,6 +6,7 @@ Usage: readme_test.py SERVER CLIENT CXX
 - A program is never shown with a flag that it does not have, and every flag of the server is told.
 - The examples of `sample` print what README.md shows, to the letter: draws are reproducible.
 - The other examples end well; those in C++ compile, with the compiler CXX.
+- Every parameter and output of the protocol has a line in the tables.
 - The example in Python prints what is said behind it, where its package can be installed.
 """
 
@@ -71,6 +72,29 @@ class FlagsTest(unittest.TestCase):
     def test_tells_every_flag_of_the_server(self):
         told = set(FLAG.findall((ROOT / "README.md").read_text()))
         self.assertLessEqual(set(FLAG.findall(output(SERVER, "--help"))), told)
+
+
+class ParametersTest(unittest.TestCase):
+    def fields(self, file, message):
+        """The fields of a message of the protocol."""
+        text = (ROOT / "proto/token_sampler/v1" / file).read_text()
+        body = re.search(rf"^message {message} {{\n(.*?)^}}", text, re.S | re.M).group(1)
+        return set(re.findall(r"^  (?:optional |repeated )?[\w.]+ (\w+) = \d+;", body, re.M))
+
+    def test_every_field_has_a_line(self):
+        section = (ROOT / "README.md").read_text().split("## Parameters\n")[1].split("\n## ")[0]
+        # The second column.
+        told = [re.findall(r"`(\w+)`", line.split("|")[2])
+                for line in section.splitlines() if line.startswith("|")]  # fmt: skip
+        told = [name for names in told for name in names]
+        self.assertEqual(len(told), len(set(told)))
+        params = self.fields("sampling_params.proto", "SamplingParams")
+        outputs = self.fields("token_sampler.proto", "OutputOptions")
+        self.assertGreaterEqual(len(params), 35)
+        self.assertGreaterEqual(len(outputs), 10)
+        request = self.fields("token_sampler.proto", "SampleRequest")
+        handled = {"tensor", "input_kind", "params", "row_params", "outputs"}
+        self.assertEqual(set(told), params | outputs | (request - handled))
 
 
 class ExamplesTest(unittest.TestCase):
