@@ -18,9 +18,12 @@
 
 namespace token_sampler {
 
-// Without it a test's name would hold the bytes of its options.
+// Without them a test's name would hold the bytes of its options.
 void PrintTo(const CpuSamplerOptions& options, std::ostream* os) {
   *os << options.target << " with " << options.threads << " threads";
+}
+void PrintTo(const SamplingParams& params, std::ostream* os) {
+  *os << params.num_samples << " draws, top_k " << params.top_k << ", top_p " << params.top_p;
 }
 
 namespace testing {
@@ -96,8 +99,23 @@ std::string OptionName(const ::testing::TestParamInfo<CpuSamplerOptions>& option
 
 INSTANTIATE_TEST_SUITE_P(Cpu, CpuConformanceTest, ::testing::ValuesIn(EveryOption()), OptionName);
 
+// Rows are split among any number of threads, and a long one into as many slices.
+TEST(CpuThreadsTest, AnyNumberGivesTheSame) {
+  for (const int threads : {3, 5, 6, 7}) {
+    SCOPED_TRACE(threads);
+    const std::unique_ptr<Sampler> sampler = CreateCpuSampler({.threads = threads}).value();
+    for (uint64_t i = 0; i < 3; ++i) {
+      ExpectSameAsReference(MakeRandomBatch(300'000 + i, 17, 5000), *sampler);
+      ExpectSameAsReference(MakeRandomRow(400'000 + i, 128'256), *sampler);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
 // The longest row there is, of weights from 0 to 15.
-TEST(CpuLongestRowTest, GivesWhatTheReferenceGives) {
+class CpuLongestRowTest : public ::testing::TestWithParam<SamplingParams> {};
+
+TEST_P(CpuLongestRowTest, GivesWhatTheReferenceGives) {
   std::vector<uint16_t> bits(static_cast<size_t>(kMaxVocab));
   for (uint32_t id = 0; id < bits.size(); ++id) {
     constexpr uint16_t kSmallIntegers[] = {0,      0x3c00, 0x4000, 0x4200, 0x4400, 0x4500,
@@ -105,23 +123,37 @@ TEST(CpuLongestRowTest, GivesWhatTheReferenceGives) {
                                            0x4a00, 0x4a80, 0x4b00, 0x4b80};
     bits[id] = kSmallIntegers[(id * 2654435761u) >> 28];
   }
-  const SamplingParams params = {.num_samples = 3, .top_p = 0.7};
   RowInput row;
   row.values = bits.data();
   row.dtype = DataType::kFloat16;
   row.kind = InputKind::kWeights;
   row.vocab = kMaxVocab;
-  row.params = &params;
+  row.params = &GetParam();
   row.key = {.seed = 11};
   RowResult expected;
   ASSERT_TRUE(CreateReferenceSampler()->Sample({&row, 1}, {&expected, 1}).ok());
-  ASSERT_EQ(expected.token_ids.size(), 3u);
+  ASSERT_EQ(expected.token_ids.size(), GetParam().num_samples);
   for (const std::string& target : CpuSamplerTargets()) {
     RowResult actual;
     ASSERT_TRUE(CreateCpuSampler({2, target}).value()->Sample({&row, 1}, {&actual, 1}).ok());
     EXPECT_EQ(RowDifference(actual, expected), "") << target;
   }
 }
+
+std::vector<SamplingParams> LongestRowParams() {
+  std::vector<SamplingParams> params = {
+      {.num_samples = 3, .top_p = 0.7},
+      {.num_samples = 5, .banned_ids = {kMaxVocab - 1, 0, 7}},
+      {.top_k = 1'500'000, .min_p = 0.9},
+  };
+  if (kSanitized) params.resize(1);
+  return params;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, CpuLongestRowTest, ::testing::ValuesIn(LongestRowParams()),
+                         [](const auto& tested) {
+                           return "params_" + std::to_string(tested.index);
+                         });
 
 TEST(CpuGoldenTest, GivesEveryTokenOfTheGoldenFile) {
   const std::vector<GoldenCase> every =

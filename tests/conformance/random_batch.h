@@ -22,7 +22,8 @@ struct RandomRow {
   SamplingParams params;
   OutputOptions outputs;
   std::vector<uint32_t> prompt_ids;
-  std::vector<uint32_t> output_ids;
+  std::vector<uint32_t> output_ids;     // in order, or those of the counts
+  std::vector<uint32_t> output_counts;  // of as many, or empty
   RowHistory history;
   RowState state;
   std::vector<uint8_t> bitmask;
