@@ -7,9 +7,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <numeric>
+#include <string>
 #include <vector>
 
+#include "sampler/cpu_sampler.h"
 #include "sampler/weight.h"
 #include "tests/testing/sample_row.h"
 #include "tests/testing/statistics.h"
@@ -124,40 +127,41 @@ TEST(DistributionTest, WithoutReplacementFollowsPlackettLuce) {
 
 // 262,144 tail tokens, 20.5 below one head: the tail's mass is 3.3e-4, each tail token's 1.2e-9.
 // Samplers in float32 draw none of them or too many (vllm#43150).
-class TailRaceTest : public ::testing::Test {
- protected:
-  static constexpr size_t kTail = 262'144;
-  static constexpr float kGap = 20.5f;
-  static constexpr uint32_t kDraws = 10'000'000;
+constexpr size_t kTail = 262'144;
+constexpr float kGap = 20.5f;
+constexpr uint32_t kDraws = 10'000'000;
 
-  static double TailProbability() {
-    const double tail = kTail * std::exp(-double{kGap});
-    return tail / (1 + tail);
-  }
-
-  static double Z(uint64_t hits) {
-    const double expected = kDraws * TailProbability();
-    return (static_cast<double>(hits) - expected) / std::sqrt(expected);
-  }
-};
-
-TEST_F(TailRaceTest, TheTailIsDrawnAsOftenAsItShould) {
-  std::vector<float> logits(kTail + 1, -kGap);
-  logits[0] = 0;
-  const RowResult result =
-      SampleRow(LogitRow(logits, {.num_samples = kDraws, .replacement = true}, {.seed = 43150}));
-  const auto hits = std::count_if(result.token_ids.begin(), result.token_ids.end(),
-                                  [](uint32_t id) { return id != 0; });
-  EXPECT_LT(std::abs(Z(static_cast<uint64_t>(hits))), kCriticalZ) << hits;
+// How many deviations the tail's hits are off.
+double TailZ(uint64_t hits) {
+  const double tail = kTail * std::exp(-double{kGap});
+  const double expected = kDraws * (tail / (1 + tail));
+  return (static_cast<double>(hits) - expected) / std::sqrt(expected);
 }
 
-TEST_F(TailRaceTest, AFloat32CumulativeSumIsRejected) {
+class TailRaceTest : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(TailRaceTest, TheTailIsDrawnAsOftenAsItShould) {
+  const std::unique_ptr<Sampler> sampler =
+      GetParam() == "cpu" ? *CreateCpuSampler({.threads = 2}) : CreateReferenceSampler();
+  std::vector<float> logits(kTail + 1, -kGap);
+  logits[0] = 0;
+  const SamplingParams params = {.num_samples = kDraws, .replacement = true};
+  const RowResult result = SampleRow(LogitRow(logits, params, {.seed = 43150}), sampler.get());
+  const auto hits = std::count_if(result.token_ids.begin(), result.token_ids.end(),
+                                  [](uint32_t id) { return id != 0; });
+  EXPECT_LT(std::abs(TailZ(static_cast<uint64_t>(hits))), kCriticalZ) << hits;
+}
+
+INSTANTIATE_TEST_SUITE_P(Samplers, TailRaceTest, ::testing::Values("reference", "cpu"),
+                         [](const auto& tested) { return tested.param; });
+
+TEST(TailRaceTwinTest, AFloat32CumulativeSumIsRejected) {
   // What a float32 inverse-CDF sampler can represent of the tail: the running sum in float32.
   float running = 1.0f;
   const float weight = std::exp(-kGap);
   for (size_t i = 0; i < kTail; ++i) running += weight;
   const double tail = (double{running} - 1.0) / double{running};
-  EXPECT_GT(std::abs(Z(static_cast<uint64_t>(kDraws * tail))), kCriticalZ);
+  EXPECT_GT(std::abs(TailZ(static_cast<uint64_t>(kDraws * tail))), kCriticalZ);
 }
 
 // The exact probabilities of every token, w / S, against softmax in long double. Stated bound:

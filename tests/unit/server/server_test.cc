@@ -20,6 +20,7 @@
 #include <string>
 #include <thread>
 
+#include "sampler/cpu_sampler.h"
 #include "sampler/reference_sampler.h"
 #include "tests/testing/gated_sampler.h"
 #include "tests/testing/statistics.h"
@@ -396,6 +397,43 @@ TEST_F(SamplingServerTest, LogitsAreDrawnAsTheirSoftmax) {
   EXPECT_LT(testing::ChiSquare(counts, {std::exp(-4.0) / total, std::exp(-3.0) / total, 1 / total}),
             kCritical2);
   EXPECT_GT(testing::ChiSquare(counts, {.024, .064, .912}), kCritical2);
+}
+
+// One draw per step, as engines draw, by the sampler that serves.
+TEST(CpuSamplingServerTest, EachStepDrawsFromTheSoftmax) {
+  constexpr uint32_t kVocab = 100;
+  constexpr uint32_t kRowsPerCall = 500;
+  constexpr uint64_t kCalls = 40;
+  constexpr double kCritical99 = 180.79;  // 99 degrees of freedom; exceeded once in 10^6
+  std::vector<float> row;
+  for (uint32_t id = 0; id < kVocab; ++id) row.push_back(.3f * static_cast<float>(id * 7 % 10));
+  std::vector<float> rows;
+  for (uint32_t r = 0; r < kRowsPerCall; ++r) rows.insert(rows.end(), row.begin(), row.end());
+  const auto softmax = [&](double temperature) {
+    std::vector<double> probabilities;
+    double total = 0;
+    for (const float logit : row) total += std::exp(logit / temperature);
+    for (const float logit : row) probabilities.push_back(std::exp(logit / temperature) / total);
+    return probabilities;
+  };
+
+  const std::unique_ptr<Sampler> sampler = *CreateCpuSampler({.threads = 2});
+  const std::unique_ptr<Server> server = *Server::Start(LoopbackOptions(), *sampler);
+  const auto stub = v1::TokenSampler::NewStub(ChannelTo(server->addresses()[0]));
+  std::vector<uint64_t> counts(kVocab);
+  for (uint64_t call = 0; call < kCalls; ++call) {
+    v1::SampleRequest request = Request(rows, kRowsPerCall);
+    request.mutable_keys()->add_seeds(99);
+    for (uint32_t r = 0; r < kRowsPerCall; ++r) {
+      request.mutable_keys()->add_steps(call * kRowsPerCall + r);
+    }
+    grpc::ClientContext context;
+    v1::SampleResponse response;
+    ASSERT_TRUE(stub->Sample(&context, request, &response).ok());
+    for (const uint32_t id : response.token_ids()) ++counts.at(id);
+  }
+  EXPECT_LT(testing::ChiSquare(counts, softmax(1)), kCritical99);
+  EXPECT_GT(testing::ChiSquare(counts, softmax(1.1)), kCritical99);
 }
 
 TEST_F(SamplingServerTest, OneNanRowAmongGoodOnesFailsAlone) {
