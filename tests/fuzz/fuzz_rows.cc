@@ -3,6 +3,7 @@
 
 #include <fuzzer/FuzzedDataProvider.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -31,6 +32,7 @@ class RowMaker {
     MakeParams();
     if (data_.ConsumeBool()) MakeOutputs();
     if (data_.ConsumeBool()) MakeHistory();
+    if (Rarely()) MakeBitmask();
     if (data_.ConsumeBool()) MakeState();
     MakeValues();
   }
@@ -154,13 +156,32 @@ class RowMaker {
     row_.outputs = &outputs_;
   }
 
+  // Distinct ids with counts, and a set.
+  void MakeCounts() {
+    prompt_ = Ids();
+    output_ = Ids();
+    std::sort(output_.begin(), output_.end());
+    output_.erase(std::unique(output_.begin(), output_.end()), output_.end());
+    for (size_t i = 0; i < output_.size(); ++i) counts_.push_back(std::max(Count(), 1u));
+    history_.prompt_set = prompt_;
+    history_.output_count_ids = output_;
+    history_.output_counts = counts_;
+  }
+
   void MakeHistory() {
+    row_.history = &history_;
+    if (Rarely()) return MakeCounts();
     prompt_ = Ids();
     output_ = Ids();
     output_.insert(output_.end(), prompt_.begin(), prompt_.end());
     history_.prompt_ids = prompt_;
     history_.output_ids = output_;
-    row_.history = &history_;
+  }
+
+  void MakeBitmask() {
+    bitmask_ = data_.ConsumeBytes<uint8_t>(static_cast<size_t>((row_.vocab + 31) / 32 * 4));
+    bitmask_.resize(static_cast<size_t>((row_.vocab + 31) / 32 * 4), 0xff);
+    row_.bitmask = bitmask_.data();
   }
 
   void MakeState() {
@@ -187,6 +208,8 @@ class RowMaker {
   OutputOptions outputs_;
   std::vector<uint32_t> prompt_;
   std::vector<uint32_t> output_;
+  std::vector<uint32_t> counts_;
+  std::vector<uint8_t> bitmask_;
   RowHistory history_;
   RowState state_;
   std::vector<uint8_t> values_;
