@@ -14,8 +14,9 @@ Builds and runs, each through ctest:
   fuzz     random rows, parameters and requests, by libFuzzer, a bounded number of them
 
   --quick       release alone
-  --nightly     all of it, then clang's static analyzer, and millions of random rows and requests
-                against the reference sampler and protobuf
+  --nightly     all of it, then clang's static analyzer, millions of random rows and requests against
+                the reference sampler and protobuf, and NEON in an emulator where Debian's
+                g++-aarch64-linux-gnu and qemu-user are installed
   --jobs N      parallel jobs (default: one per core, fewer when memory is short)
   --no-install  trust that what is needed is installed
 
@@ -112,6 +113,7 @@ nightly() {
   echo "== nightly"
   python3 tests/lint/check_tidy.py --jobs "$jobs" --analyze build/release &&
     TOKEN_SAMPLER_CONFORMANCE_SCALE=100 build/release/bin/cpu_conformance_test --gtest_brief=1 &&
+    { tests/conformance/neon.sh --jobs "$jobs" || [ $? -eq 77 ]; } &&
     build/fuzz/bin/fuzz-requests -runs=20000000 -seed=2 -max_len=700 -timeout=60 \
       >build/logs/nightly-fuzz-requests.log 2>&1 &&
     build/fuzz/bin/fuzz-rows -runs=20000000 -seed=2 -max_len=700 -timeout=60 \
