@@ -48,19 +48,24 @@ absl::Status Lane::AllocateSlot(Slot& slot) {
   if (status.ok()) status = slot.tokens.Allocate(limits_.tokens);
   if (status.ok()) status = slot.statuses.Allocate(limits_.rows);
   if (status.ok()) status = cuda::Create(slot.stream);
+  slot.rows.resize(limits_.rows);
+  Forget(slot);
   return status;
 }
 
 bool Lane::Fits(const RowInput& row) const {
   const size_t edits = MostAdjustedTokens(row);
-  const auto vocab = static_cast<uint32_t>(row.vocab);
   return StagedBytes(row) <= limits_.value_bytes && row.params->num_samples <= limits_.tokens &&
          MaskWords(row) <= limits_.mask_words && edits <= limits_.edits &&
-         (edits == 0 || ChooseShape(traits_, 1, vocab).values_in_shared);
+         (edits == 0 || FitsShared(row));
+}
+
+bool Lane::FitsShared(const RowInput& row) const {
+  return ChooseShape(traits_, 1, static_cast<uint32_t>(row.vocab)).values_in_shared;
 }
 
 bool Lane::HasRoom(const Slot& slot, const RowInput& row) const {
-  return slot.rows.size() < limits_.rows &&
+  return slot.num_rows() < limits_.rows &&
          slot.value_bytes + StagedBytes(row) <= limits_.value_bytes &&
          slot.num_tokens + row.params->num_samples <= limits_.tokens &&
          slot.num_mask_words + MaskWords(row) <= limits_.mask_words &&
@@ -92,7 +97,7 @@ absl::Status Lane::Finish(absl::Span<RowResult> results, std::vector<size_t>& fa
 absl::Status Lane::Recover() {
   absl::Status status;
   for (Slot& slot : slots_) {
-    slot.rows.clear();
+    Forget(slot);
     // The first call may report the error again, the second tells whether it stays.
     static_cast<void>(cudaStreamSynchronize(slot.stream.get()));
     static_cast<void>(cudaGetLastError());
@@ -101,15 +106,28 @@ absl::Status Lane::Recover() {
   return status;
 }
 
+void Lane::Forget(Slot& slot) const {
+  slot.in_shared = {};
+  slot.in_device_memory = {.first = limits_.rows};
+  slot.written.clear();
+  slot.value_bytes = 0;
+  slot.num_mask_words = 0;
+  slot.num_edits = 0;
+  slot.num_tokens = 0;
+}
+
+// The place of the row's job.
+uint32_t Lane::AddRow(const RowInput& row, size_t index, Slot& slot) const {
+  const bool fits = FitsShared(row);
+  Group& group = fits ? slot.in_shared : slot.in_device_memory;
+  const uint32_t place = fits ? group.rows : --group.first;
+  ++group.rows;
+  group.max_vocab = std::max(group.max_vocab, static_cast<uint32_t>(row.vocab));
+  slot.rows[place] = index;
+  return place;
+}
+
 void Lane::Stage(const RowInput& row, size_t index, Slot& slot, RowResult& result) {
-  if (slot.rows.empty()) {
-    slot.value_bytes = 0;
-    slot.num_mask_words = 0;
-    slot.num_edits = 0;
-    slot.num_tokens = 0;
-    slot.max_vocab = 0;
-    slot.written.clear();
-  }
   RowJob job = PlanJob(row);
   job.values = slot.values.device.get() + slot.value_bytes;
   job.first_token = slot.num_tokens;
@@ -126,11 +144,9 @@ void Lane::Stage(const RowInput& row, size_t index, Slot& slot, RowResult& resul
     return;
   }
   StageAdjustments(row, slot, job);
-  slot.jobs.host[slot.rows.size()] = job;
-  slot.rows.push_back(index);
+  slot.jobs.host[AddRow(row, index, slot)] = job;
   slot.value_bytes += StagedBytes(row);
   slot.num_tokens += job.num_samples;
-  slot.max_vocab = std::max(slot.max_vocab, job.vocab);
 }
 
 void Lane::StageAdjustments(const RowInput& row, Slot& slot, RowJob& job) {
@@ -147,38 +163,50 @@ void Lane::StageAdjustments(const RowInput& row, Slot& slot, RowJob& job) {
 }
 
 absl::Status Lane::Submit(Slot& slot) {
-  const auto rows = static_cast<uint32_t>(slot.rows.size());
-  if (rows == 0) return absl::OkStatus();
+  if (slot.num_rows() == 0) return absl::OkStatus();
   cudaStream_t const stream = slot.stream.get();
-  const LaunchShape shape = ChooseShape(traits_, rows, slot.max_vocab);
   // A stream takes kernels of its own device alone.
   const DeviceGuard guard(device_);
   absl::Status status = guard.status();
-  if (status.ok()) status = slot.values.CopyToDevice(slot.value_bytes, stream);
+  if (status.ok()) status = slot.values.CopyToDevice(0, slot.value_bytes, stream);
   for (cudaEvent_t const written : slot.written) {
     if (status.ok()) {
       status = ToStatus(cudaStreamWaitEvent(stream, written, 0), "cudaStreamWaitEvent");
     }
   }
-  if (status.ok()) status = slot.masks.CopyToDevice(slot.num_mask_words, stream);
-  if (status.ok()) status = slot.edits.CopyToDevice(slot.num_edits, stream);
-  if (status.ok()) status = slot.jobs.CopyToDevice(rows, stream);
-  if (status.ok()) {
-    status =
-        ToStatus(LaunchSampleRows(slot.jobs.device.get(), rows, shape, slot.tokens.device.get(),
-                                  slot.statuses.device.get(), stream),
-                 "launch of SampleRows");
+  if (status.ok()) status = slot.masks.CopyToDevice(0, slot.num_mask_words, stream);
+  if (status.ok()) status = slot.edits.CopyToDevice(0, slot.num_edits, stream);
+  for (const Group* group : {&slot.in_shared, &slot.in_device_memory}) {
+    if (status.ok()) status = Launch(slot, *group);
   }
-  if (status.ok()) status = slot.tokens.CopyToHost(slot.num_tokens, stream);
-  if (status.ok()) status = slot.statuses.CopyToHost(rows, stream);
   return status;
 }
 
+absl::Status Lane::Launch(const Slot& slot, const Group& group) const {
+  if (group.rows == 0) return absl::OkStatus();
+  cudaStream_t const stream = slot.stream.get();
+  absl::Status status = slot.jobs.CopyToDevice(group.first, group.rows, stream);
+  if (!status.ok()) return status;
+  return ToStatus(LaunchSampleRows(slot.jobs.device.get() + group.first, group.rows,
+                                   ChooseShape(traits_, group.rows, group.max_vocab),
+                                   slot.tokens.device, slot.statuses.device + group.first, stream),
+                  "launch of SampleRows");
+}
+
 absl::Status Lane::Collect(Slot& slot, absl::Span<RowResult> results, std::vector<size_t>& failed) {
-  if (slot.rows.empty()) return absl::OkStatus();
+  if (slot.num_rows() == 0) return absl::OkStatus();
   absl::Status status = ToStatus(cudaStreamSynchronize(slot.stream.get()), "cudaStreamSynchronize");
   if (!status.ok()) return status;
-  for (size_t i = 0; i < slot.rows.size(); ++i) {
+  for (const Group* group : {&slot.in_shared, &slot.in_device_memory}) {
+    CollectGroup(slot, *group, results, failed);
+  }
+  Forget(slot);
+  return absl::OkStatus();
+}
+
+void Lane::CollectGroup(const Slot& slot, const Group& group, absl::Span<RowResult> results,
+                        std::vector<size_t>& failed) {
+  for (uint32_t i = group.first; i < group.first + group.rows; ++i) {
     const size_t index = slot.rows[i];
     if (slot.statuses.host[i] != JobStatus::kDrawn) {
       failed.push_back(index);
@@ -189,8 +217,6 @@ absl::Status Lane::Collect(Slot& slot, absl::Span<RowResult> results, std::vecto
     results[index].Clear();
     results[index].token_ids.assign(tokens, tokens + job.num_samples);
   }
-  slot.rows.clear();
-  return absl::OkStatus();
 }
 
 }  // namespace token_sampler::cuda

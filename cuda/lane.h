@@ -53,22 +53,33 @@ class Lane {
   absl::Status Recover();
 
  private:
+  // Jobs of one launch, one behind the other.
+  struct Group {
+    uint32_t first = 0;
+    uint32_t rows = 0;
+    uint32_t max_vocab = 0;
+  };
+
   struct Slot {
     StagedArray<char> values;
     StagedArray<RowJob> jobs;
     StagedArray<uint32_t> masks;
     StagedArray<TokenEdit> edits;
-    StagedArray<uint32_t> tokens;
-    StagedArray<JobStatus> statuses;
+    MappedArray<uint32_t> tokens;
+    MappedArray<JobStatus> statuses;
     Stream stream;
 
-    std::vector<size_t> rows;          // of the call, of those that are staged or under way
+    // Jobs of rows that fit shared memory stand at the front, the others at the back.
+    Group in_shared;
+    Group in_device_memory;
+    std::vector<size_t> rows;          // per job, the index of its row in the call
     std::vector<cudaEvent_t> written;  // to wait for, before the kernel reads the rows
     size_t value_bytes = 0;
     uint32_t num_mask_words = 0;
     uint32_t num_edits = 0;
     uint32_t num_tokens = 0;
-    uint32_t max_vocab = 0;
+
+    uint32_t num_rows() const { return in_shared.rows + in_device_memory.rows; }
   };
 
   Lane(int device, const DeviceTraits& traits, const LaneLimits& limits)
@@ -83,8 +94,15 @@ class Lane {
   // A row that cannot be read fails at once. One in the device's memory stays there.
   void Stage(const RowInput& row, size_t index, Slot& slot, RowResult& result);
   void StageAdjustments(const RowInput& row, Slot& slot, RowJob& job);
+  // Whether the row is kept in shared memory: its launch then reads device memory once.
+  bool FitsShared(const RowInput& row) const;
+  void Forget(Slot& slot) const;
+  uint32_t AddRow(const RowInput& row, size_t index, Slot& slot) const;
   absl::Status Submit(Slot& slot);
+  absl::Status Launch(const Slot& slot, const Group& group) const;
   absl::Status Collect(Slot& slot, absl::Span<RowResult> results, std::vector<size_t>& failed);
+  static void CollectGroup(const Slot& slot, const Group& group, absl::Span<RowResult> results,
+                           std::vector<size_t>& failed);
 
   const int device_;
   const DeviceTraits traits_;

@@ -70,13 +70,29 @@ absl::Status Allocate(size_t count, DeviceArray<T>& array) {
 }
 
 template <typename T>
-absl::Status Allocate(size_t count, PinnedArray<T>& array) {
+absl::Status Allocate(size_t count, PinnedArray<T>& array, unsigned flags = cudaHostAllocDefault) {
   void* memory = nullptr;
-  absl::Status status =
-      ToStatus(cudaHostAlloc(&memory, count * sizeof(T), cudaHostAllocDefault), "cudaHostAlloc");
+  absl::Status status = ToStatus(cudaHostAlloc(&memory, count * sizeof(T), flags), "cudaHostAlloc");
   if (status.ok()) array.reset(static_cast<T*>(memory));
   return status;
 }
+
+// Pinned memory that the device writes where it is.
+template <typename T>
+struct MappedArray {
+  PinnedArray<T> host;
+  T* device = nullptr;  // the address there
+
+  absl::Status Allocate(size_t count) {
+    absl::Status status = cuda::Allocate(count, host, cudaHostAllocMapped);
+    if (!status.ok()) return status;
+    void* address = nullptr;
+    status =
+        ToStatus(cudaHostGetDevicePointer(&address, host.get(), 0), "cudaHostGetDevicePointer");
+    device = static_cast<T*>(address);
+    return status;
+  }
+};
 
 // Pinned memory, and as much on the device.
 template <typename T>
@@ -88,18 +104,11 @@ struct StagedArray {
     absl::Status status = cuda::Allocate(count, host);
     return status.ok() ? cuda::Allocate(count, device) : status;
   }
-  absl::Status CopyToDevice(size_t count, cudaStream_t stream) const {
-    return Copy(device.get(), host.get(), count, cudaMemcpyHostToDevice, stream);
-  }
-  absl::Status CopyToHost(size_t count, cudaStream_t stream) const {
-    return Copy(host.get(), device.get(), count, cudaMemcpyDeviceToHost, stream);
-  }
-
- private:
-  static absl::Status Copy(T* to, const T* from, size_t count, cudaMemcpyKind kind,
-                           cudaStream_t stream) {
+  absl::Status CopyToDevice(size_t first, size_t count, cudaStream_t stream) const {
     if (count == 0) return absl::OkStatus();
-    return ToStatus(cudaMemcpyAsync(to, from, count * sizeof(T), kind, stream), "cudaMemcpyAsync");
+    return ToStatus(cudaMemcpyAsync(device.get() + first, host.get() + first, count * sizeof(T),
+                                    cudaMemcpyHostToDevice, stream),
+                    "cudaMemcpyAsync");
   }
 };
 

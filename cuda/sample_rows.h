@@ -35,8 +35,8 @@ LaunchShape ChooseShape(const DeviceTraits& device, uint32_t rows, uint32_t max_
 cudaError_t PrepareSampleRows(DeviceTraits& traits);
 
 // Samples jobs[0 .. rows) on `stream`: jobs[i].num_samples token ids from
-// tokens[jobs[i].first_token] on, and statuses[i]. All three are device memory. A job with edits
-// fails where the shape has no values in shared memory.
+// tokens[jobs[i].first_token] on, and statuses[i]. The device reads and writes all three. A job
+// with edits fails where the shape has no values in shared memory.
 cudaError_t LaunchSampleRows(const RowJob* jobs, uint32_t rows, const LaunchShape& shape,
                              uint32_t* tokens, JobStatus* statuses, cudaStream_t stream);
 

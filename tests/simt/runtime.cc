@@ -505,6 +505,15 @@ cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
 cudaError_t cudaFree(void* memory) { return simt::Free(memory, cudaMemoryTypeDevice); }
 cudaError_t cudaFreeHost(void* memory) { return simt::Free(memory, cudaMemoryTypeHost); }
 
+cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
+  const Call call;
+  if (call.failed()) return call.error();
+  const simt::Allocation* found = call.machine.Find(host, 0);
+  if (found == nullptr || found->type != cudaMemoryTypeHost) return Failed(cudaErrorInvalidValue);
+  *device = host;
+  return cudaSuccess;
+}
+
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* memory) {
   Call call;
   if (call.failed()) return call.error();
