@@ -40,6 +40,7 @@ class CudaSampler final : public Sampler {
         cpu_(std::move(cpu)),
         on_lost_(options.on_lost),
         on_fallback_(options.on_fallback),
+        host_rows_(options.host_rows),
         lanes_(std::move(lanes)) {}
 
   absl::string_view name() const override { return "cuda"; }
@@ -67,8 +68,12 @@ class CudaSampler final : public Sampler {
     }
     for (std::unique_ptr<Lane>& lane : taken) GiveBack(std::move(lane), status);
     if (!status.ok()) return status;
-    // The CPU sampler says what is wrong with them.
-    return SampleOnCpu(rows, failed, results);
+    // The CPU sampler says what is wrong with them, unless their owner has changed them meanwhile.
+    status = SampleOnCpu(rows, failed, results);
+    for (const size_t i : failed) {
+      if (status.ok() && HasTokens(results[i].code)) Count("values");
+    }
+    return status;
   }
 
   std::vector<Fallback> fallbacks() const override {
@@ -94,11 +99,31 @@ class CudaSampler final : public Sampler {
       const bool lies_there = memory != nullptr && lanes_.Has(memory->device);
       (lies_there ? shares[memory->device] : of_no_device).push_back(i);
     }
+    LeaveToCpu(rows, of_no_device, for_cpu);
     if (of_no_device.empty()) return shares;
     if (shares.empty()) shares[LanePool::kAnyDevice];
     std::vector<size_t>& first = shares.begin()->second;
     first.insert(first.end(), of_no_device.begin(), of_no_device.end());
     return shares;
+  }
+
+  // Moves those of `from_host` that the policy says to `for_cpu`.
+  void LeaveToCpu(absl::Span<const RowInput> rows, std::vector<size_t>& from_host,
+                  std::vector<size_t>& for_cpu) {
+    size_t bytes[kRowWorks] = {};
+    for (const size_t i : from_host) {
+      bytes[static_cast<size_t>(WorkOf(*rows[i].params))] += ValueBytes(rows[i]);
+    }
+    const auto for_device =
+        std::stable_partition(from_host.begin(), from_host.end(), [&](size_t i) {
+          const RowWork work = WorkOf(*rows[i].params);
+          return !host_rows_.ForCpu(work, bytes[static_cast<size_t>(work)]);
+        });
+    for (auto i = for_device; i != from_host.end(); ++i) {
+      AddTo("host_rows");
+      for_cpu.push_back(*i);
+    }
+    from_host.erase(for_device, from_host.end());
   }
 
   // Those of the `chosen` rows that fit the lane; the others are added to `for_cpu`.
@@ -114,16 +139,19 @@ class CudaSampler final : public Sampler {
   }
 
   void Count(absl::string_view why) {
-    {
-      const std::lock_guard<std::mutex> lock(fallbacks_mutex_);
-      for (Fallback& known : fallbacks_) {
-        if (known.reason != why) continue;
-        ++known.rows;
-        return;
-      }
-      fallbacks_.push_back({std::string(why), 1});
+    if (AddTo(why) && on_fallback_) on_fallback_(why);
+  }
+
+  // Whether the reason is a new one.
+  bool AddTo(absl::string_view reason) {
+    const std::lock_guard<std::mutex> lock(fallbacks_mutex_);
+    for (Fallback& known : fallbacks_) {
+      if (known.reason != reason) continue;
+      ++known.rows;
+      return false;
     }
-    if (on_fallback_) on_fallback_(why);
+    fallbacks_.push_back({std::string(reason), 1});
+    return true;
   }
 
   absl::Status SampleOnCpu(absl::Span<const RowInput> rows, const std::vector<size_t>& chosen,
@@ -147,6 +175,7 @@ class CudaSampler final : public Sampler {
   const std::unique_ptr<Sampler> cpu_;
   const std::function<void(const absl::Status&)> on_lost_;
   const std::function<void(absl::string_view)> on_fallback_;
+  const HostRowPolicy host_rows_;
   mutable std::mutex fallbacks_mutex_;
   std::vector<Fallback> fallbacks_;  // guarded by fallbacks_mutex_
   LanePool lanes_;

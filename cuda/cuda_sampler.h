@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "cuda/host_row_policy.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler {
@@ -19,11 +20,15 @@ struct CudaSamplerOptions {
   // is larger than one is sampled by the CPU.
   size_t buffer_bytes = size_t{32} << 20;
 
+  // Rows from the host that are sampled on the CPU, counted by fallbacks() as "host_rows".
+  HostRowPolicy host_rows = {};
+
   // Called once, with why, when a device cannot be used any more, on the thread that noticed. Must
   // not call the sampler.
   std::function<void(const absl::Status&)> on_lost = nullptr;
 
-  // Called with each new reason of Sampler::fallbacks(), on the thread that samples.
+  // Called with each new reason of Sampler::fallbacks() but "host_rows", on the thread that
+  // samples.
   std::function<void(absl::string_view)> on_fallback = nullptr;
 };
 

@@ -113,7 +113,8 @@ struct RowResult {
 
 // Rows that a backend left to the CPU sampler.
 struct Fallback {
-  std::string reason;  // what it does not do, by the name of a stage or a field
+  std::string reason;  // what it does not do, by the name of a stage or a field; or "host_rows":
+                       // the CPU was the faster for rows from the host
   uint64_t rows = 0;
 };
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "cuda/cuda_sampler.h"
+#include "cuda/host_row_policy.h"
 #include "cuda/ipc_memory.h"
 #include "sampler/cpu_sampler.h"
 
@@ -39,7 +40,7 @@ class CudaRegion final : public Region {
 };
 
 void LogFallback(absl::string_view reason) {
-  spdlog::warn("the CUDA kernel does not do {}: rows with it are sampled on the CPU",
+  spdlog::warn("the CUDA kernel does not take {}: rows with it are sampled on the CPU",
                std::string(reason));
 }
 
@@ -54,8 +55,11 @@ absl::StatusOr<Backend> CpuBackend(std::string reason) {
 absl::StatusOr<Backend> CreateBackend(const std::string& device,
                                       std::function<void(const absl::Status&)> on_lost) {
   if (device == "cpu") return CpuBackend("asked for");
+  // Who asks for CUDA gets it, even where the CPU is faster.
   absl::StatusOr<std::unique_ptr<Sampler>> cuda =
-      CreateCudaSampler({.on_lost = std::move(on_lost), .on_fallback = LogFallback});
+      CreateCudaSampler({.host_rows = device == "auto" ? kMeasuredHostRowPolicy : HostRowPolicy(),
+                         .on_lost = std::move(on_lost),
+                         .on_fallback = LogFallback});
   if (cuda.ok()) {
     return Backend{*std::move(cuda), device == "cuda" ? "asked for" : "found", CudaRegion::Open};
   }

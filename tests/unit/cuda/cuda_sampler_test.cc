@@ -237,24 +237,28 @@ TEST_F(CudaSamplerTest, RowsWhoseAdjustmentsFillTheBuffersAreSampledInTurn) {
   EXPECT_THAT(sampler->fallbacks(), IsEmpty());
 }
 
-// Values that are not in shared memory cannot be changed.
-TEST_F(CudaSamplerTest, AdjustedRowsAreRightBesideOnesThatFitNoSharedMemory) {
+// Values that are not in shared memory cannot be changed: row 1, adjusted, is left to the CPU. Row
+// 0, adjusted too but short, and row 2, long but masked alone, are not.
+TEST_F(CudaSamplerTest, AdjustedRowsAreSampledBesideOnesThatFitNoSharedMemory) {
   simt::Device device;
   device.major = 8;
   device.shared_bytes = size_t{99} << 10;
   simt::SetDevices({device});
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
-  Batch batch(3, 40'000);
+  Batch batch(4, 40'000);
   SamplingParams params;
   params.banned_ids = {1, 2, 3};
-  batch.Row(0).params = &params;
+  for (const size_t row : {0u, 1u, 3u}) batch.Row(row).params = &params;
   batch.Row(0).vocab = 500;
-  batch.Row(1).params = &params;
+  batch.Row(3).vocab = 700;
   std::vector<uint8_t> bitmask(5'000, 0x55);
   batch.Row(2).bitmask = bitmask.data();
   batch.ExpectSameAsReference(*sampler);
   ASSERT_EQ(sampler->fallbacks().size(), 1u);
+  EXPECT_EQ(sampler->fallbacks()[0].reason, "vocab");
   EXPECT_EQ(sampler->fallbacks()[0].rows, 1u);
+  // What the kernel had failed would have come to the CPU uncounted.
+  EXPECT_EQ(simt::KernelCount(), 2u);
 }
 
 // A penalty that leads beyond the greatest float fails its row alone.
@@ -293,6 +297,30 @@ TEST_F(CudaSamplerTest, TellsOnceOfEachReasonToUseTheCpuAndCountsItsRows) {
     counted.emplace_back(fallback.reason, fallback.rows);
   }
   EXPECT_THAT(counted, ElementsAre(Pair("TYPICAL_P", 4), Pair("outputs", 2), Pair("vocab", 3)));
+}
+
+// Counted, but no reason to warn: they are sampled where it is faster.
+TEST_F(CudaSamplerTest, RowsThatAreFasterOnTheCpuAreSampledThere) {
+  int times_told = 0;
+  const auto tell = [&times_told](absl::string_view) { ++times_told; };
+  constexpr size_t kTwoRows = 2 * 100 * sizeof(float);
+  const std::unique_ptr<Sampler> sampler =
+      CreateCudaSampler({.host_rows = {.most_bytes = {kTwoRows, 0, 0, 0}}, .on_fallback = tell})
+          .value();
+  SamplingParams top_p;
+  top_p.top_p = 0.5;
+  Batch batch(3, 100);
+  batch.Row(1).params = &top_p;
+  batch.ExpectSameAsReference(*sampler);
+  EXPECT_EQ(simt::KernelCount(), 1u);
+  Batch(2, 100).ExpectSameAsReference(*sampler);
+  EXPECT_EQ(simt::KernelCount(), 1u);
+  Batch(3, 100).ExpectSameAsReference(*sampler);
+  EXPECT_EQ(simt::KernelCount(), 2u);
+  ASSERT_EQ(sampler->fallbacks().size(), 1u);
+  EXPECT_EQ(sampler->fallbacks()[0].reason, "host_rows");
+  EXPECT_EQ(sampler->fallbacks()[0].rows, 4u);
+  EXPECT_EQ(times_told, 0);
 }
 
 // The rows of a stream have a state, though nothing may need it.

@@ -109,6 +109,22 @@ class IpcRows final : public RowSource {
   const IpcMemory& memory_;
 };
 
+// Rows that their owner changes between the kernel and the CPU.
+class ChangedRows final : public RowSource {
+ public:
+  ChangedRows(const IpcMemory& memory, const char* later) : memory_(memory), later_(later) {}
+
+  const DeviceMemory* device_memory() const override { return &memory_.place(); }
+  absl::Status Read(uint64_t offset, size_t size, char* to) const override {
+    std::memcpy(to, later_ + offset, size);
+    return absl::OkStatus();
+  }
+
+ private:
+  const IpcMemory& memory_;
+  const char* const later_;
+};
+
 class IpcMemoryTest : public ::testing::Test {
  protected:
   IpcMemoryTest() { simt::ResetMachine(); }
@@ -189,6 +205,26 @@ TEST_F(IpcMemoryTest, RowsThatTheKernelLeavesAreReadBehindTheEvent) {
   ExpectSameAsReference(*sampler, owner, **memory, {.typical_p = 0.5});
   EXPECT_EQ(simt::KernelCount(), 0u);
   ExpectSameAsReference(*sampler, owner, **memory, {});
+}
+
+TEST_F(IpcMemoryTest, ARowThatChangesWhileItIsSampledIsCounted) {
+  Owner owner;
+  const SamplingParams params;
+  owner.Value(0, 5) = std::nanf("");
+  owner.Write();
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  owner.Value(0, 5) = 1.0f;
+  const auto memory = IpcMemory::Open(0, owner.Handle(), "", kBytes);
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  const std::vector<RowInput> rows = owner.Rows(params);
+  const ChangedRows changed(**memory, static_cast<const char*>(rows[0].values));
+  RowInput row = rows[0];
+  row.values = nullptr;
+  row.source = &changed;
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  ExpectSameTokens(*sampler, {rows[0]}, {row});
+  ASSERT_EQ(sampler->fallbacks().size(), 1u);
+  EXPECT_EQ(sampler->fallbacks()[0].reason, "values");
 }
 
 // Each device's rows, and those of the host, in one call; no buffer would hold a copy of the
