@@ -45,6 +45,7 @@ class CudaSampler final : public Sampler {
 
   absl::string_view name() const override { return "cuda"; }
   std::string device() const override { return device_; }
+  int parallel_calls() const override { return static_cast<int>(lanes_.size()); }
 
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
     if (absl::Status lost = lanes_.lost(); !lost.ok()) return lost;

@@ -14,7 +14,7 @@ std::set<int> DevicesOf(const std::vector<std::unique_ptr<Lane>>& lanes) {
 }  // namespace
 
 LanePool::LanePool(std::vector<std::unique_ptr<Lane>> lanes)
-    : devices_(DevicesOf(lanes)), idle_(std::move(lanes)) {}
+    : size_(lanes.size()), devices_(DevicesOf(lanes)), idle_(std::move(lanes)) {}
 
 absl::StatusOr<std::unique_ptr<Lane>> LanePool::Take(int device) {
   std::unique_lock<std::mutex> lock(mutex_);

@@ -4,6 +4,7 @@
 #define TOKEN_SAMPLER_CUDA_LANE_POOL_H_
 
 #include <condition_variable>
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -22,6 +23,7 @@ class LanePool {
 
   explicit LanePool(std::vector<std::unique_ptr<Lane>> lanes);
 
+  size_t size() const { return size_; }
   bool Has(int device) const { return devices_.contains(device); }
 
   // Waits for a lane of a device that the pool has, or of any. A thread that takes several takes
@@ -38,6 +40,7 @@ class LanePool {
  private:
   std::unique_ptr<Lane> TakeIdle(int device);
 
+  const size_t size_;
   const std::set<int> devices_;
   mutable std::mutex mutex_;
   std::condition_variable returned_;

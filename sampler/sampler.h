@@ -134,6 +134,9 @@ class Sampler {
   // device failed, Internal), and then the results mean nothing.
   virtual absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) = 0;
 
+  // How many calls of Sample go on at once without waiting for each other.
+  virtual int parallel_calls() const { return 1; }
+
   // What it left to the CPU sampler since it was made, one entry per reason; empty for a backend
   // that does all itself. Rows that fail are not counted.
   virtual std::vector<Fallback> fallbacks() const { return {}; }

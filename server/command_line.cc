@@ -53,8 +53,10 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   AddFlag(app, "--max-regions", options.regions.max_regions, "Regions at once");
   AddFlag(app, "--max-regions-per-peer", options.regions.max_regions_per_peer,
           "Regions of one connection; clients of a Unix socket count as one");
-  AddFlag(app, "--executors", options.batcher.num_executors, "Threads that run batches")
-      ->check(CLI::PositiveNumber);
+  AddFlag(
+      app, "--executors", options.batcher.num_executors,
+      "Threads that run batches; 0: as many as the sampler can use, 1 for CPUs, 2 per CUDA device")
+      ->check(CLI::NonNegativeNumber);
   AddFlag(app, "--max-batch-rows", options.batcher.max_batch_rows,
           "Most rows that waiting calls are gathered into");
   AddFlag(app, "--max-queued-rows", options.batcher.max_queued_rows,

@@ -61,7 +61,7 @@ absl::Status ValidateOptions(const ServerOptions& options) {
                       kMaxUint32),
            CheckRange("--max-rows", options.request.max_rows, 1, kMaxUint32),
            CheckRange("--max-vocab", options.request.max_vocab, 1, kMaxVocab),
-           CheckRange("--executors", static_cast<uint64_t>(batcher.num_executors), 1, 256),
+           CheckRange("--executors", static_cast<uint64_t>(batcher.num_executors), 0, 256),
            CheckRange("--max-batch-rows", batcher.max_batch_rows, 1, kMaxUint32),
            CheckRange("--max-queued-rows", batcher.max_queued_rows, 1, kMaxUint64),
            CheckRange("--max-queued-bytes", batcher.max_queued_bytes, 1, kMaxUint64),

@@ -25,7 +25,7 @@ struct ServerOptions {
   RequestLimits request;                             // but for its regions, which are the server's
   RegionOptions regions;
   SequenceLimits sequences;
-  BatcherOptions batcher;
+  BatcherOptions batcher = {.num_executors = 0};
   std::chrono::milliseconds drain_delay{0};         // NOT_SERVING, yet accepting calls
   std::chrono::milliseconds drain_timeout{10'000};  // then for calls in flight to finish
   std::string log_level = "info";                   // debug, info, warn or error

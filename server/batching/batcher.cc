@@ -21,7 +21,9 @@ absl::Status SamplingJob::Run(Sampler& sampler) {
 
 Batcher::Batcher(Sampler& sampler, const BatcherOptions& options, const Clock& clock)
     : sampler_(sampler), options_(options), clock_(clock) {
-  for (int i = 0; i < options_.num_executors; ++i) {
+  const int executors =
+      options_.num_executors > 0 ? options_.num_executors : sampler.parallel_calls();
+  for (int i = 0; i < executors; ++i) {
     executors_.emplace_back([this] { RunExecutor(); });
   }
 }

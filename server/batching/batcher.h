@@ -54,7 +54,7 @@ class SamplingJob {
 };
 
 struct BatcherOptions {
-  int num_executors = 1;              // threads that call the sampler, >= 1
+  int num_executors = 1;              // threads that call the sampler; 0: its parallel_calls()
   uint64_t max_batch_rows = 1024;     // rows per call of the sampler; a larger job goes alone
   uint64_t max_queued_rows = 65'536;  // waiting; a job beyond either is refused,
   uint64_t max_queued_bytes = uint64_t{1} << 30;  // unless nothing waits

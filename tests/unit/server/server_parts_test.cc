@@ -60,7 +60,7 @@ TEST(CommandLineTest, HelpAndVersionEndWell) {
 TEST(CommandLineTest, MistakesEndWithAnError) {
   for (const char* flag :
        {"--nonsense", "--max-rows=many", "--max-rows=0", "--device=tpu", "--listen=nowhere",
-        "--executors=0", "--drain-delay-ms=-1", "--shared-memory=gpu",
+        "--executors=-1", "--drain-delay-ms=-1", "--shared-memory=gpu",
         "--shared-memory=", "--shared-memory-peers=all", "--max-regions=0"}) {
     const CommandLine line = Parse({flag});
     ASSERT_TRUE(line.exit_code.has_value()) << flag;
