@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "cuda/cuda_sampler.h"
-#include "cuda/host_row_policy.h"
 #include "cuda/ipc_memory.h"
 #include "sampler/cpu_sampler.h"
 
