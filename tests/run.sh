@@ -15,8 +15,9 @@ Builds and runs, each through ctest:
 
   --quick       release alone
   --nightly     all of it, then clang's static analyzer, millions of random rows and requests against
-                the reference sampler and protobuf, and NEON in an emulator where Debian's
-                g++-aarch64-linux-gnu and qemu-user are installed
+                the reference sampler and protobuf, a million rows of the CUDA sampler by the
+                emulation, and NEON in an emulator where Debian's g++-aarch64-linux-gnu and qemu-user
+                are installed
   --jobs N      parallel jobs (default: one per core, fewer when memory is short)
   --no-install  trust that what is needed is installed
 
@@ -97,7 +98,19 @@ tidy() {
   fi
 }
 
-preset release -DTOKEN_SAMPLER_TESTS=ON -DTOKEN_SAMPLER_PRECOMPILE=TESTS
+# Where there is an nvcc, a configuration that does not use it is an error.
+cuda=AUTO
+if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then cuda=ON; fi
+rm -f build/release/kernels.txt
+preset release -DTOKEN_SAMPLER_TESTS=ON -DTOKEN_SAMPLER_PRECOMPILE=TESTS \
+  -DTOKEN_SAMPLER_CUDA="$cuda"
+if [ "$cuda" = ON ]; then
+  echo "== kernels"
+  cat build/release/kernels.txt || failed=true
+  build/release/bin/token-sampler-gpu-check-emulated --shapes || failed=true
+else
+  summary+=("cuda     skipped: no nvcc, so that its kernels were emulated and not compiled")
+fi
 if ! $quick; then
   if [ -f build/release/compile_commands.json ]; then tidy; fi
   # The build above is the one that finds missing includes.
@@ -105,6 +118,19 @@ if ! $quick; then
   preset tsan
   preset fuzz
 fi
+
+# A part of a million rows, half of which the CUDA kernels take, by the emulation.
+emulated_rows() {  # emulated_rows PART
+  build/release/bin/token-sampler-gpu-check-emulated tests/golden/golden.txt --quick --threads 2 \
+    --rows 500000 --first-batch $((1 + $1 * 1000000)) >"build/logs/nightly-emulated-$1.log" 2>&1
+}
+
+# The kernels run on one thread of a process at a time.
+million_emulated_rows() {
+  emulated_rows 0 &
+  local first=$!
+  emulated_rows 1 && wait "$first"
+}
 
 # The conformance tests draw about 1,300 rows for each SIMD target and number of threads; here a hundred
 # times as many.
@@ -114,6 +140,9 @@ nightly() {
   python3 tests/lint/check_tidy.py --jobs "$jobs" --analyze build/release &&
     TOKEN_SAMPLER_CONFORMANCE_SCALE=100 build/release/bin/cpu_conformance_test --gtest_brief=1 &&
     { tests/conformance/neon.sh --jobs "$jobs" || [ $? -eq 77 ]; } &&
+    TOKEN_SAMPLER_CONFORMANCE_SCALE=100 build/asan/bin/cuda_conformance_test --gtest_brief=1 \
+      --gtest_filter='*Golden*' &&
+    million_emulated_rows &&
     build/fuzz/bin/fuzz-requests -runs=20000000 -seed=2 -max_len=700 -timeout=60 \
       >build/logs/nightly-fuzz-requests.log 2>&1 &&
     build/fuzz/bin/fuzz-rows -runs=20000000 -seed=2 -max_len=700 -timeout=60 \

@@ -3,7 +3,10 @@
 Usage: see tests/gpu/run.sh
 
 Every cell is measured in this run: medians of CUDA events around launches that go through inputs
-larger than the cache. A "pass" is what reading the logits once takes at the bandwidth of a copy.
+four times larger than the L2 cache. A "pass" is what reading the logits once takes at the bandwidth
+of a copy. Of few rows the launches are replayed from a CUDA graph, ours and those of the peers that
+can be captured, so that what Python takes to launch does not hide what the device takes; the others
+have a *. "From host" is a call whose rows are in the host's memory, beside it the CPU sampler's.
 """
 
 import argparse
@@ -17,7 +20,9 @@ import torch
 
 BATCHES = [1, 8, 32, 64, 128, 256, 512, 1024]
 VOCABS = [32_000, 128_256, 151_936, 262_144]
-ROTATED_BYTES = 256 << 20  # several times the L2 cache
+ROTATED_CACHES = 4  # inputs to go through, in sizes of the L2 cache
+LEAST_ROTATED_BYTES = 256 << 20
+GRAPH_ROWS = 8  # most that are replayed from a graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +53,16 @@ CASES = [
         presence=0.1,
     ),
 ]
+# What the sampler has to show on an H200 at 128,256 float32 logits, filtered by all and with a seed
+# per row: microseconds of the kernel by rows, and the rest.
+TARGET_CASE = "top-k 50, top-p 0.9, min-p 0.05"
+TARGET_VOCAB = 128_256
+TARGET_KERNEL_US = {1: 12, 64: 25, 128: 50, 512: 130}
+TARGET_PASSES, TARGET_PASSES_FROM = 2.5, 128
+TARGET_PEERS = {"FlashInfer": 4, "torch": 20}
+TARGET_PEER_ROWS = (64, 128)
+TARGET_END_TO_END_US = 20  # of one row
+
 HISTORY = [token * 37 % 13_795 for token in range(256)]  # for penalties; that of launch_api.cc
 
 
@@ -68,12 +83,28 @@ class OnGpu:
     """Time by CUDA events."""
 
     device = "cuda"
+    most_calls = 100
 
     def __init__(self):
         torch.cuda.set_stream(torch.cuda.Stream())
 
     def name(self):
         return torch.cuda.get_device_name()
+
+    def rotated_bytes(self):
+        cache = torch.cuda.get_device_properties(0).L2_cache_size
+        return max(LEAST_ROTATED_BYTES, ROTATED_CACHES * cache)
+
+    def captured(self, work):
+        """A function that replays the work from a graph, or None when it cannot be captured."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                work()
+        except RuntimeError:
+            torch.cuda.synchronize()
+            return None
+        return graph.replay
 
     def stream(self):
         return ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
@@ -91,9 +122,16 @@ class Emulated:
     """Time by the host's clock, with the kernel on the host: to test this program."""
 
     device = "cpu"
+    most_calls = 2
 
     def name(self):
         return "emulated"
+
+    def rotated_bytes(self):
+        return 0
+
+    def captured(self, _):
+        return None
 
     def stream(self):
         return None
@@ -109,7 +147,7 @@ class TokenSampler:
 
     def __init__(self, library, machine, case, inputs):
         self.library = library
-        self.stream = machine.stream()
+        self.machine = machine
         fields = {name: getattr(case, name) for name, _ in GpuCase._fields_[:-1]}
         self.plans = []
         for index, rows in enumerate(inputs):
@@ -125,7 +163,8 @@ class TokenSampler:
             self.plans.append(ctypes.c_void_p(plan))
 
     def __call__(self, index, _):
-        if not self.library.TokenSamplerGpuLaunch(self.plans[index], self.stream):
+        # A capture has a stream of its own.
+        if not self.library.TokenSamplerGpuLaunch(self.plans[index], self.machine.stream()):
             raise SystemExit("a launch failed")
 
     def check(self):
@@ -135,6 +174,11 @@ class TokenSampler:
 
     def end_to_end(self, calls):
         return self.library.TokenSamplerGpuEndToEnd(self.plans[0], calls)
+
+    def from_host(self, rows, on_cpu, calls):
+        return self.library.TokenSamplerGpuFromHost(
+            self.plans[0], ctypes.c_void_p(rows.data_ptr()), on_cpu, calls
+        )
 
     def close(self):
         for plan in self.plans:
@@ -147,6 +191,7 @@ def load(path):
     library.TokenSamplerGpuLaunch.restype = ctypes.c_bool
     library.TokenSamplerGpuAgree.restype = ctypes.c_bool
     library.TokenSamplerGpuEndToEnd.restype = ctypes.c_double
+    library.TokenSamplerGpuFromHost.restype = ctypes.c_double
     return library
 
 
@@ -156,7 +201,8 @@ def adjusted(case, rows):
     if case.repetition != 1.0:
         if values.data_ptr() == rows.data_ptr():
             values = values.clone()
-        seen, counts = torch.tensor(HISTORY, device=rows.device).unique(return_counts=True)
+        history = torch.tensor(HISTORY, device=rows.device) % rows.shape[1]
+        seen, counts = history.unique(return_counts=True)
         some = values[:, seen]
         some = torch.where(some > 0, some / case.repetition, some * case.repetition)
         values[:, seen] = some - (case.frequency * counts + case.presence)
@@ -273,51 +319,111 @@ def present_peers():
 
 
 def median(machine, sample, inputs, budget):
-    """Microseconds per call, of rounds through all inputs until `budget` seconds are spent."""
+    """Microseconds per call, of rounds through all inputs until `budget` seconds are spent, and
+    whether they were replayed from a graph."""
 
     def work():
         for index, rows in enumerate(inputs):
             sample(index, rows)
 
     work()
+    few = inputs[0] is not None and len(inputs[0]) <= GRAPH_ROWS
+    replay = machine.captured(work) if few else None
     taken = []
     end = time.perf_counter() + budget
     while len(taken) < 3 or (time.perf_counter() < end and len(taken) < 200):
-        taken.append(machine.microseconds(work) / len(inputs))
-    return statistics.median(taken)
+        taken.append(machine.microseconds(replay or work) / len(inputs))
+    return statistics.median(taken), replay is not None or not few
 
 
 def bytes_per_microsecond(machine, size):
     """Of a copy, bytes read and written."""
     from_, to = (torch.ones(size, dtype=torch.uint8, device=machine.device) for _ in range(2))
-    copy = median(machine, lambda *_: to.copy_(from_), [None] * 4, 0.5)
+    copy, _ = median(machine, lambda *_: to.copy_(from_), [None] * 4, 0.5)
     return 2 * size / copy
 
 
-def make_inputs(machine, batch, vocab, dtype, most_bytes):
-    count = max(2, min(64, -(-most_bytes // (batch * vocab * 4))))
+def make_inputs(machine, batch, vocab, dtype):
+    """Tensors [batch, vocab] of one allocation."""
+    size = batch * vocab * dtype.itemsize
+    count = max(2, -(-machine.rotated_bytes() // size))
     generator = torch.Generator(machine.device).manual_seed(1)
-    return [
-        (torch.randn(batch, vocab, generator=generator, device=machine.device) * 3).to(dtype)
-        for _ in range(count)
-    ]
+    every = torch.empty(count, batch, vocab, dtype=dtype, device=machine.device)
+    for rows in every:
+        rows.copy_(torch.randn(batch, vocab, generator=generator, device=machine.device) * 3)
+    return list(every)
 
 
-def print_cell(library, machine, names, case, inputs, bandwidth, budget):
+@dataclasses.dataclass
+class Cell:
+    """What was measured of a case; peers as multiples of the kernel's time."""
+
+    case: str
+    batch: int
+    vocab: int
+    dtype: torch.dtype
+    kernel_us: float
+    passes: float
+    end_to_end_us: float
+    peers: dict
+
+
+def measure(library, machine, names, case, inputs, bandwidth, budget):
+    """A cell, printed."""
     rows = inputs[0]
     ours = TokenSampler(library, machine, case, inputs)
-    kernel = median(machine, ours, inputs, budget)
+    kernel, steady = median(machine, ours, inputs, budget)
     ours.check()
-    passes = kernel * bandwidth / (rows.numel() * rows.element_size())
-    cells = [case.name, f"{rows.shape[0]} x {rows.shape[1]}"]
-    cells += ["BF16" if rows.dtype == torch.bfloat16 else "FP32"]
-    cells += [f"{kernel:.1f}", f"{passes:.2f}", f"{ours.end_to_end(100):.1f}"]
+    host = rows.cpu()
+    calls = min(machine.most_calls, 10 if len(rows) > GRAPH_ROWS else 100)
+    cell = Cell(
+        case.name, *rows.shape, rows.dtype, kernel,
+        kernel * bandwidth / (rows.numel() * rows.element_size()), ours.end_to_end(machine.most_calls), {},
+    )  # fmt: skip
+    columns = [case.name, f"{cell.batch} x {cell.vocab}"]
+    columns += ["BF16" if rows.dtype == torch.bfloat16 else "FP32"]
+    columns += [f"{kernel:.1f}{'' if steady else '*'}", f"{cell.passes:.2f}"]
+    columns += [f"{cell.end_to_end_us:.1f}"]
+    columns += [f"{ours.from_host(host, on_cpu, calls):.1f}" for on_cpu in (False, True)]
     ours.close()
     for name in names:
         # Its loop over the rows takes long.
         some = inputs[:2] if name == "torch, seeded" else inputs
-        cells.append(f"{median(machine, PEERS[name](case), some, budget) / kernel:.1f}")
-    print("| " + " | ".join(cells) + " |", flush=True)
+        peer, steady = median(machine, PEERS[name](case), some, budget)
+        cell.peers[name] = peer / kernel
+        columns.append(f"{cell.peers[name]:.1f}{'' if steady else '*'}")
+    print("| " + " | ".join(columns) + " |", flush=True)
+    return cell
+
+
+def print_header(columns):
+    print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+
+
+def print_targets(cells):
+    """Each target beside what was measured, as a ratio that is 1 or more where the target is met."""
+    print_header(["target", "at", "wanted", "measured", "ratio"])
+
+    def line(what, rows, wanted, measured, ratio):
+        print(f"| {what} | {rows} rows | {wanted} | {measured:.1f} | {ratio:.2f} |")
+
+    for cell in cells:
+        if (cell.case, cell.vocab, cell.dtype) != (TARGET_CASE, TARGET_VOCAB, torch.float32):
+            continue
+        rows = cell.batch
+        if rows in TARGET_KERNEL_US:
+            most = TARGET_KERNEL_US[rows]
+            line("kernel us", rows, f"at most {most}", cell.kernel_us, most / cell.kernel_us)
+        if rows >= TARGET_PASSES_FROM:
+            line("passes", rows, f"at most {TARGET_PASSES}", cell.passes,
+                 TARGET_PASSES / cell.passes)  # fmt: skip
+        if rows == 1:
+            line("end to end us", rows, f"below {TARGET_END_TO_END_US}", cell.end_to_end_us,
+                 TARGET_END_TO_END_US / cell.end_to_end_us)  # fmt: skip
+        for name, least in TARGET_PEERS.items():
+            if rows in TARGET_PEER_ROWS and name in cell.peers:
+                line(f"{name} : kernel", rows, f"at least {least}", cell.peers[name],
+                     cell.peers[name] / least)  # fmt: skip
 
 
 def main():
@@ -337,15 +443,18 @@ def main():
         if name not in names:
             print(f"skipped: {name}")
     columns = ["case", "rows", "type", "kernel us", "passes", "end to end us"]
-    columns += [f"{name} : kernel" for name in names]
-    print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+    columns += ["from host us", "on the CPU us"]
+    print_header(columns + [f"{name} : kernel" for name in names])
+    cells = []
     for vocab in options.vocab:
         for batch in options.batch:
             for dtype in (torch.float32, torch.bfloat16):
-                most = 0 if options.emulated else ROTATED_BYTES
-                inputs = make_inputs(machine, batch, vocab, dtype, most)
+                inputs = make_inputs(machine, batch, vocab, dtype)
                 for case in CASES:
-                    print_cell(library, machine, names, case, inputs, bandwidth, options.seconds)
+                    cells.append(
+                        measure(library, machine, names, case, inputs, bandwidth, options.seconds)
+                    )
+    print_targets(cells)
 
 
 if __name__ == "__main__":

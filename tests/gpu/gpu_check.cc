@@ -40,10 +40,12 @@ namespace {
 constexpr const char kUsage[] =
     "Usage: token-sampler-gpu-check GOLDEN_FILE [--rows N] [--first-batch N] [--threads N] "
     "[--quick]\n"
+    "       token-sampler-gpu-check --shapes\n"
     "  --rows N         random rows to compare with the CPU sampler (default: 1000000)\n"
     "  --first-batch N  of the random rows (default: 1), to go on with others\n"
     "  --threads N      that call the sampler at once (default: one per core)\n"
-    "  --quick          parts of the checks before the random rows, for slow tools\n";
+    "  --quick          parts of the checks before the random rows, for slow tools\n"
+    "  --shapes         prints what launches an H100 or H200 would be given, and checks nothing\n";
 
 struct Options {
   std::string golden_file;
@@ -293,6 +295,20 @@ bool CheckIpc(Sampler& cuda, Sampler& cpu) {
                 difference.ok() ? *difference : std::string(difference.status().message()));
 }
 
+int PrintShapes() {
+  constexpr cuda::DeviceTraits kDevice = {true, 132, size_t{227} << 10};
+  for (const uint32_t vocab : {32'000u, 128'256u, 151'936u, 262'144u, 524'288u}) {
+    for (const uint32_t rows : {1u, 64u, 1024u}) {
+      const cuda::LaunchShape shape = ChooseShape(kDevice, rows, vocab);
+      std::printf(
+          "%u x %u: %u blocks per row, %zu bytes of dynamic shared memory each, values in %s\n",
+          rows, vocab, shape.cluster_blocks, shape.shared_bytes,
+          shape.values_in_shared ? "it" : "device memory");
+    }
+  }
+  return EXIT_SUCCESS;
+}
+
 int Main(const Options& options) {
   const absl::StatusOr<std::unique_ptr<Sampler>> cuda = CreateCudaSampler();
   if (!cuda.ok()) {
@@ -353,5 +369,6 @@ int main(int count, char** argv) {
   if (count == 2 && std::strcmp(argv[1], testing::kIpcOwnerArgument) == 0) {
     return testing::RunIpcOwner();
   }
+  if (count == 2 && std::strcmp(argv[1], "--shapes") == 0) return testing::PrintShapes();
   return testing::Main(testing::ParseOptions(argv + 1));
 }

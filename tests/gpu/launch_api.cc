@@ -15,6 +15,7 @@
 #include "cuda/job_plan.h"
 #include "cuda/resources.h"
 #include "cuda/sample_rows.h"
+#include "sampler/cpu_sampler.h"
 #include "sampler/row_source.h"
 
 namespace {
@@ -51,7 +52,6 @@ struct Plan {
   token_sampler::cuda::DeviceArray<RowJob> jobs;
   token_sampler::cuda::DeviceArray<uint32_t> tokens;
   token_sampler::cuda::DeviceArray<JobStatus> statuses;
-  token_sampler::cuda::Stream stream;
 };
 
 bool Succeeds(const absl::Status& status) {
@@ -77,6 +77,38 @@ token_sampler::Sampler* TheSampler() {
     return Succeeds(made.status()) ? made->release() : nullptr;
   }();
   return sampler;
+}
+
+token_sampler::Sampler* TheCpuSampler() {
+  static token_sampler::Sampler* const sampler = []() -> token_sampler::Sampler* {
+    auto made = token_sampler::CreateCpuSampler({});
+    return Succeeds(made.status()) ? made->release() : nullptr;
+  }();
+  return sampler;
+}
+
+// Made once; null, the default stream, when it cannot be.
+cudaStream_t SharedStream() {
+  static const token_sampler::cuda::Stream stream = [] {
+    token_sampler::cuda::Stream made;
+    Succeeds(token_sampler::cuda::Create(made));
+    return made;
+  }();
+  return stream.get();
+}
+
+double MedianOfCalls(token_sampler::Sampler& sampler, const std::vector<RowInput>& inputs,
+                     int calls) {
+  std::vector<RowResult> results(inputs.size());
+  std::vector<double> times;
+  for (int i = 0; i < calls; ++i) {
+    const auto began = std::chrono::steady_clock::now();
+    if (!Succeeds(sampler.Sample(inputs, absl::MakeSpan(results)))) return -1.0;
+    const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - began;
+    times.push_back(took.count());
+  }
+  std::nth_element(times.begin(), times.begin() + calls / 2, times.end());
+  return times[static_cast<size_t>(calls / 2)];
 }
 
 }  // namespace
@@ -110,7 +142,9 @@ void* TokenSamplerGpuPlan(const TokenSamplerGpuCase* gpu_case, const void* rows,
                   .frequency_penalty = gpu_case->frequency,
                   .presence_penalty = gpu_case->presence};
   // The tokens of bench.py's HISTORY.
-  for (uint32_t i = 0; i < 256; ++i) plan->output_ids.push_back(i * 37 % 13'795);
+  for (uint32_t i = 0; i < 256; ++i) {
+    plan->output_ids.push_back(i * 37 % 13'795 % static_cast<uint32_t>(vocab));
+  }
   plan->history.output_ids = plan->output_ids;
   token_sampler::cuda::EditLister lister;
   std::vector<TokenEdit> edits;
@@ -142,10 +176,13 @@ void* TokenSamplerGpuPlan(const TokenSamplerGpuCase* gpu_case, const void* rows,
   }
   plan->shape = token_sampler::cuda::ChooseShape(*traits, static_cast<uint32_t>(count),
                                                  static_cast<uint32_t>(vocab));
+  const std::vector<uint32_t> unset(jobs.size(), ~0u);  // no token, should the kernel not run
   const bool ready = Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->jobs)) &&
                      Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->tokens)) &&
                      Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->statuses)) &&
-                     Succeeds(token_sampler::cuda::Create(plan->stream)) &&
+                     Succeeds(cudaMemcpy(plan->tokens.get(), unset.data(),
+                                         unset.size() * sizeof(uint32_t), cudaMemcpyHostToDevice),
+                              "cudaMemcpy") &&
                      Succeeds(cudaMemcpy(plan->edits.get(), edits.data(),
                                          edits.size() * sizeof(TokenEdit), cudaMemcpyHostToDevice),
                               "cudaMemcpy") &&
@@ -157,15 +194,14 @@ void* TokenSamplerGpuPlan(const TokenSamplerGpuCase* gpu_case, const void* rows,
 
 void TokenSamplerGpuFree(void* handle) { delete static_cast<Plan*>(handle); }
 
-// Queues the kernel on a stream; null: one of the plan's own.
+// Queues the kernel on a stream; null: one that all plans share.
 bool TokenSamplerGpuLaunch(void* handle, void* stream) {
   const Plan& plan = *static_cast<Plan*>(handle);
-  auto* const given = static_cast<cudaStream_t>(stream);
-  return Succeeds(
-      token_sampler::cuda::LaunchSampleRows(
-          plan.jobs.get(), static_cast<uint32_t>(plan.inputs.size()), plan.shape, plan.tokens.get(),
-          plan.statuses.get(), given == nullptr ? plan.stream.get() : given),
-      "launch of SampleRows");
+  cudaStream_t const on = stream == nullptr ? SharedStream() : static_cast<cudaStream_t>(stream);
+  return Succeeds(token_sampler::cuda::LaunchSampleRows(
+                      plan.jobs.get(), static_cast<uint32_t>(plan.inputs.size()), plan.shape,
+                      plan.tokens.get(), plan.statuses.get(), on),
+                  "launch of SampleRows");
 }
 
 // Whether the kernel, once it is done, and the whole sampler gave every row the same token.
@@ -190,17 +226,19 @@ bool TokenSamplerGpuAgree(void* handle) {
 // Median microseconds of whole calls of the sampler, from the host and back; negative on failure.
 double TokenSamplerGpuEndToEnd(void* handle, int calls) {
   const Plan& plan = *static_cast<Plan*>(handle);
-  std::vector<RowResult> results(plan.inputs.size());
-  std::vector<double> times;
-  if (TheSampler() == nullptr) return -1.0;
-  for (int i = 0; i < calls; ++i) {
-    const auto began = std::chrono::steady_clock::now();
-    if (!Succeeds(TheSampler()->Sample(plan.inputs, absl::MakeSpan(results)))) return -1.0;
-    const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - began;
-    times.push_back(took.count());
+  return TheSampler() == nullptr ? -1.0 : MedianOfCalls(*TheSampler(), plan.inputs, calls);
+}
+
+// The same with the rows sent from the host's memory, where `rows` has the plan's values; or on the
+// CPU sampler.
+double TokenSamplerGpuFromHost(void* handle, const void* rows, bool on_cpu, int calls) {
+  std::vector<RowInput> inputs = static_cast<Plan*>(handle)->inputs;
+  for (RowInput& input : inputs) {
+    input.source = nullptr;
+    input.values = static_cast<const char*>(rows) + input.source_offset;
   }
-  std::nth_element(times.begin(), times.begin() + calls / 2, times.end());
-  return times[static_cast<size_t>(calls / 2)];
+  token_sampler::Sampler* const sampler = on_cpu ? TheCpuSampler() : TheSampler();
+  return sampler == nullptr ? -1.0 : MedianOfCalls(*sampler, inputs, calls);
 }
 
 }  // extern "C"

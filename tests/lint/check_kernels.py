@@ -3,7 +3,8 @@
 
 Usage: check_kernels.py BUILD_DIR
 
-Fails when a kernel of cuda/ spills registers. Compiles each .cu file there again for that.
+Fails when a kernel of cuda/ spills registers. Compiles each .cu file there again for that. Leaves
+what it prints in BUILD_DIR/kernels.txt. Shared memory that a launch asks for is not in it.
 """
 
 import json
@@ -49,10 +50,15 @@ def kernels(output):
 
 
 def main():
-    found = [k for entry in commands(pathlib.Path(sys.argv[1])) for k in kernels(report(entry))]
-    for name, arch, registers, stack, spilled, shared in found:
-        print(f"{name} {arch}: {registers} registers, {stack} bytes of stack, "
-              f"{spilled} bytes spilled, {shared} bytes of static shared memory")  # fmt: skip
+    build = pathlib.Path(sys.argv[1])
+    found = [k for entry in commands(build) for k in kernels(report(entry))]
+    lines = "".join(
+        f"{name} {arch}: {registers} registers, {stack} bytes of stack, "
+        f"{spilled} bytes spilled, {shared} bytes of static shared memory\n"
+        for name, arch, registers, stack, spilled, shared in found
+    )
+    print(lines, end="")
+    (build / "kernels.txt").write_text(lines)
     return any(spilled for *_, spilled, _ in found) or not found
 
 

@@ -96,7 +96,7 @@ std::string PlaceOf(const Place& place) {
 }
 
 bool SamePlace(const Place& a, const Place& b) {
-  return a.line == b.line && std::strcmp(a.file, b.file) == 0;
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
 std::string NameOf(const Thread& thread) {
