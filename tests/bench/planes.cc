@@ -8,6 +8,7 @@
 #include <grpcpp/server_builder.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -19,10 +20,12 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "client/sampler_client.h"
 #include "client/shared_region.h"
+#include "sampler/cpu/thread_pool.h"
 #include "sampler/cpu_sampler.h"
 #include "sampler/row_source.h"
 #include "server/server.h"
@@ -30,26 +33,33 @@
 namespace token_sampler {
 namespace {
 
-// Token 0 for every row, which is read as the CPU sampler reads it, copied by the thread that
-// samples into a buffer that stays: what is left is the way there and back.
+// Token 0 for every row, which is read as the CPU sampler reads it: its threads take rows in turn
+// and copy each into a buffer that stays. What is left is the way there and back.
 class NullSampler final : public Sampler {
  public:
   absl::string_view name() const override { return "null"; }
   std::string device() const override { return "none"; }
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
-    for (size_t i = 0; i < rows.size(); ++i) {
-      results[i].Clear();
-      if (rows[i].source != nullptr) {
-        values_.resize(std::max(values_.size(), ValueBytes(rows[i])));
-        if (!ReadValues(rows[i], values_.data(), results[i])) continue;
-      }
-      results[i].token_ids = {0};
-    }
+    std::atomic<size_t> next = 0;
+    pool_.ForEach(std::min(rows.size(), values_.size()), [&](size_t reader) {
+      for (size_t i = next++; i < rows.size(); i = next++)
+        Read(rows[i], values_[reader], results[i]);
+    });
     return absl::OkStatus();
   }
 
  private:
-  std::vector<char> values_;  // of the one executor
+  static void Read(const RowInput& row, std::vector<char>& values, RowResult& result) {
+    result.Clear();
+    if (row.source != nullptr) {
+      values.resize(std::max(values.size(), ValueBytes(row)));
+      if (!ReadValues(row, values.data(), result)) return;
+    }
+    result.token_ids = {0};
+  }
+
+  cpu::ThreadPool pool_{static_cast<int>(std::thread::hardware_concurrency())};
+  std::vector<std::vector<char>> values_{static_cast<size_t>(pool_.threads())};  // of the executor
 };
 
 // Takes any message and answers with an empty one.

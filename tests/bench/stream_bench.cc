@@ -54,10 +54,11 @@ double Microseconds(const Call& call) {
 
 void Measure(const client::SamplerClient& client, const Case& c) {
   std::mt19937 random(1);
-  std::vector<float> logits(c.rows * c.vocab);
-  for (float& logit : logits) logit = static_cast<float>(random() % 1000) / 100;
+  const auto logits = std::make_shared<std::vector<float>>(c.rows * c.vocab);
+  for (float& logit : *logits) logit = static_cast<float>(random() % 1000) / 100;
   client::SampleRequest call;
-  call.matrix = client::Float32Matrix(logits, c.vocab);
+  call.matrix = client::Float32Matrix(*logits, c.vocab);
+  call.matrix.owner = logits;  // both are sent without a copy
   call.params = {c.params};
   client::OpenRequest open;
   open.vocab = c.vocab;
@@ -78,8 +79,15 @@ void Measure(const client::SamplerClient& client, const Case& c) {
   std::vector<double> call_us;
   std::vector<double> step_us;
   for (int turn = -kWarmUps; turn < kTurns; ++turn) {
-    const double one = Microseconds([&] { Require(client.Sample(call).status()); });
-    const double other = Microseconds([&] { Require(stream.Step(step).status()); });
+    double one = 0;
+    double other = 0;
+    const auto call_once = [&] {
+      one = Microseconds([&] { Require(client.Sample(call).status()); });
+    };
+    // Neither always finds the caches as the other left them.
+    if (turn % 2 == 0) call_once();
+    other = Microseconds([&] { Require(stream.Step(step).status()); });
+    if (turn % 2 != 0) call_once();
     if (turn < 0) continue;
     call_us.push_back(one);
     step_us.push_back(other);
