@@ -95,7 +95,9 @@ LLAMA_CPP_CASES = [
     Case(xtc=0.02),
     Case(dynamic_temperature=0.5),
     Case(temperature=1.5, top_k=40, top_p=0.9, min_p=0.02),
-    Case(temperature=0.8, top_n_sigma=2.5, top_k=100, typical_p=0.9, xtc=0.05),
+    Case(temperature=0.8, top_n_sigma=1.5, top_p=0.9, xtc=0.05),
+    # Not behind top-n-sigma, which masks there, and a masked token makes the entropy NaN.
+    Case(temperature=0.8, top_k=100, typical_p=0.9, top_p=0.95, min_p=0.02, xtc=0.05),
 ]
 
 
@@ -161,7 +163,9 @@ def llama_cpp_kept(case, rows):
         tokens["logit"] = row
         array = llama.llama_token_data_array(data, len(row), -1, False)
         llama.llama_sampler_apply(chain, ctypes.byref(array))
-        left = tokens[: array.size]
+        # A stage that drops the first tokens moves the pointer.
+        first = (ctypes.addressof(array.data.contents) - tokens.ctypes.data) // tokens.itemsize
+        left = tokens[first : first + array.size]
         kept[left["id"]] = left["logit"].astype(np.float64)
         kept -= kept.max()
         kept -= np.log(np.exp(kept).sum())
