@@ -63,11 +63,15 @@ class RowOnCluster {
   // fails.
   __device__ void KeepMinP() {
     const uint64_t threshold = CeilFraction(job_.min_p, weigh_.OfFirst());
+    const SureDifferences sure = weigh_.Sure(threshold);
     uint64_t failing = 0;
     for (uint32_t i = threadIdx.x; i < part_.size(); i += kThreads) {
       const float value = part_.ValueAt(i);
+      const float difference = value - weigh_.first();
+      if (difference > sure.at_or_above) continue;
       const uint64_t key = OrderKey(value, part_.TokenAt(i));
-      if (key >= least_key_ && key > failing && weigh_(value) < threshold) failing = key;
+      if (key < least_key_ || key <= failing) continue;
+      if (difference < sure.below || weigh_(value) < threshold) failing = key;
     }
     failing = ClusterReduce(memory_, exchange_, failing, Max());
     if (failing >= least_key_) least_key_ = failing + 1;

@@ -5,6 +5,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cmath>
 #include <cstdint>
 
 #include "cuda/row_job.h"
@@ -12,6 +13,12 @@
 #include "sampler/weight.h"
 
 namespace token_sampler::cuda {
+
+// What the weight of a difference to the greatest value is sure to be.
+struct SureDifferences {
+  float below;        // a lesser difference weighs less than the threshold
+  float at_or_above;  // a greater one does not
+};
 
 class Weigher {
  public:
@@ -28,6 +35,21 @@ class Weigher {
   }
   __device__ uint64_t OfKey(uint64_t key) const {
     return (*this)(FromOrderedBits(static_cast<uint32_t>(key >> 32)));
+  }
+
+  // Of a threshold: few differences lie between the two, and they alone have to be weighed. The
+  // mantissa bounds the logarithm, so that no function of a library decides.
+  __device__ SureDifferences Sure(uint64_t threshold) const {
+    // Lesser thresholds are coarse: rounding is as large as the steps between them.
+    constexpr uint64_t kLeast = uint64_t{1} << 24;
+    if (!is_logits_ || threshold < kLeast) return {-INFINITY, INFINITY};
+    const int exponent = 63 - __clzll(threshold);
+    const float mantissa =
+        static_cast<float>(threshold >> (exponent - 23)) * (1.0f / (1 << 23)) - 1.0f;
+    // m <= log2(1 + m) <= m + 0.0861 on [0, 1]; the rest is for rounding, here and of weights.
+    constexpr float kRounding = 1.0f / 1024;
+    const float octaves = static_cast<float>(exponent - scale_.fraction_bits) + mantissa;
+    return {(octaves - kRounding) / scale_.high, (octaves + 0.0861f + kRounding) / scale_.high};
   }
 
   __device__ float first() const { return first_; }

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -297,6 +298,31 @@ TEST_F(CudaSamplerTest, TellsOnceOfEachReasonToUseTheCpuAndCountsItsRows) {
     counted.emplace_back(fallback.reason, fallback.rows);
   }
   EXPECT_THAT(counted, ElementsAre(Pair("TYPICAL_P", 4), Pair("outputs", 2), Pair("vocab", 3)));
+}
+
+// A thousandth of a threshold apart, on both sides of it and of what the kernel takes for sure: one
+// token more or less would move most of the draws.
+TEST_F(CudaSamplerTest, MinPCutsAmongTokensThatLieClose) {
+  const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
+  constexpr size_t kVocab = 4000;
+  std::vector<SamplingParams> params(6);
+  Batch batch(params.size(), kVocab);
+  for (size_t row = 0; row < params.size(); ++row) {
+    const double temperature = row % 2 == 0 ? 1.0 : 0.3;
+    const double min_p = row < 2 ? 0.1 : row < 4 ? 1e-5 : 1.0;
+    params[row].temperature = temperature;
+    params[row].min_p = min_p;
+    params[row].num_samples = 64;
+    params[row].replacement = true;
+    batch.Row(row).params = &params[row];
+    for (size_t i = 0; i < kVocab; ++i) {
+      const double away = (static_cast<double>(i * 7919 % kVocab) - kVocab / 2.0) * 1e-4;
+      const double value = std::min(0.0, temperature * (std::log(min_p) + away));
+      batch.Value(row * kVocab + i) = i == 17 ? 0.0f : static_cast<float>(value);
+    }
+  }
+  batch.ExpectSameAsReference(*sampler);
+  EXPECT_EQ(simt::KernelCount(), 1u);
 }
 
 // Counted, but no reason to warn: they are sampled where it is faster.
