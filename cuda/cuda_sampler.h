@@ -34,9 +34,9 @@ struct CudaSamplerOptions {
 
 // Samples on every device that answers, calls in turn. Rows with what its kernel does not do
 // (outputs beside the tokens, further filters, draws without replacement) are the CPU sampler's,
-// and counted by fallbacks(), and so are rows that fail, uncounted; the tokens are the same. Sample
-// is Internal when a CUDA call failed: for that batch alone, or, when the device is lost, for every
-// later one.
+// and counted by fallbacks(), and so are rows that fail, uncounted, unless the CPU can draw from
+// them ("values": their owner changed them meanwhile); the tokens are the same. Sample is Internal
+// when a CUDA call failed: for that batch alone, or, when the device is lost, for every later one.
 //
 // A device that refuses the memory is left out, and device() says why. FailedPrecondition when this
 // build has no CUDA, or no device or driver answers; Internal when every device was left out.
