@@ -64,7 +64,7 @@ class RunTest(unittest.TestCase):
         self.assertTrue(any(name.startswith("libhwy") for name in names), names)
 
     def test_checks(self):
-        run = self.run_carried("--only", "check", "--quick", "--rows", "100")
+        run = self.run_carried("--only", "check", "--quick", "--rows", "2000")
         self.assertEqual(run.returncode, 0, run.stdout)
         for name in ("weights", "golden", "paths", "long", "batches", "ipc", "random"):
             self.assertRegex(run.stdout, rf"(?m)^{name} .* same$")
