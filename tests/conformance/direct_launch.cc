@@ -149,12 +149,14 @@ absl::StatusOr<cuda::DeviceTraits> PrepareDevice() {
 std::vector<cuda::LaunchShape> EveryShape(const cuda::DeviceTraits& device, uint32_t max_vocab) {
   std::vector<cuda::LaunchShape> shapes;
   // What a device without shared memory to spare would be given.
-  const size_t least = cuda::ChooseShape({device.has_clusters, 1, 0}, 1, 1).shared_bytes;
+  const size_t least = cuda::ChooseShape({false, 1, 0}, 1, 1).shared_bytes;
   for (uint32_t blocks = 1; blocks <= (device.has_clusters ? kMaxClusterBlocks : 1); blocks *= 2) {
     constexpr uint32_t kMultiple = 8;
     const uint32_t part = (max_vocab + blocks * kMultiple - 1) / (blocks * kMultiple) * kMultiple;
-    const size_t with_values = least + part * sizeof(float);
-    if (with_values <= device.max_shared_bytes) shapes.push_back({blocks, true, with_values});
+    // A block's part takes what a row of that length would take on one block.
+    cuda::LaunchShape shape = cuda::ChooseShape({false, 1, device.max_shared_bytes}, 1, part);
+    shape.cluster_blocks = blocks;
+    if (shape.values_in_shared) shapes.push_back(shape);
     shapes.push_back({blocks, false, least});
   }
   return shapes;
