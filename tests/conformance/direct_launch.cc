@@ -17,8 +17,6 @@ using cuda::JobStatus;
 using cuda::RowJob;
 using cuda::ToStatus;
 
-constexpr uint32_t kMaxClusterBlocks = 8;
-
 template <typename T>
 absl::Status CopyToDevice(const std::vector<T>& values, DeviceArray<T>& array) {
   // There may be none.
@@ -135,13 +133,8 @@ std::string NameOf(const cuda::LaunchShape& shape) {
 absl::StatusOr<cuda::DeviceTraits> PrepareDevice() {
   absl::Status status = ToStatus(cudaSetDevice(0), "cudaSetDevice");
   if (!status.ok()) return status;
-  cudaDeviceProp properties = {};
-  status = ToStatus(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
-  if (!status.ok()) return status;
-  const cuda::DeviceTraits traits = {properties.major >= 9,
-                                     static_cast<uint32_t>(properties.multiProcessorCount),
-                                     properties.sharedMemPerBlockOptin};
-  status = ToStatus(cuda::PrepareSampleRows(traits), "cudaFuncSetAttribute");
+  cuda::DeviceTraits traits = {};
+  status = ToStatus(cuda::PrepareSampleRows(traits), "PrepareSampleRows");
   if (!status.ok()) return status;
   return traits;
 }
@@ -149,12 +142,12 @@ absl::StatusOr<cuda::DeviceTraits> PrepareDevice() {
 std::vector<cuda::LaunchShape> EveryShape(const cuda::DeviceTraits& device, uint32_t max_vocab) {
   std::vector<cuda::LaunchShape> shapes;
   // What a device without shared memory to spare would be given.
-  const size_t least = cuda::ChooseShape({false, 1, 0}, 1, 1).shared_bytes;
-  for (uint32_t blocks = 1; blocks <= (device.has_clusters ? kMaxClusterBlocks : 1); blocks *= 2) {
+  const size_t least = cuda::ChooseShape({1, 1, 0}, 1, 1).shared_bytes;
+  for (uint32_t blocks = 1; blocks <= device.max_cluster_blocks; blocks *= 2) {
     constexpr uint32_t kMultiple = 8;
     const uint32_t part = (max_vocab + blocks * kMultiple - 1) / (blocks * kMultiple) * kMultiple;
     // A block's part takes what a row of that length would take on one block.
-    cuda::LaunchShape shape = cuda::ChooseShape({false, 1, device.max_shared_bytes}, 1, part);
+    cuda::LaunchShape shape = cuda::ChooseShape({1, 1, device.max_shared_bytes}, 1, part);
     shape.cluster_blocks = blocks;
     if (shape.values_in_shared) shapes.push_back(shape);
     shapes.push_back({blocks, false, least});

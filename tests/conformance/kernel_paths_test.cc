@@ -58,7 +58,7 @@ TEST_F(KernelPathsTest, VocabulariesAtBoundaries) { ExpectSameInEveryShape(MakeB
 TEST_F(KernelPathsTest, RowsThatFail) { ExpectSameInEveryShape(MakeFailingRows(), 2); }
 
 TEST_F(KernelPathsTest, FewLongRowsGetMoreBlocksEach) {
-  const cuda::DeviceTraits device = {true, 132, size_t{227} << 10};
+  const cuda::DeviceTraits device = {8, 132, size_t{227} << 10};
   EXPECT_EQ(ChooseShape(device, 1, 4'096).cluster_blocks, 1u);
   EXPECT_EQ(ChooseShape(device, 1, 8'192).cluster_blocks, 2u);
   EXPECT_EQ(ChooseShape(device, 1, 128'256).cluster_blocks, 8u);

@@ -166,7 +166,7 @@ absl::StatusOr<std::string> DifferenceBehind(const std::string& handles, const S
                                              Sampler& cuda, Sampler& cpu) {
   const absl::string_view both = handles;
   const auto memory = IpcMemory::Open(0, both.substr(0, kHandleBytes), both.substr(kHandleBytes),
-                                      shared.layout.bytes.size());
+                                      {0, shared.layout.bytes.size()});
   if (!memory.ok()) return memory.status();
   const IpcRows source(**memory);
   std::vector<RowResult> expected(shared.inputs.size());

@@ -214,7 +214,7 @@ TEST_F(IpcMemoryTest, ARowThatChangesWhileItIsSampledIsCounted) {
   owner.Write();
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   owner.Value(0, 5) = 1.0f;
-  const auto memory = IpcMemory::Open(0, owner.Handle(), "", kBytes);
+  const auto memory = IpcMemory::Open(0, owner.Handle(), "", {0, kBytes});
   ASSERT_TRUE(memory.ok()) << memory.status();
   const std::vector<RowInput> rows = owner.Rows(params);
   const ChangedRows changed(**memory, static_cast<const char*>(rows[0].values));
@@ -236,8 +236,8 @@ TEST_F(IpcMemoryTest, RowsOfEveryDeviceAreSampledWhereTheyAre) {
   ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
   Owner second;
   second.Write();
-  const auto of_first = IpcMemory::Open(0, first.Handle(), first.EventHandle(), kBytes);
-  const auto of_second = IpcMemory::Open(1, second.Handle(), second.EventHandle(), kBytes);
+  const auto of_first = IpcMemory::Open(0, first.Handle(), first.EventHandle(), {0, kBytes});
+  const auto of_second = IpcMemory::Open(1, second.Handle(), second.EventHandle(), {0, kBytes});
   ASSERT_TRUE(of_first.ok()) << of_first.status();
   ASSERT_TRUE(of_second.ok()) << of_second.status();
   const IpcRows on_first(**of_first);
@@ -267,7 +267,7 @@ TEST_F(IpcMemoryTest, RowsOfADeviceThatIsLeftOutAreCopied) {
   ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
   Owner owner;
   owner.Write();
-  const auto memory = IpcMemory::Open(1, owner.Handle(), owner.EventHandle(), kBytes);
+  const auto memory = IpcMemory::Open(1, owner.Handle(), owner.EventHandle(), {0, kBytes});
   ASSERT_TRUE(memory.ok()) << memory.status();
   ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
