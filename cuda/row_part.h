@@ -83,8 +83,11 @@ class RowPart {
   __device__ uint32_t size() const { return size_; }
   __device__ uint32_t TokenAt(uint32_t index) const { return begin_ + index; }
   __device__ float ValueAt(uint32_t index) const {
-    if constexpr (kInShared) return shared_[index];
-    return IsMasked(index) ? banned_ : Read(index) + 0.0f;
+    if constexpr (kInShared) {
+      return shared_[index];
+    } else {
+      return IsMasked(index) ? banned_ : Read(index) + 0.0f;
+    }
   }
 
   // Reads the part and bans what the mask leaves out. The greatest key of those that this thread

@@ -106,15 +106,13 @@ void RowSampler::Sample(const RowInput& input, ThreadPool* pool, RowResult& resu
 
   Distribution kept;
   kept.row = row;
+  kept.weigher = first_of_all ? row->MakeWeigher(1.0) : filter_.weigher();
+  kept.temperature = first_of_all ? 1.0 : filter_.temperature();
   if (greedy) {
     kept.last = {row->max(), row->First()};
-    kept.weigher = row->MakeWeigher(1.0);
-    kept.temperature = 1.0;
     kept.total = kept.weigher.WeightOf(row->max());
   } else {
     kept.last = filter_.last();
-    kept.weigher = filter_.weigher();
-    kept.temperature = filter_.temperature();
     kept.total = filter_.total();
   }
   WriteOutputs(*input.outputs, kept, result);

@@ -116,6 +116,7 @@ std::vector<SamplingParams> StageParams() {
       {.top_p = 0.1, .stage_order = filters_first},
       {.min_p = 1.0},
       {.num_samples = 40, .replacement = true, .min_p = 1e-6},
+      {.min_p = 1e-8},
       {.top_k = 1200, .top_p = 0.6, .min_p = 0.1},
       {.temperature = 1.3, .top_k = 1200, .top_p = 0.99, .stage_order = filters_first},
       {.temperature = 0.8, .top_k = 100, .top_p = 0.9, .min_p = 0.2, .stage_order = kLlamaCppOrder},

@@ -161,7 +161,8 @@ class CppExamplesTest(unittest.TestCase):
         #include "client/sampler_client.h"
         #include "client/sequence_stream.h"
         using namespace token_sampler::client;
-        void Use(std::vector<float> logits, int64_t vocab, std::vector<uint32_t> prompt_ids) {
+        void Use(std::vector<float> logits, int64_t vocab, std::shared_ptr<float> buffer,
+                 std::vector<uint32_t> prompt_ids) {
         %s
         }
     """
