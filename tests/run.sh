@@ -142,6 +142,8 @@ nightly() {
     { tests/conformance/neon.sh --jobs "$jobs" || [ $? -eq 77 ]; } &&
     TOKEN_SAMPLER_CONFORMANCE_SCALE=100 build/asan/bin/cuda_conformance_test --gtest_brief=1 \
       --gtest_filter='*Golden*' &&
+    build/asan/bin/token-sampler-gpu-check-emulated tests/golden/golden.txt --quick --threads 1 \
+      --rows 200 >build/logs/nightly-emulated-asan.log 2>&1 &&
     million_emulated_rows &&
     build/fuzz/bin/fuzz-requests -runs=20000000 -seed=2 -max_len=700 -timeout=60 \
       >build/logs/nightly-fuzz-requests.log 2>&1 &&
