@@ -58,6 +58,9 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   }
 
   void OnWriteDone(bool ok) override {
+    // The next request may be long in coming, and takes memory of its own.
+    request_.Clear();
+    OnAnswered();
     MutexLock lock(mutex_);
     answering_ = false;
     if (ok) {
@@ -86,6 +89,9 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   // Must lead to one call of Send, on any thread: directly, or by the Done of a job that was
   // submitted. The request stays until then.
   virtual void OnRequest(Request& request) = 0;
+
+  // The answer has gone: what was kept of the request is needed no more.
+  virtual void OnAnswered() {}
 
   // Queues a job until its own deadline or the stream's, the earlier one. Its Done is called in any
   // case.

@@ -19,14 +19,13 @@
 
 namespace token_sampler {
 
-// Keeps the memory of the pieces until it goes or receives another.
+// Keeps the memory of the pieces until it goes, receives another or is cleared.
 template <typename Request>
 class ReceivedMessage {
  public:
   // InvalidArgument when it is no such message.
   absl::Status Parse(const grpc::ByteBuffer& message) {
-    request_.Clear();
-    data_ = SlicedBytes();
+    Clear();
     // The slices stay as they are.
     if (!message.Dump(&slices_).ok()) return absl::InternalError("the request has no bytes");
     SlicedBytes bytes;
@@ -36,6 +35,12 @@ class ReceivedMessage {
     if (ParseSliced(bytes, request_, data_)) return absl::OkStatus();
     return Invalid("the request must be a ", Request::descriptor()->full_name(), ", its ",
                    bytes.size(), " bytes are none");
+  }
+
+  void Clear() {
+    request_.Clear();
+    data_ = SlicedBytes();
+    slices_.clear();
   }
 
   // Without the values of its tensor, which are `data`.

@@ -25,6 +25,7 @@ class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer
 
  protected:
   void OnRequest(grpc::ByteBuffer& message) override;
+  void OnAnswered() override { received_.Clear(); }
 
  private:
   absl::Status Open(const v1::OpenSequences& message);
