@@ -226,6 +226,12 @@ class SamplerClient::Connection {
                    });
   }
 
+  absl::Status RegisterRegion(v1::RegisterRegionRequest request) {
+    return Wait<v1::RegisterRegionResponse>("/token_sampler.v1.TokenSampler/RegisterRegion",
+                                            std::move(request))
+        .status();
+  }
+
   absl::Status UnregisterRegion(absl::string_view name) {
     v1::UnregisterRegionRequest request;
     request.set_name(std::string(name));
@@ -352,10 +358,19 @@ absl::Status SamplerClient::RegisterRegion(absl::string_view name, absl::string_
   request.set_key(std::string(key));
   request.set_offset(offset);
   request.set_byte_size(byte_size);
-  return connection_
-      ->Wait<v1::RegisterRegionResponse>("/token_sampler.v1.TokenSampler/RegisterRegion",
-                                         std::move(request))
-      .status();
+  return connection_->RegisterRegion(std::move(request));
+}
+
+absl::Status SamplerClient::RegisterRegion(absl::string_view name, const CudaRegion& region) const {
+  v1::RegisterRegionRequest request;
+  request.set_name(std::string(name));
+  request.set_kind(v1::REGION_KIND_CUDA);
+  request.set_cuda_handle(region.handle);
+  if (!region.event.empty()) request.set_cuda_event(region.event);
+  request.set_device(region.device);
+  request.set_offset(region.offset);
+  request.set_byte_size(region.byte_size);
+  return connection_->RegisterRegion(std::move(request));
 }
 
 absl::Status SamplerClient::UnregisterRegion(absl::string_view name) const {

@@ -46,6 +46,16 @@ struct RegionRows {
   uint64_t row_stride = 0;  // bytes from row to row; 0: rows without gaps
 };
 
+// Device memory of this process that the server is to read where it lies.
+struct CudaRegion {
+  std::string handle;      // the 64 bytes of a cudaIpcMemHandle_t
+  std::string event = {};  // those of a cudaIpcEventHandle_t that is recorded behind what is
+                           // written; empty: what a call reads was written before the call
+  uint32_t device = 0;     // as the server counts its devices
+  uint64_t offset = 0;     // in bytes from the start of the allocation, a multiple of 8
+  uint64_t byte_size = 0;
+};
+
 // The likeliest tokens of each row, which then are all that is sent. No token that is left out may
 // be likelier than any candidate of its row. A row's draw is that of the whole row unless its code
 // says kApproximate, or kInexact when that is refused.
@@ -491,6 +501,9 @@ class SamplerClient {
   // server's refusals keep their codes: proto/token_sampler/v1/tensor.proto.
   absl::Status RegisterRegion(absl::string_view name, absl::string_view key, uint64_t offset,
                               uint64_t byte_size) const;
+
+  // The same of device memory, which must not be freed before UnregisterRegion has returned.
+  absl::Status RegisterRegion(absl::string_view name, const CudaRegion& region) const;
 
   // Returns once no call reads the region any more. NotFound when there is none of that name.
   absl::Status UnregisterRegion(absl::string_view name) const;

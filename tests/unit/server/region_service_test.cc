@@ -102,28 +102,23 @@ TEST_F(RegionServiceTest, CudaRegionsAreRegisteredAndSampled) {
     return std::make_shared<FakeCudaRegion>(logits);
   };
   Start("cuda");
-  const auto call = [&](v1::RegisterRegionRequest request) {
-    grpc::ClientContext context;
-    v1::RegisterRegionResponse response;
-    return stub_->RegisterRegion(&context, request, &response);
-  };
-  v1::RegisterRegionRequest request;
-  request.set_name("logits");
-  request.set_kind(v1::REGION_KIND_CUDA);
-  request.set_cuda_handle(handle);
-  request.set_cuda_event(std::string(64, 'e'));
-  request.set_device(0);
-  request.set_offset(4096);
-  request.set_byte_size(logits.size() * sizeof(float));
-  EXPECT_TRUE(call(request).ok());
-  EXPECT_EQ(call(request).error_code(), grpc::StatusCode::ALREADY_EXISTS);
-  request.set_name("other");
-  request.set_cuda_handle(std::string(64, 'x'));
-  const grpc::Status refused = call(request);
-  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(refused.error_message(), "cuda_handle: no such");
-  request.set_kind(v1::REGION_KIND_SYSTEM);
-  EXPECT_EQ(call(request).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  client::CudaRegion cuda = {.handle = handle,
+                             .event = std::string(64, 'e'),
+                             .offset = 4096,
+                             .byte_size = logits.size() * sizeof(float)};
+  EXPECT_TRUE(client_->RegisterRegion("logits", cuda).ok());
+  EXPECT_EQ(client_->RegisterRegion("logits", cuda).code(), absl::StatusCode::kAlreadyExists);
+  cuda.handle = std::string(64, 'x');
+  EXPECT_EQ(client_->RegisterRegion("other", cuda),
+            absl::InvalidArgumentError("cuda_handle: no such"));
+  v1::RegisterRegionRequest mixed;
+  mixed.set_name("other");
+  mixed.set_kind(v1::REGION_KIND_SYSTEM);
+  mixed.set_cuda_handle(handle);
+  grpc::ClientContext mixed_context;
+  v1::RegisterRegionResponse response;
+  EXPECT_EQ(stub_->RegisterRegion(&mixed_context, mixed, &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
 
   grpc::ClientContext context;
   v1::ListRegionsResponse listed;
