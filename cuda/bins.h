@@ -1,6 +1,5 @@
-// Histograms of the order: how many tokens, and what mass, fall into each of kBins intervals of
-// order keys, and in which of them a prefix of the order ends. Counts and masses are integers, so
-// the answer is exact; intervals that hold too many tokens are divided again.
+// Histograms of the order: how many tokens, and what mass, fall into each bin, and in which of them
+// a prefix of the order ends. Counts and masses are integers, so the answer is exact.
 
 #ifndef TOKEN_SAMPLER_CUDA_BINS_H_
 #define TOKEN_SAMPLER_CUDA_BINS_H_
@@ -9,6 +8,7 @@
 
 #include <cstdint>
 
+#include "cuda/binning.h"
 #include "cuda/block_memory.h"
 #include "cuda/cluster.h"
 #include "cuda/weigher.h"
@@ -16,51 +16,32 @@
 
 namespace token_sampler::cuda {
 
-// Divides the keys in [low, high]; bin 0 has the greatest.
-struct Binning {
-  static constexpr uint32_t kByValue = 64;
-
-  uint64_t low;
-  uint64_t high;
-  uint32_t shift;  // keys per bin as a power of two; kByValue: by the distance to `first`
-  float first = 0.0f;
-  float per_value = 0.0f;
-
-  // Bins of equal width in value, which a row's tokens fill more evenly than those of its bits.
-  __device__ static Binning ByValue(uint64_t low, float first, float per_value) {
-    return {low, ~uint64_t{0}, kByValue, first, per_value};
-  }
-  __device__ static Binning ByKey(uint64_t low, uint64_t high) {
-    uint32_t shift = 0;
-    while ((high - low) >> shift >= kBins) ++shift;
-    return {low, high, shift};
-  }
-
-  __device__ bool Holds(uint64_t key) const { return key >= low && key <= high; }
-  __device__ uint32_t BinOf(uint64_t key, float value) const {
-    if (shift != kByValue) return static_cast<uint32_t>((high - key) >> shift);
-    // Rounding keeps the order, and so do bins made of the rounded.
-    const float distance = (first - value) * per_value;
-    return distance < static_cast<float>(kBins - 1) ? static_cast<uint32_t>(distance) : kBins - 1;
-  }
-  // The tokens of one bin of keys.
-  __device__ Binning Within(uint32_t bin) const {
-    const uint64_t top = high - (uint64_t{bin} << shift);
-    const uint64_t bottom = top - ((uint64_t{1} << shift) - 1);
-    return ByKey(bottom > low && bottom <= top ? bottom : low, top);
-  }
-};
-
-// Counts and weighs the tokens of the cluster's row.
-template <typename Part>
-__device__ void FillBins(const Part& part, const Weigher& weigh, const Binning& binning,
-                         bool with_mass, BlockMemory& memory) {
+__device__ inline void ClearBins(BlockMemory& memory) {
   for (uint32_t bin = threadIdx.x; bin < kBins; bin += kThreads) {
     memory.counts[bin] = 0;
     memory.mass_low[bin] = 0;
     memory.mass_high[bin] = 0;
   }
   __syncthreads();
+}
+
+// Counts one key of each thread of the cluster.
+__device__ inline void FillBins(uint64_t key, const Binning& binning, BlockMemory& memory) {
+  ClearBins(memory);
+  if (binning.Holds(key)) {
+    const float value = FromOrderedBits(static_cast<uint32_t>(key >> 32));
+    atomicAdd(&memory.counts[binning.BinOf(key, value)], 1u);
+  }
+  ClusterSync();
+}
+
+// Counts and weighs the tokens of the cluster's row in the bins of memory.binning, which thread 0
+// may just have written.
+template <typename Part>
+__device__ void FillBins(const Part& part, const Weigher& weigh, bool with_mass,
+                         BlockMemory& memory) {
+  ClearBins(memory);
+  const Binning binning = memory.binning;
   for (uint32_t i = threadIdx.x; i < part.size(); i += kThreads) {
     const float value = part.ValueAt(i);
     const uint64_t key = OrderKey(value, part.TokenAt(i));
@@ -106,7 +87,7 @@ class BinSums {
 
   // The bin in which a prefix of `target` tokens, or of a mass of at least `target`, ends; target
   // is in [1, total]. Every thread gets it.
-  __device__ FoundBin Find(uint64_t target, bool by_mass) {
+  __device__ const FoundBin& Find(uint64_t target, bool by_mass) {
     if (EndsIn(before_, own_, target, by_mass)) {
       FoundBin found = {first_bin_, before_, SumOverBlocks(first_bin_)};
       while (!EndsIn(found.before, found.inside, target, by_mass)) {
@@ -140,9 +121,10 @@ class BinSums {
     uint32_t high = 0;
 #pragma unroll 2
     for (uint32_t rank = 0; rank < ClusterBlocks(); ++rank) {
-      count += *OfRank(&memory_.counts[bin], rank);
-      low += *OfRank(&memory_.mass_low[bin], rank);
-      high += *OfRank(&memory_.mass_high[bin], rank);
+      const BlockMemory& block = *OfRank(&memory_, rank);
+      count += block.counts[bin];
+      low += block.mass_low[bin];
+      high += block.mass_high[bin];
     }
     return {count, low + (uint64_t{high} << 32)};
   }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "cuda/binning.h"
 #include "cuda/cluster.h"
 #include "cuda/row_job.h"
 
@@ -17,14 +18,13 @@ namespace token_sampler::cuda {
 inline constexpr uint32_t kWarp = 32;
 inline constexpr uint32_t kThreads = 512;
 inline constexpr uint32_t kWarps = kThreads / kWarp;
-inline constexpr uint32_t kBins = 2048;
 inline constexpr uint32_t kMaxListed = kThreads;  // one token per thread
 inline constexpr uint32_t kMaxClusterBlocks = 16;
 inline constexpr uint32_t kAllLanes = 0xffffffffu;
 
 // A number of tokens and what they weigh.
 struct Portion {
-  uint64_t count;
+  uint32_t count;
   uint64_t mass;
 };
 
@@ -44,6 +44,7 @@ struct alignas(16) BlockMemory {
   uint64_t warp_masses[kWarps];
   Portion exchanged[2];  // used in turn: one is written while the other may still be read
   Portion block_total;
+  Binning binning;
   FoundBin found;
   uint32_t num_listed;
   uint32_t counts[kBins];
@@ -68,7 +69,10 @@ __device__ inline const RowJob& CopyJob(const RowJob& job, BlockMemory& memory) 
 }
 
 struct Sum {
-  __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a + b; }
+  template <typename T>
+  __device__ T operator()(T a, T b) const {
+    return a + b;
+  }
 };
 struct Max {
   __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a > b ? a : b; }
@@ -78,8 +82,8 @@ struct Min {
 };
 
 // Every lane gets the result.
-template <typename Op>
-__device__ uint64_t WarpReduce(uint64_t value, Op op) {
+template <typename T, typename Op>
+__device__ T WarpReduce(T value, Op op) {
   for (uint32_t distance = kWarp / 2; distance > 0; distance /= 2) {
     value = op(value, __shfl_xor_sync(kAllLanes, value, static_cast<int>(distance)));
   }
@@ -133,17 +137,20 @@ __device__ uint64_t ClusterReduce(BlockMemory& memory, Exchange& exchange, uint6
 }
 
 // The sum of the values of the threads before this one.
-__device__ inline uint64_t BlockSumBefore(BlockMemory& memory, uint64_t value) {
-  uint64_t sum = value;
+template <typename T>
+__device__ T BlockSumBefore(BlockMemory& memory, T value) {
+  T sum = value;
   for (uint32_t distance = 1; distance < kWarp; distance *= 2) {
-    const uint64_t lower = __shfl_up_sync(kAllLanes, sum, distance);
+    const T lower = __shfl_up_sync(kAllLanes, sum, distance);
     if (Lane() >= distance) sum += lower;
   }
   __syncthreads();
   if (Lane() == kWarp - 1) memory.warp_values[WarpOfThread()] = sum;
   __syncthreads();
   sum -= value;
-  for (uint32_t warp = 0; warp < WarpOfThread(); ++warp) sum += memory.warp_values[warp];
+  for (uint32_t warp = 0; warp < WarpOfThread(); ++warp) {
+    sum += static_cast<T>(memory.warp_values[warp]);
+  }
   return sum;
 }
 

@@ -56,6 +56,7 @@ struct RowJob {
   DataType dtype;
   bool is_logits;               // else plain weights
   bool greedy;                  // the stage of the temperature takes the first token
+  bool top_k_first;             // before any top-p and greedy temperature
   JobStage stages[kMaxStages];  // in order, up to the first kNone
 };
 

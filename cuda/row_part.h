@@ -86,27 +86,13 @@ class RowPart {
     if constexpr (kInShared) {
       return shared_[index];
     } else {
-      return IsMasked(index) ? banned_ : Read(index) + 0.0f;
+      return mask_ != nullptr && IsMasked(index) ? banned_ : Read(index) + 0.0f;
     }
   }
 
   // Reads the part and bans what the mask leaves out. The greatest key of those that this thread
   // read, one that is never drawn for none, kInvalidKey when a value is not allowed.
-  __device__ uint64_t Load() {
-    switch (dtype_) {
-      case DataType::kFloat32:
-        return LoadVectors<Float32Vector>();
-      case DataType::kFloat16:
-        return LoadVectors<Float16Vector<WidenFloat16>>();
-      case DataType::kBFloat16:
-        return LoadVectors<Float16Vector<WidenBFloat16>>();
-      case DataType::kFloat64:
-        break;
-    }
-    Greatest greatest;
-    for (uint32_t i = threadIdx.x; i < size_; i += kThreads) Keep(i, Take(i, Read(i), greatest));
-    return KeyOf(greatest);
-  }
+  __device__ uint64_t Load() { return mask_ == nullptr ? LoadAs<false>() : LoadAs<true>(); }
 
   // Applies the row's edits to a part in shared memory, loaded. Returns as Load, with the
   // `greatest` that Load gave this thread.
@@ -159,7 +145,7 @@ class RowPart {
 
   __device__ bool IsMasked(uint32_t index) const {
     const uint32_t token = TokenAt(index);
-    return mask_ != nullptr && (mask_[token / 32] >> (token % 32) & 1) == 0;
+    return (mask_[token / 32] >> (token % 32) & 1) == 0;
   }
 
   template <typename Element>
@@ -181,11 +167,32 @@ class RowPart {
     return 0.0f;
   }
 
+  // kMasked: there is a mask.
+  template <bool kMasked>
+  __device__ uint64_t LoadAs() {
+    switch (dtype_) {
+      case DataType::kFloat32:
+        return LoadVectors<Float32Vector, kMasked>();
+      case DataType::kFloat16:
+        return LoadVectors<Float16Vector<WidenFloat16>, kMasked>();
+      case DataType::kBFloat16:
+        return LoadVectors<Float16Vector<WidenBFloat16>, kMasked>();
+      case DataType::kFloat64:
+        break;
+    }
+    Greatest greatest;
+    for (uint32_t i = threadIdx.x; i < size_; i += kThreads) {
+      Keep(i, Take<kMasked>(i, Read(i), greatest));
+    }
+    return KeyOf(greatest);
+  }
+
   // What the value `read` at `index` counts as.
+  template <bool kMasked>
   __device__ float Take(uint32_t index, float read, Greatest& greatest) const {
     float value = read + 0.0f;  // -0 becomes +0
     if (!(value >= banned_ && value <= FLT_MAX)) greatest.allowed = false;
-    if (IsMasked(index)) value = banned_;
+    if (kMasked && IsMasked(index)) value = banned_;
     // The first of equal ones stays.
     if (value > greatest.value) {
       greatest.value = value;
@@ -199,7 +206,7 @@ class RowPart {
   }
 
   // Elements up to the first that a vector load may start at, vectors, and what is left.
-  template <typename Vector>
+  template <typename Vector, bool kMasked>
   __device__ uint64_t LoadVectors() {
     constexpr uint32_t kPerVector = Vector::kElements;
     constexpr uint32_t kElementBytes = sizeof(uint4) / kPerVector;
@@ -213,7 +220,7 @@ class RowPart {
     const uint32_t vectors = (size_ - head) / kPerVector;
     Greatest greatest;
     for (uint32_t i = threadIdx.x; i < head; i += kThreads) {
-      Keep(i, Take(i, Vector::Widen(from[i]), greatest));
+      Keep(i, Take<kMasked>(i, Vector::Widen(from[i]), greatest));
     }
     const auto* const first = reinterpret_cast<const uint4*>(from + head);
     for (uint32_t v = threadIdx.x; v < vectors; v += kThreads * kAhead) {
@@ -225,12 +232,12 @@ class RowPart {
 #pragma unroll
       for (uint32_t a = 0; a < kAhead; ++a) {
         if (v + a * kThreads < vectors) {
-          TakeVector<Vector>(head + (v + a * kThreads) * kPerVector, words[a], greatest);
+          TakeVector<Vector, kMasked>(head + (v + a * kThreads) * kPerVector, words[a], greatest);
         }
       }
     }
     for (uint32_t i = head + vectors * kPerVector + threadIdx.x; i < size_; i += kThreads) {
-      Keep(i, Take(i, Vector::Widen(from[i]), greatest));
+      Keep(i, Take<kMasked>(i, Vector::Widen(from[i]), greatest));
     }
     return KeyOf(greatest);
   }
@@ -240,13 +247,13 @@ class RowPart {
     return kInShared ? __ldcs(address) : __ldg(address);
   }
 
-  template <typename Vector>
+  template <typename Vector, bool kMasked>
   __device__ void TakeVector(uint32_t index, uint4 words, Greatest& greatest) const {
     float values[Vector::kElements];
     Vector::Unpack(words, values);
 #pragma unroll
     for (uint32_t e = 0; e < Vector::kElements; ++e) {
-      values[e] = Take(index + e, values[e], greatest);
+      values[e] = Take<kMasked>(index + e, values[e], greatest);
     }
     if constexpr (kInShared) {
       for (uint32_t e = 0; e < Vector::kElements; e += 4) {

@@ -1,7 +1,10 @@
 // A cluster reads its row once, into the shared memory of its blocks. A filter is a prefix of the
 // order of SPEC.md §3, so what is left of the row is told by the least key that is left; histograms
-// find it. Once at most kMaxListed tokens are left, they are listed and one block goes on alone.
+// find it. Once at most kMaxListed tokens are left, they are listed and one block goes on alone:
+// for a small top-k that comes first, at once, because the greatest keys that the threads met as
+// they read the row bound it.
 
+#include "cuda/binning.h"
 #include "cuda/bins.h"
 #include "cuda/block_memory.h"
 #include "cuda/cluster.h"
@@ -15,6 +18,13 @@ namespace token_sampler::cuda {
 namespace {
 
 constexpr uint32_t kMaxBlocksPerRow = 8;
+// Blocks that a multiprocessor has registers for: while one waits for memory or for its cluster,
+// the other works. Without clusters, few rows would leave room for two in shared memory.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr uint32_t kBlocksPerMultiprocessor = 1;
+#else
+constexpr uint32_t kBlocksPerMultiprocessor = 2;
+#endif
 
 // The key of an impossible value is never left. The least above all of them:
 __device__ uint64_t LeastDrawableKey(const RowJob& job) {
@@ -34,8 +44,12 @@ class RowOnCluster {
         weigh_(job, FromOrderedBits(static_cast<uint32_t>(first_key >> 32))),
         least_key_(LeastDrawableKey(job)) {}
 
-  // Draws to tokens[0 .. num_samples).
-  __device__ void Sample(uint32_t* tokens) {
+  // Draws to tokens[first_token ..]. `greatest` is the greatest key of the tokens that this
+  // thread has read; the threads of the cluster share the row out.
+  __device__ void Sample(uint64_t greatest, uint32_t* tokens) {
+    if (job_.top_k_first && job_.top_k <= kMaxListed / 2 && ListTopK(greatest)) {
+      return EndListed(0, tokens);
+    }
     for (int i = 0; i < RowJob::kMaxStages && job_.stages[i] != JobStage::kNone; ++i) {
       const JobStage stage = job_.stages[i];
       if (stage == JobStage::kTemperature) {
@@ -55,7 +69,7 @@ class RowOnCluster {
     if (ClusterRank() != 0) return;
 #pragma unroll 1
     for (uint32_t draw = threadIdx.x; draw < job_.num_samples; draw += kThreads) {
-      tokens[draw] = TokenOfOrderKey(first_key_);
+      tokens[job_.first_token + draw] = TokenOfOrderKey(first_key_);
     }
   }
 
@@ -81,18 +95,23 @@ class RowOnCluster {
   // tells.
   __device__ bool Narrow(JobStage stage) {
     const bool by_mass = stage == JobStage::kTopP;
-    Binning binning = Binning::ByValue(least_key_, weigh_.first(), weigh_.BinsPerValue(kBins));
+    // What all threads know alike is kept out of their registers.
+    Binning& binning = memory_.binning;
+    if (threadIdx.x == 0) {
+      binning = Binning::ByValue(least_key_, weigh_.first(), weigh_.BinsPerValue(kBins));
+    }
+    bool by_value = true;
     Portion before = {0, 0};
     uint64_t target = 0;
     while (true) {
-      FillBins(part_, weigh_, binning, by_mass, memory_);
+      FillBins(part_, weigh_, by_mass, memory_);
       BinSums sums(memory_, exchange_);
       if (target == 0) {
         target = by_mass ? CeilFraction(job_.top_p, sums.total().mass) : job_.top_k;
         if (target == 0) target = 1;
         if (!by_mass && sums.total().count <= target) return false;
       }
-      const FoundBin found = sums.Find(target - (by_mass ? before.mass : before.count), by_mass);
+      const FoundBin& found = sums.Find(target - (by_mass ? before.mass : before.count), by_mass);
       if (before.count + found.before.count + found.inside.count <= kMaxListed) {
         List(binning, 0, found.bin, true);
         if (ClusterRank() == 0) {
@@ -112,14 +131,52 @@ class RowOnCluster {
         least_key_ = memory_.sorted[kept - 1];
         return false;
       }
-      binning = binning.shift == Binning::kByValue ? KeysOf(binning, found.bin)
-                                                   : binning.Within(found.bin);
+      if (by_value) {
+        const Binning keys = KeysOf(binning, found.bin);
+        if (threadIdx.x == 0) binning = keys;
+      } else if (threadIdx.x == 0) {
+        binning = binning.Within(found.bin);
+      }
+      by_value = false;
     }
+  }
+
+  // Lists some prefix of the order that holds the first top_k tokens. False where none of at most
+  // kMaxListed tokens was found: nothing is listed then. As top_k threads have met a token each
+  // that is not below the top_k-th of their greatest, at least as many tokens of the row are not;
+  // and few more, for the others have nearly all met lesser ones.
+  __device__ bool ListTopK(uint64_t greatest) {
+    const Binning binning =
+        Binning::ByValue(least_key_, weigh_.first(), weigh_.BinsPerValue(kBins));
+    FillBins(greatest, binning, memory_);
+    BinSums sums(memory_, exchange_);
+    if (sums.total().count < job_.top_k) return false;
+    const uint32_t last = sums.Find(job_.top_k, false).bin;
+    // The last bin is open.
+    if (last == kBins - 1) return false;
+    // A bin more than the last, so that rounding leaves none of its tokens out.
+    const float bound = weigh_.first() - static_cast<float>(last + 2) / binning.per_value;
+    for (uint32_t i = threadIdx.x; i < part_.size(); i += kThreads) {
+      const float value = part_.ValueAt(i);
+      if (value < bound) continue;
+      const uint64_t key = OrderKey(value, part_.TokenAt(i));
+      if (key >= least_key_) Append(key);
+    }
+    ClusterSync();
+    if (*OfRank(&memory_.num_listed, 0) > kMaxListed) return false;
+    if (ClusterRank() == 0) num_left_ = SortListed(memory_);
+    return true;
+  }
+
+  // To the list of rank 0, as long as it has room.
+  __device__ void Append(uint64_t key) {
+    const uint32_t place = atomicAdd(OfRank(&memory_.num_listed, 0), 1u);
+    if (place < kMaxListed) OfRank(memory_.listed, 0)[place] = key;
   }
 
   // Lists the tokens of bins [first, last], and of all before the first key of `binning` if told
   // to.
-  __device__ void List(const Binning& binning, uint32_t first, uint32_t last, bool with_greater) {
+  __device__ void List(const Binning binning, uint32_t first, uint32_t last, bool with_greater) {
     for (uint32_t i = threadIdx.x; i < part_.size(); i += kThreads) {
       const float value = part_.ValueAt(i);
       const uint64_t key = OrderKey(value, part_.TokenAt(i));
@@ -128,16 +185,13 @@ class RowOnCluster {
         const uint32_t bin = binning.BinOf(key, value);
         listed = bin >= first && bin <= last;
       }
-      if (listed) {
-        const uint32_t place = atomicAdd(OfRank(&memory_.num_listed, 0), 1u);
-        OfRank(memory_.listed, 0)[place] = key;
-      }
+      if (listed) Append(key);
     }
     ClusterSync();
   }
 
   // The interval of keys in one bin of values.
-  __device__ Binning KeysOf(const Binning& binning, uint32_t bin) {
+  __device__ Binning KeysOf(const Binning binning, uint32_t bin) {
     uint64_t least = ~uint64_t{0};
     uint64_t greatest = 0;
     for (uint32_t i = threadIdx.x; i < part_.size(); i += kThreads) {
@@ -159,7 +213,7 @@ class RowOnCluster {
       if (job_.stages[stage] == JobStage::kTemperature && job_.greedy) return TakeFirst(tokens);
       listed.Apply(job_.stages[stage]);
     }
-    listed.Draw(tokens);
+    listed.Draw(tokens + job_.first_token);
   }
 
   // What a token weighs in the draw.
@@ -195,7 +249,7 @@ class RowOnCluster {
       const uint64_t target =
           ScaleUniform(UniformBits(job_.key, RandomDomain::kToken, draw), total);
       if (before_warp <= target && target - before_warp < mass) {
-        Walk(begin, end, target - before_warp, &tokens[draw]);
+        Walk(begin, end, target - before_warp, &tokens[job_.first_token + draw]);
       }
     }
   }
@@ -232,7 +286,7 @@ class RowOnCluster {
 };
 
 template <bool kInShared>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, kInShared ? kBlocksPerMultiprocessor : 1)
     SampleRows(const RowJob* jobs, uint32_t* tokens, JobStatus* statuses) {
   const uint32_t row = blockIdx.x / ClusterBlocks();
   auto& memory = *static_cast<BlockMemory*>(DynamicSharedMemory());
@@ -244,7 +298,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const uint64_t first_key = ClusterReduce(memory, exchange, greatest, Max());
   const bool failed = first_key == kInvalidKey || first_key < LeastDrawableKey(job);
   if (!failed) {
-    RowOnCluster(job, memory, first_key, part, exchange).Sample(tokens + job.first_token);
+    RowOnCluster(job, memory, first_key, part, exchange).Sample(greatest, tokens);
   }
   if (ClusterRank() == 0 && threadIdx.x == 0) {
     statuses[row] = failed ? JobStatus::kFailed : JobStatus::kDrawn;
@@ -294,35 +348,44 @@ uint32_t LargestCluster(size_t shared_bytes) {
 LaunchShape ChooseShape(const DeviceTraits& device, uint32_t rows, uint32_t max_vocab) {
   // Below this a block has too little to do for what barriers between blocks cost.
   constexpr uint32_t kLeastPart = 8 * kThreads;
-  uint32_t blocks = 1;
-  const auto fits = [&] {
-    return SharedBytes(PartSize(max_vocab, blocks)) <= device.max_shared_bytes;
+  const auto bytes = [&](uint32_t blocks) { return SharedBytes(PartSize(max_vocab, blocks)); };
+  const auto fits = [&](uint32_t blocks) { return bytes(blocks) <= device.max_shared_bytes; };
+  const auto pairs = [&](uint32_t blocks) { return bytes(blocks) <= device.paired_shared_bytes; };
+  const auto divides = [&](uint32_t blocks) {
+    if (max_vocab / blocks <= kLeastPart) return false;
+    const bool few = rows * blocks * 2 <= device.num_sms;
+    const bool many = rows * blocks > device.num_sms;
+    return few || (many && !pairs(blocks) && pairs(device.max_cluster_blocks));
   };
-  while (blocks < device.max_cluster_blocks &&
-         (!fits() || (rows * blocks * 2 <= device.num_sms && max_vocab / blocks > kLeastPart))) {
-    blocks *= 2;
-  }
-  if (!fits()) return {blocks, false, sizeof(BlockMemory)};
-  return {blocks, true, SharedBytes(PartSize(max_vocab, blocks))};
+  uint32_t blocks = 1;
+  while (blocks < device.max_cluster_blocks && (!fits(blocks) || divides(blocks))) blocks *= 2;
+  if (!fits(blocks)) return {blocks, false, sizeof(BlockMemory)};
+  return {blocks, true, bytes(blocks)};
 }
 
 cudaError_t PrepareSampleRows(DeviceTraits& traits) {
   int device = 0;
   int num_sms = 0;
   int shared_bytes = 0;
+  int sm_shared_bytes = 0;
+  int reserved_bytes = 0;
   int has_clusters = 0;
   cudaFuncAttributes loaded = {};
   for (const cudaError_t error :
        {cudaGetDevice(&device),
         cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, device),
         cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+        cudaDeviceGetAttribute(&sm_shared_bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor,
+                               device),
+        cudaDeviceGetAttribute(&reserved_bytes, cudaDevAttrReservedSharedMemoryPerBlock, device),
         cudaDeviceGetAttribute(&has_clusters, cudaDevAttrClusterLaunch, device),
         cudaFuncGetAttributes(&loaded, SampleRows<true>),
         cudaFuncSetAttribute(SampleRows<true>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              shared_bytes)}) {
     if (error != cudaSuccess) return error;
   }
-  traits = {1, static_cast<uint32_t>(num_sms), static_cast<size_t>(shared_bytes)};
+  traits = {1, static_cast<uint32_t>(num_sms), static_cast<size_t>(shared_bytes),
+            static_cast<size_t>(sm_shared_bytes / 2 - reserved_bytes)};
   // Code for devices before sm_90 takes each block for a cluster of its own, wherever it runs.
   constexpr int kFirstWithClusters = 90;
   if (has_clusters != 0 && loaded.ptxVersion >= kFirstWithClusters &&

@@ -16,7 +16,8 @@ namespace token_sampler::cuda {
 struct DeviceTraits {
   uint32_t max_cluster_blocks;  // 1 where there are no clusters
   uint32_t num_sms;
-  size_t max_shared_bytes;  // that a block may ask for
+  size_t max_shared_bytes;     // that a block may ask for
+  size_t paired_shared_bytes;  // that each of two blocks on one multiprocessor may ask for
 };
 
 // How the rows of a launch are laid over the device.
@@ -27,7 +28,8 @@ struct LaunchShape {
 };
 
 // The shape for `rows` rows of at most `max_vocab` tokens: blocks enough for the row to fit their
-// shared memory, and more of them when there are few rows.
+// shared memory; more of them when there are few rows, and when there are many, so that a
+// multiprocessor has room for two blocks: one reads its row while the other works on its own.
 LaunchShape ChooseShape(const DeviceTraits& device, uint32_t rows, uint32_t max_vocab);
 
 // Asks the current device what it does with the kernel as it was loaded there, which may have been

@@ -142,12 +142,12 @@ absl::StatusOr<cuda::DeviceTraits> PrepareDevice() {
 std::vector<cuda::LaunchShape> EveryShape(const cuda::DeviceTraits& device, uint32_t max_vocab) {
   std::vector<cuda::LaunchShape> shapes;
   // What a device without shared memory to spare would be given.
-  const size_t least = cuda::ChooseShape({1, 1, 0}, 1, 1).shared_bytes;
+  const size_t least = cuda::ChooseShape({1, 1, 0, 0}, 1, 1).shared_bytes;
   for (uint32_t blocks = 1; blocks <= device.max_cluster_blocks; blocks *= 2) {
     constexpr uint32_t kMultiple = 8;
     const uint32_t part = (max_vocab + blocks * kMultiple - 1) / (blocks * kMultiple) * kMultiple;
     // A block's part takes what a row of that length would take on one block.
-    cuda::LaunchShape shape = cuda::ChooseShape({1, 1, device.max_shared_bytes}, 1, part);
+    cuda::LaunchShape shape = cuda::ChooseShape({1, 1, device.max_shared_bytes, 0}, 1, part);
     shape.cluster_blocks = blocks;
     if (shape.values_in_shared) shapes.push_back(shape);
     shapes.push_back({blocks, false, least});

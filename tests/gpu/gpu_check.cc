@@ -296,7 +296,7 @@ bool CheckIpc(Sampler& cuda, Sampler& cpu) {
 }
 
 int PrintShapes() {
-  constexpr cuda::DeviceTraits kDevice = {8, 132, size_t{227} << 10};
+  constexpr cuda::DeviceTraits kDevice = {8, 132, size_t{227} << 10, size_t{113} << 10};
   for (const uint32_t vocab : {32'000u, 128'256u, 151'936u, 262'144u, 524'288u}) {
     for (const uint32_t rows : {1u, 64u, 1024u}) {
       const cuda::LaunchShape shape = ChooseShape(kDevice, rows, vocab);

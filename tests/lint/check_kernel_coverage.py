@@ -23,7 +23,7 @@ EXHAUSTIVE = "the cases before it are all that there are"
 AT_MOST_FOUR = "stages end the loop: no order has more than four, and the array has room for six"
 HOST = "host code: the tests in unit/cuda have devices and images of every kind"
 ALLOWED = {
-    ("cuda/bins.h", "bottom <= top", "false"): "no key is so low that the last bin goes below 0",
+    ("cuda/binning.h", "bottom <= top", "false"): "no key is so low that the last bin goes below 0",
     ("cuda/listed_row.h", "case JobStage::kNone:", "executed"): "its caller ends there",
     ("cuda/listed_row.h", "case JobStage::kNone", "true"): "its caller ends there",
     ("cuda/listed_row.h", "stage", "true"): EXHAUSTIVE,

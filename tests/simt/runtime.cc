@@ -36,6 +36,7 @@ struct Event {
 namespace {
 
 constexpr size_t kSharedBytes = size_t{48} << 10;  // without an attribute
+constexpr size_t kReservedBytes = 1024;            // of each block, by the system
 constexpr unsigned kPortableCluster = 8;
 constexpr unsigned kLargestCluster = 16;
 constexpr unsigned kMostThreads = 1024;
@@ -431,6 +432,12 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = static_cast<int>(properties.sharedMemPerBlockOptin);
+      return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+      *value = static_cast<int>(properties.sharedMemPerBlockOptin + simt::kReservedBytes);
+      return cudaSuccess;
+    case cudaDevAttrReservedSharedMemoryPerBlock:
+      *value = static_cast<int>(simt::kReservedBytes);
       return cudaSuccess;
     case cudaDevAttrClusterLaunch:
       *value = properties.major >= 9 ? 1 : 0;
