@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <map>
 #include <mutex>
@@ -12,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "cuda/host_row_trial.h"
 #include "cuda/job_plan.h"
 #include "cuda/lane.h"
 #include "cuda/lane_pool.h"
@@ -77,6 +79,18 @@ class CudaSampler final : public Sampler {
     return status;
   }
 
+  // Before the first call by others.
+  absl::Status MeasureHostRows(size_t vocab) {
+    absl::StatusOr<HostRowPolicy> policy = cuda::TryHostRows(*cpu_, *this, vocab, [] {
+      return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+          .count();
+    });
+    if (policy.ok()) host_rows_ = *policy;
+    return policy.status();
+  }
+
+  const HostRowPolicy& host_rows() const { return host_rows_; }
+
   std::vector<Fallback> fallbacks() const override {
     const std::lock_guard<std::mutex> lock(fallbacks_mutex_);
     return fallbacks_;
@@ -111,14 +125,16 @@ class CudaSampler final : public Sampler {
   // Moves those of `from_host` that the policy says to `for_cpu`.
   void LeaveToCpu(absl::Span<const RowInput> rows, std::vector<size_t>& from_host,
                   std::vector<size_t>& for_cpu) {
-    size_t bytes[kRowWorks] = {};
+    HostRows of_work[kRowWorks] = {};
     for (const size_t i : from_host) {
-      bytes[static_cast<size_t>(WorkOf(*rows[i].params))] += ValueBytes(rows[i]);
+      HostRows& same = of_work[static_cast<size_t>(WorkOf(*rows[i].params))];
+      same.tokens += static_cast<size_t>(rows[i].vocab);
+      same.bytes += ValueBytes(rows[i]);
     }
     const auto for_device =
         std::stable_partition(from_host.begin(), from_host.end(), [&](size_t i) {
           const RowWork work = WorkOf(*rows[i].params);
-          return !host_rows_.ForCpu(work, bytes[static_cast<size_t>(work)]);
+          return !host_rows_.ForCpu(work, of_work[static_cast<size_t>(work)]);
         });
     for (auto i = for_device; i != from_host.end(); ++i) {
       AddTo("host_rows");
@@ -176,7 +192,7 @@ class CudaSampler final : public Sampler {
   const std::unique_ptr<Sampler> cpu_;
   const std::function<void(const absl::Status&)> on_lost_;
   const std::function<void(absl::string_view)> on_fallback_;
-  const HostRowPolicy host_rows_;
+  HostRowPolicy host_rows_;
   mutable std::mutex fallbacks_mutex_;
   std::vector<Fallback> fallbacks_;  // guarded by fallbacks_mutex_
   LanePool lanes_;
@@ -239,8 +255,14 @@ absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOpti
     first_error.Update(status);
   }
   if (lanes.empty()) return first_error;
-  return std::make_unique<CudaSampler>(absl::StrCat(JoinNames(names), left_out), *std::move(cpu),
-                                       std::move(lanes), options);
+  auto sampler = std::make_unique<CudaSampler>(absl::StrCat(JoinNames(names), left_out),
+                                               *std::move(cpu), std::move(lanes), options);
+  if (options.measured_vocab > 0) {
+    absl::Status status = sampler->MeasureHostRows(options.measured_vocab);
+    if (!status.ok()) return status;
+    if (options.on_host_rows) options.on_host_rows(sampler->host_rows());
+  }
+  return sampler;
 }
 
 }  // namespace token_sampler

@@ -1,5 +1,5 @@
 // Which rows from the host are sampled on the CPU, because they are done there before they would
-// reach the device. The tokens are the same: it is a question of time alone.
+// have been copied to the device and sampled. The tokens are the same: it is a question of time.
 
 #ifndef TOKEN_SAMPLER_CUDA_HOST_ROW_POLICY_H_
 #define TOKEN_SAMPLER_CUDA_HOST_ROW_POLICY_H_
@@ -22,19 +22,34 @@ inline RowWork WorkOf(const SamplingParams& params) {
   return params.top_p < 1.0 ? RowWork::kTopP : RowWork::kUnfiltered;
 }
 
-// Per kind of work, how many bytes of one call's rows the CPU is given; calls with more go to the
-// device, and with 0 all do.
-struct HostRowPolicy {
-  size_t most_bytes[kRowWorks] = {};
-
-  constexpr bool ForCpu(RowWork work, size_t bytes) const {
-    return bytes <= most_bytes[static_cast<size_t>(work)];
-  }
+// The rows of one work in one call.
+struct HostRows {
+  size_t tokens = 0;  // of all rows
+  size_t bytes = 0;   // of their values
 };
 
-// The only place for what is measured: where the copy to the device and the launch take longer than
-// the CPU sampler. Nothing has been measured on a GPU yet, so every row goes there.
-inline constexpr HostRowPolicy kMeasuredHostRowPolicy = {};
+// Seconds that a call takes: some for any, and more for each unit of what it brings.
+struct CallCost {
+  double fixed = 0.0;
+  double per_unit = 0.0;
+
+  constexpr double Of(size_t units) const { return fixed + per_unit * static_cast<double>(units); }
+};
+
+// What each work costs on either side. Where both cost the same, as they do before anything is
+// measured, rows go to the device.
+struct HostRowPolicy {
+  struct Costs {
+    CallCost cpu;     // per token
+    CallCost device;  // per byte, which has to be copied there
+  };
+  Costs costs[kRowWorks] = {};
+
+  constexpr bool ForCpu(RowWork work, HostRows rows) const {
+    const Costs& of = costs[static_cast<size_t>(work)];
+    return of.cpu.Of(rows.tokens) < of.device.Of(rows.bytes);
+  }
+};
 
 }  // namespace token_sampler
 

@@ -328,10 +328,13 @@ TEST_F(CudaSamplerTest, MinPCutsAmongTokensThatLieClose) {
 // Counted, but no reason to warn: they are sampled where it is faster.
 TEST_F(CudaSamplerTest, RowsThatAreFasterOnTheCpuAreSampledThere) {
   int times_told = 0;
-  const auto tell = [&times_told](absl::string_view) { ++times_told; };
-  constexpr size_t kTwoRows = 2 * 100 * sizeof(float);
+  // Top-k costs as much on either side for 2.5 rows.
+  HostRowPolicy policy;
+  policy.costs[static_cast<size_t>(RowWork::kTopK)] = {.cpu = {.fixed = 0.0, .per_unit = 1.0},
+                                                       .device = {.fixed = 250.0, .per_unit = 0.0}};
   const std::unique_ptr<Sampler> sampler =
-      CreateCudaSampler({.host_rows = {.most_bytes = {kTwoRows, 0, 0, 0}}, .on_fallback = tell})
+      CreateCudaSampler(
+          {.host_rows = policy, .on_fallback = [&times_told](absl::string_view) { ++times_told; }})
           .value();
   SamplingParams top_p;
   top_p.top_p = 0.5;
@@ -347,6 +350,33 @@ TEST_F(CudaSamplerTest, RowsThatAreFasterOnTheCpuAreSampledThere) {
   EXPECT_EQ(sampler->fallbacks()[0].reason, "host_rows");
   EXPECT_EQ(sampler->fallbacks()[0].rows, 4u);
   EXPECT_EQ(times_told, 0);
+}
+
+TEST_F(CudaSamplerTest, MeasuresAsItIsMadeWhereRowsFromTheHostAreSampledSooner) {
+  int times_told = 0;
+  const auto tell = [&times_told](const HostRowPolicy& policy) {
+    ++times_told;
+    for (const HostRowPolicy::Costs& costs : policy.costs) {
+      EXPECT_GT(costs.cpu.Of(1600), 0.0);
+      EXPECT_GT(costs.device.Of(6400), 0.0);
+    }
+  };
+  const std::unique_ptr<Sampler> sampler =
+      CreateCudaSampler({.measured_vocab = 100, .on_host_rows = tell}).value();
+  EXPECT_EQ(times_told, 1);
+  EXPECT_GT(simt::KernelCount(), 0u);
+  Batch(3, 100).ExpectSameAsReference(*sampler);
+}
+
+TEST_F(CudaSamplerTest, ADeviceThatFailsAsItIsMeasuredIsNone) {
+  constexpr uint64_t kBehindItsAllocations = 100;
+  simt::FailCall(kBehindItsAllocations, cudaErrorLaunchOutOfResources, simt::Fault::kTransient);
+  const absl::StatusOr<std::unique_ptr<Sampler>> unmeasured = CreateCudaSampler();
+  EXPECT_TRUE(unmeasured.ok());
+  EXPECT_TRUE(simt::FaultIsPending());
+  simt::FailCall(kBehindItsAllocations, cudaErrorLaunchOutOfResources, simt::Fault::kTransient);
+  EXPECT_EQ(CreateCudaSampler({.measured_vocab = 100}).status().code(),
+            absl::StatusCode::kInternal);
 }
 
 // The rows of a stream have a state, though nothing may need it.

@@ -1,0 +1,23 @@
+// Measures where rows from the host are sampled sooner. No table could say: it depends on the bus,
+// on the memory and on both processors.
+
+#ifndef TOKEN_SAMPLER_CUDA_HOST_ROW_TRIAL_H_
+#define TOKEN_SAMPLER_CUDA_HOST_ROW_TRIAL_H_
+
+#include <cstddef>
+#include <functional>
+
+#include "absl/status/statusor.h"
+#include "cuda/host_row_policy.h"
+#include "sampler/sampler.h"
+
+namespace token_sampler::cuda {
+
+// Has both samplers sample the same rows of `vocab` FP32 logits, 1 and 16 at a time, for each work,
+// and takes the medians. `seconds` is a clock. An error is that of a sampler.
+absl::StatusOr<HostRowPolicy> TryHostRows(Sampler& cpu, Sampler& device, size_t vocab,
+                                          const std::function<double()>& seconds);
+
+}  // namespace token_sampler::cuda
+
+#endif  // TOKEN_SAMPLER_CUDA_HOST_ROW_TRIAL_H_
