@@ -21,9 +21,9 @@ constexpr uint32_t kMaxBlocksPerRow = 8;
 // Blocks that a multiprocessor has registers for: while one waits for memory or for its cluster,
 // the other works. Without clusters, few rows would leave room for two in shared memory.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-constexpr uint32_t kBlocksPerMultiprocessor = 1;
+[[maybe_unused]] constexpr uint32_t kBlocksPerMultiprocessor = 1;
 #else
-constexpr uint32_t kBlocksPerMultiprocessor = 2;
+[[maybe_unused]] constexpr uint32_t kBlocksPerMultiprocessor = 2;
 #endif
 
 // The key of an impossible value is never left. The least above all of them:
