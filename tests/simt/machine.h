@@ -22,6 +22,8 @@ struct Device {
   int multiprocessors = 132;
   size_t shared_bytes = size_t{227} << 10;  // most that a block may ask for
   size_t memory_bytes = size_t{1} << 30;    // beyond which cudaMalloc fails
+  bool registers_read_only = true;          // host memory that the process may not write
+  bool uses_host_page_tables = false;       // and so locks no host memory
 };
 
 // The machine as it is at the start: one device, no error, the order of indices. Streams, events
@@ -43,8 +45,10 @@ bool FaultIsPending();
 // What was wrong with the last kernel that failed, or an empty string.
 std::string KernelReport();
 
-// Kernels that have run, and what is still allocated or created: memory, streams, events.
+// Kernels that have run, copies that were put into streams, and what is still allocated or created:
+// memory, streams, events.
 uint64_t KernelCount();
+uint64_t CopyCount();
 size_t LiveObjects();
 
 }  // namespace simt

@@ -1,10 +1,14 @@
 #include <cudaTypedefs.h>
 #include <cuda_runtime.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -46,6 +50,7 @@ struct Allocation {
   size_t bytes;
   cudaMemoryType type;
   int device;
+  bool registered = false;  // allocated by others
 };
 
 struct FunctionAttributes {
@@ -65,6 +70,7 @@ struct Machine {
   cudaError_t sticky = cudaSuccess;
   std::string report;
   uint64_t kernels = 0;
+  uint64_t copies = 0;
   std::map<const char*, Allocation> allocations;
   std::set<Stream*> streams;
   std::set<Event*> events;
@@ -83,6 +89,19 @@ struct Machine {
     const auto& [start, allocation] = *--next;
     const auto offset = static_cast<size_t>(first - start);
     return offset <= allocation.bytes && bytes <= allocation.bytes - offset ? &allocation : nullptr;
+  }
+
+  bool Overlaps(const void* memory, size_t bytes) const {
+    const auto* first = static_cast<const char*>(memory);
+    const auto next = allocations.lower_bound(first + bytes);
+    if (next == allocations.begin()) return false;
+    const auto& [start, allocation] = *std::prev(next);
+    return first < start + allocation.bytes;
+  }
+
+  Device DeviceAt(int device) {
+    const std::lock_guard<std::recursive_mutex> lock(mutex);
+    return devices[static_cast<size_t>(device)];
   }
 
   size_t BytesOn(int device) const {
@@ -202,7 +221,8 @@ cudaError_t Free(void* memory, cudaMemoryType type) {
   if (call.failed()) return call.error();
   if (memory == nullptr) return cudaSuccess;
   const auto found = call.machine.allocations.find(static_cast<char*>(memory));
-  if (found == call.machine.allocations.end() || found->second.type != type) {
+  if (found == call.machine.allocations.end() || found->second.type != type ||
+      found->second.registered) {
     return Failed(cudaErrorInvalidValue);
   }
   // As cudaFree does, wait for all work.
@@ -210,6 +230,56 @@ cudaError_t Free(void* memory, cudaMemoryType type) {
   call.machine.allocations.erase(found);
   std::free(memory);
   return call.Result();
+}
+
+enum class Access { kNone, kRead, kWrite };
+
+// What the process may do with all of the pages.
+Access MappedAccess(const void* memory, size_t bytes) {
+  auto first = reinterpret_cast<uintptr_t>(memory);
+  const uintptr_t last = first + bytes;
+  Access access = Access::kWrite;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; first < last && std::getline(maps, line);) {
+    uintptr_t begin = 0;
+    uintptr_t end = 0;
+    char readable = '-';
+    char writable = '-';
+    if (std::sscanf(line.c_str(), "%lx-%lx %c%c", &begin, &end, &readable, &writable) != 4) break;
+    if (end <= first) continue;
+    if (begin > first || readable != 'r') return Access::kNone;
+    if (writable != 'w') access = Access::kRead;
+    first = end;
+  }
+  return first < last ? Access::kNone : access;
+}
+
+// A device reads the pages that were locked; what has gone from behind the mapping of the process
+// is not what its owner has there now.
+void CopyFromLocked(char* to, const char* from, size_t bytes) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  while (bytes > 0) {
+    const size_t part = std::min(bytes, page - reinterpret_cast<uintptr_t>(from) % page);
+    const iovec local = {.iov_base = to, .iov_len = part};
+    const iovec remote = {.iov_base = const_cast<char*>(from), .iov_len = part};
+    const bool is_there =
+        process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(part);
+    if (!is_there) std::memset(to, kUninitialized, part);
+    to += part;
+    from += part;
+    bytes -= part;
+  }
+}
+
+// Work that copies from pinned memory.
+void CopyNow(char* to, const char* from, size_t bytes, bool from_registered) {
+  if (!from_registered) {
+    std::memcpy(to, from, bytes);
+  } else if (Machine::Get().Find(from, bytes) == nullptr) {
+    Machine::Get().sticky = cudaErrorIllegalAddress;
+  } else {
+    CopyFromLocked(to, from, bytes);
+  }
 }
 
 // The shape of a launch, or what is wrong with it.
@@ -257,6 +327,7 @@ void ResetMachine() {
   machine.sticky = cudaSuccess;
   machine.report.clear();
   machine.kernels = 0;
+  machine.copies = 0;
   machine.functions.clear();
   current_device = 0;
   last_error = cudaSuccess;
@@ -298,6 +369,11 @@ std::string KernelReport() {
 uint64_t KernelCount() {
   const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
   return Machine::Get().kernels;
+}
+
+uint64_t CopyCount() {
+  const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
+  return Machine::Get().copies;
 }
 
 size_t LiveObjects() {
@@ -420,6 +496,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   cudaDeviceProp properties;
   const cudaError_t error = cudaGetDeviceProperties(&properties, device);
   if (error != cudaSuccess) return error;
+  const simt::Device from = simt::Machine::Get().DeviceAt(device);
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
       *value = properties.multiProcessorCount;
@@ -438,6 +515,12 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       return cudaSuccess;
     case cudaDevAttrReservedSharedMemoryPerBlock:
       *value = static_cast<int>(simt::kReservedBytes);
+      return cudaSuccess;
+    case cudaDevAttrPageableMemoryAccessUsesHostPageTables:
+      *value = from.uses_host_page_tables ? 1 : 0;
+      return cudaSuccess;
+    case cudaDevAttrHostRegisterReadOnlySupported:
+      *value = from.registers_read_only ? 1 : 0;
       return cudaSuccess;
     case cudaDevAttrClusterLaunch:
       *value = properties.major >= 9 ? 1 : 0;
@@ -477,6 +560,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorMemoryAllocation";
     case cudaErrorInvalidConfiguration:
       return "cudaErrorInvalidConfiguration";
+    case cudaErrorInvalidPitchValue:
+      return "cudaErrorInvalidPitchValue";
     case cudaErrorInsufficientDriver:
       return "cudaErrorInsufficientDriver";
     case cudaErrorNoDevice:
@@ -491,8 +576,14 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorIllegalAddress";
     case cudaErrorLaunchOutOfResources:
       return "cudaErrorLaunchOutOfResources";
+    case cudaErrorHostMemoryAlreadyRegistered:
+      return "cudaErrorHostMemoryAlreadyRegistered";
+    case cudaErrorHostMemoryNotRegistered:
+      return "cudaErrorHostMemoryNotRegistered";
     case cudaErrorLaunchFailure:
       return "cudaErrorLaunchFailure";
+    case cudaErrorNotSupported:
+      return "cudaErrorNotSupported";
     case cudaErrorInvalidClusterSize:
       return "cudaErrorInvalidClusterSize";
   }
@@ -511,6 +602,34 @@ cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
 }
 cudaError_t cudaFree(void* memory) { return simt::Free(memory, cudaMemoryTypeDevice); }
 cudaError_t cudaFreeHost(void* memory) { return simt::Free(memory, cudaMemoryTypeHost); }
+
+cudaError_t cudaHostRegister(void* memory, size_t bytes, unsigned flags) {
+  Call call;
+  if (call.failed()) return call.error();
+  constexpr unsigned kKnown = cudaHostRegisterPortable | cudaHostRegisterReadOnly;
+  const bool read_only = (flags & cudaHostRegisterReadOnly) != 0;
+  const simt::Access access = simt::MappedAccess(memory, bytes);
+  if (memory == nullptr || bytes == 0 || (flags & ~kKnown) != 0 || access == simt::Access::kNone) {
+    return Failed(cudaErrorInvalidValue);
+  }
+  if (read_only && !CurrentDevice(call).registers_read_only) return Failed(cudaErrorNotSupported);
+  if (!read_only && access != simt::Access::kWrite) return Failed(cudaErrorInvalidValue);
+  auto* const first = static_cast<char*>(memory);
+  if (call.machine.Overlaps(first, bytes)) return Failed(cudaErrorHostMemoryAlreadyRegistered);
+  call.machine.allocations[first] = {bytes, cudaMemoryTypeHost, simt::current_device, true};
+  return cudaSuccess;
+}
+
+// Waits for nothing: what is still copied from there fails.
+cudaError_t cudaHostUnregister(void* memory) {
+  Call call;
+  const auto found = call.machine.allocations.find(static_cast<char*>(memory));
+  if (found == call.machine.allocations.end() || !found->second.registered) {
+    return Failed(cudaErrorHostMemoryNotRegistered);
+  }
+  call.machine.allocations.erase(found);
+  return call.error();
+}
 
 cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
   const Call call;
@@ -541,8 +660,14 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   Call call;
   if (call.failed()) return call.error();
   if (!Knows(call, stream)) return Failed(cudaErrorInvalidResourceHandle);
+  ++call.machine.copies;
   const simt::Allocation* source = call.machine.Find(from, bytes);
   const simt::Allocation* target = call.machine.Find(to, bytes);
+  // No copy crosses the end of what was allocated or registered at once.
+  if ((source == nullptr && call.machine.Overlaps(from, bytes)) ||
+      (target == nullptr && call.machine.Overlaps(to, bytes))) {
+    return Failed(cudaErrorInvalidValue);
+  }
   const auto is_device = [](const simt::Allocation* memory) {
     return memory != nullptr && memory->type == cudaMemoryTypeDevice;
   };
@@ -560,9 +685,39 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     });
     return cudaSuccess;
   }
-  simt::Add(*stream, [to, from, bytes] { std::memcpy(to, from, bytes); });
+  simt::Add(*stream, [to, from, bytes, registered = source->registered] {
+    simt::CopyNow(static_cast<char*>(to), static_cast<const char*>(from), bytes, registered);
+  });
   if (target == nullptr) simt::RunUntil(*stream, stream->added);
   return call.Result();
+}
+
+// From pinned memory to a device alone.
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch,
+                              size_t width, size_t height, cudaMemcpyKind kind,
+                              cudaStream_t stream) {
+  Call call;
+  if (call.failed()) return call.error();
+  if (!Knows(call, stream)) return Failed(cudaErrorInvalidResourceHandle);
+  ++call.machine.copies;
+  constexpr size_t kMaxPitch = (size_t{1} << 31) - 1;
+  if (to_pitch < width || from_pitch < width || std::max(to_pitch, from_pitch) > kMaxPitch) {
+    return Failed(cudaErrorInvalidPitchValue);
+  }
+  if (width == 0 || height == 0) return cudaSuccess;
+  const simt::Allocation* source = call.machine.Find(from, (height - 1) * from_pitch + width);
+  const simt::Allocation* target = call.machine.Find(to, (height - 1) * to_pitch + width);
+  if (kind != cudaMemcpyHostToDevice || source == nullptr || source->type != cudaMemoryTypeHost ||
+      target == nullptr || target->type != cudaMemoryTypeDevice) {
+    return Failed(cudaErrorInvalidValue);
+  }
+  simt::Add(*stream, [=, registered = source->registered] {
+    for (size_t row = 0; row < height; ++row) {
+      simt::CopyNow(static_cast<char*>(to) + row * to_pitch,
+                    static_cast<const char*>(from) + row * from_pitch, width, registered);
+    }
+  });
+  return cudaSuccess;
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {

@@ -3,6 +3,8 @@
 #include <cuda_runtime.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <numeric>
 #include <vector>
@@ -224,6 +226,111 @@ TEST_F(RuntimeTest, TellsWhereMemoryIs) {
   EXPECT_EQ(attributes.type, cudaMemoryTypeHost);
   ASSERT_EQ(cudaPointerGetAttributes(&attributes, &word), cudaSuccess);
   EXPECT_EQ(attributes.type, cudaMemoryTypeUnregistered);
+}
+
+// Two pages of a shared-memory object, which may be cut behind them.
+class SharedPages {
+ public:
+  explicit SharedPages(int protection) : file_(memfd_create("simt", MFD_CLOEXEC)) {
+    EXPECT_EQ(ftruncate(file_, kBytes), 0);
+    pages_ = static_cast<char*>(mmap(nullptr, kBytes, protection, MAP_SHARED, file_, 0));
+  }
+  SharedPages(const SharedPages&) = delete;
+  SharedPages& operator=(const SharedPages&) = delete;
+  ~SharedPages() {
+    munmap(pages_, kBytes);
+    close(file_);
+  }
+
+  char* get() const { return pages_; }
+  void Cut() const { EXPECT_EQ(ftruncate(file_, 0), 0); }
+
+  static constexpr size_t kBytes = 8192;
+
+ private:
+  const int file_;
+  char* pages_ = nullptr;
+};
+
+TEST_F(RuntimeTest, RegistersWhatIsMappedOnce) {
+  const SharedPages pages(PROT_READ | PROT_WRITE);
+  EXPECT_EQ(cudaHostUnregister(pages.get()), cudaErrorHostMemoryNotRegistered);
+  EXPECT_EQ(cudaHostRegister(pages.get(), 0, cudaHostRegisterDefault), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaHostRegister(pages.get(), size_t{1} << 46, cudaHostRegisterDefault),
+            cudaErrorInvalidValue);
+  ASSERT_EQ(cudaHostRegister(pages.get() + 4096, 4096, cudaHostRegisterPortable), cudaSuccess);
+  for (const size_t first : {0u, 4096u, 8000u}) {
+    EXPECT_EQ(cudaHostRegister(pages.get() + first, pages.kBytes - first, cudaHostRegisterDefault),
+              cudaErrorHostMemoryAlreadyRegistered);
+  }
+  EXPECT_EQ(cudaHostRegister(pages.get(), 4096, cudaHostRegisterDefault), cudaSuccess);
+  EXPECT_EQ(cudaFreeHost(pages.get()), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaMemcpyAsync(OnDevice(pages.kBytes), pages.get(), pages.kBytes,
+                            cudaMemcpyHostToDevice, stream_),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(cudaHostUnregister(pages.get() + 1), cudaErrorHostMemoryNotRegistered);
+  EXPECT_EQ(cudaHostUnregister(pages.get()), cudaSuccess);
+  EXPECT_EQ(cudaHostUnregister(pages.get()), cudaErrorHostMemoryNotRegistered);
+  EXPECT_EQ(cudaHostUnregister(pages.get() + 4096), cudaSuccess);
+  EXPECT_EQ(cudaHostUnregister(Pinned(1)), cudaErrorHostMemoryNotRegistered);
+}
+
+TEST_F(RuntimeTest, RegistersReadOnlyPagesWhenItIsToldAndCan) {
+  const SharedPages pages(PROT_READ);
+  EXPECT_EQ(cudaHostRegister(pages.get(), pages.kBytes, cudaHostRegisterPortable),
+            cudaErrorInvalidValue);
+  EXPECT_EQ(cudaHostRegister(pages.get(), pages.kBytes, cudaHostRegisterReadOnly), cudaSuccess);
+  EXPECT_EQ(cudaHostUnregister(pages.get()), cudaSuccess);
+  SetDevices({Device{.registers_read_only = false}});
+  int supported = 1;
+  EXPECT_EQ(cudaDeviceGetAttribute(&supported, cudaDevAttrHostRegisterReadOnlySupported, 0),
+            cudaSuccess);
+  EXPECT_EQ(supported, 0);
+  EXPECT_EQ(cudaHostRegister(pages.get(), pages.kBytes, cudaHostRegisterReadOnly),
+            cudaErrorNotSupported);
+}
+
+TEST_F(RuntimeTest, RegisteredPagesAreReadWhenTheCopyRuns) {
+  const SharedPages pages(PROT_READ | PROT_WRITE);
+  ASSERT_EQ(cudaHostRegister(pages.get(), pages.kBytes, cudaHostRegisterDefault), cudaSuccess);
+  auto* const words = reinterpret_cast<unsigned*>(pages.get());
+  unsigned* device = OnDevice(4);
+  words[1020] = 1;
+  words[1023] = 2;
+  // Two rows of two words, three apart, to the two ends of the memory.
+  EXPECT_EQ(cudaMemcpy2DAsync(device, 8, words + 1020, 12, 8, 2, cudaMemcpyHostToDevice, stream_),
+            cudaSuccess);
+  words[1020] = 3;
+  EXPECT_EQ(OnHost(device, 4), (std::vector<unsigned>{3, 0, 2, 0}));
+  // The pages are still there, with whatever is in them.
+  pages.Cut();
+  EXPECT_EQ(cudaMemcpyAsync(device, words, 16, cudaMemcpyHostToDevice, stream_), cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+  EXPECT_EQ(cudaHostUnregister(pages.get()), cudaSuccess);
+}
+
+TEST_F(RuntimeTest, RefusesRowsThatOverlapOrLieOutside) {
+  unsigned* from = Pinned(8);
+  unsigned* device = OnDevice(4);
+  const auto copy = [&](size_t to_pitch, size_t from_pitch, size_t width, size_t height) {
+    return cudaMemcpy2DAsync(device, to_pitch, from, from_pitch, width, height,
+                             cudaMemcpyHostToDevice, stream_);
+  };
+  EXPECT_EQ(copy(8, 16, 8, 2), cudaSuccess);
+  EXPECT_EQ(copy(4, 16, 8, 2), cudaErrorInvalidPitchValue);
+  EXPECT_EQ(copy(8, 4, 8, 2), cudaErrorInvalidPitchValue);
+  EXPECT_EQ(copy(8, size_t{1} << 31, 8, 1), cudaErrorInvalidPitchValue);
+  EXPECT_EQ(copy(8, 8, 8, 3), cudaErrorInvalidValue);
+  EXPECT_EQ(copy(8, 32, 8, 2), cudaErrorInvalidValue);
+}
+
+TEST_F(RuntimeTest, ACopyFromPagesThatWereLetGoIsAnError) {
+  const SharedPages pages(PROT_READ | PROT_WRITE);
+  ASSERT_EQ(cudaHostRegister(pages.get(), pages.kBytes, cudaHostRegisterDefault), cudaSuccess);
+  ASSERT_EQ(cudaMemcpyAsync(OnDevice(1), pages.get(), 4, cudaMemcpyHostToDevice, stream_),
+            cudaSuccess);
+  EXPECT_EQ(cudaHostUnregister(pages.get()), cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(stream_), cudaErrorIllegalAddress);
 }
 
 TEST(MachineTest, WithoutADriverEveryCallSaysSo) {
