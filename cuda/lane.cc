@@ -49,6 +49,7 @@ absl::Status Lane::AllocateSlot(Slot& slot) {
   if (status.ok()) status = slot.statuses.Allocate(limits_.rows);
   if (status.ok()) status = cuda::Create(slot.stream);
   slot.rows.resize(limits_.rows);
+  slot.pinned.resize(limits_.rows);
   Forget(slot);
   return status;
 }
@@ -109,6 +110,7 @@ absl::Status Lane::Recover() {
 void Lane::Forget(Slot& slot) const {
   slot.in_shared = {};
   slot.in_device_memory = {.first = limits_.rows};
+  slot.copies.Clear();
   slot.written.clear();
   slot.value_bytes = 0;
   slot.num_mask_words = 0;
@@ -117,13 +119,15 @@ void Lane::Forget(Slot& slot) const {
 }
 
 // The place of the row's job.
-uint32_t Lane::AddRow(const RowInput& row, size_t index, Slot& slot) const {
+uint32_t Lane::AddRow(const RowInput& row, size_t index, const RowSource* pinned,
+                      Slot& slot) const {
   const bool fits = FitsShared(row);
   Group& group = fits ? slot.in_shared : slot.in_device_memory;
   const uint32_t place = fits ? group.rows : --group.first;
   ++group.rows;
   group.max_vocab = std::max(group.max_vocab, static_cast<uint32_t>(row.vocab));
   slot.rows[place] = index;
+  slot.pinned[place] = pinned;
   return place;
 }
 
@@ -132,19 +136,27 @@ void Lane::Stage(const RowInput& row, size_t index, Slot& slot, RowResult& resul
   job.values = slot.values.device.get() + slot.value_bytes;
   job.first_token = slot.num_tokens;
   char* const staged = slot.values.host.get() + slot.value_bytes;
+  const RowSource* from = nullptr;
+  const char* const pinned = row.source == nullptr ? nullptr : row.source->pinned_memory();
   if (const DeviceMemory* const memory = OnDevice(row); memory != nullptr) {
     job.values = memory->address + row.source_offset;
     auto* const written = static_cast<cudaEvent_t>(memory->written);
     const bool waited_for =
         std::find(slot.written.begin(), slot.written.end(), written) != slot.written.end();
     if (written != nullptr && !waited_for) slot.written.push_back(written);
-  } else if (row.source == nullptr) {
-    std::memcpy(staged, row.values, ValueBytes(row));
-  } else if (!ReadValues(row, staged, result)) {
-    return;
+  } else if (pinned != nullptr) {
+    from = row.source;
+    slot.copies.Add(from, pinned + row.source_offset, slot.value_bytes, ValueBytes(row));
+  } else {
+    if (row.source == nullptr) {
+      std::memcpy(staged, row.values, ValueBytes(row));
+    } else if (!ReadValues(row, staged, result)) {
+      return;
+    }
+    slot.copies.Add(nullptr, staged, slot.value_bytes, StagedBytes(row));
   }
   StageAdjustments(row, slot, job);
-  slot.jobs.host[AddRow(row, index, slot)] = job;
+  slot.jobs.host[AddRow(row, index, from, slot)] = job;
   slot.value_bytes += StagedBytes(row);
   slot.num_tokens += job.num_samples;
 }
@@ -168,7 +180,7 @@ absl::Status Lane::Submit(Slot& slot) {
   // A stream takes kernels of its own device alone.
   const DeviceGuard guard(device_);
   absl::Status status = guard.status();
-  if (status.ok()) status = slot.values.CopyToDevice(0, slot.value_bytes, stream);
+  if (status.ok()) status = slot.copies.Submit(slot.values.device.get(), stream);
   for (cudaEvent_t const written : slot.written) {
     if (status.ok()) {
       status = ToStatus(cudaStreamWaitEvent(stream, written, 0), "cudaStreamWaitEvent");
@@ -197,18 +209,21 @@ absl::Status Lane::Collect(Slot& slot, absl::Span<RowResult> results, std::vecto
   if (slot.num_rows() == 0) return absl::OkStatus();
   absl::Status status = ToStatus(cudaStreamSynchronize(slot.stream.get()), "cudaStreamSynchronize");
   if (!status.ok()) return status;
+  const std::vector<const RowSource*> lost = slot.copies.Lost();
   for (const Group* group : {&slot.in_shared, &slot.in_device_memory}) {
-    CollectGroup(slot, *group, results, failed);
+    CollectGroup(slot, *group, lost, results, failed);
   }
   Forget(slot);
   return absl::OkStatus();
 }
 
-void Lane::CollectGroup(const Slot& slot, const Group& group, absl::Span<RowResult> results,
+void Lane::CollectGroup(const Slot& slot, const Group& group,
+                        const std::vector<const RowSource*>& lost, absl::Span<RowResult> results,
                         std::vector<size_t>& failed) {
   for (uint32_t i = group.first; i < group.first + group.rows; ++i) {
     const size_t index = slot.rows[i];
-    if (slot.statuses.host[i] != JobStatus::kDrawn) {
+    const bool is_lost = std::find(lost.begin(), lost.end(), slot.pinned[i]) != lost.end();
+    if (is_lost || slot.statuses.host[i] != JobStatus::kDrawn) {
       failed.push_back(index);
       continue;
     }

@@ -1,6 +1,6 @@
 // A way to the device for one batch at a time: two slots of pinned staging and device memory, each
 // with a stream, that are filled in turn, so that rows are copied while those before them are
-// sampled.
+// sampled. Rows in pinned memory go straight from there to the device's.
 
 #ifndef TOKEN_SAMPLER_CUDA_LANE_H_
 #define TOKEN_SAMPLER_CUDA_LANE_H_
@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "cuda/copy_list.h"
 #include "cuda/job_plan.h"
 #include "cuda/resources.h"
 #include "cuda/row_job.h"
@@ -72,8 +73,10 @@ class Lane {
     // Jobs of rows that fit shared memory stand at the front, the others at the back.
     Group in_shared;
     Group in_device_memory;
-    std::vector<size_t> rows;          // per job, the index of its row in the call
-    std::vector<cudaEvent_t> written;  // to wait for, before the kernel reads the rows
+    CopyList copies;
+    std::vector<size_t> rows;              // per job, the index of its row in the call
+    std::vector<const RowSource*> pinned;  // per job, where its row was copied from; null: staged
+    std::vector<cudaEvent_t> written;      // to wait for, before the kernel reads the rows
     size_t value_bytes = 0;
     uint32_t num_mask_words = 0;
     uint32_t num_edits = 0;
@@ -91,17 +94,20 @@ class Lane {
   absl::Status Allocate();
   absl::Status AllocateSlot(Slot& slot);
   bool HasRoom(const Slot& slot, const RowInput& row) const;
-  // A row that cannot be read fails at once. One in the device's memory stays there.
+  // A row that cannot be read fails at once. One in the device's memory stays there, one in pinned
+  // memory is copied from there, once the slot is full.
   void Stage(const RowInput& row, size_t index, Slot& slot, RowResult& result);
   void StageAdjustments(const RowInput& row, Slot& slot, RowJob& job);
   // Whether the row is kept in shared memory: its launch then reads device memory once.
   bool FitsShared(const RowInput& row) const;
   void Forget(Slot& slot) const;
-  uint32_t AddRow(const RowInput& row, size_t index, Slot& slot) const;
+  uint32_t AddRow(const RowInput& row, size_t index, const RowSource* pinned, Slot& slot) const;
   absl::Status Submit(Slot& slot);
   absl::Status Launch(const Slot& slot, const Group& group) const;
   absl::Status Collect(Slot& slot, absl::Span<RowResult> results, std::vector<size_t>& failed);
-  static void CollectGroup(const Slot& slot, const Group& group, absl::Span<RowResult> results,
+  // Rows that were copied from `lost` sources fail.
+  static void CollectGroup(const Slot& slot, const Group& group,
+                           const std::vector<const RowSource*>& lost, absl::Span<RowResult> results,
                            std::vector<size_t>& failed);
 
   const int device_;

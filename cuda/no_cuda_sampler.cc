@@ -1,7 +1,8 @@
-// Stands in for cuda_sampler.cc and ipc_memory.cc in a build without CUDA.
+// Stands in for cuda_sampler.cc, ipc_memory.cc and pinned_memory.cc in a build without CUDA.
 
 #include "cuda/cuda_sampler.h"
 #include "cuda/ipc_memory.h"
+#include "cuda/pinned_memory.h"
 
 namespace token_sampler {
 
@@ -11,6 +12,12 @@ absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOpti
 
 absl::StatusOr<std::unique_ptr<IpcMemory>> IpcMemory::Open(uint32_t, absl::string_view,
                                                            absl::string_view, const IpcRange&) {
+  return absl::FailedPreconditionError("this build has no CUDA sampler");
+}
+
+bool PinnedMemory::TakesReadOnly() { return false; }
+
+absl::StatusOr<std::unique_ptr<PinnedMemory>> PinnedMemory::Pin(const char*, size_t, bool) {
   return absl::FailedPreconditionError("this build has no CUDA sampler");
 }
 

@@ -28,6 +28,15 @@ class RowSource {
   // Where a CUDA device can read the source itself; null: nowhere.
   virtual const DeviceMemory* device_memory() const { return nullptr; }
 
+  // Page-locked host memory with byte 0 of the source, which every CUDA device copies from by DMA;
+  // null: none, or not any more. Such a copy reads page-locked pages whatever has become of the
+  // source, without a signal, so whoever makes copies asks Holds behind them.
+  virtual const char* pinned_memory() const { return nullptr; }
+
+  // Whether what has been copied from pinned_memory() so far were bytes of the source. Once is
+  // enough behind any number of copies. When not, they mean nothing, and Read decides anew.
+  virtual bool Holds() const { return true; }
+
   // Copies bytes [offset, offset + size), which whoever made the rows has checked to be there. An
   // error fails the rows that lie there.
   virtual absl::Status Read(uint64_t offset, size_t size, char* to) const = 0;
