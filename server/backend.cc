@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "cuda/cuda_sampler.h"
 #include "cuda/ipc_memory.h"
+#include "cuda/pinned_memory.h"
 #include "sampler/cpu_sampler.h"
 
 namespace token_sampler {
@@ -37,6 +38,18 @@ class CudaRegion final : public Region {
  private:
   const std::unique_ptr<IpcMemory> memory_;
 };
+
+PagePinning PinForCuda() {
+  const bool read_only = PinnedMemory::TakesReadOnly();
+  const auto pin = [read_only](const char* pages,
+                               size_t size) -> absl::StatusOr<std::shared_ptr<void>> {
+    absl::StatusOr<std::unique_ptr<PinnedMemory>> pinned =
+        PinnedMemory::Pin(pages, size, read_only);
+    if (!pinned.ok()) return pinned.status();
+    return std::shared_ptr<PinnedMemory>(*std::move(pinned));
+  };
+  return {.pin = pin, .needs_write = !read_only};
+}
 
 void LogFallback(absl::string_view reason) {
   spdlog::warn("the CUDA kernel does not take {}: rows with it are sampled on the CPU",
@@ -83,7 +96,8 @@ absl::StatusOr<Backend> CreateBackend(const std::string& device,
                          .on_lost = std::move(on_lost),
                          .on_fallback = LogFallback});
   if (cuda.ok()) {
-    return Backend{*std::move(cuda), device == "cuda" ? "asked for" : "found", CudaRegion::Open};
+    return Backend{*std::move(cuda), device == "cuda" ? "asked for" : "found", CudaRegion::Open,
+                   PinForCuda()};
   }
   if (device == "cuda") {
     return absl::Status(cuda.status().code(),

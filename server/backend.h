@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "sampler/sampler.h"
+#include "server/regions/pinned_pages.h"
 #include "server/regions/region_registry.h"
 
 namespace token_sampler {
@@ -18,6 +19,7 @@ struct Backend {
   std::unique_ptr<Sampler> sampler;
   std::string reason;                  // why this one, for the log
   OpenCudaRegion open_cuda = nullptr;  // null when the sampler reads no device memory
+  PagePinning pinning = {};            // empty when it has no use for pinned memory
 };
 
 // `device` is auto, cpu or cuda. cuda never falls back: FailedPrecondition says why there is none.

@@ -69,6 +69,7 @@ int Serve(const ServerOptions& options) {
 
   ServerOptions with_device = options;
   with_device.regions.open_cuda = backend->open_cuda;
+  with_device.regions.pinning = backend->pinning;
   absl::StatusOr<std::unique_ptr<Server>> started = Server::Start(with_device, *backend->sampler);
   if (!started.ok()) return Fail(started.status());
   Server& server = **started;

@@ -64,6 +64,10 @@ absl::StatusOr<std::unique_ptr<GuardedMapping>> GuardedMapping::Create(int fd, u
       new GuardedMapping(static_cast<char*>(pages), page_bytes, begin));
 }
 
+bool GuardedMapping::AllowWrites() {
+  return mprotect(pages_, page_bytes_, PROT_READ | PROT_WRITE) == 0;
+}
+
 GuardedMapping::~GuardedMapping() { munmap(pages_, page_bytes_); }
 
 bool GuardedMapping::Copy(uint64_t offset, size_t size, char* to) {

@@ -30,6 +30,14 @@ class GuardedMapping {
   GuardedMapping(const GuardedMapping&) = delete;
   GuardedMapping& operator=(const GuardedMapping&) = delete;
 
+  // Lets the process write to the pages, for what locks pages that it may write alone. False when
+  // the file was opened for reading.
+  bool AllowWrites();
+
+  const char* pages() const { return pages_; }
+  size_t page_bytes() const { return page_bytes_; }
+  size_t begin() const { return begin_; }
+
   // Copies bytes [offset, offset + size) of the mapping. False, for this and every later copy, when
   // some of them were not there any more.
   bool Copy(uint64_t offset, size_t size, char* to);

@@ -51,8 +51,10 @@ class Region {
   // Read, and PermissionDenied when the server may only read the memory, as it does here.
   virtual absl::Status Write(uint64_t offset, absl::string_view bytes) const;
 
-  // As that of RowSource.
+  // As those of RowSource.
   virtual const DeviceMemory* device_memory() const { return nullptr; }
+  virtual const char* pinned_memory() const { return nullptr; }
+  virtual bool Holds() const { return true; }
 
  private:
   friend class RegionRegistry;

@@ -1,9 +1,12 @@
 #include "server/regions/region_registry.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -99,12 +102,20 @@ absl::Status RegionRegistry::Register(const std::string& name, const SystemRegio
   absl::StatusOr<std::shared_ptr<SystemRegion>> opened =
       SystemRegion::Open(*key, request.offset, request.byte_size);
   if (!opened.ok()) return opened.status();
-  return Add({.name = name,
-              .kind = RegionKind::kSystem,
-              .key = *key,
-              .offset = request.offset,
-              .byte_size = request.byte_size},
-             *std::move(opened), peer);
+  const std::shared_ptr<SystemRegion> region = *std::move(opened);
+  status = Add({.name = name,
+                .kind = RegionKind::kSystem,
+                .key = *key,
+                .offset = request.offset,
+                .byte_size = request.byte_size},
+               region, peer);
+  // Behind the quotas, which are so those of pinned memory too.
+  if (!status.ok() || options_.pinning.pin == nullptr) return status;
+  if (const absl::Status pinned = region->Pin(options_.pinning); !pinned.ok()) {
+    spdlog::info("region \"{}\" is not pinned, its rows go through staging: {}",
+                 absl::CEscape(name), std::string(pinned.message()));
+  }
+  return status;
 }
 
 absl::Status RegionRegistry::Register(const std::string& name, const CudaRegionRequest& request,

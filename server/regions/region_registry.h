@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "server/batching/mutex.h"
+#include "server/regions/pinned_pages.h"
 #include "server/regions/region.h"
 
 namespace token_sampler {
@@ -48,6 +49,7 @@ struct RegionOptions {
   uint64_t max_regions_per_peer = 64;             // of one connection; a Unix socket counts as one
   uint64_t max_tensor_bytes = uint64_t{1} << 30;  // read by one call from one region
   OpenCudaRegion open_cuda = nullptr;             // null: no sampler reads device memory
+  PagePinning pinning = {};                       // of system regions; empty: none are pinned
 };
 
 // Thread-safe.
@@ -64,7 +66,7 @@ class RegionRegistry {
   // `name` has 1 .. 255 bytes. AlreadyExists when it is taken, ResourceExhausted beyond a limit,
   // for which idle regions whose object is gone do not count: their clients have often gone with
   // it. InvalidArgument, NotFound, OutOfRange and PermissionDenied say what is wrong with the
-  // object.
+  // object. One that cannot be pinned is registered all the same, and the log says why.
   absl::Status Register(const std::string& name, const SystemRegionRequest& request,
                         absl::string_view peer);
 

@@ -25,6 +25,8 @@ class RegionRows final : public RowSource {
       : region_(std::move(region)), field_(std::move(field)) {}
 
   const DeviceMemory* device_memory() const override { return region_->device_memory(); }
+  const char* pinned_memory() const override { return region_->pinned_memory(); }
+  bool Holds() const override { return region_->Holds(); }
 
   // The errors of Region::Copy.
   absl::Status Read(uint64_t offset, size_t size, char* to) const override;

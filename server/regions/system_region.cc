@@ -61,6 +61,24 @@ absl::StatusOr<std::shared_ptr<SystemRegion>> SystemRegion::Open(const std::stri
 
 SystemRegion::~SystemRegion() { close(fd_); }
 
+absl::Status SystemRegion::Pin(const PagePinning& pinning) {
+  absl::StatusOr<std::unique_ptr<PinnedPages>> pages = PinnedPages::Pin(fd_, *mapping_, pinning);
+  if (!pages.ok()) return pages.status();
+  pinned_pages_ = *std::move(pages);
+  pinned_.store(pinned_pages_.get(), std::memory_order_release);
+  return absl::OkStatus();
+}
+
+const char* SystemRegion::pinned_memory() const {
+  const PinnedPages* const pages = pinned_.load(std::memory_order_acquire);
+  return pages == nullptr ? nullptr : pages->memory();
+}
+
+bool SystemRegion::Holds() const {
+  PinnedPages* const pages = pinned_.load(std::memory_order_acquire);
+  return pages == nullptr || pages->Hold();
+}
+
 absl::Status SystemRegion::CheckObject() const {
   struct stat info;
   if (fstat(fd_, &info) != 0) {

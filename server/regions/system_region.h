@@ -1,9 +1,11 @@
-// A POSIX shared-memory object of another process. What is read is copied first: values that change
-// between two passes over a row would break what the sampler has checked.
+// A POSIX shared-memory object of another process. What is read is copied first, by the CPU or by a
+// device: values that change between two passes over a row would break what the sampler has
+// checked.
 
 #ifndef TOKEN_SAMPLER_SERVER_REGIONS_SYSTEM_REGION_H_
 #define TOKEN_SAMPLER_SERVER_REGIONS_SYSTEM_REGION_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -14,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "server/regions/guarded_mapping.h"
+#include "server/regions/pinned_pages.h"
 #include "server/regions/region.h"
 
 namespace token_sampler {
@@ -28,10 +31,16 @@ class SystemRegion final : public Region {
 
   ~SystemRegion() override;
 
+  // Has the region page-locked, once. An error says why it is not, and nothing else has changed. It
+  // ends with a write through a descriptor of the object, such as Write's: see PinnedPages.
+  absl::Status Pin(const PagePinning& pinning);
+
   // FailedPrecondition when the object was truncated, unlinked or replaced since it was opened.
   absl::Status CheckObject() const override;
   absl::Status Copy(uint64_t offset, size_t size, char* to) const override;
   bool IsGone() const override;
+  const char* pinned_memory() const override;
+  bool Holds() const override;
   absl::Status Write(uint64_t offset, absl::string_view bytes) const override;
 
  private:
@@ -45,6 +54,8 @@ class SystemRegion final : public Region {
   const std::string key_;
   const uint64_t offset_;  // inside the object
   std::unique_ptr<GuardedMapping> mapping_;
+  std::unique_ptr<PinnedPages> pinned_pages_;  // goes before the mapping
+  std::atomic<PinnedPages*> pinned_{nullptr};  // the same, once it is there
 };
 
 }  // namespace token_sampler

@@ -42,7 +42,7 @@ def folder_of(path):
 def may_include(path, quote, header):
     allowed = ALLOWED[folder_of(path)]
     if path in BACKEND_FILES:
-        allowed += ("cuda/cuda_sampler.h", "cuda/ipc_memory.h")
+        allowed += ("cuda/cuda_sampler.h", "cuda/ipc_memory.h", "cuda/pinned_memory.h")
     if header.startswith(allowed):
         return True
     if quote == '"' or header.startswith(CUDA):
