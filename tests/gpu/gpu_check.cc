@@ -32,6 +32,7 @@
 #include "tests/golden/golden_file.h"
 #include "tests/gpu/device_rows.h"
 #include "tests/gpu/ipc_check.h"
+#include "tests/gpu/pinned_check.h"
 #include "tests/gpu/weight_checksum.h"
 
 namespace token_sampler::testing {
@@ -295,6 +296,10 @@ bool CheckIpc(Sampler& cuda, Sampler& cpu) {
                 difference.ok() ? *difference : std::string(difference.status().message()));
 }
 
+bool CheckPinned(Sampler& cuda, Sampler& cpu) {
+  return Report("pinned", kPinnedRows, "rows", Value(PinnedDifference(cuda, cpu)));
+}
+
 int PrintShapes() {
   constexpr cuda::DeviceTraits kDevice = {8, 132, size_t{227} << 10, size_t{113} << 10};
   for (const uint32_t vocab : {32'000u, 128'256u, 151'936u, 262'144u, 524'288u}) {
@@ -323,6 +328,7 @@ int Main(const Options& options) {
   same &= CheckLongRows(**cuda, *cpu);
   same &= CheckBatchSizes(**cuda);
   same &= CheckIpc(**cuda, *cpu);
+  same &= CheckPinned(**cuda, *cpu);
   same &= CheckRandomRows(options, **cuda);
   return same ? EXIT_SUCCESS : EXIT_FAILURE;
 }

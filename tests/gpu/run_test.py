@@ -66,7 +66,7 @@ class RunTest(unittest.TestCase):
     def test_checks(self):
         run = self.run_carried("--only", "check", "--quick", "--rows", "2000")
         self.assertEqual(run.returncode, 0, run.stdout)
-        for name in ("weights", "golden", "paths", "long", "batches", "ipc", "random"):
+        for name in ("weights", "golden", "paths", "long", "batches", "ipc", "pinned", "random"):
             self.assertRegex(run.stdout, rf"(?m)^{name} .* same$")
         self.assertNotIn("== sanitizer", run.stdout)
 
