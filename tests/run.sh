@@ -8,7 +8,7 @@ Usage: tests/run.sh [--quick | --nightly] [--jobs N] [--no-install]
 
 Builds and runs, each through ctest:
   release  every test, the linters among them
-  tidy     clang-tidy over sampler, cuda, server and client
+  tidy     clang-tidy over sampler, cuda, server and client, which also finds missing includes
   asan     every test again, under the address and undefined-behaviour sanitizers
   tsan     the tests that use threads and no gRPC, under the thread sanitizer
   fuzz     random rows, parameters and requests, by libFuzzer, a bounded number of them
@@ -102,8 +102,7 @@ tidy() {
 cuda=AUTO
 if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then cuda=ON; fi
 rm -f build/release/kernels.txt
-preset release -DTOKEN_SAMPLER_TESTS=ON -DTOKEN_SAMPLER_PRECOMPILE=TESTS \
-  -DTOKEN_SAMPLER_CUDA="$cuda"
+preset release -DTOKEN_SAMPLER_TESTS=ON -DTOKEN_SAMPLER_PRECOMPILE=ON -DTOKEN_SAMPLER_CUDA="$cuda"
 if [ "$cuda" = ON ]; then
   echo "== kernels"
   cat build/release/kernels.txt || failed=true
@@ -113,9 +112,8 @@ else
 fi
 if ! $quick; then
   if [ -f build/release/compile_commands.json ]; then tidy; fi
-  # The build above is the one that finds missing includes.
   preset asan -DTOKEN_SAMPLER_PRECOMPILE=ON
-  preset tsan
+  preset tsan -DTOKEN_SAMPLER_PRECOMPILE=ON
   preset fuzz
 fi
 

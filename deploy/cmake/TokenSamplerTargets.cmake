@@ -45,13 +45,16 @@ function(token_sampler_library name)
                         PRIVATE ${ARG_PRIVATE})
 endfunction()
 
-# token_sampler_precompile(target [TESTS] [HEADERS ...]) parses gRPC's and the API's headers once for
-# the target's sources, if TOKEN_SAMPLER_PRECOMPILE says so. TESTS: the target is of the tests.
+# token_sampler_precompile(target [GRPC] [HEADERS ...]) parses these headers once for all sources of
+# the target, if TOKEN_SAMPLER_PRECOMPILE says so. GRPC: gRPC's and the API's as well.
 function(token_sampler_precompile target)
-  cmake_parse_arguments(ARG "TESTS" "" "HEADERS" ${ARGN})
-  if(TOKEN_SAMPLER_PRECOMPILE STREQUAL "ON" OR (ARG_TESTS AND TOKEN_SAMPLER_PRECOMPILE))
-    target_precompile_headers(${target} PRIVATE ${ARG_HEADERS} <grpcpp/grpcpp.h>
+  cmake_parse_arguments(ARG "GRPC" "" "HEADERS" ${ARGN})
+  if(ARG_GRPC)
+    list(APPEND ARG_HEADERS <grpcpp/grpcpp.h>
       ${PROJECT_BINARY_DIR}/proto/token_sampler/v1/token_sampler.grpc.pb.h)
+  endif()
+  if(TOKEN_SAMPLER_PRECOMPILE)
+    target_precompile_headers(${target} PRIVATE ${ARG_HEADERS})
   endif()
 endfunction()
 

@@ -1,6 +1,7 @@
 #include "server/kserve/shared_place.h"
 
 #include <limits>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "server/invalid_argument.h"
@@ -57,9 +58,10 @@ absl::Status ReadSharedPlace(
 
 void WriteSharedPlace(const SharedPlace& place,
                       google::protobuf::Map<std::string, inference::InferParameter>& parameters) {
-  parameters[kRegion].set_string_param(place.region);
-  parameters[kByteSize].set_int64_param(static_cast<int64_t>(place.byte_size));
-  if (place.offset > 0) parameters[kOffset].set_int64_param(static_cast<int64_t>(place.offset));
+  parameters[std::string(kRegion)].set_string_param(place.region);
+  parameters[std::string(kByteSize)].set_int64_param(static_cast<int64_t>(place.byte_size));
+  if (place.offset > 0)
+    parameters[std::string(kOffset)].set_int64_param(static_cast<int64_t>(place.offset));
 }
 
 absl::StatusOr<std::shared_ptr<const Region>> FindSharedPlace(absl::string_view tensor,

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <deque>
 #include <string>
@@ -10,6 +11,7 @@
 #include "sampler/reference_sampler.h"
 #include "tests/conformance/row_difference.h"
 #include "tests/testing/memory_source.h"
+#include "tests/testing/sanitizers.h"
 
 namespace token_sampler::testing {
 
@@ -38,6 +40,10 @@ void ExpectSameAsReference(const RandomBatch& batch, Sampler& sampler) {
 int ConformanceScale() {
   const char* scale = std::getenv("TOKEN_SAMPLER_CONFORMANCE_SCALE");
   return scale == nullptr ? 1 : std::max(1, std::stoi(scale));
+}
+
+int RandomCases(int usual) {
+  return std::max(1, usual * ConformanceScale() / (kSanitized ? 3 : 1));
 }
 
 }  // namespace token_sampler::testing

@@ -15,6 +15,9 @@ void ExpectSameAsReference(const RandomBatch& batch, Sampler& sampler);
 // How many times the usual number of random cases to run: TOKEN_SAMPLER_CONFORMANCE_SCALE, or 1.
 int ConformanceScale();
 
+// `usual` times that, a third of them under sanitizers.
+int RandomCases(int usual);
+
 }  // namespace token_sampler::testing
 
 #endif  // TOKEN_SAMPLER_TESTS_CONFORMANCE_CONFORMANCE_H_

@@ -34,7 +34,6 @@ std::vector<int> ThreadCounts() {
   return kSanitized ? std::vector<int>{2, 8} : std::vector<int>{1, 2, 4, 8};
 }
 
-constexpr int kCases = kSanitized ? 1 : 2;  // times the scale
 constexpr size_t kGoldenStride = kSanitized ? 8 : 1;
 
 class CpuConformanceTest : public ::testing::TestWithParam<CpuSamplerOptions> {
@@ -53,7 +52,7 @@ std::vector<CpuSamplerOptions> EveryOption() {
 }
 
 TEST_P(CpuConformanceTest, ShortRows) {
-  for (int i = 0; i < 30 * kCases * ConformanceScale(); ++i) {
+  for (int i = 0; i < RandomCases(60); ++i) {
     SCOPED_TRACE(i);
     ExpectSameAsReference(MakeRandomBatch(1000 + static_cast<uint64_t>(i), 20, 300), *sampler_);
     if (HasFatalFailure()) return;
@@ -74,7 +73,7 @@ TEST_P(CpuConformanceTest, RowsAroundTheLengthsOfVectorsAndBlocks) {
 }
 
 TEST_P(CpuConformanceTest, RowsOfAllLengths) {
-  for (int i = 0; i < 6 * kCases * ConformanceScale(); ++i) {
+  for (int i = 0; i < RandomCases(12); ++i) {
     SCOPED_TRACE(i);
     ExpectSameAsReference(MakeRandomBatch(100'000 + static_cast<uint64_t>(i), 8, 20'000),
                           *sampler_);

@@ -68,7 +68,7 @@ RandomBatch ForKernel(uint64_t seed, RandomBatch batch) {
 }
 
 TEST_P(CudaConformanceTest, ShortRows) {
-  for (int i = 0; i < 12 * ConformanceScale(); ++i) {
+  for (int i = 0; i < RandomCases(12); ++i) {
     SCOPED_TRACE(i);
     const auto seed = static_cast<uint64_t>(i);
     const RandomBatch batch = ForKernel(seed, MakeRandomBatch(300'000 + seed, 20, 300));
@@ -80,7 +80,7 @@ TEST_P(CudaConformanceTest, ShortRows) {
 }
 
 TEST_P(CudaConformanceTest, RowsOfAllLengths) {
-  for (int i = 0; i < 8 * ConformanceScale(); ++i) {
+  for (int i = 0; i < RandomCases(8); ++i) {
     SCOPED_TRACE(i);
     const auto seed = static_cast<uint64_t>(i);
     ExpectSameAsReference(ForKernel(seed, MakeRandomBatch(400'000 + seed, 6, 20'000)), *sampler_);
@@ -101,7 +101,7 @@ TEST_P(CudaConformanceTest, LongRows) {
 
 // Whatever the kernel does not take is sampled all the same.
 TEST_P(CudaConformanceTest, RowsOfEveryFeature) {
-  for (int i = 0; i < 10 * ConformanceScale(); ++i) {
+  for (int i = 0; i < RandomCases(10); ++i) {
     SCOPED_TRACE(i);
     ExpectSameAsReference(MakeRandomBatch(600'000 + static_cast<uint64_t>(i), 20, 300), *sampler_);
     if (HasFatalFailure()) return;

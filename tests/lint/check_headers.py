@@ -3,19 +3,19 @@
 
 Usage: check_headers.py ROOT BUILD_DIR
 
-The build has shown it of a header that its own source file includes before anything else. Any
+The build, or clang-tidy, has shown it of a header that its own source file includes before anything else. Any
 other is compiled, with the flags of a source file of its folder.
 """
 
 import argparse
 import concurrent.futures
-import json
 import os
 import pathlib
 import re
-import shlex
 import subprocess
 import sys
+
+from compile_commands import compile_commands
 
 FOLDERS = ("sampler", "cuda", "server", "client")
 INCLUDE = re.compile(r"^#include [\"<]([^\">]+)[\">]", re.MULTILINE)
@@ -37,14 +37,13 @@ def is_included_first(root, header):
 
 def flags_of_folder(root, build, header):
     """The compiler and its flags for a source file near the header, the one with the most flags."""
-    entries = json.loads((build / "compile_commands.json").read_text())
     # Device code as the emulation of tests/simt compiles it; nvcc would take seconds per header.
-    entries = [entry for entry in entries if "nvcc" not in entry["command"]]
-    entries.sort(key=lambda entry: (not entry["file"].endswith(".cu"), -len(entry["command"])))
+    entries = [e for e in compile_commands(build) if not any("nvcc" in w for w in e["arguments"])]
+    entries.sort(key=lambda entry: (not entry["file"].endswith(".cu"), -len(entry["arguments"])))
     for folder in [header.parent, *header.parents]:
         for entry in entries:
             if pathlib.Path(entry["file"]).is_relative_to(folder):
-                words = shlex.split(entry["command"])
+                words = entry["arguments"]
                 words = words[1:] if words[0].endswith("ccache") else words
                 return words[: words.index("-o")], entry["directory"]
         if folder == root:

@@ -13,9 +13,10 @@ import concurrent.futures
 import json
 import os
 import pathlib
-import shlex
 import subprocess
 import sys
+
+from compile_commands import compile_commands
 
 FOLDERS = ("sampler", "cuda", "server", "client")
 # Where gRPC's headers are included. Every check looks at all that they declare, so only those run
@@ -31,12 +32,12 @@ CHECKS_WITH_GRPC = (
 
 def units(root, build):
     """(source, object, stamp) of every source file of ours."""
-    for entry in json.loads((build / "compile_commands.json").read_text()):
+    for entry in compile_commands(build):
         source = pathlib.Path(entry["file"])
         if source.suffix != ".cc" or not any(source.is_relative_to(root / f) for f in FOLDERS):
             continue
-        command = shlex.split(entry["command"])
-        built = pathlib.Path(entry["directory"]) / command[command.index("-o") + 1]
+        words = entry["arguments"]
+        built = pathlib.Path(entry["directory"]) / words[words.index("-o") + 1]
         yield source, built, build / "tidy" / f"{source.relative_to(root)}.ok"
 
 
@@ -52,7 +53,7 @@ def tidy(root, build, source, stamp, analyze):
     with_grpc = source.relative_to(root).parts[0] in WITH_GRPC
     checks = CHECKS_WITH_GRPC if with_grpc else "" if analyze else "-clang-analyzer-*"
     run = subprocess.run(
-        ["clang-tidy", "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option"]
+        ["clang-tidy", "--quiet", "-p", build / "tidy", "--extra-arg=-Wno-unknown-warning-option"]
         + ([f"--checks={checks}"] if checks else []) + [source],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
@@ -74,6 +75,9 @@ def main():
 
     root = args.root.resolve()
     every = list(units(root, args.build))
+    (args.build / "tidy").mkdir(exist_ok=True)
+    database = json.dumps(compile_commands(args.build))
+    (args.build / "tidy/compile_commands.json").write_text(database)
     stale = [
         (source, stamp)
         for source, built, stamp in every

@@ -12,6 +12,7 @@ import unittest
 import check_includes
 import check_kernel_coverage
 import check_layout
+import compile_commands
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -141,6 +142,20 @@ class TidyTest(Tree):
         )
         self.assertNotEqual(code, 0)
         self.assertIn("thread-safety", output)
+
+
+class CompileCommandsTest(unittest.TestCase):
+    def test_leaves_out_what_belongs_to_precompiled_headers(self):
+        for command in [
+            "c++ -DA -Winvalid-pch -include /b/cmake_pch.hxx -include own.h -o a.o -c a.cc",
+            "clang++ -DA -Winvalid-pch -Xclang -include-pch -Xclang /b/cmake_pch.hxx.pch -Xclang "
+            "-include -Xclang /b/cmake_pch.hxx -include own.h -o a.o -c a.cc",
+        ]:
+            words = command.split()
+            self.assertEqual(
+                compile_commands.without_precompiled(command),
+                [words[0], "-DA", "-include", "own.h", "-o", "a.o", "-c", "a.cc"],
+            )
 
 
 class HeadersTest(Tree):
