@@ -12,6 +12,7 @@
 #include "sampler/cpu/buffer.h"
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/row_sampler.h"
+#include "sampler/cpu/row_threads.h"
 #include "sampler/cpu/thread_pool.h"
 #include "sampler/pipeline.h"
 #include "sampler/row_source.h"
@@ -46,7 +47,8 @@ class CpuSampler final : public Sampler {
     ThreadPool* slices = rows.size() < static_cast<size_t>(pool_.threads()) ? &pool_ : nullptr;
     std::atomic<size_t> next = 0;
     // Each thread keeps a workspace from row to row, for its cache holds it.
-    pool_.ForEach(std::min(rows.size(), static_cast<size_t>(pool_.threads())), [&](size_t) {
+    const auto threads = static_cast<size_t>(pool_.threads());
+    pool_.ForEach(cpu::ThreadsForRows(rows, threads), [&](size_t) {
       std::unique_ptr<Workspace> workspace = TakeWorkspace();
       for (size_t i = next++; i < rows.size(); i = next++) {
         if (rows[i].source == nullptr) {

@@ -25,6 +25,7 @@
 
 #include "client/sampler_client.h"
 #include "client/shared_region.h"
+#include "sampler/cpu/row_threads.h"
 #include "sampler/cpu/thread_pool.h"
 #include "sampler/cpu_sampler.h"
 #include "sampler/row_source.h"
@@ -34,8 +35,8 @@ namespace token_sampler {
 namespace {
 
 // Token 0 for every row. What is left is the way there and back, and where rows are read, which is
-// as the CPU sampler reads them, that: its threads take rows in turn and copy each into a buffer
-// that stays.
+// as the CPU sampler reads them, that: as many threads as it would use take rows in turn and copy
+// each into a buffer that stays.
 class NullSampler final : public Sampler {
  public:
   explicit NullSampler(bool reads) : reads_(reads) {}
@@ -51,7 +52,7 @@ class NullSampler final : public Sampler {
       return absl::OkStatus();
     }
     std::atomic<size_t> next = 0;
-    pool_.ForEach(std::min(rows.size(), values_.size()), [&](size_t reader) {
+    pool_.ForEach(cpu::ThreadsForRows(rows, values_.size()), [&](size_t reader) {
       for (size_t i = next++; i < rows.size(); i = next++)
         Read(rows[i], values_[reader], results[i]);
     });
@@ -216,6 +217,8 @@ void PrintInline(const Service& unread, const Service& read) {
     const grpc::ByteBuffer message(&slice, 1);
     const auto to_sink = [&] {
       grpc::ClientContext context;
+      // As the client's calls have one.
+      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
       grpc::GenericStub stub(channel);
       grpc::ByteBuffer answer;
       std::promise<void> done;

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "sampler/cpu/row_threads.h"
 #include "sampler/sampler.h"
 #include "tests/testing/sample_row.h"
 
@@ -17,6 +18,22 @@ namespace token_sampler {
 namespace {
 
 using ::testing::HasSubstr;
+
+TEST(CpuSamplerTest, WakesThreadsForBatchesThatKeepThemBusy) {
+  const auto threads = [](size_t rows, int64_t vocab, uint32_t draws) {
+    const SamplingParams params = {.num_samples = draws, .replacement = true};
+    RowInput row;
+    row.vocab = vocab;
+    row.params = &params;
+    return cpu::ThreadsForRows(std::vector<RowInput>(rows, row), 8);
+  };
+  EXPECT_EQ(threads(1, 1 << 24, 1), 1u);
+  EXPECT_EQ(threads(64, 1, 1), 1u);
+  EXPECT_EQ(threads(2, 32'000, 1), 2u);
+  EXPECT_EQ(threads(64, 1'000, 1), 5u);
+  EXPECT_EQ(threads(64, 32'000, 1), 8u);
+  EXPECT_EQ(threads(4, 1, 1 << 14), 4u);
+}
 
 TEST(CpuSamplerTest, SaysWhatItRunsOn) {
   const std::string target = CpuSamplerTargets().back();
