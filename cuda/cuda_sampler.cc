@@ -80,16 +80,17 @@ class CudaSampler final : public Sampler {
   }
 
   // Before the first call by others.
-  absl::Status MeasureHostRows(size_t vocab) {
-    absl::StatusOr<HostRowPolicy> policy = cuda::TryHostRows(*cpu_, *this, vocab, [] {
-      return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-          .count();
-    });
-    if (policy.ok()) host_rows_ = *policy;
-    return policy.status();
+  absl::Status MeasureHostRows(const CudaSamplerOptions& options) {
+    const absl::StatusOr<HostRowPolicy> policy =
+        cuda::TryHostRows(*cpu_, *this, options.measured_vocab, [] {
+          return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+              .count();
+        });
+    if (!policy.ok()) return policy.status();
+    host_rows_ = *policy;
+    if (options.on_host_rows) options.on_host_rows(host_rows_);
+    return absl::OkStatus();
   }
-
-  const HostRowPolicy& host_rows() const { return host_rows_; }
 
   std::vector<Fallback> fallbacks() const override {
     const std::lock_guard<std::mutex> lock(fallbacks_mutex_);
@@ -258,9 +259,7 @@ absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOpti
   auto sampler = std::make_unique<CudaSampler>(absl::StrCat(JoinNames(names), left_out),
                                                *std::move(cpu), std::move(lanes), options);
   if (options.measured_vocab > 0) {
-    absl::Status status = sampler->MeasureHostRows(options.measured_vocab);
-    if (!status.ok()) return status;
-    if (options.on_host_rows) options.on_host_rows(sampler->host_rows());
+    if (absl::Status status = sampler->MeasureHostRows(options); !status.ok()) return status;
   }
   return sampler;
 }

@@ -50,26 +50,25 @@ class StageList {
   explicit StageList(RowJob& job) : job_(job) {}
 
   void Add(JobStage stage) { job_.stages[size_++] = stage; }
-  void AddTemperature() {
-    Add(JobStage::kTemperature);
-    if (job_.greedy) top_k_would_be_first_ = false;
-  }
   void AddTopK(const RowInput& row) {
-    if (row.params->top_k == 0 || row.params->top_k >= row.vocab) return;
-    Add(JobStage::kTopK);
-    job_.top_k_first = top_k_would_be_first_;
+    if (row.params->top_k != 0 && row.params->top_k < row.vocab) Add(JobStage::kTopK);
   }
   void AddTopP(const RowInput& row) {
-    if (row.params->top_p >= 1.0) return;
-    Add(JobStage::kTopP);
-    top_k_would_be_first_ = false;
+    if (row.params->top_p < 1.0) Add(JobStage::kTopP);
   }
 
  private:
   RowJob& job_;
   int size_ = 0;
-  bool top_k_would_be_first_ = true;
 };
+
+bool TopKComesFirst(const RowJob& job) {
+  for (const JobStage stage : job.stages) {
+    if (stage == JobStage::kTopK) return true;
+    if (stage == JobStage::kTopP || (stage == JobStage::kTemperature && job.greedy)) return false;
+  }
+  return false;
+}
 
 }  // namespace
 
@@ -101,12 +100,13 @@ RowJob PlanJob(const RowInput& row) {
   job.is_logits = row.kind == InputKind::kLogits;
   StageList stages(job);
   for (const Stage stage : params.stage_order) {
-    if (stage == Stage::kTemperature && temperature != 1.0) stages.AddTemperature();
+    if (stage == Stage::kTemperature && temperature != 1.0) stages.Add(JobStage::kTemperature);
     if (stage == Stage::kMinP && params.min_p > 0.0) stages.Add(JobStage::kMinP);
     // The joint stage's two prefixes are of the same masses, those before either.
     if (stage == Stage::kTopP || stage == Stage::kTopKTopP) stages.AddTopP(row);
     if (stage == Stage::kTopK || stage == Stage::kTopKTopP) stages.AddTopK(row);
   }
+  job.top_k_first = TopKComesFirst(job);
   return job;
 }
 

@@ -72,10 +72,8 @@ void LogHostRows(const HostRowPolicy& policy) {
     absl::StrAppend(&log, log.empty() ? "" : "; ", name, ": ", faster(work, 1), ", ",
                     faster(work, 64));
   }
-  spdlog::info(
-      "rows that are sent are sampled where it is faster; measured with 1 and 64 rows of {} "
-      "logits: {}",
-      kMeasuredVocab, log);
+  spdlog::info("rows that are sent are sampled where a trial was faster, 1 and 64 of {} logits: {}",
+               kMeasuredVocab, log);
 }
 
 absl::StatusOr<Backend> CpuBackend(std::string reason) {

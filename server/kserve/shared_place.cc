@@ -58,10 +58,12 @@ absl::Status ReadSharedPlace(
 
 void WriteSharedPlace(const SharedPlace& place,
                       google::protobuf::Map<std::string, inference::InferParameter>& parameters) {
+  // Of a key that is no std::string GCC 12 says, wrongly, that the map reads beyond its end.
   parameters[std::string(kRegion)].set_string_param(place.region);
   parameters[std::string(kByteSize)].set_int64_param(static_cast<int64_t>(place.byte_size));
-  if (place.offset > 0)
+  if (place.offset > 0) {
     parameters[std::string(kOffset)].set_int64_param(static_cast<int64_t>(place.offset));
+  }
 }
 
 absl::StatusOr<std::shared_ptr<const Region>> FindSharedPlace(absl::string_view tensor,

@@ -4,6 +4,7 @@
 #ifndef TOKEN_SAMPLER_TESTS_CONFORMANCE_DIRECT_LAUNCH_H_
 #define TOKEN_SAMPLER_TESTS_CONFORMANCE_DIRECT_LAUNCH_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -15,6 +16,12 @@
 #include "tests/conformance/random_batch.h"
 
 namespace token_sampler::testing {
+
+// What launches on an H100 or H200 depend on.
+inline constexpr cuda::DeviceTraits kHopper = {.max_cluster_blocks = 8,
+                                               .num_sms = 132,
+                                               .max_shared_bytes = size_t{227} << 10,
+                                               .paired_shared_bytes = size_t{113} << 10};
 
 // What launches on device 0 depend on. The kernel may use its shared memory from then on.
 absl::StatusOr<cuda::DeviceTraits> PrepareDevice();

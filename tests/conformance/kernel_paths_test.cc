@@ -61,23 +61,21 @@ TEST_F(KernelPathsTest, VocabulariesAtBoundaries) { ExpectSameInEveryShape(MakeB
 TEST_F(KernelPathsTest, RowsThatFail) { ExpectSameInEveryShape(MakeFailingRows(), 2); }
 
 TEST_F(KernelPathsTest, FewLongRowsGetMoreBlocksEach) {
-  const cuda::DeviceTraits device = {8, 132, size_t{227} << 10, size_t{113} << 10};
-  EXPECT_EQ(ChooseShape(device, 1, 4'096).cluster_blocks, 1u);
-  EXPECT_EQ(ChooseShape(device, 1, 8'192).cluster_blocks, 2u);
-  EXPECT_EQ(ChooseShape(device, 1, 128'256).cluster_blocks, 8u);
-  EXPECT_EQ(ChooseShape(device, 20, 20'000).cluster_blocks, 4u);
-  EXPECT_EQ(ChooseShape(device, 20, 128'256).cluster_blocks, 4u);
+  EXPECT_EQ(ChooseShape(kHopper, 1, 4'096).cluster_blocks, 1u);
+  EXPECT_EQ(ChooseShape(kHopper, 1, 8'192).cluster_blocks, 2u);
+  EXPECT_EQ(ChooseShape(kHopper, 1, 128'256).cluster_blocks, 8u);
+  EXPECT_EQ(ChooseShape(kHopper, 20, 20'000).cluster_blocks, 4u);
+  EXPECT_EQ(ChooseShape(kHopper, 20, 128'256).cluster_blocks, 4u);
 }
 
 TEST_F(KernelPathsTest, OfManyRowsTwoBlocksFitAMultiprocessorWhereTheyCan) {
-  const cuda::DeviceTraits device = {8, 132, size_t{227} << 10, size_t{113} << 10};
-  EXPECT_EQ(ChooseShape(device, 200, 18'000).cluster_blocks, 1u);
-  EXPECT_EQ(ChooseShape(device, 200, 20'000).cluster_blocks, 2u);
-  EXPECT_EQ(ChooseShape(device, 64, 128'256).cluster_blocks, 8u);
-  EXPECT_EQ(ChooseShape(device, 64, 151'936).cluster_blocks, 8u);
+  EXPECT_EQ(ChooseShape(kHopper, 200, 18'000).cluster_blocks, 1u);
+  EXPECT_EQ(ChooseShape(kHopper, 200, 20'000).cluster_blocks, 2u);
+  EXPECT_EQ(ChooseShape(kHopper, 64, 128'256).cluster_blocks, 8u);
+  EXPECT_EQ(ChooseShape(kHopper, 64, 151'936).cluster_blocks, 8u);
   // Too long for that: as few blocks as hold the row.
-  EXPECT_EQ(ChooseShape(device, 512, 160'000).cluster_blocks, 4u);
-  EXPECT_EQ(ChooseShape(device, 512, 262'144).cluster_blocks, 8u);
+  EXPECT_EQ(ChooseShape(kHopper, 512, 160'000).cluster_blocks, 4u);
+  EXPECT_EQ(ChooseShape(kHopper, 512, 262'144).cluster_blocks, 8u);
 }
 
 // What the host decides by the device: the longest row that shared memory holds, and one token

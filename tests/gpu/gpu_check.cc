@@ -301,10 +301,9 @@ bool CheckPinned(Sampler& cuda, Sampler& cpu) {
 }
 
 int PrintShapes() {
-  constexpr cuda::DeviceTraits kDevice = {8, 132, size_t{227} << 10, size_t{113} << 10};
   for (const uint32_t vocab : {32'000u, 128'256u, 151'936u, 262'144u, 524'288u}) {
     for (const uint32_t rows : {1u, 64u, 1024u}) {
-      const cuda::LaunchShape shape = ChooseShape(kDevice, rows, vocab);
+      const cuda::LaunchShape shape = ChooseShape(kHopper, rows, vocab);
       std::printf(
           "%u x %u: %u blocks per row, %zu bytes of dynamic shared memory each, values in %s\n",
           rows, vocab, shape.cluster_blocks, shape.shared_bytes,

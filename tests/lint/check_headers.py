@@ -3,8 +3,8 @@
 
 Usage: check_headers.py ROOT BUILD_DIR
 
-The build, or clang-tidy, has shown it of a header that its own source file includes before anything else. Any
-other is compiled, with the flags of a source file of its folder.
+The build, or clang-tidy, has shown it of a header that its own source file includes before anything
+else. Any other is compiled, with the flags of a source file of its folder.
 """
 
 import argparse
