@@ -49,11 +49,18 @@ def kernels(output):
                    int(stack[2]) + int(stack[3]), int(used[2] or 0))  # fmt: skip
 
 
+def demangled(name):
+    run = subprocess.run(
+        ["c++filt", "--no-params", name], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return run.stdout.strip().split("::")[-1]
+
+
 def main():
     build = pathlib.Path(sys.argv[1])
     found = [k for entry in commands(build) for k in kernels(report(entry))]
     lines = "".join(
-        f"{name} {arch}: {registers} registers, {stack} bytes of stack, "
+        f"{demangled(name)} {arch}: {registers} registers, {stack} bytes of stack, "
         f"{spilled} bytes spilled, {shared} bytes of static shared memory\n"
         for name, arch, registers, stack, spilled, shared in found
     )

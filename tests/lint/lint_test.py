@@ -214,7 +214,7 @@ class KernelsTest(Tree):
     def test_accepts_and_prints_a_kernel_without_spills(self):
         run = self.check(self.kernel(0, 0))
         self.assertEqual(run.returncode, 0, run.stdout)
-        self.assertIn("_Z3RunPi sm_90: 40 registers, 0 bytes of stack, 0 bytes spilled, 16 bytes",
+        self.assertIn("Run sm_90: 40 registers, 0 bytes of stack, 0 bytes spilled, 16 bytes",
                       run.stdout)  # fmt: skip
 
     def test_rejects_a_spill_and_the_absence_of_kernels(self):
