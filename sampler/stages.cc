@@ -46,15 +46,20 @@ size_t PrefixOfLogAtLeast(double threshold, const Survivors& survivors) {
   return kept;
 }
 
-size_t PrefixOfTopK(const SamplingParams& params, const Survivors& survivors) {
+// The prefix of `count` tokens, and with KEEP_ALL those that equal its last one.
+size_t PrefixOfCount(size_t count, const SamplingParams& params, const Survivors& survivors) {
   const std::vector<Token>& tokens = survivors.tokens;
-  if (params.top_k == 0 || params.top_k >= tokens.size()) return tokens.size();
-  size_t kept = params.top_k;
+  if (count >= tokens.size()) return tokens.size();
   if (params.top_k_ties == TiePolicy::kKeepAll) {
-    const float last = tokens[kept - 1].value;
-    while (kept < tokens.size() && tokens[kept].value == last) ++kept;
+    const float last = tokens[count - 1].value;
+    while (count < tokens.size() && tokens[count].value == last) ++count;
   }
-  return kept;
+  return count;
+}
+
+size_t PrefixOfTopK(const SamplingParams& params, const Survivors& survivors) {
+  if (params.top_k == 0) return survivors.tokens.size();
+  return PrefixOfCount(std::max(params.top_k, params.min_tokens_to_keep), params, survivors);
 }
 
 size_t PrefixOfTopP(double top_p, const Survivors& survivors) {
@@ -78,7 +83,6 @@ size_t PrefixOfPLess(const Survivors& survivors) {
 }
 
 size_t PrefixOfEta(double eta, const Survivors& survivors) {
-  if (eta == 0.0) return survivors.tokens.size();
   const size_t by_eta = PrefixAtLeast(CeilFraction(eta, survivors.TotalWeight()), survivors);
   // p >= sqrt(eta) * exp(-entropy), by logarithms, from which that of the sum falls out.
   const double threshold = 0.5 * Log(eta) + MeanLogWeight(survivors);
@@ -143,11 +147,11 @@ void KeepTypical(const SamplingParams& params, Survivors& survivors) {
   const uint64_t threshold = CeilFraction(params.typical_p, total);
   size_t kept = 0;
   for (uint64_t mass = 0; mass < threshold; ++kept) mass += candidates[kept].weight;
-  kept = std::min(std::max<size_t>(kept, params.min_tokens_to_keep), candidates.size());
   if (params.top_k_ties == TiePolicy::kKeepAll) {
     const Uint128 last = candidates[kept - 1].distance;
     while (kept < candidates.size() && candidates[kept].distance == last) ++kept;
   }
+  kept = std::min(std::max<size_t>(kept, params.min_tokens_to_keep), candidates.size());
   candidates.resize(kept);
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate& a, const Candidate& b) { return a.position < b.position; });
@@ -324,10 +328,14 @@ void ApplyStage(const RowInput& row, Stage stage, StagedRow& staged) {
       KeepTypical(params, survivors);
       return;
     case Stage::kEpsilon:
+      if (params.epsilon_cutoff == 0.0) return;
       kept = PrefixAtLeast(CeilFraction(params.epsilon_cutoff, survivors.TotalWeight()), survivors);
+      kept = std::max(kept, PrefixOfCount(params.min_tokens_to_keep, params, survivors));
       break;
     case Stage::kEta:
+      if (params.eta_cutoff == 0.0) return;
       kept = PrefixOfEta(params.eta_cutoff, survivors);
+      kept = std::max(kept, PrefixOfCount(params.min_tokens_to_keep, params, survivors));
       break;
     case Stage::kTopNSigma:
       kept = PrefixOfTopNSigma(params.top_n_sigma, survivors);

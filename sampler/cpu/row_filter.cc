@@ -21,6 +21,11 @@ constexpr uint64_t kListShare = 8;
 
 float NextAbove(float value) { return std::nextafter(value, kInfinity); }
 
+// Ties are those of the last token that must stay.
+uint64_t CountOfTopK(const SamplingParams& params) {
+  return std::max(params.top_k, params.min_tokens_to_keep);
+}
+
 // Whether a prefix that ends at `a` is longer than one that ends at `b`.
 bool KeepsMore(const Cutoff& a, const Cutoff& b) {
   return a.value != b.value ? a.value < b.value : a.id > b.id;
@@ -57,6 +62,7 @@ void RowFilter::Run(ScannedRow& row) {
 
 void RowFilter::Act(Stage stage) {
   const SamplingParams& params = *row_->input().params;
+  const Cutoff before = last_;
   if (stage == Stage::kTemperature) return ActTemperature();
   if (!StageIsOn(params, stage)) return;
   switch (stage) {
@@ -66,7 +72,7 @@ void RowFilter::Act(Stage stage) {
       KeepMinP(params.min_p);
       break;
     case Stage::kTopK:
-      KeepTopK(params.top_k, params.top_k_ties);
+      KeepTopK(CountOfTopK(params), params.top_k_ties);
       break;
     case Stage::kTopP:
       KeepTopP(EffectiveTopP(row_->input()));
@@ -75,7 +81,7 @@ void RowFilter::Act(Stage stage) {
       // The shorter of two prefixes, both of the same masses.
       KeepTopP(EffectiveTopP(row_->input()));
       KeepLeast();
-      if (params.top_k > 0) KeepTopK(params.top_k, params.top_k_ties);
+      if (params.top_k > 0) KeepTopK(CountOfTopK(params), params.top_k_ties);
       break;
     case Stage::kTypical:
       List();
@@ -85,9 +91,11 @@ void RowFilter::Act(Stage stage) {
     case Stage::kEpsilon:
       Sum();
       KeepWeight(CeilFraction(params.epsilon_cutoff, total_));
+      KeepLeastAndTies(before);
       break;
     case Stage::kEta:
       KeepEta(params.eta_cutoff);
+      KeepLeastAndTies(before);
       break;
     case Stage::kTopNSigma:
       List();
@@ -115,12 +123,26 @@ Cutoff RowFilter::EndOfFirst(uint64_t count) {
                                : Cutoff{row_->floor(), kLastId};
 }
 
+const Cutoff& RowFilter::EndOfLeast() {
+  if (!least_.has_value()) least_ = EndOfFirst(row_->input().params->min_tokens_to_keep);
+  return *least_;
+}
+
 void RowFilter::KeepLeast() {
   const uint32_t count = row_->input().params->min_tokens_to_keep;
   if (count == 1 && last_.value <= row_->max()) return;
-  if (!least_.has_value()) least_ = EndOfFirst(count);
-  if (!KeepsMore(*least_, last_)) return;
-  last_ = *least_;
+  KeepUpTo(EndOfLeast());
+}
+
+void RowFilter::KeepLeastAndTies(const Cutoff& before) {
+  if (row_->input().params->top_k_ties != TiePolicy::kKeepAll) return;
+  const Cutoff end = {EndOfLeast().value, kLastId};
+  KeepUpTo(KeepsMore(end, before) ? before : end);
+}
+
+void RowFilter::KeepUpTo(const Cutoff& end) {
+  if (!KeepsMore(end, last_)) return;
+  last_ = end;
   listed_ = false;
   summed_ = false;
   List();

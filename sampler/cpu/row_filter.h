@@ -97,6 +97,15 @@ class RowFilter {
 
   // Undoes what a filter took of the first tokens that every filter must keep.
   void KeepLeast();
+
+  // With TiePolicy::kKeepAll also of those that equal the last of them and survived until `before`.
+  void KeepLeastAndTies(const Cutoff& before);
+
+  // Ends the survivors no earlier than at `end`.
+  void KeepUpTo(const Cutoff& end);
+
+  // Where the first tokens end that every filter must keep.
+  const Cutoff& EndOfLeast();
   Cutoff EndOfFirst(uint64_t count);
 
   // Makes a row of what is listed, its values being of this kind, and leaves it unweighed.

@@ -56,8 +56,7 @@ Uint128 TypicalFilter::Measure(const Weigher& weigher, const TokenList& list, ui
   return largest;
 }
 
-TypicalFilter::Candidate TypicalFilter::FindLast(const TokenList& list, Uint128 largest,
-                                                 uint64_t mass, size_t count) {
+void TypicalFilter::FillBins(const TokenList& list, Uint128 largest) {
   const int shift = std::max(BitWidth(largest) - kBinBits, 0);
   uint16_t* bins = bins_.Reserve(list.count);
   mass_.fill(0);
@@ -68,18 +67,19 @@ TypicalFilter::Candidate TypicalFilter::FindLast(const TokenList& list, Uint128 
     mass_[bins[i]] += list.weights[i];
     ++counts_[bins[i]];
   }
+}
+
+TypicalFilter::Candidate TypicalFilter::FindLast(const TokenList& list, uint64_t mass,
+                                                 size_t count) {
   size_t bin = 0;
-  for (; bin + 1 < kBins && (mass_[bin] < mass || counts_[bin] < count); ++bin) {
+  for (; mass_[bin] < mass || counts_[bin] < count; ++bin) {
     mass -= std::min(mass_[bin], mass);
     count -= std::min(counts_[bin], count);
   }
-  // Where fewer tokens are left than asked for, the last of them all is in the last bin that has
-  // any.
-  while (counts_[bin] == 0) --bin;
   Candidate* candidates = candidates_.Reserve(counts_[bin]);
   size_t found = 0;
   for (size_t i = 0; i < list.count; ++i) {
-    if (bins[i] != bin) continue;
+    if (bins_[i] != bin) continue;
     candidates[found++] = {distances_[i], list.KeyOf(i), list.weights[i]};
   }
   return SelectLast(candidates, candidates + found, mass, count);
@@ -87,13 +87,16 @@ TypicalFilter::Candidate TypicalFilter::FindLast(const TokenList& list, Uint128 
 
 void TypicalFilter::Keep(const SamplingParams& params, const Weigher& weigher, TokenList& list) {
   const uint64_t total = list.TotalWeight();
-  const Uint128 largest = Measure(weigher, list, total);
-  const Candidate last =
-      FindLast(list, largest, CeilFraction(params.typical_p, total), params.min_tokens_to_keep);
-  const bool ties = params.top_k_ties == TiePolicy::kKeepAll;
+  FillBins(list, Measure(weigher, list, total));
+  Candidate last = FindLast(list, CeilFraction(params.typical_p, total), 1);
+  if (params.top_k_ties == TiePolicy::kKeepAll) last.key = 0;
+  if (params.min_tokens_to_keep > 1) {
+    const size_t least = std::min<size_t>(params.min_tokens_to_keep, list.count);
+    last = std::max(last, FindLast(list, 0, least));
+  }
   list.RetainIf([&](size_t i) {
     return distances_[i] < last.distance ||
-           (distances_[i] == last.distance && (ties || list.KeyOf(i) >= last.key));
+           (distances_[i] == last.distance && list.KeyOf(i) >= last.key);
   });
 }
 

@@ -40,9 +40,12 @@ class TypicalFilter {
   // Of each token of the list into distances_, and the largest of a token that has a weight.
   Uint128 Measure(const Weigher& weigher, const TokenList& list, uint64_t total);
 
-  // The last token of the shortest prefix, by distance, that reaches `mass` and has `count` tokens;
-  // of all when there are fewer.
-  Candidate FindLast(const TokenList& list, Uint128 largest, uint64_t mass, size_t count);
+  // Sorts the tokens into bins by their distances, of which `largest` is the largest.
+  void FillBins(const TokenList& list, Uint128 largest);
+
+  // The last token of the shortest prefix, by distance, that reaches `mass`, at most the list's,
+  // and has `count` tokens, 1 .. list.count.
+  Candidate FindLast(const TokenList& list, uint64_t mass, size_t count);
 
   Buffer<Uint128> distances_;  // per token of the list
   Buffer<uint16_t> bins_;      // per token of the list

@@ -13,6 +13,7 @@
 #include "tests/conformance/conformance.h"
 #include "tests/conformance/random_batch.h"
 #include "tests/conformance/row_difference.h"
+#include "tests/conformance/tiny_rows.h"
 #include "tests/golden/golden_file.h"
 #include "tests/testing/sanitizers.h"
 
@@ -55,6 +56,14 @@ TEST_P(CpuConformanceTest, ShortRows) {
   for (int i = 0; i < RandomCases(60); ++i) {
     SCOPED_TRACE(i);
     ExpectSameAsReference(MakeRandomBatch(1000 + static_cast<uint64_t>(i), 20, 300), *sampler_);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(CpuConformanceTest, TinyRows) {
+  for (int i = 0; i < RandomCases(400); ++i) {
+    SCOPED_TRACE(i);
+    ExpectSameAsReference(MakeTinyRows(600'000 + static_cast<uint64_t>(i), 50), *sampler_);
     if (HasFatalFailure()) return;
   }
 }

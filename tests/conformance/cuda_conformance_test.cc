@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "cuda/cuda_sampler.h"
@@ -12,6 +13,7 @@
 #include "tests/conformance/conformance.h"
 #include "tests/conformance/kernel_rows.h"
 #include "tests/conformance/random_batch.h"
+#include "tests/conformance/tiny_rows.h"
 #include "tests/golden/golden_file.h"
 #include "tests/simt/machine.h"
 #include "tests/testing/sanitizers.h"
@@ -76,6 +78,18 @@ TEST_P(CudaConformanceTest, ShortRows) {
     ExpectSameAsReference(batch, *sampler_);
     if (HasFatalFailure()) return;
     EXPECT_GT(simt::KernelCount(), kernels);
+  }
+}
+
+// Half of them as they are, which the kernel may leave to the CPU.
+TEST_P(CudaConformanceTest, TinyRows) {
+  for (int i = 0; i < RandomCases(40); ++i) {
+    SCOPED_TRACE(i);
+    const auto seed = static_cast<uint64_t>(i);
+    RandomBatch batch = MakeTinyRows(700'000 + seed, 20);
+    if (i % 2 == 0) batch = ForKernel(seed, std::move(batch));
+    ExpectSameAsReference(batch, *sampler_);
+    if (HasFatalFailure()) return;
   }
 }
 

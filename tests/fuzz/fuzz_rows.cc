@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -18,14 +19,16 @@ namespace token_sampler {
 namespace {
 
 constexpr int64_t kMaxVocab = 300;
+constexpr int64_t kMaxTinyVocab = 8;
 
 class RowMaker {
  public:
   explicit RowMaker(FuzzedDataProvider& data) : data_(data) {
-    row_.dtype = data_.PickValueInArray(
-        {DataType::kFloat32, DataType::kFloat16, DataType::kBFloat16, DataType::kFloat64});
+    // In tiny rows of few values filters meet their bounds.
+    const bool tiny = data_.ConsumeBool();
     row_.kind = data_.ConsumeBool() ? InputKind::kLogits : InputKind::kWeights;
-    row_.vocab = data_.ConsumeIntegralInRange<int64_t>(1, kMaxVocab);
+    row_.vocab = data_.ConsumeIntegralInRange<int64_t>(1, tiny ? kMaxTinyVocab : kMaxVocab);
+    if (tiny) MakeTinyValues();
     row_.params = &params_;
     row_.key = {data_.ConsumeIntegral<uint64_t>(), data_.ConsumeIntegral<uint64_t>() >> Shift(),
                 data_.ConsumeIntegral<uint32_t>()};
@@ -34,7 +37,8 @@ class RowMaker {
     if (data_.ConsumeBool()) MakeHistory();
     if (Rarely()) MakeBitmask();
     if (data_.ConsumeBool()) MakeState();
-    MakeValues();
+    if (!tiny) MakeValues();
+    row_.values = values_.data();
   }
 
   const RowInput& row() const { return row_; }
@@ -55,9 +59,10 @@ class RowMaker {
     }
   }
 
+  // Most often around the number of tokens of a tiny row.
   uint32_t Count() {
     return Rarely() ? data_.ConsumeIntegral<uint32_t>()
-                    : data_.ConsumeIntegralInRange<uint32_t>(0, 8);
+                    : data_.ConsumeIntegralInRange<uint32_t>(0, kMaxTinyVocab + 2);
   }
 
   std::vector<uint32_t> Ids() {
@@ -192,14 +197,32 @@ class RowMaker {
     row_.state = &state_;
   }
 
-  // The rest of the input, again and again, until the row is full.
+  // One to four different values, and those that cannot be drawn.
+  void MakeTinyValues() {
+    const bool logits = row_.kind == InputKind::kLogits;
+    row_.dtype = DataType::kFloat64;
+    std::vector<double> palette = {logits ? -std::numeric_limits<double>::infinity() : 0.0};
+    for (int left = data_.ConsumeIntegralInRange(1, 4); left > 0; --left) {
+      palette.push_back(
+          logits ? data_.PickValueInArray({0.0, 1.0, -1.0, 0.5, -3.0, -32.0, -40.0, -100.0})
+                 : data_.PickValueInArray({1.0, 2.0, 3.0, 20.0, 1e-14, 1e-44, 1e-310, 1e300}));
+    }
+    for (int64_t id = 0; id < row_.vocab; ++id) {
+      const double value = palette[data_.ConsumeIntegralInRange<size_t>(0, palette.size() - 1)];
+      const auto* bytes = reinterpret_cast<const uint8_t*>(&value);
+      values_.insert(values_.end(), bytes, bytes + sizeof(value));
+    }
+  }
+
+  // Any elements: the rest of the input, again and again, until the row is full.
   void MakeValues() {
+    row_.dtype = data_.PickValueInArray(
+        {DataType::kFloat32, DataType::kFloat16, DataType::kBFloat16, DataType::kFloat64});
     const size_t size = static_cast<size_t>(row_.vocab) * ElementSize(row_.dtype);
     std::vector<uint8_t> rest = data_.ConsumeRemainingBytes<uint8_t>();
     if (rest.empty()) rest.push_back(0);
     values_.reserve(size);
     for (size_t i = 0; i < size; ++i) values_.push_back(rest[i % rest.size()]);
-    row_.values = values_.data();
   }
 
   FuzzedDataProvider& data_;

@@ -24,6 +24,7 @@ ENVIRONMENT = pathlib.Path(
 )
 PYTHON = ENVIRONMENT / "bin/python3"
 ROWS, VOCAB = 240, 500
+TINY_ROWS, TINY_VOCAB = 600, 8  # rows full of ties
 # Engines add float32: where a mass is this near to a threshold, either set is right.
 ROUNDING = 1e-5
 
@@ -81,6 +82,23 @@ HF_CASES = [
     Case(top_p=0.5, min_tokens_to_keep=20),
     Case(temperature=1.5, top_k=40, top_p=0.9, min_p=0.02),
     Case(temperature=0.8, top_k=100, typical_p=0.9, epsilon_cutoff=1e-3, eta_cutoff=1e-3),
+]
+# Every warper that has a minimum, beside minima around the number of tokens.
+HF_TINY_CASES = [
+    dataclasses.replace(case, min_tokens_to_keep=least)
+    for case in (
+        Case(top_k=1),
+        Case(top_k=3),
+        Case(top_p=0.4),
+        Case(min_p=0.7),
+        Case(typical_p=0.01),
+        Case(typical_p=0.45),
+        Case(epsilon_cutoff=0.3),
+        Case(eta_cutoff=0.3),
+        Case(temperature=0.7, top_k=2, typical_p=0.6),
+        Case(top_k=2, top_p=0.6, min_p=0.3, epsilon_cutoff=0.1, eta_cutoff=0.2),
+    )
+    for least in (1, 2, 3, 5, 9)
 ]
 LLAMA_CPP_CASES = [
     Case(),
@@ -233,7 +251,7 @@ class KeptSetsTest(unittest.TestCase):
             within = np.isin(values[2], values[1]).all() and np.isin(values[1], values[3]).all()
             self.assertTrue(within, f"row {r}: {len(values[0])} kept, there {len(values[1])}")
             rounded += 1
-        self.assertLessEqual(rounded, ROWS // 50, "too many for rounding")
+        self.assertLessEqual(rounded, len(rows) // 50, "too many for rounding")
         return rounded
 
     def run_engine(self, preset, cases, kept, rows):
@@ -251,6 +269,19 @@ class KeptSetsTest(unittest.TestCase):
         rows = self.rows.copy()
         rows[1::4, ::3] = -np.inf
         self.run_engine("hf", HF_CASES, transformers_kept, rows)
+
+    def test_transformers_with_ties_and_minima(self):
+        import numpy as np
+
+        if importlib.util.find_spec("transformers") is None:
+            self.skipTest("transformers is not installed")
+        random = np.random.default_rng(2)
+        values = np.array([0, 1, 2, 0.5, -1, -3, -40, -np.inf], np.float32)
+        # Of each row at most four values; a token is left in all.
+        some = random.choice(values, (TINY_ROWS, 4))
+        rows = np.take_along_axis(some, random.integers(0, 4, (TINY_ROWS, TINY_VOCAB)), axis=1)
+        rows[:, 0] = np.maximum(rows[:, 0], -3)
+        self.run_engine("hf", HF_TINY_CASES, transformers_kept, rows)
 
     def test_llama_cpp(self):
         if importlib.util.find_spec("llama_cpp") is None:

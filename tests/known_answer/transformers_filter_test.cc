@@ -7,10 +7,12 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <ostream>
 #include <string>
 #include <vector>
 
+#include "sampler/cpu_sampler.h"
 #include "tests/testing/sample_row.h"
 
 namespace token_sampler {
@@ -28,9 +30,9 @@ SamplingParams Hf(SamplingParams params) {
   return params;
 }
 
-std::vector<uint32_t> KeptIds(const RowInput& row) {
+std::vector<uint32_t> KeptIds(const RowInput& row, Sampler* sampler = nullptr) {
   std::vector<uint32_t> ids;
-  for (const auto& [id, probability] : KeptProbabilities(row)) ids.push_back(id);
+  for (const auto& [id, probability] : KeptProbabilities(row, sampler)) ids.push_back(id);
   return ids;
 }
 
@@ -93,6 +95,61 @@ TEST(TransformersTypicalTest, KeepsEquals) {
   EXPECT_EQ(KeptIds(LogitRow(uniform, Hf({.typical_p = .5, .min_tokens_to_keep = 3}))).size(), 5u);
 }
 
+// Ties beside minima, of transformers 5.24: top-k keeps what equals the last of the k or of the
+// least number, epsilon and eta what equals the last of the least number, typical what is as far as
+// the token that reaches the mass.
+struct TieCase {
+  std::string name;
+  std::vector<float> logits;
+  SamplingParams params;
+  std::vector<uint32_t> kept;
+};
+
+void PrintTo(const TieCase& c, std::ostream* os) { *os << c.name; }
+
+class TransformersTieTest : public ::testing::TestWithParam<TieCase> {};
+
+TEST_P(TransformersTieTest, KeepsTheSameSetOnEverySampler) {
+  const TieCase& c = GetParam();
+  const SamplingParams params = Hf(c.params);
+  const std::unique_ptr<Sampler> cpu = CreateCpuSampler({.threads = 1}).value();
+  EXPECT_EQ(KeptIds(LogitRow(c.logits, params)), c.kept);
+  EXPECT_EQ(KeptIds(LogitRow(c.logits, params), cpu.get()), c.kept);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, TransformersTieTest,
+    ::testing::Values(
+        TieCase{
+            "top_k_1_of_3", {5, 4, 3, 3, 1}, {.top_k = 1, .min_tokens_to_keep = 3}, {0, 1, 2, 3}},
+        TieCase{"top_k_2_of_4",
+                {5, 4, 3, 3, 3, 1},
+                {.top_k = 2, .min_tokens_to_keep = 4},
+                {0, 1, 2, 3, 4}},
+        TieCase{"typical_peak",
+                {3, 0, 0, 0, -4, -60},
+                {.typical_p = .3, .min_tokens_to_keep = 2},
+                {0, 1}},
+        TieCase{"typical_without_weight",
+                {0, -100, -100, -100},
+                {.typical_p = .5, .min_tokens_to_keep = 2},
+                {0, 1}},
+        TieCase{"typical_plateau",
+                {2, 0, 0, 0, 0, -1, -1, -1},
+                {.typical_p = .5, .min_tokens_to_keep = 3},
+                {0, 1, 2}},
+        TieCase{"typical_more_than_there_are",
+                {0, 0, 0},
+                {.typical_p = .01, .min_tokens_to_keep = 4},
+                {0, 1, 2}},
+        TieCase{
+            "epsilon", {3, 1, 1, 0}, {.epsilon_cutoff = .5, .min_tokens_to_keep = 2}, {0, 1, 2}},
+        TieCase{"epsilon_uniform", {1, 1, 1}, {.epsilon_cutoff = .5}, {0, 1, 2}},
+        TieCase{"eta", {3, 1, 1, 0}, {.eta_cutoff = .9, .min_tokens_to_keep = 2}, {0, 1, 2}},
+        TieCase{"min_p", {3, 1, 1, 0}, {.min_p = .9, .min_tokens_to_keep = 2}, {0, 1}},
+        TieCase{"top_p", {3, 1, 1, 0}, {.top_p = .1, .min_tokens_to_keep = 2}, {0, 1}}),
+    [](const auto& tested) { return tested.param.name; });
+
 // Logits -5 .. 4, and a hundred times those: how many of each a filter keeps, two at least.
 struct RampCase {
   std::string name;
@@ -121,9 +178,7 @@ TEST_P(TransformersRampTest, KeepsAsManyAsPublished) {
 INSTANTIATE_TEST_SUITE_P(All, TransformersRampTest,
                          ::testing::Values(RampCase{"top_p", {.top_p = .9}, 3, 2},
                                            RampCase{"min_p", {.min_p = .9}, 2, 2},
-                                           // The last nine of the steep have no weight, so they
-                                           // are equally far, and all kept; 2 there.
-                                           RampCase{"typical", {.typical_p = .7}, 2, 10},
+                                           RampCase{"typical", {.typical_p = .7}, 2, 2},
                                            RampCase{"epsilon", {.epsilon_cutoff = .05}, 3, 2},
                                            RampCase{"eta", {.eta_cutoff = .1}, 2, 2}),
                          [](const auto& tested) { return tested.param.name; });
