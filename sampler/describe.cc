@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "sampler/pipeline.h"
 #include "sampler/row_source.h"
+#include "sampler/scaled_weights.h"
 #include "sampler/survivors.h"
 
 namespace token_sampler {
@@ -38,13 +40,7 @@ double RemovedMass(const Survivors& before, const Survivors& after, int64_t voca
   return static_cast<double>(removed) / static_cast<double>(before.TotalWeight());
 }
 
-}  // namespace
-
-std::vector<StageView> DescribeRow(const RowInput& input, uint32_t top_n, RowResult& result) {
-  std::vector<char> read;
-  const LoadedRow loaded(input, read, result);
-  if (loaded.get() == nullptr) return {};
-  const RowInput& row = *loaded.get();
+std::vector<StageView> DescribeAsFloat32(const RowInput& row, uint32_t top_n, RowResult& result) {
   // The row is prepared here for its first views, and once more by the pipeline.
   RowValues values;
   result.Clear();
@@ -65,6 +61,20 @@ std::vector<StageView> DescribeRow(const RowInput& input, uint32_t top_n, RowRes
   };
   ProcessedRow processed;
   if (!ProcessRow(row, observe, processed, result)) return {};
+  return views;
+}
+
+}  // namespace
+
+std::vector<StageView> DescribeRow(const RowInput& input, uint32_t top_n, RowResult& result) {
+  std::vector<char> read;
+  const LoadedRow loaded(input, read, result);
+  if (loaded.get() == nullptr) return {};
+  std::vector<StageView> views = DescribeAsFloat32(*loaded.get(), top_n, result);
+  std::vector<float> scaled;
+  if (const std::optional<RowInput> again = ScaledWeights(*loaded.get(), result, scaled)) {
+    views = DescribeAsFloat32(*again, top_n, result);
+  }
   return views;
 }
 

@@ -2,40 +2,33 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "sampler/philox.h"
 #include "sampler/row_outputs.h"
+#include "sampler/scaled_weights.h"
 #include "sampler/survivors.h"
 #include "sampler/wide_integer.h"
 
 namespace token_sampler {
 namespace {
 
-bool FailTooFew(const SamplingParams& params, size_t left, RowResult& result) {
-  FailRow(RowCode::kTooFewTokens,
-          absl::StrCat("num_samples is ", params.num_samples, " without replacement, but only ",
-                       left, " tokens are left to draw from"),
-          result);
-  return false;
-}
-
 // SPEC §6: the draws.
-bool Draw(const RowInput& row, std::vector<Token> tokens, RowResult& result) {
+bool Draw(const RowInput& row, Survivors left, RowResult& result) {
   const SamplingParams& params = *row.params;
-  const auto drawable = std::count_if(tokens.begin(), tokens.end(),
-                                      [](const Token& token) { return token.weight > 0; });
-  if (!params.replacement && params.num_samples > drawable) {
-    return FailTooFew(params, static_cast<size_t>(drawable), result);
-  }
+  std::vector<Token>& tokens = left.tokens;
+  if (FailsWithTooFew(params, tokens.size(), result)) return false;
   std::sort(tokens.begin(), tokens.end(),
             [](const Token& a, const Token& b) { return a.id < b.id; });
-  uint64_t total = 0;
-  for (const Token& token : tokens) total += token.weight;
+  uint64_t total = left.TotalWeight();
   for (uint32_t index = 0; index < params.num_samples; ++index) {
+    if (total == 0) {
+      left.Weigh(left.temperature);
+      total = left.TotalWeight();
+    }
     const uint64_t target = ScaleUniform(UniformBits(row.key, RandomDomain::kToken, index), total);
     auto drawn = tokens.begin();
     for (uint64_t mass = drawn->weight; mass <= target; mass += drawn->weight) ++drawn;
@@ -43,7 +36,9 @@ bool Draw(const RowInput& row, std::vector<Token> tokens, RowResult& result) {
     if (row.outputs != nullptr && row.outputs->gumbel_softmax > 0.0) {
       AppendGumbelSoftmax(row, index, drawn->id, tokens, result);
     }
-    if (!params.replacement) total -= std::exchange(drawn->weight, 0);
+    if (params.replacement) continue;
+    total -= drawn->weight;
+    tokens.erase(drawn);
   }
   return true;
 }
@@ -51,9 +46,7 @@ bool Draw(const RowInput& row, std::vector<Token> tokens, RowResult& result) {
 // Temperature 0: the first tokens of the order, no random number.
 bool TakeGreedy(const RowInput& row, const std::vector<Token>& tokens, RowResult& result) {
   const SamplingParams& params = *row.params;
-  if (!params.replacement && params.num_samples > tokens.size()) {
-    return FailTooFew(params, tokens.size(), result);
-  }
+  if (FailsWithTooFew(params, tokens.size(), result)) return false;
   for (uint32_t index = 0; index < params.num_samples; ++index) {
     const Token& taken = tokens[params.replacement ? 0 : index];
     result.token_ids.push_back(taken.id);
@@ -62,6 +55,30 @@ bool TakeGreedy(const RowInput& row, const std::vector<Token>& tokens, RowResult
     }
   }
   return true;
+}
+
+void SampleAsFloat32(const RowInput& row, RowResult& result) {
+  ProcessedRow processed;
+  if (!ProcessRow(row, processed, result)) return;
+  StagedRow& staged = processed.staged;
+  Survivors& survivors = staged.survivors;
+  const bool drawn =
+      staged.greedy ? TakeGreedy(row, survivors.tokens, result) : Draw(row, survivors, result);
+  if (!drawn) return;
+  if (row.params->stateful()) {
+    const uint32_t first = result.token_ids[0];
+    result.state = NextState(row, ProbabilitiesOf(first, staged), first);
+  }
+
+  if (row.outputs == nullptr) return;
+  if (staged.greedy) survivors.tokens.resize(1);
+  if (row.outputs->weights) WriteWeights(survivors, staged.greedy, result);
+  if (row.outputs->logprob_mode == LogprobMode::kRaw) {
+    WriteDistribution(row, SortTokens(row.kind, processed.values.received), result);
+  } else {
+    WriteDistribution(row, survivors, result);
+  }
+  WriteKeptSet(row, survivors, result);
 }
 
 }  // namespace
@@ -89,27 +106,11 @@ bool ProcessRow(const RowInput& row, ProcessedRow& processed, RowResult& result)
 }
 
 void SampleRowByPipeline(const RowInput& row, RowResult& result) {
-  ProcessedRow processed;
-  if (!ProcessRow(row, processed, result)) return;
-  StagedRow& staged = processed.staged;
-  Survivors& survivors = staged.survivors;
-  const bool drawn = staged.greedy ? TakeGreedy(row, survivors.tokens, result)
-                                   : Draw(row, survivors.tokens, result);
-  if (!drawn) return;
-  if (row.params->stateful()) {
-    const uint32_t first = result.token_ids[0];
-    result.state = NextState(row, ProbabilitiesOf(first, staged), first);
+  SampleAsFloat32(row, result);
+  std::vector<float> scaled;
+  if (const std::optional<RowInput> again = ScaledWeights(row, result, scaled)) {
+    SampleAsFloat32(*again, result);
   }
-
-  if (row.outputs == nullptr) return;
-  if (staged.greedy) survivors.tokens.resize(1);
-  if (row.outputs->weights) WriteWeights(survivors, staged.greedy, result);
-  if (row.outputs->logprob_mode == LogprobMode::kRaw) {
-    WriteDistribution(row, SortTokens(row.kind, processed.values.received), result);
-  } else {
-    WriteDistribution(row, survivors, result);
-  }
-  WriteKeptSet(row, survivors, result);
 }
 
 }  // namespace token_sampler

@@ -120,6 +120,15 @@ void FailWithoutTokens(InputKind kind, RowResult& result) {
   }
 }
 
+bool FailsWithTooFew(const SamplingParams& params, size_t left, RowResult& result) {
+  if (params.replacement || params.num_samples <= left) return false;
+  FailRow(RowCode::kTooFewTokens,
+          absl::StrCat("num_samples is ", params.num_samples, " without replacement, but only ",
+                       left, left == 1 ? " token is" : " tokens are", " left to draw from"),
+          result);
+  return true;
+}
+
 bool PrepareValues(const RowInput& row, RowValues& values, RowResult& result) {
   values.received.resize(static_cast<size_t>(row.vocab));
   for (size_t id = 0; id < values.received.size(); ++id) {

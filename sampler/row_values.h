@@ -4,6 +4,7 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_ROW_VALUES_H_
 #define TOKEN_SAMPLER_SAMPLER_ROW_VALUES_H_
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,10 @@ bool FailAtInvalidValue(const RowInput& row, RowResult& result);
 
 // Fails a row none of whose tokens can be drawn.
 void FailWithoutTokens(InputKind kind, RowResult& result);
+
+// Fails a row that has fewer tokens left than it draws without replacement. False when it has
+// enough.
+bool FailsWithTooFew(const SamplingParams& params, size_t left, RowResult& result);
 
 // Values as float32, with -0 made +0, all valid, at least one of a token that can be drawn.
 struct RowValues {

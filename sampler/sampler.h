@@ -21,7 +21,7 @@
 namespace token_sampler {
 
 // Version of SPEC.md. Any change of any output raises it.
-inline constexpr uint32_t kSpecVersion = 1;
+inline constexpr uint32_t kSpecVersion = 2;
 
 // Largest row that the backends take.
 inline constexpr int64_t kMaxVocab = int64_t{1} << 24;

@@ -30,6 +30,7 @@ uint64_t Survivors::TotalWeight() const {
 void Survivors::Weigh(double at) {
   temperature = at;
   reference = tokens.front().value;
+  for (const Token& token : tokens) reference = std::max(reference, token.value);
   if (kind == InputKind::kLogits) {
     const WeightScale scale = MakeWeightScale(at, fraction_bits);
     for (Token& token : tokens) token.weight = LogitWeight(token.value - reference, scale);

@@ -28,7 +28,7 @@ struct Survivors {
 
   uint64_t TotalWeight() const;
 
-  // Weighs the tokens anew; `at` > 0.
+  // Weighs the tokens anew, in whatever order they stand; `at` > 0.
   void Weigh(double at);
 };
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "sampler/philox.h"
 #include "sampler/pipeline.h"
 #include "sampler/row_values.h"
+#include "sampler/scaled_weights.h"
 #include "sampler/stages.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
@@ -35,14 +37,6 @@ bool TakesFirstOfAll(const RowInput& row) {
                              stage != Stage::kMirostat && stage != Stage::kAdaptiveP;
     if (StageIsOn(params, stage) && !(keeps_first && first_alone)) return false;
   }
-  return false;
-}
-
-bool FailTooFew(uint32_t wanted, uint64_t left, RowResult& result) {
-  FailRow(RowCode::kTooFewTokens,
-          absl::StrCat("num_samples is ", wanted, " without replacement, but only ", left,
-                       " tokens are left to draw from"),
-          result);
   return false;
 }
 
@@ -79,7 +73,14 @@ ScannedRow* RowSampler::Adjust(ThreadPool* pool, RowResult& result) {
   return adjusted_.ScanChanged(*listed, changed, result) ? &adjusted_ : nullptr;
 }
 
-void RowSampler::Sample(const RowInput& input, ThreadPool* pool, RowResult& result) {
+void RowSampler::Sample(const RowInput& row, ThreadPool* pool, RowResult& result) {
+  SampleAsFloat32(row, pool, result);
+  if (const std::optional<RowInput> again = ScaledWeights(row, result, scaled_weights_)) {
+    SampleAsFloat32(*again, pool, result);
+  }
+}
+
+void RowSampler::SampleAsFloat32(const RowInput& input, ThreadPool* pool, RowResult& result) {
   result.Clear();
   ScannedRow* row = Prepare(input, pool, result);
   if (row == nullptr) {
@@ -172,7 +173,7 @@ bool RowSampler::TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& resul
   }
   row.CollectFirst(wanted, list_);
   list_.Retain(last);
-  if (wanted > list_.count) return FailTooFew(wanted, list_.count, result);
+  if (FailsWithTooFew(params, list_.count, result)) return false;
   uint64_t* keys = keys_.Reserve(list_.count);
   for (size_t i = 0; i < list_.count; ++i) keys[i] = list_.KeyOf(i);
   std::partial_sort(keys, keys + wanted, keys + list_.count, std::greater<>());
@@ -214,24 +215,9 @@ uint32_t RowSampler::DrawFromBlocks(const ScannedRow& row, uint64_t target) {
 }
 
 bool RowSampler::DrawSeveral(const RowInput& row, RowResult& result) {
-  const SamplingParams& params = *row.params;
   filter_.List();
-  const TokenList& list = filter_.list();
-  // Drawing changes weights.
-  uint64_t* weights = list_.weights.Reserve(list.count);
-  std::copy_n(list.weights.data(), list.count, weights);
-  if (!params.replacement) {
-    const auto drawable = static_cast<uint64_t>(
-        std::count_if(weights, weights + list.count, [](uint64_t weight) { return weight > 0; }));
-    if (params.num_samples > drawable) return FailTooFew(params.num_samples, drawable, result);
-  }
-  tree_.Build(weights, list.count);
-  for (uint32_t index = 0; index < params.num_samples; ++index) {
-    const Uint128 uniform = UniformBits(row.key, RandomDomain::kToken, index);
-    const size_t drawn = tree_.Find(ScaleUniform(uniform, tree_.total()));
-    result.token_ids.push_back(list.ids[drawn]);
-    if (!params.replacement) tree_.Remove(drawn);
-  }
+  if (FailsWithTooFew(*row.params, filter_.list().count, result)) return false;
+  several_draws_.Draw(row, filter_.list(), filter_.weigher(), result);
   return true;
 }
 

@@ -4,6 +4,7 @@
 #define TOKEN_SAMPLER_SAMPLER_CPU_ROW_SAMPLER_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "sampler/adjustments.h"
 #include "sampler/cpu/buffer.h"
@@ -11,7 +12,7 @@
 #include "sampler/cpu/output_writer.h"
 #include "sampler/cpu/row_filter.h"
 #include "sampler/cpu/scanned_row.h"
-#include "sampler/cpu/sum_tree.h"
+#include "sampler/cpu/several_draws.h"
 #include "sampler/cpu/thread_pool.h"
 #include "sampler/cpu/token_list.h"
 #include "sampler/sampler.h"
@@ -38,6 +39,9 @@ class RowSampler {
   void Sample(const RowInput& row, ThreadPool* pool, RowResult& result);
 
  private:
+  // Samples `row` with its values rounded to float32.
+  void SampleAsFloat32(const RowInput& row, ThreadPool* pool, RowResult& result);
+
   // Checks and adjusts the values. Null, with the result set, when the row cannot be sampled.
   ScannedRow* Prepare(const RowInput& row, ThreadPool* pool, RowResult& result);
 
@@ -73,7 +77,8 @@ class RowSampler {
   Buffer<uint64_t> block_weights_;
   Buffer<uint64_t> block_mass_;
   Buffer<uint64_t> keys_;
-  SumTree tree_;
+  SeveralDraws several_draws_;
+  std::vector<float> scaled_weights_;
 };
 
 }  // namespace token_sampler::cpu

@@ -56,6 +56,9 @@ float Value(std::string_view shape, int64_t vocab, uint32_t variant, uint32_t to
     return block.word[1] % 4 == 0 && token != 0 ? 0.0f : static_cast<float>(block.word[0] >> 8);
   }
   if (shape == "counts") return static_cast<float>(block.word[0] % 7 + (token == 0 ? 1 : 0));
+  if (shape == "cliffs") {  // four heights, each beyond the smallest weight of the one before
+    return -100.0f * static_cast<float>(block.word[1] % 4) + normal * 0x1p-14f;
+  }
   if (shape == "spread") {  // weights over 80 binades
     return std::ldexp(static_cast<float>((block.word[0] >> 8) | 1),
                       static_cast<int>(block.word[1] % 80) - 60);
@@ -107,10 +110,23 @@ GoldenRow BibleRow(uint32_t variant) {
   return row;
 }
 
+// Float64 weights over all their binades, subnormal ones too.
+GoldenRow DoublesRow(const GoldenRowName& name) {
+  GoldenRow row{InputKind::kWeights, DataType::kFloat64, name.vocab, {}};
+  for (int64_t token = 0; token < name.vocab; ++token) {
+    const PhiloxBlock block = Block(static_cast<uint32_t>(token), name.variant);
+    Append(std::ldexp(static_cast<double>((block.word[0] >> 8) | 1),
+                      static_cast<int>(block.word[1] % 2000) - 1060),
+           row.bytes);
+  }
+  return row;
+}
+
 }  // namespace
 
 GoldenRow MakeGoldenRow(const GoldenRowName& name) {
   if (name.shape == "bible") return BibleRow(name.variant);
+  if (name.shape == "doubles") return DoublesRow(name);
   GoldenRow row{InputKind::kLogits, name.dtype, name.vocab, {}};
   if (name.shape == "weights" || name.shape == "counts" || name.shape == "spread") {
     row.kind = InputKind::kWeights;

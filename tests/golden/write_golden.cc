@@ -123,6 +123,41 @@ std::vector<SamplingParams> LogitLogarithmParams() {
           {.temperature = 0.9, .dynamic_temperature = DynamicTemperature{.range = 0.5}}};
 }
 
+// More draws than tokens have a weight, weights beyond float32, and minima beside ties: what
+// version 2 of the specification brought.
+void PrintVersion2() {
+  constexpr DataType kF32 = DataType::kFloat32;
+  for (const int64_t vocab : {3, 17, 1000}) {
+    const auto all = static_cast<uint32_t>(vocab);
+    const std::vector<SamplingParams> many = {
+        {.num_samples = all}, {.num_samples = all - 1, .top_k = all - 1}, {.num_samples = all / 2}};
+    Print({"cliffs", vocab, 1, kF32}, many);
+    Print({"cliffs", vocab, 1, kF32}, {{.temperature = 0.1, .num_samples = all}});
+    Print({"spread", vocab, 11, kF32}, many);
+    Print({"doubles", vocab, 13, DataType::kFloat64}, many);
+  }
+  for (uint32_t variant = 0; variant < 63; variant += 5) {
+    Print({"bible", 13'795, variant, DataType::kFloat16},
+          {{.temperature = 0.1, .num_samples = 5}, {.temperature = 0.02, .num_samples = 50}});
+  }
+  for (const int64_t vocab : {3, 17, 1000}) {
+    for (const char* shape : {"ties", "equal", "peaked", "cliffs"}) {
+      std::vector<SamplingParams> params;
+      for (const uint32_t least : {2u, 3u, 20u}) {
+        for (SamplingParams p :
+             {SamplingParams{.top_k = 2}, SamplingParams{.typical_p = 0.3},
+              SamplingParams{.epsilon_cutoff = 0.3}, SamplingParams{.eta_cutoff = 0.3}}) {
+          p.top_k_ties = TiePolicy::kKeepAll;
+          p.min_tokens_to_keep = least;
+          p.stage_order = kHfOrder;
+          params.push_back(p);
+        }
+      }
+      Print({shape, vocab, 14, kF32}, params);
+    }
+  }
+}
+
 void PrintAll() {
   std::printf("# Specification version %u. Format: README.md.\n", kSpecVersion);
   for (const GoldenRowName& row : LogitRows()) {
@@ -162,6 +197,7 @@ void PrintAll() {
   for (const GoldenRowName& row : WeightRows()) {
     if (row.vocab > 2 && row.vocab <= 32'000) Print(row, LogarithmParams());
   }
+  PrintVersion2();
 }
 
 }  // namespace

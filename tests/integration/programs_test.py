@@ -83,7 +83,7 @@ class ProgramsTest(unittest.TestCase):
         done = client("sample", "--address", address or self.tcp, "--format", "json", *arguments)
         self.assertEqual(done.returncode, code, done.stderr)
         answer = json.loads(done.stdout)
-        self.assertEqual(answer["spec_version"], 1)
+        self.assertEqual(answer["spec_version"], 2)
         return answer["rows"]
 
     def tokens(self, *arguments, **options):

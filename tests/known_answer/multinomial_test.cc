@@ -111,25 +111,6 @@ INSTANTIATE_TEST_SUITE_P(
                                 "every logit is -infinity: no token can be drawn"}),
     [](const auto& tested) { return tested.param.name; });
 
-TEST(WithoutReplacementTest, AllCategoriesGiveAPermutation) {
-  std::vector<float> weights;
-  for (int i = 1; i <= 50; ++i) weights.push_back(static_cast<float>(i));
-  RowResult result = SampleRow(WeightRow(weights, {.num_samples = 50}, {.seed = 3}));
-  ASSERT_EQ(result.token_ids.size(), 50u);
-  EXPECT_FALSE(std::is_sorted(result.token_ids.begin(), result.token_ids.end()));
-  std::sort(result.token_ids.begin(), result.token_ids.end());
-  for (uint32_t id = 0; id < 50; ++id) EXPECT_EQ(result.token_ids[id], id);
-}
-
-TEST(WithoutReplacementTest, MoreDrawsBeginWithTheFewerDraws) {
-  const std::vector<float> weights = {5, 1, 2, 8, 3, 9, 4};
-  const RowKey key = {.seed = 11, .step = 2};
-  const auto few = SampleRow(WeightRow(weights, {.num_samples = 3}, key)).token_ids;
-  auto many = SampleRow(WeightRow(weights, {.num_samples = 7}, key)).token_ids;
-  many.resize(3);
-  EXPECT_EQ(few, many);
-}
-
 // The regression case of a Gumbel sampler whose uniform rounded to 1: p(0) is 3.7e-44.
 TEST(TailTest, ExtremeHashesNeverDrawAnImpossibleToken) {
   for (const uint64_t step : {uint64_t{1707985137}, uint64_t{12345}}) {

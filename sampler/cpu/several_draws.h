@@ -1,0 +1,48 @@
+// Several draws from the survivors of a row. SPEC.md §6.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_CPU_SEVERAL_DRAWS_H_
+#define TOKEN_SAMPLER_SAMPLER_CPU_SEVERAL_DRAWS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "sampler/cpu/buffer.h"
+#include "sampler/cpu/kernels.h"
+#include "sampler/cpu/sum_tree.h"
+#include "sampler/cpu/token_list.h"
+#include "sampler/sampler.h"
+
+namespace token_sampler::cpu {
+
+// Not thread-safe; reuses its memory from row to row.
+class SeveralDraws {
+ public:
+  // Appends the row's draws from `survivors`, weighed by `weigher`, to result.token_ids; without
+  // replacement there must be enough of them. Takes O(n log n) for n survivors and draws.
+  void Draw(const RowInput& row, const TokenList& survivors, const Weigher& weigher,
+            RowResult& result);
+
+ private:
+  struct WeighedToken {
+    uint32_t id;
+    uint64_t weight;
+  };
+
+  // Fills rest_ with the survivors that have no weight.
+  void ListRest(const TokenList& survivors);
+
+  // Weighs the first of rest_ anew, against the largest value among them, as far as they get a
+  // weight, and moves them from rest_ to ids_, weights_ and the tree.
+  void TakeRest(const Weigher& weigher);
+
+  Buffer<uint32_t> ids_;
+  Buffer<uint64_t> weights_;    // of ids_; 0 once drawn
+  SumTree tree_;                // over weights_
+  std::vector<uint64_t> rest_;  // order keys of the survivors without a weight, ascending
+  std::vector<WeighedToken> taken_;
+};
+
+}  // namespace token_sampler::cpu
+
+#endif  // TOKEN_SAMPLER_SAMPLER_CPU_SEVERAL_DRAWS_H_
