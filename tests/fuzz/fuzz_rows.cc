@@ -25,10 +25,10 @@ class RowMaker {
  public:
   explicit RowMaker(FuzzedDataProvider& data) : data_(data) {
     // In tiny rows of few values filters meet their bounds.
-    const bool tiny = data_.ConsumeBool();
+    tiny_ = data_.ConsumeBool();
     row_.kind = data_.ConsumeBool() ? InputKind::kLogits : InputKind::kWeights;
-    row_.vocab = data_.ConsumeIntegralInRange<int64_t>(1, tiny ? kMaxTinyVocab : kMaxVocab);
-    if (tiny) MakeTinyValues();
+    row_.vocab = data_.ConsumeIntegralInRange<int64_t>(1, tiny_ ? kMaxTinyVocab : kMaxVocab);
+    if (tiny_) MakeTinyValues();
     row_.params = &params_;
     row_.key = {data_.ConsumeIntegral<uint64_t>(), data_.ConsumeIntegral<uint64_t>() >> Shift(),
                 data_.ConsumeIntegral<uint32_t>()};
@@ -37,7 +37,7 @@ class RowMaker {
     if (data_.ConsumeBool()) MakeHistory();
     if (Rarely()) MakeBitmask();
     if (data_.ConsumeBool()) MakeState();
-    if (!tiny) MakeValues();
+    if (!tiny_) MakeValues();
     row_.values = values_.data();
   }
 
@@ -45,10 +45,12 @@ class RowMaker {
 
  private:
   int Shift() { return data_.ConsumeIntegralInRange(0, 63); }
-  bool Rarely() { return data_.ConsumeIntegralInRange(0, 3) == 0; }
+  // Never once the input is used up, which gives zeros: most parameters stay off then.
+  bool Rarely() { return data_.ConsumeIntegralInRange(0, 3) == 3; }
 
-  // Any double, but most often one that parameters accept.
+  // Any double, but most often one that parameters accept, of tiny rows always.
   double Number() {
+    if (tiny_) return data_.PickValueInArray({0.5, 0.01, 0.25, 0.75, 0.9, 1.0});
     switch (data_.ConsumeIntegralInRange(0, 3)) {
       case 0:
         return data_.ConsumeFloatingPoint<double>();
@@ -61,8 +63,8 @@ class RowMaker {
 
   // Most often around the number of tokens of a tiny row.
   uint32_t Count() {
-    return Rarely() ? data_.ConsumeIntegral<uint32_t>()
-                    : data_.ConsumeIntegralInRange<uint32_t>(0, kMaxTinyVocab + 2);
+    if (!tiny_ && Rarely()) return data_.ConsumeIntegral<uint32_t>();
+    return data_.ConsumeIntegralInRange<uint32_t>(tiny_ ? 1 : 0, kMaxTinyVocab + 2);
   }
 
   std::vector<uint32_t> Ids() {
@@ -226,6 +228,7 @@ class RowMaker {
   }
 
   FuzzedDataProvider& data_;
+  bool tiny_;
   RowInput row_;
   SamplingParams params_;
   OutputOptions outputs_;
