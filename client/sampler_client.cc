@@ -16,6 +16,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/base/internal/sysinfo.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -74,7 +75,16 @@ absl::Status CheckOptions(const ClientOptions& options) {
   return absl::OkStatus();
 }
 
+// Before its release 1.61 gRPC takes locks between connect() and its look at errno. Whoever has to
+// wait for one first makes Abseil look for the CPUs and their clock in /sys, and a file that is not
+// there leaves ENOENT: the connection that is being made then fails. Abseil keeps what it finds.
+void LookForCpus() {
+  static_cast<void>(absl::base_internal::NumCPUs());
+  static_cast<void>(absl::base_internal::NominalCPUFrequency());
+}
+
 std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address) {
+  LookForCpus();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
   // Channels to one address would share one connection.
