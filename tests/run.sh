@@ -21,6 +21,7 @@ Builds and runs, each through ctest:
   --jobs N      parallel jobs (default: one per core, fewer when memory is short)
   --no-install  trust that what is needed is installed
 
+A test whose Python package cannot be fetched is skipped, and fails where CI=true.
 Uses ccache when it is there. Build trees are build/<preset>, logs build/logs.
 END
 }

@@ -7,7 +7,8 @@ Usage: readme_test.py SERVER CLIENT CXX
 - The examples of `sample` print what README.md shows, to the letter: draws are reproducible.
 - The other examples end well; those in C++ compile, with the compiler CXX.
 - Every parameter and output of the protocol has a line in the tables.
-- The example in Python prints what is said behind it, where its package can be installed.
+
+That of Python is tests/integration/python_example_test.py, which needs a package.
 """
 
 import os
@@ -138,21 +139,6 @@ class ExamplesTest(unittest.TestCase):
         for command, _ in others:
             with self.subTest(command=command):
                 self.run_example(command)
-
-    def test_example_in_python_prints_what_is_said(self):
-        (example, said), = re.findall(
-            r"^```python\n(.*?)^```\n[^`]*`([^`]*)`", (ROOT / "README.md").read_text(), re.S | re.M
-        )  # fmt: skip
-        installed = subprocess.run(
-            [ROOT / "tests/integration/install-triton.sh", "client"],
-            stdout=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
-        if installed.returncode == 77:
-            self.skipTest("the package tritonclient cannot be installed")
-        self.assertIn("127.0.0.1:50051", example)
-        example = example.replace("127.0.0.1:50051", self.address)
-        printed = output(installed.stdout.strip(), "-c", example, cwd=ROOT)
-        self.assertEqual(printed.strip(), said)
 
 
 class CppExamplesTest(unittest.TestCase):

@@ -3,8 +3,7 @@
 
 Usage: perf_analyzer_test.py SERVER
 
-Skipped (exit code 77) when the package index cannot be reached, and where the program or one of its
-libraries is missing.
+Skipped (exit code 77) where the program or one of its libraries is missing.
 """
 
 import json
@@ -16,7 +15,8 @@ import sys
 import tempfile
 import unittest
 
-HERE = pathlib.Path(__file__).resolve().parent
+from triton_package import install
+
 SERVER = sys.argv[1]
 VOCAB = 64
 
@@ -75,13 +75,7 @@ class PerfAnalyzerTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    installed = subprocess.run(
-        [HERE / "install-triton.sh", "perf_analyzer"], stdout=subprocess.PIPE, text=True, check=False
-    )
-    if installed.returncode != 0:
-        print("the package with perf_analyzer cannot be installed")
-        sys.exit(installed.returncode)
-    FOLDER = pathlib.Path(installed.stdout.strip())
+    FOLDER = pathlib.Path(install("perf_analyzer"))
     PROGRAM = FOLDER / "bin" / "perf_analyzer"
     if not PROGRAM.exists():
         skip("the package has no perf_analyzer for this machine")

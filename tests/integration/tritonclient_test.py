@@ -3,8 +3,7 @@
 
 Usage: tritonclient_test.py SERVER CLIENT
 
-Runs under the interpreter of install-triton.sh, which it looks for by itself, and is skipped
-(exit code 77) when the package index cannot be reached.
+Runs under the interpreter of install-triton.sh, which it looks for by itself.
 """
 
 import base64
@@ -16,17 +15,12 @@ import sys
 import threading
 import unittest
 
-HERE = pathlib.Path(__file__).resolve().parent
-DATA = HERE.parent / "data"
+from triton_package import install
+
+DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 
 if len(sys.argv) == 3:
-    installed = subprocess.run(
-        [HERE / "install-triton.sh", "client"], stdout=subprocess.PIPE, text=True, check=False
-    )
-    if installed.returncode != 0:
-        print("skipped: the package tritonclient cannot be installed")
-        sys.exit(installed.returncode)
-    python = installed.stdout.strip()
+    python = install("client")
     os.execv(python, [python, "-B", *sys.argv, "in-environment"])
 
 # pylint: disable=wrong-import-position
