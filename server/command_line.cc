@@ -42,6 +42,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   AddFlag(app, "--address-file", options.address_file,
           "Write the bound addresses here, one per line, once serving");
   AddFlag(app, "--max-message-bytes", options.max_message_bytes, "Largest request");
+  AddFlag(app, "--max-metadata-bytes", options.max_metadata_bytes,
+          "Largest headers of a call; larger ones may break other calls of their connection");
   AddFlag(app, "--max-rows", options.request.max_rows, "Most rows of one call");
   AddFlag(app, "--max-vocab", options.request.max_vocab, "Longest row");
   AddFlag(app, "--shared-memory", options.regions.kinds,

@@ -46,6 +46,7 @@ absl::Status ValidateOptions(const ServerOptions& options) {
   }
   constexpr uint64_t kMaxUint32 = std::numeric_limits<uint32_t>::max();
   constexpr uint64_t kMaxUint64 = std::numeric_limits<uint64_t>::max();
+  constexpr uint64_t kMaxMetadataBytes = uint64_t{16} << 20;  // gRPC's own limit
   const BatcherOptions& batcher = options.batcher;
   for (absl::Status status : {
            CheckChoice<3>("--device", options.device, {"auto", "cpu", "cuda"}),
@@ -53,6 +54,7 @@ absl::Status ValidateOptions(const ServerOptions& options) {
            CheckChoice<2>("--log-format", options.log_format, {"text", "json"}),
            CheckRange("--max-message-bytes", options.max_message_bytes, 1024,
                       std::numeric_limits<int32_t>::max()),
+           CheckRange("--max-metadata-bytes", options.max_metadata_bytes, 8192, kMaxMetadataBytes),
            CheckChoice<4>("--shared-memory", options.regions.kinds,
                           {"off", "system", "cuda", "all"}),
            CheckChoice<2>("--shared-memory-peers", options.regions.peers, {"local", "any"}),

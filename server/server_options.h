@@ -22,7 +22,10 @@ struct ServerOptions {
   std::string address_file;     // written once serving: a bound address per line
   std::string device = "auto";  // auto, cpu or cuda
   uint64_t max_message_bytes = uint64_t{256} << 20;  // of one request; at most 2^31 - 1
-  RequestLimits request;                             // but for its regions, which are the server's
+  // Of the headers of one call. gRPC 1.51 breaks other calls of a connection whose headers are
+  // larger, so this is above what proxies let through.
+  uint64_t max_metadata_bytes = uint64_t{256} << 10;
+  RequestLimits request;  // but for its regions, which are the server's
   RegionOptions regions;
   SequenceLimits sequences;
   BatcherOptions batcher = {.num_executors = 0};

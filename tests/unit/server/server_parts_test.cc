@@ -90,6 +90,10 @@ TEST(ServerOptionsTest, ErrorsNameFlagValueAndRange) {
   EXPECT_EQ(ValidateOptions(options).message(),
             "--max-vocab must be in [1, 16777216], got 16777217");
   options = {};
+  options.max_metadata_bytes = 8191;
+  EXPECT_EQ(ValidateOptions(options).message(),
+            "--max-metadata-bytes must be in [8192, 16777216], got 8191");
+  options = {};
   options.listen = {"unix:"};
   EXPECT_EQ(ValidateOptions(options).message(),
             "--listen must be host:port or unix:/path, got \"unix:\"");
