@@ -241,7 +241,7 @@ absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOpti
         absl::StrCat("no CUDA device answers: ", cudaGetErrorString(error)));
   }
   if (count == 0) return absl::FailedPreconditionError("no CUDA device answers: none found");
-  absl::StatusOr<std::unique_ptr<Sampler>> cpu = CreateCpuSampler({});
+  absl::StatusOr<std::unique_ptr<Sampler>> cpu = CreateCpuSampler({.threads = options.cpu_threads});
   if (!cpu.ok()) return cpu.status();
   std::vector<std::unique_ptr<Lane>> lanes;
   std::vector<std::string> names;

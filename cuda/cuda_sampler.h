@@ -23,6 +23,8 @@ struct CudaSamplerOptions {
   // Rows from the host that are sampled on the CPU, counted by fallbacks() as "host_rows".
   HostRowPolicy host_rows = {};
 
+  int cpu_threads = 0;  // CpuSamplerOptions::threads of the CPU sampler
+
   // > 0: `host_rows` is measured as the sampler is made, with rows of so many tokens, and told;
   // with 131,072 that takes some 0.1 s.
   size_t measured_vocab = 0;

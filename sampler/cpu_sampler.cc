@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstddef>
 #include <mutex>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +13,7 @@
 #include "sampler/cpu/row_sampler.h"
 #include "sampler/cpu/row_threads.h"
 #include "sampler/cpu/thread_pool.h"
+#include "sampler/cpu/usable_cpus.h"
 #include "sampler/pipeline.h"
 #include "sampler/row_source.h"
 
@@ -34,13 +34,15 @@ constexpr size_t kSliceBytes = size_t{128} << 10;
 
 class CpuSampler final : public Sampler {
  public:
-  CpuSampler(const Kernels& kernels, int threads) : kernels_(kernels), pool_(threads) {}
+  // `limit`: why there are not more threads, for device().
+  CpuSampler(const Kernels& kernels, int threads, absl::string_view limit)
+      : kernels_(kernels), limit_(limit), pool_(threads) {}
 
   absl::string_view name() const override { return "cpu"; }
 
   std::string device() const override {
-    return absl::StrCat(pool_.threads(), pool_.threads() == 1 ? " thread, " : " threads, ",
-                        kernels_.name);
+    return absl::StrCat(pool_.threads(), pool_.threads() == 1 ? " thread" : " threads",
+                        limit_.empty() ? "" : " by ", limit_, ", ", kernels_.name);
   }
 
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
@@ -121,6 +123,7 @@ class CpuSampler final : public Sampler {
   }
 
   const Kernels& kernels_;
+  const absl::string_view limit_;
   ThreadPool pool_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;  // guarded by mutex_
@@ -139,13 +142,12 @@ absl::StatusOr<std::unique_ptr<Sampler>> CreateCpuSampler(const CpuSamplerOption
     return absl::InvalidArgumentError(
         absl::StrCat("threads must be in [0, ", kMaxCpuThreads, "], got ", options.threads));
   }
-  const int threads =
-      options.threads > 0
-          ? options.threads
-          : std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxCpuThreads);
+  cpu::UsableCpus cpus = {.count = options.threads};
+  if (options.threads == 0) cpus = cpu::FindUsableCpus();
+  const int threads = std::min(cpus.count, kMaxCpuThreads);
   for (const Kernels* kernels : cpu::SupportedKernels()) {
     if (options.target.empty() || options.target == kernels->name) {
-      return std::make_unique<CpuSampler>(*kernels, threads);
+      return std::make_unique<CpuSampler>(*kernels, threads, cpus.limit);
     }
   }
   return absl::InvalidArgumentError(absl::StrCat("target must be one of ",

@@ -15,7 +15,8 @@ namespace token_sampler {
 inline constexpr int kMaxCpuThreads = 1024;
 
 struct CpuSamplerOptions {
-  int threads = 0;          // 1 .. kMaxCpuThreads, the calling thread included; 0: one per core
+  int threads = 0;          // 1 .. kMaxCpuThreads, the calling thread included; 0: one per CPU that
+                            // affinity and cgroup quotas leave this process, and device() says so
   std::string target = {};  // one of CpuSamplerTargets(); empty: the first of them
 };
 

@@ -76,20 +76,21 @@ void LogHostRows(const HostRowPolicy& policy) {
                kMeasuredVocab, log);
 }
 
-absl::StatusOr<Backend> CpuBackend(std::string reason) {
-  absl::StatusOr<std::unique_ptr<Sampler>> sampler = CreateCpuSampler({});
+absl::StatusOr<Backend> CpuBackend(int threads, std::string reason) {
+  absl::StatusOr<std::unique_ptr<Sampler>> sampler = CreateCpuSampler({.threads = threads});
   if (!sampler.ok()) return sampler.status();
   return Backend{*std::move(sampler), std::move(reason), nullptr};
 }
 
 }  // namespace
 
-absl::StatusOr<Backend> CreateBackend(const std::string& device,
+absl::StatusOr<Backend> CreateBackend(const std::string& device, int threads,
                                       std::function<void(const absl::Status&)> on_lost) {
-  if (device == "cpu") return CpuBackend("asked for");
+  if (device == "cpu") return CpuBackend(threads, "asked for");
   // Who asks for CUDA gets it, even where the CPU is faster.
   absl::StatusOr<std::unique_ptr<Sampler>> cuda =
-      CreateCudaSampler({.measured_vocab = device == "auto" ? kMeasuredVocab : 0,
+      CreateCudaSampler({.cpu_threads = threads,
+                         .measured_vocab = device == "auto" ? kMeasuredVocab : 0,
                          .on_host_rows = LogHostRows,
                          .on_lost = std::move(on_lost),
                          .on_fallback = LogFallback});
@@ -101,7 +102,7 @@ absl::StatusOr<Backend> CreateBackend(const std::string& device,
     return absl::Status(cuda.status().code(),
                         absl::StrCat("--device=cuda: ", cuda.status().message()));
   }
-  return CpuBackend(std::string(cuda.status().message()));
+  return CpuBackend(threads, std::string(cuda.status().message()));
 }
 
 }  // namespace token_sampler

@@ -23,8 +23,9 @@ struct Backend {
 };
 
 // `device` is auto, cpu or cuda. cuda never falls back: FailedPrecondition says why there is none.
+// `threads` are those of the CPU sampler, which CUDA has too; 0: as many as this process has CPUs.
 // `on_lost` is called once, on any thread, when the sampler cannot sample any more.
-absl::StatusOr<Backend> CreateBackend(const std::string& device,
+absl::StatusOr<Backend> CreateBackend(const std::string& device, int threads,
                                       std::function<void(const absl::Status&)> on_lost);
 
 }  // namespace token_sampler

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <string>
 
+#include "sampler/cpu_sampler.h"
+
 namespace token_sampler {
 namespace {
 
@@ -39,6 +41,9 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
       ->delimiter(',');
   AddFlag(app, "--device", options.device,
           "auto (CUDA when a device answers, else CPU), cpu, or cuda (an error without one)");
+  AddFlag(app, "--threads", options.threads,
+          "Threads of the CPU sampler; 0: one per CPU that affinity and cgroup quotas allow")
+      ->check(CLI::Range(0, kMaxCpuThreads));
   AddFlag(app, "--address-file", options.address_file,
           "Write the bound addresses here, one per line, once serving");
   AddFlag(app, "--max-message-bytes", options.max_message_bytes, "Largest request");

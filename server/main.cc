@@ -60,7 +60,7 @@ int Serve(const ServerOptions& options) {
     device_lost = true;
     kill(getpid(), SIGTERM);
   };
-  absl::StatusOr<Backend> backend = CreateBackend(options.device, end);
+  absl::StatusOr<Backend> backend = CreateBackend(options.device, options.threads, end);
   if (!backend.ok()) return Fail(backend.status());
   const Sampler& sampler = *backend->sampler;
   spdlog::info("token-sampler-server {}, specification {}, backend {} ({}): {}",

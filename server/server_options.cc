@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "sampler/cpu_sampler.h"
 
 namespace token_sampler {
 namespace {
@@ -52,6 +53,7 @@ absl::Status ValidateOptions(const ServerOptions& options) {
            CheckChoice<3>("--device", options.device, {"auto", "cpu", "cuda"}),
            CheckChoice<4>("--log-level", options.log_level, {"debug", "info", "warn", "error"}),
            CheckChoice<2>("--log-format", options.log_format, {"text", "json"}),
+           CheckRange("--threads", static_cast<uint64_t>(options.threads), 0, kMaxCpuThreads),
            CheckRange("--max-message-bytes", options.max_message_bytes, 1024,
                       std::numeric_limits<int32_t>::max()),
            CheckRange("--max-metadata-bytes", options.max_metadata_bytes, 8192, kMaxMetadataBytes),

@@ -21,6 +21,7 @@ struct ServerOptions {
   std::vector<std::string> listen = {"127.0.0.1:50051"};
   std::string address_file;     // written once serving: a bound address per line
   std::string device = "auto";  // auto, cpu or cuda
+  int threads = 0;              // of the CPU sampler; 0: as many as this process has CPUs
   uint64_t max_message_bytes = uint64_t{256} << 20;  // of one request; at most 2^31 - 1
   // Of the headers of one call. gRPC 1.51 breaks other calls of a connection whose headers are
   // larger, so this is above what proxies let through.

@@ -20,13 +20,13 @@
 #include <numeric>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "client/sampler_client.h"
 #include "client/shared_region.h"
 #include "sampler/cpu/row_threads.h"
 #include "sampler/cpu/thread_pool.h"
+#include "sampler/cpu/usable_cpus.h"
 #include "sampler/cpu_sampler.h"
 #include "sampler/row_source.h"
 #include "server/server.h"
@@ -70,7 +70,7 @@ class NullSampler final : public Sampler {
   }
 
   const bool reads_;
-  cpu::ThreadPool pool_{static_cast<int>(std::thread::hardware_concurrency())};
+  cpu::ThreadPool pool_{cpu::FindUsableCpus().count};
   std::vector<std::vector<char>> values_{static_cast<size_t>(pool_.threads())};  // of the executor
 };
 

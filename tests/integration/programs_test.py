@@ -23,9 +23,9 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("TOKEN_SA
 class Server:
     """A running server. Its log says where it listens."""
 
-    def __init__(self, *flags):
+    def __init__(self, *flags, prefix=()):
         self.process = subprocess.Popen(
-            [SERVER, "--device=cpu", "--log-format=json", *flags],
+            [*prefix, SERVER, "--device=cpu", "--log-format=json", *flags],
             stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
         )  # fmt: skip
         self.log = []
@@ -242,6 +242,23 @@ class ProgramsTest(unittest.TestCase):
         )
         self.assertEqual(done.returncode, 1)
         self.assertIn(self.tcp, done.stderr)
+
+
+class ThreadsTest(unittest.TestCase):
+    def device(self, *flags, prefix=()):
+        """What info says of the CPU sampler's threads, which the log says too."""
+        server = Server("--listen=127.0.0.1:0", *flags, prefix=prefix)
+        info = client("info", "--address", server.addresses[0], "--format", "json")
+        self.assertEqual(server.stop(), 0)
+        device = json.loads(info.stdout)["device"]
+        self.assertIn(f"backend cpu ({device})", server.log[0]["message"])
+        return device
+
+    def test_no_more_than_affinity_leaves_unless_told(self):
+        one_cpu = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+        limit = " by CPU affinity" if os.cpu_count() > 1 else ""
+        self.assertRegex(self.device(prefix=one_cpu), f"^1 thread{limit}, ")
+        self.assertRegex(self.device("--threads=3", prefix=one_cpu), "^3 threads, ")
 
 
 class EndTest(unittest.TestCase):

@@ -90,6 +90,9 @@ TEST(ServerOptionsTest, ErrorsNameFlagValueAndRange) {
   EXPECT_EQ(ValidateOptions(options).message(),
             "--max-vocab must be in [1, 16777216], got 16777217");
   options = {};
+  options.threads = 1025;
+  EXPECT_EQ(ValidateOptions(options).message(), "--threads must be in [0, 1024], got 1025");
+  options = {};
   options.max_metadata_bytes = 8191;
   EXPECT_EQ(ValidateOptions(options).message(),
             "--max-metadata-bytes must be in [8192, 16777216], got 8191");
