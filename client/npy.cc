@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <utility>
 #include <vector>
@@ -13,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/input_file.h"
 
 namespace token_sampler::client {
 namespace {
@@ -146,7 +145,7 @@ std::string ReadUpTo(std::istream& stream, size_t count) {
 
 absl::StatusOr<Header> ReadHeader(std::istream& stream) {
   const std::string start = ReadUpTo(stream, kMagic.size() + 2);
-  if (stream.bad()) return absl::InvalidArgumentError("cannot be read");
+  if (stream.bad()) return absl::InvalidArgumentError(CannotBeRead());
   if (start.size() < kMagic.size() + 2 || absl::string_view(start).substr(0, 6) != kMagic) {
     return absl::InvalidArgumentError("not a .npy file: it does not start with \\x93NUMPY");
   }
@@ -238,6 +237,7 @@ absl::Status ReadValues(std::istream& stream, Matrix& matrix) {
     bytes->resize(before + wanted);
     stream.read(bytes->data() + before, static_cast<std::streamsize>(wanted));
     bytes->resize(before + static_cast<size_t>(stream.gcount()));
+    if (stream.bad()) return absl::InvalidArgumentError(CannotBeRead());
     if (!stream) {
       return absl::InvalidArgumentError(
           absl::StrCat("truncated: its shape (", matrix.rows, ", ", matrix.vocab, ") takes ",
@@ -285,10 +285,6 @@ absl::Status Named(absl::string_view name, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(name, ": ", status.message()));
 }
 
-absl::Status CannotBeOpened(const std::string& path) {
-  return absl::NotFoundError(absl::StrCat(path, ": cannot be opened: ", std::strerror(errno)));
-}
-
 }  // namespace
 
 absl::StatusOr<Matrix> ReadNpy(std::istream& stream, absl::string_view name,
@@ -299,15 +295,17 @@ absl::StatusOr<Matrix> ReadNpy(std::istream& stream, absl::string_view name,
 }
 
 absl::StatusOr<Matrix> ReadNpy(const std::string& path, std::optional<DataType> dtype) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return CannotBeOpened(path);
-  return ReadNpy(file, path, dtype);
+  absl::StatusOr<std::ifstream> file =
+      OpenFile(path, "a .npy file of floating-point values, [rows, vocab] or [vocab]");
+  if (!file.ok()) return file.status();
+  return ReadNpy(*file, path, dtype);
 }
 
 absl::StatusOr<NpyWords> ReadNpyWords(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return CannotBeOpened(path);
-  absl::StatusOr<NpyWords> words = ReadWords(file);
+  absl::StatusOr<std::ifstream> file =
+      OpenFile(path, "a .npy file of int32 words, [words] or [rows, words]");
+  if (!file.ok()) return file.status();
+  absl::StatusOr<NpyWords> words = ReadWords(*file);
   if (words.ok()) return words;
   return Named(path, words.status());
 }

@@ -2,9 +2,14 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cassert>
 #include <cctype>
 #include <cstdio>
 #include <string>
+#include <type_traits>
+
+#include "absl/types/span.h"
+#include "usage/command_line.h"
 
 #include "sampler/cpu_sampler.h"
 
@@ -21,7 +26,16 @@ std::string EnvironmentName(const std::string& flag) {
 
 template <typename Value>
 CLI::Option* AddFlag(CLI::App& app, const char* flag, Value& value, const char* help) {
-  return app.add_option(flag, value, help)->envname(EnvironmentName(flag))->capture_default_str();
+  CLI::Option* option =
+      app.add_option(flag, value, help)->envname(EnvironmentName(flag))->capture_default_str();
+  if constexpr (std::is_integral_v<Value>) {
+    const absl::Span<const NumberFlag> flags = NumberFlags();
+    const auto found = std::find_if(flags.begin(), flags.end(),
+                                    [&](const NumberFlag& number) { return number.name == flag; });
+    assert(found != flags.end());
+    option->check(WholeNumber(found->low, found->high));
+  }
+  return option;
 }
 
 }  // namespace
@@ -42,8 +56,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   AddFlag(app, "--device", options.device,
           "auto (CUDA when a device answers, else CPU), cpu, or cuda (an error without one)");
   AddFlag(app, "--threads", options.threads,
-          "Threads of the CPU sampler; 0: one per CPU that affinity and cgroup quotas allow")
-      ->check(CLI::Range(0, kMaxCpuThreads));
+          "Threads of the CPU sampler; 0: one per CPU that affinity and cgroup quotas allow");
   AddFlag(app, "--address-file", options.address_file,
           "Write the bound addresses here, one per line, once serving");
   AddFlag(app, "--max-message-bytes", options.max_message_bytes, "Largest request");
@@ -62,8 +75,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
           "Regions of one connection; clients of a Unix socket count as one");
   AddFlag(
       app, "--executors", options.batcher.num_executors,
-      "Threads that run batches; 0: as many as the sampler can use, 1 for CPUs, 2 per CUDA device")
-      ->check(CLI::NonNegativeNumber);
+      "Threads that run batches; 0: as many as the sampler can use, 1 for CPUs, 2 per CUDA device");
   AddFlag(app, "--max-batch-rows", options.batcher.max_batch_rows,
           "Most rows that waiting calls are gathered into");
   AddFlag(app, "--max-queued-rows", options.batcher.max_queued_rows,
@@ -75,26 +87,23 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   AddFlag(app, "--max-sequence-bytes", options.sequences.max_bytes,
           "Memory that the sequences of all streams may hold");
   AddFlag(app, "--drain-delay-ms", drain_delay_ms,
-          "After SIGTERM, time as NOT_SERVING before calls are refused")
-      ->check(CLI::NonNegativeNumber);
-  AddFlag(app, "--drain-timeout-ms", drain_timeout_ms, "Then, time for calls in flight to finish")
-      ->check(CLI::NonNegativeNumber);
+          "After SIGTERM, time as NOT_SERVING before calls are refused");
+  AddFlag(app, "--drain-timeout-ms", drain_timeout_ms, "Then, time for calls in flight to finish");
   AddFlag(app, "--log-level", options.log_level, "debug, info, warn or error");
   AddFlag(app, "--log-format", options.log_format, "text or json (one object per line)");
-  app.footer("Each flag is also an environment variable: --max-rows is TOKEN_SAMPLER_MAX_ROWS.");
+  app.footer(
+      "Each flag is also an environment variable: --max-rows is TOKEN_SAMPLER_MAX_ROWS.\n"
+      "Exit codes: 0 ended by SIGTERM or SIGINT, 1 it could not start or lost its device, 2 bad\n"
+      "command line or environment, 128 + N ended at once by a second signal N.");
 
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    parsed.exit_code = app.exit(error);
-    return parsed;
-  }
+  parsed.exit_code = ParseArguments(app, argc, argv);
+  if (parsed.exit_code.has_value()) return parsed;
   options.drain_delay = std::chrono::milliseconds(drain_delay_ms);
   options.drain_timeout = std::chrono::milliseconds(drain_timeout_ms);
   if (const absl::Status status = ValidateOptions(options); !status.ok()) {
     std::fprintf(stderr, "%s\nRun with --help for more information.\n",
                  std::string(status.message()).c_str());
-    parsed.exit_code = 2;
+    parsed.exit_code = kExitUsage;
   }
   return parsed;
 }

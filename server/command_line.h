@@ -10,7 +10,7 @@
 namespace token_sampler {
 
 // What the command line asks for: options to serve with, or (after --help, --version or a mistake,
-// which are printed) an exit code.
+// which are printed) an exit code: 0 or kExitUsage.
 struct CommandLine {
   ServerOptions options;
   std::optional<int> exit_code;

@@ -64,8 +64,10 @@ absl::Status WriteAddressFile(const std::string& path, const std::vector<std::st
   file << absl::StrJoin(addresses, "\n") << "\n";
   file.close();
   if (!file || std::rename(unfinished.c_str(), path.c_str()) != 0) {
+    const int error = errno;
     unlink(unfinished.c_str());
-    return absl::InvalidArgumentError(absl::StrCat("--address-file: cannot write ", path));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--address-file: cannot write ", path, ": ", std::strerror(error)));
   }
   return absl::OkStatus();
 }

@@ -16,6 +16,8 @@
 #include "server/listen_address.h"
 #include "server/logging.h"
 #include "server/server.h"
+#include "usage/counted.h"
+#include "usage/environment.h"
 
 namespace token_sampler {
 namespace {
@@ -52,6 +54,7 @@ int Fail(const absl::Status& status) {
 int Serve(const ServerOptions& options) {
   const sigset_t signals = BlockEndSignals();
   SetUpLogging(options.log_level, options.log_format);
+  for (const std::string& warning : UnknownVariables(environ)) spdlog::warn("{}", warning);
 
   // Without its device the server drains and ends, so that whoever runs it starts another.
   std::atomic<bool> device_lost = false;
@@ -86,7 +89,8 @@ int Serve(const ServerOptions& options) {
   std::this_thread::sleep_for(options.drain_delay);
   server.Stop(options.drain_timeout);
   const BatcherCounters counters = server.counters();
-  spdlog::info("stopped after {} rows in {} batches", counters.rows, counters.batches);
+  spdlog::info("stopped after {} in {}", Counted(counters.rows, "row"),
+               Counted(counters.batches, "batch", "batches"));
   return device_lost ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

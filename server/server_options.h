@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "server/batching/batcher.h"
 #include "server/regions/region_registry.h"
 #include "server/request_codec.h"
@@ -35,6 +37,16 @@ struct ServerOptions {
   std::string log_level = "info";                   // debug, info, warn or error
   std::string log_format = "text";                  // text or json
 };
+
+// A flag that takes a whole number, and what is accepted.
+struct NumberFlag {
+  absl::string_view name;  // with its dashes
+  uint64_t low;
+  uint64_t high;
+  uint64_t (*value)(const ServerOptions& options);
+};
+
+absl::Span<const NumberFlag> NumberFlags();
 
 // InvalidArgument names the flag, its value and what is accepted.
 absl::Status ValidateOptions(const ServerOptions& options);

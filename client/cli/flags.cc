@@ -1,9 +1,10 @@
 #include "client/cli/flags.h"
 
+#include <cerrno>
+#include <cstring>
 #include <iostream>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -30,7 +31,10 @@ absl::StatusOr<SamplerClient> ConnectionFlags::Connect(int channels) const {
   ClientOptions options;
   options.timeout = timeout;
   options.channels = channels;
-  return SamplerClient::Connect(address, options);
+  absl::StatusOr<SamplerClient> client = SamplerClient::Connect(address, options);
+  if (client.ok()) return client;
+  // The library names its options: address, timeout, channels.
+  return absl::Status(client.status().code(), absl::StrCat("--", client.status().message()));
 }
 
 void AddConnectionFlags(CLI::App& app, ConnectionFlags& flags, absl::Duration default_timeout) {
@@ -106,31 +110,33 @@ CLI::Option* AddDurationFlag(CLI::App& app, const std::string& name, absl::Durat
       ->default_str(absl::FormatDuration(value));
 }
 
-CLI::Validator WholeNumber(uint64_t low, uint64_t high) {
+CLI::Validator WithoutQuotes() {
   return CLI::Validator(
-      [low, high](const std::string& text) {
-        uint64_t number = 0;
-        const bool decimal = !text.empty() &&
-                             absl::ascii_isdigit(static_cast<unsigned char>(text[0])) &&
-                             (text[0] != '0' || text.size() == 1);
-        if (decimal && absl::SimpleAtoi(text, &number) && number >= low && number <= high) {
-          return std::string();
+      [](std::string& text) {
+        if (text.size() > 2 && text.front() == '"' && text.back() == '"') {
+          text = text.substr(1, text.size() - 2);
         }
-        return absl::StrCat("must be a whole number in [", low, ", ", high, "], got ", text);
+        return std::string();
       },
       "");
 }
 
-int Fail(const absl::Status& status, int exit_code) {
-  std::cerr << "error: " << absl::StatusCodeToString(status.code()) << ": " << status.message()
-            << std::endl;
+int Fail(const absl::Status& status) {
+  return Refuse(absl::StrCat(absl::StatusCodeToString(status.code()), ": ", status.message()),
+                kExitFailed);
+}
+
+int Refuse(absl::string_view message, int exit_code) {
+  std::cerr << "error: " << message << std::endl;
   return exit_code;
 }
 
 int Print(absl::string_view text, int exit_code) {
+  errno = 0;
   std::cout.write(text.data(), static_cast<std::streamsize>(text.size())).flush();
   if (std::cout) return exit_code;
-  return Fail(absl::DataLossError("standard output cannot be written"));
+  return Refuse(absl::StrCat("standard output cannot be written: ", std::strerror(errno)),
+                kExitFailed);
 }
 
 }  // namespace token_sampler::client

@@ -5,7 +5,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
-#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -17,13 +16,14 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/sampler_client.h"
+#include "usage/command_line.h"
 
 namespace token_sampler::client {
 
 // Exit codes of the program.
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailed = 1;     // the call failed, or the server is not serving
-inline constexpr int kExitUsage = 2;      // the command line or a file named by it is wrong
+using token_sampler::kExitUsage;          // the command line or a file named by it is wrong
 inline constexpr int kExitRowFailed = 3;  // the call went well, some row failed
 
 enum class Format { kTable, kJson };
@@ -78,12 +78,16 @@ bool ParseIds(absl::string_view text, std::vector<uint32_t>& ids);
 CLI::Option* AddDurationFlag(CLI::App& app, const std::string& name, absl::Duration& value,
                              const std::string& description);
 
-// Accepts decimal whole numbers in [low, high] alone: CLI11 itself takes 010 for 8 and cuts what is
-// too large.
-CLI::Validator WholeNumber(uint64_t low = 0, uint64_t high = std::numeric_limits<uint64_t>::max());
+// Takes the quotes off a number of 64 bits that is copied from JSON output, which has it as a
+// string.
+CLI::Validator WithoutQuotes();
 
-// Writes "error: CODE: message" to standard error. Returns `exit_code`.
-int Fail(const absl::Status& status, int exit_code = kExitFailed);
+// The error of a call, with its code: writes "error: CODE: message" to standard error. Returns
+// kExitFailed.
+int Fail(const absl::Status& status);
+
+// An error of the command line or of a file: writes "error: message". Returns `exit_code`.
+int Refuse(absl::string_view message, int exit_code = kExitUsage);
 
 // Writes to standard output. Returns `exit_code`, or kExitFailed when that cannot be written.
 int Print(absl::string_view text, int exit_code);

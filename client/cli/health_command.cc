@@ -19,7 +19,7 @@ struct HealthFlags {
 
 int RunHealth(const HealthFlags& flags) {
   absl::StatusOr<SamplerClient> client = flags.connection.Connect();
-  if (!client.ok()) return Fail(client.status(), kExitUsage);
+  if (!client.ok()) return Refuse(client.status().message());
   absl::StatusOr<HealthStatus> health = client->CheckHealth(flags.service);
   if (!health.ok()) return Fail(health.status());
   return Print(absl::StrCat(HealthStatusName(*health), "\n"),

@@ -80,7 +80,7 @@ std::string InfoJson(const ServerInfo& info) {
 
 int RunInfo(const InfoFlags& flags) {
   absl::StatusOr<SamplerClient> client = flags.connection.Connect();
-  if (!client.ok()) return Fail(client.status(), kExitUsage);
+  if (!client.ok()) return Refuse(client.status().message());
   absl::StatusOr<ServerInfo> info = client->GetServerInfo();
   if (!info.ok()) return Fail(info.status());
   return Print(flags.format == Format::kJson ? InfoJson(*info) : InfoTable(*info), kExitOk);

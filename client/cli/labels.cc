@@ -1,8 +1,6 @@
 #include "client/cli/labels.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <utility>
 
@@ -10,25 +8,26 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "client/input_file.h"
 
 namespace token_sampler::client {
 namespace {
 
-absl::StatusOr<std::vector<std::string>> ReadLines(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) {
-    return absl::NotFoundError(absl::StrCat(path, ": cannot be opened: ", std::strerror(errno)));
-  }
+absl::StatusOr<std::vector<std::string>> ReadLines(const std::string& path,
+                                                   absl::string_view expected) {
+  absl::StatusOr<std::ifstream> file = OpenFile(path, expected);
+  if (!file.ok()) return file.status();
   std::vector<std::string> lines;
-  for (std::string line; std::getline(file, line);) lines.push_back(std::move(line));
-  if (file.bad()) return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
+  for (std::string line; std::getline(*file, line);) lines.push_back(std::move(line));
+  if (file->bad()) return absl::InvalidArgumentError(absl::StrCat(path, ": ", CannotBeRead()));
   return lines;
 }
 
 }  // namespace
 
 absl::StatusOr<std::vector<std::string>> ReadVocabulary(const std::string& path, int64_t vocab) {
-  absl::StatusOr<std::vector<std::string>> words = ReadLines(path);
+  absl::StatusOr<std::vector<std::string>> words =
+      ReadLines(path, "the words of the tokens, one per line");
   if (words.ok() && static_cast<int64_t>(words->size()) != vocab) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": must have one line per token, ", vocab, ", got ", words->size()));
@@ -37,7 +36,8 @@ absl::StatusOr<std::vector<std::string>> ReadVocabulary(const std::string& path,
 }
 
 absl::StatusOr<std::map<int64_t, std::string>> ReadContexts(const std::string& path) {
-  absl::StatusOr<std::vector<std::string>> lines = ReadLines(path);
+  absl::StatusOr<std::vector<std::string>> lines =
+      ReadLines(path, "a tab-separated file with the columns row and context");
   if (!lines.ok()) return lines.status();
   const std::vector<std::string> titles =
       absl::StrSplit(lines->empty() ? "" : lines->front(), '\t');

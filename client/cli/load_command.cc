@@ -41,9 +41,9 @@ int RunLoad(const LoadFlags& flags) {
   options.history = flags.sampling.history;
   options.outputs = flags.sampling.outputs();
   const absl::StatusOr<size_t> byte_size = Workload::ByteSize(options);
-  if (!byte_size.ok()) return Fail(byte_size.status(), kExitUsage);
+  if (!byte_size.ok()) return Refuse(byte_size.status().message());
   const absl::StatusOr<SamplerClient> client = flags.connection.Connect(flags.channels);
-  if (!client.ok()) return Fail(client.status(), kExitUsage);
+  if (!client.ok()) return Refuse(client.status().message());
   // Connects, and fails before the test does where nothing answers.
   if (const absl::StatusOr<ServerInfo> info = client->GetServerInfo(); !info.ok()) {
     return Fail(info.status());
@@ -56,7 +56,7 @@ int RunLoad(const LoadFlags& flags) {
     options.region = &*region;
   }
   const absl::StatusOr<Workload> workload = Workload::Create(options);
-  if (!workload.ok()) return Fail(workload.status(), kExitUsage);
+  if (!workload.ok()) return Refuse(workload.status().message());
 
   Recorder recorder;
   ClosedLoopOptions loop = flags.loop;
@@ -104,7 +104,8 @@ Command AddLoadCommand(CLI::App& program) {
   app->add_option("--seed", flags->workload.seed, "Seed of the logits and of the draws")
       ->capture_default_str()
       ->group(kLoad)
-      ->check(WholeNumber());
+      ->check(WholeNumber())
+      ->transform(WithoutQuotes());
   AddSamplingFlags(*app, flags->sampling);
   AddFormatFlag(*app, flags->format);
   AddConnectionFlags(*app, flags->connection, absl::Seconds(30));

@@ -1,12 +1,18 @@
 // token-sampler-client: asks a token-sampler server from the command line.
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "client/cli/commands.h"
 #include "client/cli/flags.h"
+#include "usage/command_line.h"
+#include "usage/environment.h"
 
 namespace token_sampler::client {
 namespace {
@@ -22,10 +28,9 @@ int Run(int argc, char** argv) {
   const std::vector<Command> commands = {AddSampleCommand(program), AddDescribeCommand(program),
                                          AddVerifyCommand(program), AddInfoCommand(program),
                                          AddHealthCommand(program), AddLoadCommand(program)};
-  try {
-    program.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return program.exit(error) == 0 ? kExitOk : kExitUsage;
+  if (const std::optional<int> exit_code = ParseArguments(program, argc, argv)) return *exit_code;
+  for (const std::string& warning : UnknownVariables(environ)) {
+    std::fprintf(stderr, "warning: %s\n", warning.c_str());
   }
   for (const auto& [app, run] : commands) {
     if (app->parsed()) return run();

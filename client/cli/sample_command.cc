@@ -149,13 +149,16 @@ absl::Status ShareMatrix(const SamplerClient& client, Matrix& matrix,
 }
 
 int RunSample(const SampleFlags& flags) {
+  if (flags.format == Format::kTable && flags.sampling.extra_outputs.gumbel_softmax != 0.0) {
+    return Refuse("--gumbel-softmax needs --format json: it gives a number for every token");
+  }
   SampleRequest request;
   SampleReport report;
   if (absl::Status status = Prepare(flags, request, report); !status.ok()) {
-    return Fail(status, kExitUsage);
+    return Refuse(status.message());
   }
   absl::StatusOr<SamplerClient> client = flags.connection.Connect();
-  if (!client.ok()) return Fail(client.status(), kExitUsage);
+  if (!client.ok()) return Refuse(client.status().message());
   std::optional<SharedRegion> region;
   if (flags.plane == Plane::kShm) {
     if (absl::Status status = ShareMatrix(*client, request.matrix, region); !status.ok()) {
@@ -174,15 +177,13 @@ int RunDescribe(const SampleFlags& flags) {
   SampleRequest request;
   SampleReport report;
   if (absl::Status status = Prepare(flags, request, report); !status.ok()) {
-    return Fail(status, kExitUsage);
+    return Refuse(status.message());
   }
   if (request.matrix.rows != 1) {
-    return Fail(absl::InvalidArgumentError(
-                    absl::StrCat("--rows must name one row, got ", request.matrix.rows)),
-                kExitUsage);
+    return Refuse(absl::StrCat("--rows must name one row, got ", request.matrix.rows));
   }
   absl::StatusOr<SamplerClient> client = flags.connection.Connect();
-  if (!client.ok()) return Fail(client.status(), kExitUsage);
+  if (!client.ok()) return Refuse(client.status().message());
   constexpr uint32_t kShown = 5;
   const uint32_t top_n = flags.sampling.top_logprobs.value_or(
       static_cast<uint32_t>(std::min<int64_t>(kShown, request.matrix.vocab)));
@@ -209,18 +210,21 @@ void AddRowFlags(CLI::App& app, SampleFlags& flags) {
   app.add_option("--rows", flags.rows, "Rows A to B - 1, or row A alone [all]")
       ->type_name("A:B|A")
       ->group(kInput);
-  AddSamplingFlags(app, flags.sampling);
+  AddParamsFlags(app, flags.sampling.params);
+  AddHistoryFlags(app, flags.sampling.history);
   AddStateFlag(app, flags.state);
   AddBitmaskFlag(app, flags.bitmask);
   app.add_option("--seed", flags.seed,
                  "Seed of every row; row R gets stream R [the server chooses, per row]")
       ->type_name("N")
       ->group(kGenerator)
-      ->check(WholeNumber());
+      ->check(WholeNumber())
+      ->transform(WithoutQuotes());
   app.add_option("--step", flags.step, "Position of the token in its sequence [0]")
       ->type_name("N")
       ->group(kGenerator)
-      ->check(WholeNumber());
+      ->check(WholeNumber())
+      ->transform(WithoutQuotes());
   app.add_option("--stream", flags.stream, "Stream of every row")
       ->type_name("N")
       ->group(kGenerator)
@@ -238,6 +242,7 @@ Command AddSampleCommand(CLI::App& program) {
   CLI::App* app = program.add_subcommand("sample", "Sample the rows of a .npy file");
   auto flags = std::make_shared<SampleFlags>();
   AddRowFlags(*app, *flags);
+  AddOutputFlags(*app, flags->sampling);
   AddPlaneFlag(*app, flags->plane)->group(kInput);
   app->add_option("--contexts", flags->contexts,
                   "What comes before each row: columns `row` and `context`")
@@ -248,11 +253,11 @@ Command AddSampleCommand(CLI::App& program) {
 
 Command AddDescribeCommand(CLI::App& program) {
   CLI::App* app = program.add_subcommand(
-      "describe",
-      "Show a row's distribution before and after each stage; --logprobs says how many "
-      "tokens of each");
+      "describe", "Show a row's distribution before and after each stage, and draw nothing");
   auto flags = std::make_shared<SampleFlags>();
   AddRowFlags(*app, *flags);
+  AddLogprobsFlag(*app, flags->sampling.top_logprobs,
+                  "Show the N likeliest tokens of each stage [5]");
   return {app, [flags] { return RunDescribe(*flags); }};
 }
 

@@ -22,6 +22,7 @@ constexpr char kDraw[] = "Draw";
 constexpr char kFilters[] = "Filters";
 constexpr char kAdjustments[] = "Adjustments";
 constexpr char kOutput[] = "Output";
+constexpr char kZeroIsOff[] = "0 is off";  // where engines have -1
 
 using Numbers = std::vector<double>;
 
@@ -93,17 +94,28 @@ void AddSequences(CLI::App& app, const std::string& name,
       ->group(kAdjustments);
 }
 
-void AddNumber(CLI::App& app, const std::string& name, std::optional<double>& value,
-               const std::string& form, const std::string& description, const char* group) {
-  app.add_option(name, value, description)->type_name(form)->group(group);
+template <typename Value>
+void AddNumber(CLI::App& app, const std::string& name, Value& value, const std::string& form,
+               const std::string& description, const char* group) {
+  app.add_option(name, value, description)
+      ->type_name(form)
+      ->group(group)
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            double number = 0.0;
+            return absl::SimpleAtod(text, &number) ? ""
+                                                   : absl::StrCat("must be a number, got ", text);
+          },
+          ""));
 }
 
 void AddCount(CLI::App& app, const std::string& name, std::optional<uint32_t>& value,
-              const std::string& description, const char* group, uint64_t least = 0) {
+              const std::string& description, const char* group, uint64_t least = 0,
+              const char* hint = "") {
   app.add_option(name, value, description)
       ->type_name("N")
       ->group(group)
-      ->check(WholeNumber(least, UINT32_MAX));
+      ->check(WholeNumber(least, UINT32_MAX, hint));
 }
 
 void AddDrawFlags(CLI::App& app, SamplingParams& params) {
@@ -194,7 +206,8 @@ void AddStageFlags(CLI::App& app, SamplingParams& params) {
 }
 
 void AddFilterFlags(CLI::App& app, SamplingParams& params) {
-  AddCount(app, "--top-k", params.top_k, "Keep the N likeliest tokens; 0 is off [0]", kFilters);
+  AddCount(app, "--top-k", params.top_k, "Keep the N likeliest tokens; 0 is off [0]", kFilters, 0,
+           kZeroIsOff);
   AddChoice<TiePolicy>(app, "--top-k-ties", params.top_k_ties,
                        {{"exact", TiePolicy::kExactlyK}, {"all", TiePolicy::kKeepAll}},
                        "Keep exactly K, or all that equal the last [exact]")
@@ -286,7 +299,7 @@ void AddAdjustmentFlags(CLI::App& app, SamplingParams& params) {
       app, "--bad-words", [&params](auto sequences) { params.bad_words = std::move(sequences); },
       "Sequences that are never completed");
   AddCount(app, "--min-tokens", params.min_tokens, "Below step N stop ids are banned [0]",
-           kAdjustments);
+           kAdjustments, 0, kZeroIsOff);
   AddIds(app, "--stop-ids", params.stop_ids, "The tokens that --min-tokens bans");
   AddBiasFlag(app, params);
   AddNumber(app, "--repetition-penalty", params.repetition_penalty, "R",
@@ -295,12 +308,12 @@ void AddAdjustmentFlags(CLI::App& app, SamplingParams& params) {
             "Take F for each time a token was put out [0]", kAdjustments);
   AddNumber(app, "--presence-penalty", params.presence_penalty, "F",
             "Take F from each token that was put out [0]", kAdjustments);
-  app.add_option("--penalty-last-n", params.penalty_last_n,
-                 "The newest N tokens are penalised; -1 is all [-1]")
-      ->type_name("N")
-      ->group(kAdjustments);
+  AddNumbers(
+      app, "--penalty-last-n", "N", 1, 1,
+      [&params](const Numbers& n) { params.penalty_last_n = Whole<int32_t>(n[0]); },
+      "The newest N tokens are penalised; -1 is all [-1]", kAdjustments);
   AddCount(app, "--no-repeat-ngram-size", params.no_repeat_ngram_size,
-           "Ban what would repeat N tokens; 0 is off [0]", kAdjustments);
+           "Ban what would repeat N tokens; 0 is off [0]", kAdjustments, 0, kZeroIsOff);
   AddNumbers(
       app, "--dry", "MULTIPLIER[:BASE[:ALLOWED[:LAST_N]]]", 1, 4,
       [&params](const Numbers& n) {
@@ -320,34 +333,6 @@ void AddAdjustmentFlags(CLI::App& app, SamplingParams& params) {
       "Sequences over which --dry finds no repetition");
 }
 
-void AddOutputFlags(CLI::App& app, SamplingFlags& flags) {
-  OutputOptions& outputs = flags.extra_outputs;
-  AddCount(app, "--logprobs", flags.top_logprobs,
-           "Return the log-probability of each drawn token, and the N likeliest tokens", kOutput);
-  AddChoice<LogprobMode>(app, "--logprob-mode", outputs.logprob_mode,
-                         {{"raw", LogprobMode::kRaw}, {"processed", LogprobMode::kProcessed}},
-                         "Of the row as sent, or behind temperature and filters")
-      ->default_str("raw")
-      ->group(kOutput);
-  app.add_flag("--ranks", outputs.ranks, "Return the rank of each drawn token")->group(kOutput);
-  AddChoice<bool>(app, "--rank-mode", outputs.ranks_count_equals,
-                  {{"greater", false}, {"greater-equal", true}},
-                  "1 + the tokens that are likelier, or those at least as likely")
-      ->default_str("greater")
-      ->group(kOutput);
-  app.add_flag("--kept-count", outputs.kept_count, "Return how many tokens the filters kept")
-      ->group(kOutput);
-  app.add_flag("--kept-set", outputs.kept_set, "Return which they are (json)")->group(kOutput);
-  app.add_flag("--entropy", outputs.entropy, "Return the entropy in nats")->group(kOutput);
-  app.add_flag("--extremes", outputs.extremes,
-               "Return the largest and the smallest probability (json)")
-      ->group(kOutput);
-  app.add_option("--gumbel-softmax", outputs.gumbel_softmax,
-                 "Return a relaxed one-hot vector per draw, at temperature T (json)")
-      ->type_name("T")
-      ->group(kOutput);
-}
-
 }  // namespace
 
 OutputOptions SamplingFlags::outputs() const {
@@ -361,6 +346,37 @@ void AddParamsFlags(CLI::App& app, SamplingParams& params) {
   AddDrawFlags(app, params);
   AddFilterFlags(app, params);
   AddAdjustmentFlags(app, params);
+}
+
+void AddLogprobsFlag(CLI::App& app, std::optional<uint32_t>& top_logprobs,
+                     const std::string& description) {
+  AddCount(app, "--logprobs", top_logprobs, description, kOutput);
+}
+
+void AddOutputFlags(CLI::App& app, SamplingFlags& flags) {
+  OutputOptions& outputs = flags.extra_outputs;
+  AddLogprobsFlag(app, flags.top_logprobs,
+                  "Return the log-probability of each drawn token, and the N likeliest tokens");
+  AddChoice<LogprobMode>(app, "--logprob-mode", outputs.logprob_mode,
+                         {{"raw", LogprobMode::kRaw}, {"processed", LogprobMode::kProcessed}},
+                         "Of the row as sent, or behind temperature and filters")
+      ->default_str("raw")
+      ->group(kOutput);
+  app.add_flag("--ranks", outputs.ranks, "Return the rank of each drawn token")->group(kOutput);
+  AddChoice<bool>(app, "--rank-mode", outputs.ranks_count_equals,
+                  {{"greater", false}, {"greater-equal", true}},
+                  "1 + the tokens that are likelier, or those at least as likely")
+      ->default_str("greater")
+      ->group(kOutput);
+  app.add_flag("--kept-count", outputs.kept_count, "Return how many tokens the filters kept")
+      ->group(kOutput);
+  app.add_flag("--kept-set", outputs.kept_set, "Return which they are")->group(kOutput);
+  app.add_flag("--entropy", outputs.entropy, "Return the entropy in nats")->group(kOutput);
+  app.add_flag("--extremes", outputs.extremes, "Return the largest and the smallest probability")
+      ->group(kOutput);
+  AddNumber(app, "--gumbel-softmax", outputs.gumbel_softmax, "T",
+            "Return a relaxed one-hot vector per draw, at temperature T; needs --format json",
+            kOutput);
 }
 
 void AddSamplingFlags(CLI::App& app, SamplingFlags& flags) {

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "client/sampler_client.h"
 
@@ -20,10 +21,13 @@ struct SamplingFlags {
   OutputOptions outputs() const;
 };
 
-// What they set must outlive the parsing.
+// What they set must outlive the parsing. AddSamplingFlags adds those of parameters, history and
+// output; the others add fewer.
 void AddSamplingFlags(CLI::App& app, SamplingFlags& flags);
-// Those of the parameters alone.
 void AddParamsFlags(CLI::App& app, SamplingParams& params);
+void AddOutputFlags(CLI::App& app, SamplingFlags& flags);
+void AddLogprobsFlag(CLI::App& app, std::optional<uint32_t>& top_logprobs,
+                     const std::string& description);
 
 }  // namespace token_sampler::client
 

@@ -22,6 +22,7 @@
 #include "client/cli/table.h"
 #include "client/npy.h"
 #include "client/sampler_client.h"
+#include "usage/counted.h"
 
 namespace token_sampler::client {
 namespace {
@@ -63,7 +64,7 @@ absl::StatusOr<std::vector<DraftSequence>> ParseSequences(const VerifyFlags& fla
   if (flags.parents.empty()) return sequences;
   const std::vector<absl::string_view> parts = absl::StrSplit(flags.parents, ';');
   if (parts.size() != sequences.size()) {
-    return Malformed("--parents", absl::StrCat("of ", sequences.size(), " sequences"),
+    return Malformed("--parents", absl::StrCat("of ", Counted(sequences.size(), "sequence")),
                      flags.parents);
   }
   for (size_t s = 0; s < parts.size(); ++s) {
@@ -124,10 +125,10 @@ int RunVerify(const VerifyFlags& flags) {
   VerifyDraftRequest request;
   DraftReport report;
   if (absl::Status status = Prepare(flags, request, report); !status.ok()) {
-    return Fail(status, kExitUsage);
+    return Refuse(status.message());
   }
   absl::StatusOr<SamplerClient> client = flags.connection.Connect();
-  if (!client.ok()) return Fail(client.status(), kExitUsage);
+  if (!client.ok()) return Refuse(client.status().message());
   absl::StatusOr<VerifyDraftResult> result = client->VerifyDraft(request);
   if (!result.ok()) return Fail(result.status());
   report.result = *std::move(result);
@@ -173,11 +174,13 @@ Command AddVerifyCommand(CLI::App& program) {
                   "Seed of every sequence; sequence S gets stream S [the server chooses]")
       ->type_name("N")
       ->group(kGenerator)
-      ->check(WholeNumber());
+      ->check(WholeNumber())
+      ->transform(WithoutQuotes());
   app->add_option("--step", flags->step, "Position of the first drafted token [0]")
       ->type_name("N")
       ->group(kGenerator)
-      ->check(WholeNumber());
+      ->check(WholeNumber())
+      ->transform(WithoutQuotes());
   app->add_option("--vocab", flags->vocab, "Words of the tokens, one per line")
       ->type_name("FILE")
       ->group("Output");

@@ -7,6 +7,7 @@ Usage: programs_test.py SERVER CLIENT
 import json
 import os
 import pathlib
+import re
 import signal
 import struct
 import subprocess
@@ -23,10 +24,10 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("TOKEN_SA
 class Server:
     """A running server. Its log says where it listens."""
 
-    def __init__(self, *flags, prefix=()):
+    def __init__(self, *flags, prefix=(), variables=None):
         self.process = subprocess.Popen(
             [*prefix, SERVER, "--device=cpu", "--log-format=json", *flags],
-            stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+            stderr=subprocess.PIPE, text=True, env={**ENVIRONMENT, **(variables or {})},
         )  # fmt: skip
         self.log = []
         while not self.log or not self.log[-1]["message"].startswith("serving on "):
@@ -44,10 +45,10 @@ class Server:
         return self.process.returncode
 
 
-def client(*arguments, **options):
+def client(*arguments, variables=None):
     return subprocess.run(
         [CLIENT, *map(str, arguments)], capture_output=True, text=True, timeout=60,
-        env=ENVIRONMENT, **options,
+        env={**ENVIRONMENT, **(variables or {})}, check=False,
     )  # fmt: skip
 
 

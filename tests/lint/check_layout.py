@@ -12,9 +12,9 @@ import sys
 
 TOP_LEVEL = {
     "CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "build",
-    "client", "cuda", "deploy", "proto", "sampler", "server", "tests",
+    "client", "cuda", "deploy", "proto", "sampler", "server", "tests", "usage",
 }  # fmt: skip
-CODE = ("client", "cuda", "sampler", "server", "tests")
+CODE = ("client", "cuda", "sampler", "server", "tests", "usage")
 
 
 def must_be_named(path):

@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "server/command_line.h"
 #include "server/listen_address.h"
 #include "server/logging.h"
@@ -63,9 +65,30 @@ TEST(CommandLineTest, MistakesEndWithAnError) {
         "--executors=-1", "--drain-delay-ms=-1", "--shared-memory=gpu",
         "--shared-memory=", "--shared-memory-peers=all", "--max-regions=0"}) {
     const CommandLine line = Parse({flag});
-    ASSERT_TRUE(line.exit_code.has_value()) << flag;
-    EXPECT_NE(line.exit_code, 0) << flag;
+    EXPECT_EQ(line.exit_code, 2) << flag;
   }
+}
+
+TEST(CommandLineTest, EveryNumberIsRefusedWithItsRange) {
+  ASSERT_FALSE(NumberFlags().empty());
+  for (const NumberFlag& flag : NumberFlags()) {
+    for (const std::string value : {"-5", "1.5", "0x10", "99999999999999999999"}) {
+      const std::string argument = absl::StrCat(flag.name, "=", value);
+      ::testing::internal::CaptureStderr();
+      EXPECT_EQ(Parse({argument.c_str()}).exit_code, 2);
+      EXPECT_EQ(::testing::internal::GetCapturedStderr(),
+                absl::StrCat(flag.name, ": must be a whole number in [", flag.low, ", ", flag.high,
+                             "], got ", value, "\nRun with --help for more information.\n"));
+    }
+  }
+}
+
+TEST(CommandLineTest, NamesTheFlagThatIsNear) {
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(Parse({"--max-row=3"}).exit_code, 2);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(),
+            "token-sampler-server has no flag --max-row; did you mean --max-rows?\n"
+            "Run with --help for more information.\n");
 }
 
 TEST(ServerOptionsTest, ErrorsNameFlagValueAndRange) {
@@ -138,7 +161,7 @@ TEST(AddressFileTest, HoldsOneAddressPerLine) {
   EXPECT_EQ(text.str(), "127.0.0.1:5\nunix:/s\n");
   std::filesystem::remove(path);
   EXPECT_EQ(WriteAddressFile("/nonexistent/file", {"a"}).message(),
-            "--address-file: cannot write /nonexistent/file");
+            "--address-file: cannot write /nonexistent/file: No such file or directory");
 }
 
 TEST(BoundAddressTest, PutsTheRealPortInPlaceOfZero) {

@@ -1,0 +1,22 @@
+// Numbers of things, in messages.
+
+#ifndef TOKEN_SAMPLER_USAGE_COUNTED_H_
+#define TOKEN_SAMPLER_USAGE_COUNTED_H_
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace token_sampler {
+
+// "1 row", "2 rows"; "1 entry", "2 entries" for a plural that is not `noun` with an s.
+template <typename Integer>
+std::string Counted(Integer count, absl::string_view noun, absl::string_view plural = "") {
+  if (count == 1) return absl::StrCat(count, " ", noun);
+  return plural.empty() ? absl::StrCat(count, " ", noun, "s") : absl::StrCat(count, " ", plural);
+}
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_USAGE_COUNTED_H_
