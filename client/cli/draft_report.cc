@@ -63,7 +63,7 @@ std::string DraftJson(const DraftReport& report) {
                      {"drafted", report.sequences[s].token_ids},
                      {"accepted", result.accepted},
                      {"token_ids", result.token_ids},
-                     {"seed", result.seed}};
+                     {"seed", absl::StrCat(result.seed)}};
     if (!result.message.empty()) sequence["message"] = result.message;
     if (!report.sequences[s].parents.empty()) sequence["accepted_nodes"] = result.accepted_nodes;
     for (const uint32_t id : report.words.empty() ? std::vector<uint32_t>() : result.token_ids) {

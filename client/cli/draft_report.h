@@ -22,6 +22,7 @@ struct DraftReport {
 // A line per sequence, and one more per sequence that failed or was repaired.
 std::string DraftTable(const DraftReport& report, size_t width);
 
+// The seed is a string, as in proto3's JSON: most readers round numbers of 64 bits.
 // {"spec_version": .., "sequences": [{"sequence", "status", "drafted", "accepted", "token_ids",
 // "seed"}, ..]}; "accepted_nodes" of trees, "message" and "words" where there are any.
 std::string DraftJson(const DraftReport& report);

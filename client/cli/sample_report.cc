@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/row_flags.h"
 #include "client/cli/table.h"
+#include "usage/counted.h"
 
 namespace token_sampler::client {
 namespace {
@@ -17,7 +18,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // As a percentage with three significant digits.
-std::string Percent(float logprob) { return absl::StrFormat("%.3g%%", 100 * std::exp(logprob)); }
+std::string PercentOf(double probability) { return absl::StrFormat("%.3g%%", 100 * probability); }
+std::string Percent(float logprob) { return PercentOf(std::exp(logprob)); }
 
 // Two digits do for the alternatives, of which a line holds several.
 std::string ShortPercent(float logprob) {
@@ -30,9 +32,10 @@ std::string WordOf(const SampleReport& report, uint32_t token_id) {
   return Printable(report.words[token_id]);
 }
 
-std::string Likeliest(const SampleReport& report, const RowResult& row) {
-  return absl::StrJoin(row.top_logprobs, ", ", [&](std::string* out, const TokenLogprob& top) {
-    absl::StrAppend(out, WordOf(report, top.token_id), " ", ShortPercent(top.logprob));
+// "him 36%, the 26%".
+std::string TokensText(const SampleReport& report, const std::vector<TokenLogprob>& tokens) {
+  return absl::StrJoin(tokens, ", ", [&](std::string* out, const TokenLogprob& token) {
+    absl::StrAppend(out, WordOf(report, token.token_id), " ", ShortPercent(token.logprob));
   });
 }
 
@@ -55,7 +58,9 @@ struct Columns {
   bool probability = false;
   bool rank = false;
   bool kept = false;
+  bool kept_tokens = false;
   bool entropy = false;
+  bool extremes = false;
   bool likeliest = false;
   bool state = false;
   bool seed = false;
@@ -71,7 +76,9 @@ Columns ColumnsOf(const SampleReport& report) {
     columns.probability |= !row.logprobs.empty();
     columns.rank |= !row.ranks.empty();
     columns.kept |= row.kept_count.has_value();
+    columns.kept_tokens |= !row.kept_set.empty();
     columns.entropy |= row.entropy.has_value();
+    columns.extremes |= row.max_probability.has_value();
     columns.likeliest |= !row.top_logprobs.empty();
     columns.state |= !StateText(row.state).empty();
   }
@@ -90,6 +97,11 @@ Table TitledTable(const Columns& columns) {
   if (columns.rank) table.AddColumn("rank", Align::kRight);
   if (columns.kept) table.AddColumn("kept", Align::kRight);
   if (columns.entropy) table.AddColumn("entropy", Align::kRight);
+  if (columns.extremes) {
+    table.AddColumn("largest", Align::kRight);
+    table.AddColumn("smallest", Align::kRight);
+  }
+  if (columns.kept_tokens) table.AddColumn("kept tokens", Align::kLeft, Table::Shrink::kCutEnd);
   if (columns.likeliest) table.AddColumn("likeliest", Align::kLeft, Table::Shrink::kCutEnd);
   if (columns.state) table.AddColumn("state", Align::kLeft);
   if (columns.seed) table.AddColumn("seed", Align::kRight);
@@ -122,7 +134,12 @@ std::vector<std::string> DrawCells(const SampleReport& report, const Columns& co
   if (columns.entropy) {
     cells.push_back(first && row.entropy ? absl::StrFormat("%.3f", *row.entropy) : "");
   }
-  if (columns.likeliest) cells.push_back(first ? Likeliest(report, row) : "");
+  if (columns.extremes) {
+    cells.push_back(first && row.max_probability ? PercentOf(*row.max_probability) : "");
+    cells.push_back(first && row.min_probability ? PercentOf(*row.min_probability) : "");
+  }
+  if (columns.kept_tokens) cells.push_back(first ? TokensText(report, row.kept_set) : "");
+  if (columns.likeliest) cells.push_back(first ? TokensText(report, row.top_logprobs) : "");
   if (columns.state) cells.push_back(first ? StateText(row.state) : "");
   if (columns.seed) cells.push_back(first ? absl::StrCat(row.seed) : "");
   return cells;
@@ -131,7 +148,7 @@ std::vector<std::string> DrawCells(const SampleReport& report, const Columns& co
 // "63 rows, seed 7, step 0, stream = row, specification 1".
 std::string Summary(const SampleReport& report) {
   const std::vector<RowResult>& rows = report.result.rows;
-  std::string text = absl::StrCat(rows.size(), rows.size() == 1 ? " row" : " rows");
+  std::string text = Counted(rows.size(), "row");
   if (report.failed_rows() > 0) absl::StrAppend(&text, ", ", report.failed_rows(), " failed");
   if (rows.empty()) return text;
   const bool seeds_differ = SeedsDiffer(report);
@@ -160,9 +177,12 @@ Json StateJson(const RowState& state) {
 Json RowJson(const SampleReport& report, size_t row_index) {
   const RowResult& row = report.result.rows[row_index];
   const int64_t row_number = report.first_row + static_cast<int64_t>(row_index);
-  Json json = {{"row", row_number},          {"status", RowCodeName(row.code)},
-               {"token_ids", row.token_ids}, {"logprobs", row.logprobs},
-               {"seed", row.seed},           {"step", row.step},
+  Json json = {{"row", row_number},
+               {"status", RowCodeName(row.code)},
+               {"token_ids", row.token_ids},
+               {"logprobs", row.logprobs},
+               {"seed", absl::StrCat(row.seed)},
+               {"step", absl::StrCat(row.step)},
                {"stream", row.stream}};
   if (!row.message.empty()) json["message"] = row.message;
   if (!row.ranks.empty()) json["ranks"] = row.ranks;

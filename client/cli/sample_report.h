@@ -25,6 +25,7 @@ struct SampleReport {
 // A line per draw, what the draws were made with, and a line per row that failed or was repaired.
 std::string SampleTable(const SampleReport& report, size_t width);
 
+// Numbers of 64 bits that are no counts are strings, as in proto3's JSON: most readers round them.
 // {"spec_version": .., "rows": [{"row", "status", "token_ids", "logprobs", "seed", "step",
 // "stream"}, ..]}; a row also has "message" when it has one, "top_logprobs" ({"token_id",
 // "logprob"}) and the other outputs when asked for, "state" behind stages that have one, "words"

@@ -188,6 +188,67 @@ class ProgramsTest(unittest.TestCase):
             "--logits", BIBLE, "--rows", 7, "--seed", row["seed"], "--stream", row["stream"]
         )[0]
         self.assertEqual(again, row)
+        # As text, which no reader of JSON rounds, and which is taken with its quotes too.
+        self.assertEqual(row["seed"], str(int(row["seed"])))
+        quoted = f'"{row["seed"]}"'
+        self.assertEqual(self.rows("--logits", BIBLE, "--rows", 7, "--seed", quoted, "--stream", 0)[0]
+                         ["seed"], row["seed"])  # fmt: skip
+
+    def test_a_table_shows_what_the_filters_kept_or_says_why_not(self):
+        flags = ["--logits", BIBLE, "--rows", 2, "--seed", 1, "--min-p", 0.3]
+        done = client("sample", "--address", self.tcp, *flags, "--kept-set", "--extremes")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"largest +smallest +kept tokens\n")
+        self.assertRegex(done.stdout, r" 2 +3 +35.9% +4.04e-06% +3 42%, 23 58%\n")
+        error = self.refusal(*flags, "--gumbel-softmax", 1, code=2)
+        self.assertIn("--gumbel-softmax needs --format json", error)
+
+    def test_mistakes_are_told_in_words_of_the_command_line(self):
+        for arguments, message in (
+            (["sampel"], "token-sampler-client has no command sampel; did you mean sample?"),
+            (["sample", "--top-pp", 1], "sample has no flag --top-pp; did you mean --top-p?"),
+            (["sample", "--top-k", -1], "--top-k: must be a whole number in [0, 4294967295], where "
+                                        "0 is off, got -1"),
+            (["sample", "--logits", "/nowhere.npy"], "error: /nowhere.npy: cannot be opened: No such "
+                                                     "file or directory; expected a .npy file"),
+            (["sample", "--logits", BIBLE, "--vocab", "/"], "error: /: cannot be opened: Is a "
+                                                            "directory; expected the words"),
+            (["describe", "--ranks"], "describe has no flag --ranks"),
+            (["info", "--address", "here"], "error: --address must be host:port or unix:/path, got "
+                                            "'here'"),
+        ):  # fmt: skip
+            with self.subTest(arguments=arguments):
+                done = client(*arguments)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(message, done.stderr)
+                self.assertNotIn("NOT_FOUND", done.stderr)
+
+    def test_variables_that_nothing_reads_are_warned_of(self):
+        unknown = {"TOKEN_SAMPLER_MAX_ROW": "7", "TOKEN_SAMPLER_ADRESS": "unix:/s"}
+        warnings = [
+            "nothing reads the environment variable TOKEN_SAMPLER_ADRESS; did you mean "
+            "TOKEN_SAMPLER_ADDRESS?",
+            "nothing reads the environment variable TOKEN_SAMPLER_MAX_ROW; did you mean "
+            "TOKEN_SAMPLER_MAX_ROWS?",
+        ]
+        done = client("health", "--address", self.tcp, variables=unknown)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(sorted(done.stderr.splitlines()), [f"warning: {w}" for w in warnings])
+        server = Server("--listen=127.0.0.1:0", variables=unknown)
+        self.assertEqual(server.stop(), 0)
+        told = [line["message"] for line in server.log if line["level"] == "warning"]
+        self.assertEqual(sorted(told), warnings)
+
+    def test_each_program_knows_the_variables_of_both(self):
+        help_text = subprocess.run([SERVER, "--help"], capture_output=True, text=True, check=True)
+        names = re.findall(r"Env:(TOKEN_SAMPLER_\w+)", help_text.stdout)
+        self.assertGreater(len(names), 15)
+        done = client("health", "--address", self.tcp, variables=dict.fromkeys(names, "1"))
+        self.assertEqual(done.stderr, "")
+        server = Server("--listen=127.0.0.1:0", variables={"TOKEN_SAMPLER_ADDRESS": "here:1",
+                                                           "TOKEN_SAMPLER_TIMEOUT": "1s"})  # fmt: skip
+        self.assertEqual(server.stop(), 0)
+        self.assertEqual({line["level"] for line in server.log}, {"info"})
 
     def test_one_nan_row_among_good_ones_fails_alone(self):
         file = write_npy(self.folder / "nan.npy", "f", "(3, 2)", [1, 2, 1, float("nan"), 2, 1])

@@ -53,7 +53,7 @@ TEST(DraftJsonTest, HoldsTheAgreedFields) {
                                                   {"drafted", {3, 1}},
                                                   {"accepted", 1},
                                                   {"token_ids", {3, 0}},
-                                                  {"seed", 7}}));
+                                                  {"seed", "7"}}));
   EXPECT_EQ(json["sequences"][1]["accepted_nodes"], nlohmann::json({1}));
 }
 

@@ -124,13 +124,25 @@ TEST(SampleTableTest, ShowsTheStateAsItIsGivenBack) {
   EXPECT_FALSE(json["rows"][1].contains("state"));
 }
 
+TEST(SampleTableTest, ShowsWhatTheFiltersKept) {
+  SampleReport report = TwoRows();
+  report.words = {"of", "in"};
+  report.result.rows[0].kept_set = {{0, Log(0.75)}, {1, Log(0.25)}};
+  report.result.rows[0].max_probability = 0.5;
+  report.result.rows[0].min_probability = 0.00012345;
+  EXPECT_THAT(SampleTable(report, 120),
+              HasSubstr("row  token  word  largest  smallest  kept tokens\n"
+                        "  0      1  in        50%   0.0123%  of 75%, in 25%\n"
+                        "  1      0  of\n"));
+}
+
 TEST(SampleJsonTest, HoldsTheAgreedFieldsWithExactSeeds) {
   SampleReport report = TwoRows();
   report.result.rows[0].seed = UINT64_MAX;
   report.result.rows[0].step = UINT64_MAX - 1;
   report.result.rows[0].stream = UINT32_MAX;
   const std::string text = SampleJson(report);
-  EXPECT_THAT(text, HasSubstr("\"seed\": 18446744073709551615"));
+  EXPECT_THAT(text, HasSubstr("\"seed\": \"18446744073709551615\""));
   const nlohmann::json json = nlohmann::json::parse(text);
   EXPECT_EQ(json["spec_version"], 1);
   ASSERT_THAT(json["rows"], SizeIs(2));
@@ -138,8 +150,8 @@ TEST(SampleJsonTest, HoldsTheAgreedFieldsWithExactSeeds) {
                                              {"status", "OK"},
                                              {"token_ids", {1}},
                                              {"logprobs", nlohmann::json::array()},
-                                             {"seed", UINT64_MAX},
-                                             {"step", UINT64_MAX - 1},
+                                             {"seed", "18446744073709551615"},
+                                             {"step", "18446744073709551614"},
                                              {"stream", UINT32_MAX}}));
 }
 
