@@ -1,11 +1,13 @@
 #include "server/logging.h"
 
+#include <grpc/support/log.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
 namespace token_sampler {
@@ -32,6 +34,25 @@ class JsonFormatter final : public spdlog::formatter {
   }
 };
 
+spdlog::level::level_enum Level(gpr_log_severity severity) {
+  switch (severity) {
+    case GPR_LOG_SEVERITY_ERROR:
+      return spdlog::level::err;
+    case GPR_LOG_SEVERITY_INFO:
+      return spdlog::level::info;
+    case GPR_LOG_SEVERITY_DEBUG:
+      break;
+  }
+  return spdlog::level::debug;
+}
+
+// gRPC itself leaves out what GRPC_VERBOSITY does not ask for: by default, all but errors.
+void LogForGrpc(gpr_log_func_args* line) {
+  const absl::string_view path = line->file;
+  spdlog::log(Level(line->severity), "gRPC {}:{}: {}",
+              std::string(path.substr(path.rfind('/') + 1)), line->line, line->message);
+}
+
 }  // namespace
 
 std::unique_ptr<spdlog::formatter> CreateJsonFormatter() {
@@ -48,6 +69,7 @@ void SetUpLogging(const std::string& level, const std::string& format) {
   logger->set_level(spdlog::level::from_str(level));
   logger->flush_on(spdlog::level::debug);
   spdlog::set_default_logger(std::move(logger));
+  gpr_set_log_function(LogForGrpc);
 }
 
 }  // namespace token_sampler

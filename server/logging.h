@@ -10,8 +10,8 @@
 
 namespace token_sampler {
 
-// Sends spdlog's default logger to standard error. `level` is debug, info, warn or error; `format`
-// is text (coloured on a terminal) or json.
+// Sends spdlog's default logger, and with it what gRPC logs, to standard error. `level` is debug,
+// info, warn or error; `format` is text (coloured on a terminal) or json.
 void SetUpLogging(const std::string& level, const std::string& format);
 
 // One JSON object per line: time (UTC), level, message.

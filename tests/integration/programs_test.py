@@ -299,11 +299,37 @@ class ProgramsTest(unittest.TestCase):
         self.assertEqual((report["calls"], report["rows"], report["errors"]), (50, 100, {}))
 
     def test_a_port_that_is_taken_ends_the_server_at_its_start(self):
-        done = subprocess.run(
-            [SERVER, f"--listen={self.tcp}"], capture_output=True, text=True, timeout=60
-        )
-        self.assertEqual(done.returncode, 1)
-        self.assertIn(self.tcp, done.stderr)
+        for form in ("text", "json"):
+            done = subprocess.run(
+                [SERVER, f"--listen={self.tcp}", f"--log-format={form}"],
+                capture_output=True, text=True, timeout=60, env=ENVIRONMENT, check=False,
+            )  # fmt: skip
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(self.tcp, done.stderr)
+            # gRPC tells it too, in the form of the server's own lines.
+            lines = done.stderr.splitlines()
+            if form == "json":
+                lines = [f"{line['level']} {line['message']}" for line in map(json.loads, lines)]
+            self.assertTrue(any("error gRPC " in line for line in lines), done.stderr)
+            for line in lines:
+                self.assertRegex(line, r"^[\d :.-]*\[?(info|error)\]? ")
+
+    def test_mistakes_of_the_server_have_one_exit_code(self):
+        for flags, message in (
+            (["--drain-timeout-ms", "-5"], "--drain-timeout-ms: must be a whole number in "
+                                           "[0, 4294967295], got -5"),
+            (["--max-rows", "many"], "--max-rows: must be a whole number in [1, 4294967295], got many"),
+            (["--max-row", "5"], "has no flag --max-row; did you mean --max-rows?"),
+            (["--device", "tpu"], "--device must be one of auto, cpu, cuda, got tpu"),
+            (["here"], "token-sampler-server: unexpected argument here"),
+        ):  # fmt: skip
+            with self.subTest(flags=flags):
+                done = subprocess.run(
+                    [SERVER, *flags], capture_output=True, text=True, timeout=60, check=False,
+                    env=ENVIRONMENT,
+                )  # fmt: skip
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(message, done.stderr)
 
 
 class ThreadsTest(unittest.TestCase):

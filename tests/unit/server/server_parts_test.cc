@@ -1,6 +1,7 @@
 // Options, command line, log format, address file, status mapping.
 
 #include <gmock/gmock.h>
+#include <grpc/support/log.h>
 #include <gtest/gtest.h>
 #include <spdlog/details/log_msg.h>
 #include <stdlib.h>
@@ -141,6 +142,25 @@ TEST(JsonLogTest, EveryLineIsValidJson) {
       EXPECT_EQ(json["message"], text);
     }
   }
+}
+
+TEST(GrpcLogTest, GoesWhereTheServerLogs) {
+  SetUpLogging("info", "json");
+  gpr_set_log_verbosity(GPR_LOG_SEVERITY_DEBUG);  // as GRPC_VERBOSITY would
+  ::testing::internal::CaptureStderr();
+  gpr_log("/src/core/lib/socket.cc", 7, GPR_LOG_SEVERITY_ERROR, "%s", "a \"quoted\"\nline");
+  gpr_log("socket.cc", 8, GPR_LOG_SEVERITY_INFO, "told");
+  gpr_log("socket.cc", 9, GPR_LOG_SEVERITY_DEBUG, "too much");
+  const std::vector<std::string> lines =
+      absl::StrSplit(::testing::internal::GetCapturedStderr(), '\n', absl::SkipEmpty());
+  std::vector<std::string> told;
+  for (const std::string& line : lines) {
+    const auto json = nlohmann::json::parse(line);
+    told.push_back(
+        absl::StrCat(json["level"].get<std::string>(), " ", json["message"].get<std::string>()));
+  }
+  EXPECT_THAT(told, ElementsAre("error gRPC socket.cc:7: a \"quoted\"\nline",
+                                "info gRPC socket.cc:8: told"));
 }
 
 TEST(StatusMappingTest, KeepsTheCodeAndCutsLongMessages) {
