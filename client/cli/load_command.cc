@@ -1,5 +1,6 @@
 // `load`: keeps a number of calls in flight and reports rates and latencies.
 
+#include <csignal>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -34,6 +35,18 @@ struct LoadFlags {
   Plane plane = Plane::kInline;
 };
 
+volatile std::sig_atomic_t interrupted = 0;
+
+// The first SIGINT or SIGTERM ends the loop, so that what was measured is printed; the next one of
+// its kind ends the program.
+void CatchInterrupts() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { interrupted = 1; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
 int RunLoad(const LoadFlags& flags) {
   WorkloadOptions options = flags.workload;
   options.dtype = flags.dtype.value_or(DataType::kFloat32);
@@ -63,11 +76,13 @@ int RunLoad(const LoadFlags& flags) {
   loop.progress = [&](absl::Duration elapsed) {
     std::fputs(LoadProgress(recorder.Snapshot(), elapsed).c_str(), stderr);
   };
+  loop.stopped = [] { return interrupted != 0; };
+  CatchInterrupts();
   const absl::Duration elapsed = RunClosedLoop(*client, *workload, loop, recorder);
   const Measurements measurements = recorder.Snapshot();
-  const int exit_code = measurements.failed_calls() > 0 ? kExitFailed
-                        : measurements.failed_rows > 0  ? kExitRowFailed
-                                                        : kExitOk;
+  const int exit_code = measurements.failed_calls > 0  ? kExitFailed
+                        : measurements.failed_rows > 0 ? kExitRowFailed
+                                                       : kExitOk;
   return Print(flags.format == Format::kJson ? LoadJson(measurements, elapsed)
                                              : LoadTable(measurements, elapsed),
                exit_code);
@@ -77,6 +92,10 @@ int RunLoad(const LoadFlags& flags) {
 
 Command AddLoadCommand(CLI::App& program) {
   CLI::App* app = program.add_subcommand("load", "Measure the server under a closed loop of calls");
+  app->footer(
+      "Rates and latencies are of the calls that went well. After a call that failed there is a\n"
+      "pause, of 10 ms to 1 s. Ctrl-C ends the test early: what was measured is printed, and the\n"
+      "exit code is that of a test that ran to its end.");
   auto flags = std::make_shared<LoadFlags>();
   app->add_option("--concurrency", flags->loop.concurrency, "Calls in flight")
       ->capture_default_str()

@@ -1,8 +1,10 @@
 #include "client/load/closed_loop.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <utility>
 
@@ -23,22 +25,53 @@ class ClosedLoop {
 
   absl::Duration Run() {
     running_ = options_.concurrency;
-    for (int i = 0; i < options_.concurrency; ++i) StartCall();
+    for (int i = 0; i < options_.concurrency; ++i) StartCall(kFirstPause);
     std::unique_lock<std::mutex> lock(mutex_);
-    auto next_progress = start_ + absl::ToChronoNanoseconds(options_.progress_every);
+    SteadyClock::time_point next_progress = start_ + Interval();
     while (running_ > 0) {
-      if (changed_.wait_until(lock, next_progress) == std::cv_status::no_timeout) continue;
-      next_progress += absl::ToChronoNanoseconds(options_.progress_every);
-      if (options_.progress) options_.progress(Since(start_));
+      const SteadyClock::time_point now = SteadyClock::now();
+      if (now >= next_progress) {
+        next_progress += Interval();
+        if (options_.progress) options_.progress(Since(start_));
+      }
+      if (options_.stopped && options_.stopped()) stopped_ = true;
+      ResumeSlots(now, lock);
+      if (running_ == 0) break;
+      SteadyClock::time_point wake = std::min(next_progress, now + kPoll);
+      if (!paused_.empty()) wake = std::min(wake, paused_.begin()->first);
+      changed_.wait_until(lock, wake);
     }
     return end_;
   }
 
  private:
-  // Starts the next call of a slot, or ends the slot when there is none to start.
-  void StartCall() {
+  // After a call that failed: 10 ms, twice as long after each further one, at most 1 s.
+  static constexpr std::chrono::milliseconds kFirstPause{10};
+  static constexpr std::chrono::milliseconds kLongestPause{1000};
+  static constexpr std::chrono::milliseconds kPoll{100};
+
+  std::chrono::nanoseconds Interval() const {
+    return absl::ToChronoNanoseconds(options_.progress_every);
+  }
+
+  bool IsOver() const { return stopped_ || Since(start_) >= options_.duration; }
+
+  // Lets the slots go on whose pause is over, and all when no call starts any more.
+  void ResumeSlots(SteadyClock::time_point now, std::unique_lock<std::mutex>& lock) {
+    while (!paused_.empty() && (paused_.begin()->first <= now || IsOver())) {
+      const std::chrono::milliseconds pause = paused_.begin()->second;
+      paused_.erase(paused_.begin());
+      lock.unlock();
+      StartCall(pause);
+      lock.lock();
+    }
+  }
+
+  // Starts the next call of a slot, or ends the slot when there is none to start. The slot pauses
+  // for `pause` when the call fails.
+  void StartCall(std::chrono::milliseconds pause) {
     const uint64_t call = next_call_.fetch_add(1, std::memory_order_relaxed);
-    if (call >= options_.max_calls || Since(start_) >= options_.duration) {
+    if (call >= options_.max_calls || IsOver()) {
       const std::lock_guard<std::mutex> lock(mutex_);
       end_ = Since(start_);
       --running_;
@@ -48,11 +81,14 @@ class ClosedLoop {
     }
     const EncodedRequest& request = workload_.Request(call);
     const auto begin = SteadyClock::now();
-    client_.SampleAsync(request,
-                        [this, begin, &request](const absl::StatusOr<SampleResult>& result) {
-                          recorder_.Record(Since(begin), request.byte_size(), result);
-                          StartCall();
-                        });
+    client_.SampleAsync(
+        request, [this, begin, pause, &request](const absl::StatusOr<SampleResult>& result) {
+          recorder_.Record(Since(begin), request.byte_size(), result);
+          if (result.ok()) return StartCall(kFirstPause);
+          const std::lock_guard<std::mutex> lock(mutex_);
+          paused_.emplace(SteadyClock::now() + pause, std::min(2 * pause, kLongestPause));
+          changed_.notify_one();
+        });
   }
 
   const SamplerClient& client_;
@@ -61,11 +97,15 @@ class ClosedLoop {
   Recorder& recorder_;
   const SteadyClock::time_point start_ = SteadyClock::now();
   std::atomic<uint64_t> next_call_ = 0;
+  std::atomic<bool> stopped_ = false;
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  int running_ = 0;                            // slots, guarded by mutex_
-  absl::Duration end_ = absl::ZeroDuration();  // when the last slot ended, guarded by mutex_
+  // What follows is guarded by mutex_.
+  int running_ = 0;                            // slots
+  absl::Duration end_ = absl::ZeroDuration();  // when the last slot ended
+  // Slots after a call that failed, by when they go on, with their pause after the next failure.
+  std::multimap<SteadyClock::time_point, std::chrono::milliseconds> paused_;
 };
 
 }  // namespace

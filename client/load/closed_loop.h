@@ -1,4 +1,5 @@
-// The closed arrival process: a fixed number of calls in flight, each followed by the next.
+// The closed arrival process: a fixed number of calls in flight, each followed by the next; after a
+// call that failed, with a pause, which doubles from failure to failure.
 
 #ifndef TOKEN_SAMPLER_CLIENT_LOAD_CLOSED_LOOP_H_
 #define TOKEN_SAMPLER_CLIENT_LOAD_CLOSED_LOOP_H_
@@ -19,6 +20,7 @@ struct ClosedLoopOptions {
   uint64_t max_calls = UINT64_MAX;              // nor beyond these
   absl::Duration progress_every = absl::Seconds(1);
   std::function<void(absl::Duration elapsed)> progress;  // may be empty
+  std::function<bool()> stopped = {};  // asked often; once true, no call starts any more
 };
 
 // Runs to its end: every call that was started is recorded. Returns the time that it took.

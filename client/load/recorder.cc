@@ -9,8 +9,8 @@ void Recorder::Record(absl::Duration latency, int64_t request_bytes,
     for (const RowResult& row : result->rows) failed_rows += row.failed() ? 1 : 0;
   }
   const std::lock_guard<std::mutex> lock(mutex_);
-  ++measurements_.calls;
   if (!result.ok()) {
+    ++measurements_.failed_calls;
     ++measurements_.errors[absl::StatusCodeToString(result.status().code())];
     return;
   }

@@ -16,14 +16,14 @@
 namespace token_sampler::client {
 
 struct Measurements {
-  Histogram latency_ns;  // of the calls that went well
-  uint64_t calls = 0;    // ended, well or not
-  uint64_t rows = 0;     // that came back with tokens
+  Histogram latency_ns;  // of the calls that went well, which alone count as throughput
+  uint64_t rows = 0;     // of them, that came back with tokens
   uint64_t bytes = 0;    // sent in calls that went well
   uint64_t failed_rows = 0;
-  std::map<std::string, uint64_t> errors;  // calls by status code
+  uint64_t failed_calls = 0;
+  std::map<std::string, uint64_t> errors;  // the calls that failed by status code
 
-  uint64_t failed_calls() const { return calls - latency_ns.count(); }
+  uint64_t calls() const { return latency_ns.count(); }
 };
 
 // Thread-safe.

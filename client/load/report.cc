@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "usage/counted.h"
 
 namespace token_sampler::client {
 namespace {
@@ -27,11 +28,11 @@ double Milliseconds(uint64_t ns) { return static_cast<double>(ns) / 1e6; }
 }  // namespace
 
 std::string LoadProgress(const Measurements& measurements, absl::Duration elapsed) {
-  return absl::StrFormat("%4.0f s  %9.0f calls/s  %10.0f rows/s  p50 %.3f ms  errors %d\n",
-                         absl::ToDoubleSeconds(elapsed), PerSecond(measurements.calls, elapsed),
+  return absl::StrFormat("%4.0f s  %9.0f calls/s  %10.0f rows/s  p50 %.3f ms  failed %d\n",
+                         absl::ToDoubleSeconds(elapsed), PerSecond(measurements.calls(), elapsed),
                          PerSecond(measurements.rows, elapsed),
                          Milliseconds(measurements.latency_ns.Percentile(50)),
-                         measurements.failed_calls());
+                         measurements.failed_calls);
 }
 
 std::string LoadTable(const Measurements& measurements, absl::Duration elapsed) {
@@ -39,21 +40,26 @@ std::string LoadTable(const Measurements& measurements, absl::Duration elapsed) 
   const auto add_rate = [&](const char* name, uint64_t count) {
     absl::StrAppendFormat(&text, "%-8s %15d   %15.0f /s\n", name, count, PerSecond(count, elapsed));
   };
-  add_rate("calls", measurements.calls);
+  add_rate("calls", measurements.calls());
   add_rate("rows", measurements.rows);
   add_rate("bytes", measurements.bytes);
   absl::StrAppend(&text, "latency");
-  for (const NamedPercentile& named : kPercentiles) {
-    absl::StrAppendFormat(&text, "  %s %.3f", named.label,
-                          Milliseconds(measurements.latency_ns.Percentile(named.percent)));
+  if (measurements.calls() == 0) {
+    absl::StrAppend(&text, "  none: no call went well");
+  } else {
+    for (const NamedPercentile& named : kPercentiles) {
+      absl::StrAppendFormat(&text, "  %s %.3f", named.label,
+                            Milliseconds(measurements.latency_ns.Percentile(named.percent)));
+    }
+    absl::StrAppend(&text, "  ms");
   }
-  absl::StrAppend(&text, "  ms\nerrors  ");
+  absl::StrAppend(&text, "\nerrors  ");
   if (measurements.errors.empty()) absl::StrAppend(&text, " none");
   for (const auto& [code, count] : measurements.errors) {
     absl::StrAppend(&text, " ", code, " ", count);
   }
   if (measurements.failed_rows > 0) {
-    absl::StrAppend(&text, "; ", measurements.failed_rows, " rows failed");
+    absl::StrAppend(&text, "; ", Counted(measurements.failed_rows, "row"), " failed");
   }
   return absl::StrCat(text, "\n");
 }
@@ -65,14 +71,14 @@ std::string LoadJson(const Measurements& measurements, absl::Duration elapsed) {
     latency[named.key] = Milliseconds(measurements.latency_ns.Percentile(named.percent));
   }
   const nlohmann::ordered_json json = {{"duration_s", absl::ToDoubleSeconds(elapsed)},
-                                       {"calls", measurements.calls},
+                                       {"calls", measurements.calls()},
                                        {"rows", measurements.rows},
                                        {"bytes", measurements.bytes},
-                                       {"calls_per_s", PerSecond(measurements.calls, elapsed)},
+                                       {"calls_per_s", PerSecond(measurements.calls(), elapsed)},
                                        {"rows_per_s", PerSecond(measurements.rows, elapsed)},
                                        {"bytes_per_s", PerSecond(measurements.bytes, elapsed)},
                                        {"latency_ms", latency},
-                                       {"failed_calls", measurements.failed_calls()},
+                                       {"failed_calls", measurements.failed_calls},
                                        {"failed_rows", measurements.failed_rows},
                                        {"errors", nlohmann::ordered_json(measurements.errors)}};
   return absl::StrCat(json.dump(2), "\n");

@@ -15,7 +15,8 @@ std::string LoadProgress(const Measurements& measurements, absl::Duration elapse
 
 std::string LoadTable(const Measurements& measurements, absl::Duration elapsed);
 
-// One object: duration_s, calls, rows, bytes and their rates, latency_ms by percentile, errors.
+// One object: duration_s; calls that went well, their rows, bytes, rates and latency_ms by
+// percentile; failed_calls, failed_rows and errors by status code.
 std::string LoadJson(const Measurements& measurements, absl::Duration elapsed);
 
 }  // namespace token_sampler::client

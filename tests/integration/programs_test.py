@@ -350,6 +350,41 @@ class ThreadsTest(unittest.TestCase):
 
 
 class EndTest(unittest.TestCase):
+    def load(self, server, *flags):
+        """A load test under way: calls have been answered."""
+        load = subprocess.Popen(
+            [CLIENT, "load", "--address", server.addresses[0], "--vocab", "1000", "--duration", "1h",
+             "--format", "json", *flags],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        )  # fmt: skip
+        load.stderr.readline()
+        return load
+
+    def test_an_interrupted_load_test_tells_what_it_measured(self):
+        server = Server("--listen=127.0.0.1:0")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            load = self.load(server)
+            load.send_signal(number)
+            report = json.loads(load.communicate(timeout=60)[0])
+            self.assertEqual(load.returncode, 0)
+            self.assertGreater(report["calls"], 0)
+            self.assertLess(report["duration_s"], 60)
+        self.assertEqual(server.stop(), 0)
+
+    def test_calls_to_a_server_that_is_gone_are_no_throughput(self):
+        server = Server("--listen=127.0.0.1:0")
+        load = self.load(server, "--concurrency", "4")
+        self.assertEqual(server.stop(), 0)
+        while "failed 0\n" in load.stderr.readline():
+            pass
+        load.send_signal(signal.SIGINT)
+        report = json.loads(load.communicate(timeout=60)[0])
+        self.assertEqual(load.returncode, 1)
+        self.assertEqual(report["calls"], report["rows"])
+        self.assertGreater(report["failed_calls"], 0)
+        # Each of the four pauses 10, 20 .. 640 ms and then a second after a failure.
+        self.assertLess(report["failed_calls"], 400)
+
     def test_signals_end_it_with_exit_code_0(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             self.assertEqual(Server("--listen=127.0.0.1:0").stop(number), 0)

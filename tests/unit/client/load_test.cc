@@ -59,10 +59,10 @@ TEST(ClosedLoopTest, MakesAndRecordsExactlyTheCallsAskedFor) {
         recorder);
     const Measurements measurements = recorder.Snapshot();
     EXPECT_EQ(answered, 100u);
-    EXPECT_EQ(measurements.calls, 100u);
+    EXPECT_EQ(measurements.calls(), 100u);
     EXPECT_EQ(measurements.latency_ns.count(), 100u);
     EXPECT_EQ(measurements.rows, 200u);
-    EXPECT_EQ(measurements.failed_calls(), 0u);
+    EXPECT_EQ(measurements.failed_calls, 0u);
   }
 }
 
@@ -77,9 +77,10 @@ TEST(ClosedLoopTest, CountsErrorsByStatus) {
                 {.concurrency = 4, .duration = absl::Hours(1), .max_calls = 30, .progress = {}},
                 recorder);
   const Measurements measurements = recorder.Snapshot();
-  EXPECT_EQ(measurements.calls, 30u);
+  EXPECT_EQ(answered, 30u);
+  EXPECT_EQ(measurements.calls(), 20u);
   EXPECT_EQ(measurements.errors.at("RESOURCE_EXHAUSTED"), 10u);
-  EXPECT_EQ(measurements.failed_calls(), 10u);
+  EXPECT_EQ(measurements.failed_calls, 10u);
   EXPECT_EQ(measurements.rows, 40u);
 }
 
@@ -98,7 +99,46 @@ TEST(ClosedLoopTest, EndsAtItsDurationAndTellsItsProgress) {
                                                recorder);
   EXPECT_GE(elapsed, absl::Milliseconds(60));
   EXPECT_GE(reports, 1);
-  EXPECT_EQ(recorder.Snapshot().calls, answered);
+  EXPECT_EQ(recorder.Snapshot().calls(), answered);
+}
+
+TEST(ClosedLoopTest, PausesLongerAfterEachFailure) {
+  std::atomic<uint64_t> answered = 0;
+  const FakeServer server([&](const v1::SampleRequest&, v1::SampleResponse*) {
+    ++answered;
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "stopping");
+  });
+  const SamplerClient client = *SamplerClient::Connect(server.address());
+  const Workload workload = SmallWorkload();
+  Recorder recorder;
+  RunClosedLoop(client, workload,
+                {.concurrency = 2, .duration = absl::Milliseconds(300), .progress = {}}, recorder);
+  // At 0, 10, 30, 70 and 150 ms or later.
+  EXPECT_LE(answered, 2 * 5u);
+  EXPECT_GE(answered, 2u);
+  EXPECT_EQ(recorder.Snapshot().failed_calls, answered);
+}
+
+TEST(ClosedLoopTest, EndsWhenItIsToldTo) {
+  for (const grpc::Status& status :
+       {grpc::Status::OK, grpc::Status(grpc::StatusCode::UNAVAILABLE, "stopping")}) {
+    std::atomic<uint64_t> answered = 0;
+    const FakeServer server([&](const v1::SampleRequest& request, v1::SampleResponse* response) {
+      ++answered;
+      return status.ok() ? FakeServer::AnswerRowNumbers(request, response) : status;
+    });
+    const SamplerClient client = *SamplerClient::Connect(server.address());
+    const Workload workload = SmallWorkload();
+    Recorder recorder;
+    RunClosedLoop(client, workload,
+                  {.concurrency = 3,
+                   .duration = absl::Hours(1),
+                   .progress = {},
+                   .stopped = [&] { return answered >= 3; }},
+                  recorder);
+    const Measurements measurements = recorder.Snapshot();
+    EXPECT_EQ(measurements.calls() + measurements.failed_calls, answered);
+  }
 }
 
 TEST(WorkloadTest, EveryElementTypeHoldsTheSameLogits) {
@@ -151,13 +191,13 @@ Measurements ThreeCalls() {
 
 TEST(LoadReportTest, JsonAddsUp) {
   const auto json = nlohmann::json::parse(LoadJson(ThreeCalls(), absl::Seconds(2)));
-  EXPECT_EQ(json["calls"], 3);
+  EXPECT_EQ(json["calls"], 2);
   EXPECT_EQ(json["rows"], 6);
   EXPECT_EQ(json["bytes"], 2000);
   EXPECT_EQ(json["failed_rows"], 2);
   EXPECT_EQ(json["failed_calls"], 1);
   EXPECT_EQ(json["errors"]["UNAVAILABLE"], 1);
-  EXPECT_DOUBLE_EQ(json["calls_per_s"], 1.5);
+  EXPECT_DOUBLE_EQ(json["calls_per_s"], 1);
   EXPECT_DOUBLE_EQ(json["rows_per_s"], 3);
   EXPECT_NEAR(json["latency_ms"]["p50"], 1.0, 1.0 / 512);
   EXPECT_DOUBLE_EQ(json["latency_ms"]["max"], 3);
@@ -168,6 +208,23 @@ TEST(LoadReportTest, TableNamesErrorsAndFailedRows) {
   EXPECT_THAT(table, HasSubstr("UNAVAILABLE 1"));
   EXPECT_THAT(table, HasSubstr("2 rows failed"));
   EXPECT_THAT(table, HasSubstr("p99.9"));
+}
+
+// A server that is gone answers at once.
+TEST(LoadReportTest, CallsThatFailedAreNoThroughput) {
+  Recorder recorder;
+  for (int i = 0; i < 1000; ++i) {
+    recorder.Record(absl::Milliseconds(1), 1000, absl::UnavailableError("gone"));
+  }
+  EXPECT_EQ(LoadTable(recorder.Snapshot(), absl::Seconds(1)),
+            "1.00 s\n"
+            "calls                  0                 0 /s\n"
+            "rows                   0                 0 /s\n"
+            "bytes                  0                 0 /s\n"
+            "latency  none: no call went well\n"
+            "errors   UNAVAILABLE 1000\n");
+  EXPECT_THAT(LoadProgress(recorder.Snapshot(), absl::Seconds(1)),
+              AllOf(HasSubstr(" 0 calls/s"), HasSubstr("failed 1000\n")));
 }
 
 }  // namespace
