@@ -7,6 +7,7 @@
 #include "client/stream_call.h"
 #include "client/tensor_wire.h"
 #include "client/wire.h"
+#include "usage/counted.h"
 
 namespace token_sampler::client {
 namespace {
@@ -68,8 +69,8 @@ absl::StatusOr<std::vector<uint64_t>> SequenceStream::Open(const OpenRequest& re
   absl::StatusOr<v1::SampleStreamResponse> response = Call(*call_, ToProto(request));
   if (!response.ok()) return response.status();
   if (static_cast<size_t>(response->seeds_size()) != request.sequences.size()) {
-    return Malformed(absl::StrCat("seeds has ", response->seeds_size(), " entries for ",
-                                  request.sequences.size(), " sequences"));
+    return Malformed(absl::StrCat("seeds has ", Counted(response->seeds_size(), "entry", "entries"),
+                                  " for ", Counted(request.sequences.size(), "sequence")));
   }
   return std::vector<uint64_t>(response->seeds().begin(), response->seeds().end());
 }

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "usage/counted.h"
 
 namespace token_sampler::client {
 namespace {
@@ -123,7 +124,7 @@ absl::Status CheckMatrix(const Matrix& matrix, absl::string_view field) {
   const uint64_t element_size = ElementSize(matrix.dtype);
   if (matrix.byte_size % element_size != 0 || matrix.byte_size / element_size != values) {
     return absl::InvalidArgumentError(
-        absl::StrCat(field, " of ", matrix.rows, " rows of ",
+        absl::StrCat(field, " of ", Counted(matrix.rows, "row"), " of ",
                      matrix.candidates.has_value() ? "candidates among " : "", matrix.vocab, " ",
                      DataTypeName(matrix.dtype), " values must hold ", values, " values of ",
                      element_size, " bytes, got ", matrix.byte_size, " bytes"));

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/params_wire.h"
 #include "client/tensor_wire.h"
+#include "usage/counted.h"
 
 namespace token_sampler::client {
 namespace {
@@ -109,7 +110,7 @@ absl::StatusOr<VerifyDraftResult> DecodeVerifyDraftResponse(
       static_cast<size_t>(response.seeds_size()) != count) {
     return Malformed(absl::StrCat("accepted_counts and seeds have ",
                                   response.accepted_counts_size(), " and ", response.seeds_size(),
-                                  " entries for ", count, " sequences"));
+                                  " entries for ", Counted(count, "sequence")));
   }
   VerifyDraftResult result;
   result.spec_version = response.spec_version();

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/params_wire.h"
 #include "client/tensor_wire.h"
+#include "usage/counted.h"
 
 namespace token_sampler::client {
 namespace {
@@ -31,23 +32,25 @@ v1::SampleRequest ToProto(const SampleRequest& request) {
 absl::Status CheckLengths(const v1::SampleResponse& response, int64_t rows) {
   const auto& counts = response.token_counts();
   if (counts.size() != rows) {
-    return Malformed(
-        absl::StrCat("token_counts has ", counts.size(), " entries for ", rows, " rows"));
+    return Malformed(absl::StrCat("token_counts has ", Counted(counts.size(), "entry", "entries"),
+                                  " for ", Counted(rows, "row")));
   }
   const uint64_t tokens = std::accumulate(counts.begin(), counts.end(), uint64_t{0});
   if (tokens != static_cast<uint64_t>(response.token_ids_size())) {
-    return Malformed(absl::StrCat("token_ids has ", response.token_ids_size(), " entries, ",
+    return Malformed(absl::StrCat("token_ids has ",
+                                  Counted(response.token_ids_size(), "entry", "entries"), ", ",
                                   "token_counts add up to ", tokens));
   }
   if (response.seeds_size() != rows || response.steps_size() != rows ||
       response.streams_size() != rows) {
     return Malformed(absl::StrCat("seeds, steps and streams have ", response.seeds_size(), ", ",
                                   response.steps_size(), " and ", response.streams_size(),
-                                  " entries for ", rows, " rows"));
+                                  " entries for ", Counted(rows, "row")));
   }
   if (response.details_size() != 0 && response.details_size() != rows) {
-    return Malformed(
-        absl::StrCat("details has ", response.details_size(), " entries for ", rows, " rows"));
+    return Malformed(absl::StrCat("details has ",
+                                  Counted(response.details_size(), "entry", "entries"), " for ",
+                                  Counted(rows, "row")));
   }
   return absl::OkStatus();
 }
@@ -55,8 +58,9 @@ absl::Status CheckLengths(const v1::SampleResponse& response, int64_t rows) {
 absl::Status DecodeDetail(const v1::RowDetail& detail, RowResult& row) {
   if (detail.logprobs_size() != 0 &&
       static_cast<size_t>(detail.logprobs_size()) != row.token_ids.size()) {
-    return Malformed(absl::StrCat("logprobs has ", detail.logprobs_size(), " entries for ",
-                                  row.token_ids.size(), " tokens"));
+    return Malformed(absl::StrCat("logprobs has ",
+                                  Counted(detail.logprobs_size(), "entry", "entries"), " for ",
+                                  Counted(row.token_ids.size(), "token")));
   }
   if (detail.top_token_ids_size() != detail.top_logprobs_size()) {
     return Malformed("top_token_ids and top_logprobs differ in length");

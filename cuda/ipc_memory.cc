@@ -94,8 +94,8 @@ absl::StatusOr<std::unique_ptr<IpcMemory>> IpcMemory::Open(uint32_t device,
   absl::Status status = ToStatus(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
   if (!status.ok()) return status;
   if (device >= static_cast<uint32_t>(count)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("device must be below the ", count, " devices of the server, got ", device));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "device must be below ", count, ", the number of the server's devices, got ", device));
   }
   status = ToStatus(cudaSetDevice(static_cast<int>(device)), "cudaSetDevice");
   if (!status.ok()) return status;

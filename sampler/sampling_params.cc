@@ -317,7 +317,8 @@ absl::Status ValidateParams(const SamplingParams& params, InputKind kind, int64_
   }
   if (!params.replacement && int64_t{params.num_samples} > vocab) {
     return OutOfRange(location, "num_samples",
-                      absl::StrCat("at most the ", vocab, " tokens of the row without replacement"),
+                      absl::StrCat("at most the ", vocab, vocab == 1 ? " token" : " tokens",
+                                   " of the row without replacement"),
                       params.num_samples);
   }
   for (absl::Status status :

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "server/invalid_argument.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {
@@ -134,7 +135,8 @@ absl::Status DecodeCandidates(const v1::Tensor& tensor, InputKind kind, const Re
   const auto count = static_cast<size_t>(message.token_ids_size());
   if (message.values().size() != count * element_size) {
     return Invalid("tensor.candidates.values must have ", count * element_size, " bytes for ",
-                   count, " values of ", DataTypeName(type), ", got ", message.values().size());
+                   Counted(count, "value"), " of ", DataTypeName(type), ", got ",
+                   message.values().size());
   }
   if (status = DecodeLeftOut(tensor, kind, candidates.left_out); !status.ok()) return status;
   candidates.reject = message.inexact() == v1::INEXACT_POLICY_REJECT;
@@ -180,8 +182,8 @@ absl::Status CheckCandidateRequest(const v1::SampleRequest& request,
   }
   for (const uint32_t length : request.tensor().candidates().lengths()) {
     if (outputs.top_logprobs() > length) {
-      return Invalid("outputs.top_logprobs must be at most the ", length,
-                     " candidates of a row, got ", outputs.top_logprobs());
+      return Invalid("outputs.top_logprobs must be at most the ", Counted(length, "candidate"),
+                     " of a row, got ", outputs.top_logprobs());
     }
   }
   return absl::OkStatus();

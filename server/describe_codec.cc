@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/field_check.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 
@@ -22,8 +23,9 @@ absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLim
   constexpr uint32_t kDefaultTopN = 10;
   top_n = request.has_top_n() ? request.top_n() : kDefaultTopN;
   if (request.has_top_n() && top_n > sample.tensor().vocab()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "top_n must be at most the ", sample.tensor().vocab(), " tokens of the row, got ", top_n));
+    return absl::InvalidArgumentError(absl::StrCat("top_n must be at most the ",
+                                                   Counted(sample.tensor().vocab(), "token"),
+                                                   " of the row, got ", top_n));
   }
   return DecodeSample(sample, limits, decoded);
 }

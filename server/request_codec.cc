@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/field_check.h"
 #include "server/invalid_argument.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {
@@ -159,8 +160,8 @@ absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<R
     }
   }
   if (outputs.top_logprobs > vocab) {
-    return Invalid("outputs.top_logprobs must be at most the ", vocab, " tokens of a row, got ",
-                   outputs.top_logprobs);
+    return Invalid("outputs.top_logprobs must be at most the ", Counted(vocab, "token"),
+                   " of a row, got ", outputs.top_logprobs);
   }
   if (rows.size() * outputs.top_logprobs > kMaxValuesPerCall) {
     return Invalid("outputs.top_logprobs of all rows together must be at most ", kMaxValuesPerCall,

@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "server/invalid_argument.h"
 #include "server/params_codec.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {
@@ -298,14 +299,16 @@ absl::Status DecodeBitmask(const v1::Bitmask& message, std::vector<RowInput>& ro
       message.rows().empty() ? rows.size() : static_cast<size_t>(message.rows_size());
   const size_t mask_bytes = (static_cast<size_t>(rows[0].vocab) + 31) / 32 * 4;
   if (message.words().size() != masks * mask_bytes) {
-    return Invalid("bitmask.words must have ", masks * mask_bytes, " bytes for ", masks,
-                   " masks of ", mask_bytes / 4, " words, got ", message.words().size());
+    return Invalid("bitmask.words must have ", masks * mask_bytes, " bytes for ",
+                   Counted(masks, "mask"), " of ", Counted(mask_bytes / 4, "word"), ", got ",
+                   message.words().size());
   }
   const auto* words = reinterpret_cast<const uint8_t*>(message.words().data());
   for (size_t i = 0; i < masks; ++i) {
     const size_t row = message.rows().empty() ? i : message.rows(static_cast<int>(i));
     if (row >= rows.size()) {
-      return Invalid("bitmask.rows[", i, "] must be below the ", rows.size(), " rows, got ", row);
+      return Invalid("bitmask.rows[", i, "] must be below the ", Counted(rows.size(), "row"),
+                     ", got ", row);
     }
     if (rows[row].bitmask != nullptr) {
       return Invalid("bitmask.rows[", i, "] names row ", row, " again");

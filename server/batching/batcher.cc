@@ -40,9 +40,9 @@ absl::Status Batcher::Submit(std::shared_ptr<SamplingJob> job) {
     if (!queue_.empty() && (rows > options_.max_queued_rows || bytes > options_.max_queued_bytes)) {
       ++counters_.refused;
       return absl::ResourceExhaustedError(
-          absl::StrCat("the queue is full: with this call ", rows, " rows and ", bytes,
-                       " bytes would wait, at most ", options_.max_queued_rows, " rows and ",
-                       options_.max_queued_bytes, " bytes may"));
+          absl::StrCat("the queue is full: with this call it would hold ", rows, " of at most ",
+                       options_.max_queued_rows, " rows and ", bytes, " of at most ",
+                       options_.max_queued_bytes, " bytes"));
     }
     queued_rows_ = rows;
     queued_bytes_ = bytes;

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {
@@ -26,7 +27,7 @@ absl::Status CheckAllocated(int fd) {
   const auto size = static_cast<uint64_t>(info.st_size);
   if (allocated >= size) return absl::OkStatus();
   return absl::FailedPreconditionError(
-      absl::StrCat("the object has ", size, " bytes and memory for ", allocated,
+      absl::StrCat("the object has ", Counted(size, "byte"), " and memory for ", allocated,
                    ": its owner must write or allocate (posix_fallocate) all of it before"));
 }
 

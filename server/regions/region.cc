@@ -1,6 +1,7 @@
 #include "server/regions/region.h"
 
 #include "absl/strings/str_cat.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 
@@ -11,10 +12,10 @@ absl::Status Region::CheckBlock(const RowBlock& block) const {
     inside = block.stride > 0 && block.rows - 1 <= rest / block.stride;
   }
   if (inside) return absl::OkStatus();
-  return absl::OutOfRangeError(absl::StrCat(block.rows, " rows of ", block.row_bytes,
-                                            " bytes, one every ", block.stride,
-                                            " bytes, must lie inside the region of ", byte_size_,
-                                            " bytes from offset ", block.offset, " on"));
+  return absl::OutOfRangeError(absl::StrCat(
+      Counted(block.rows, "row"), " of ", Counted(block.row_bytes, "byte"), ", one every ",
+      Counted(block.stride, "byte"), ", must lie inside the region of ",
+      Counted(byte_size_, "byte"), " from offset ", block.offset, " on"));
 }
 
 absl::Status Region::Write(uint64_t, absl::string_view) const {

@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "server/invalid_argument.h"
 #include "server/regions/system_region.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {
@@ -155,12 +156,13 @@ absl::Status RegionRegistry::CheckQuotas(absl::string_view peer) const {
     return absl::string_view(entry.second.peer) == peer;
   });
   if (static_cast<uint64_t>(of_peer) >= options_.max_regions_per_peer) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "this connection has ", of_peer, " regions, as many as one may have; unregister one"));
+    return absl::ResourceExhaustedError(absl::StrCat("this connection has ",
+                                                     Counted(of_peer, "region"),
+                                                     ", as many as one may have; unregister one"));
   }
   if (entries_.size() >= options_.max_regions) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the server has ", entries_.size(), " regions, as many as it may have"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the server has ", Counted(entries_.size(), "region"), ", as many as it may have"));
   }
   return absl::OkStatus();
 }

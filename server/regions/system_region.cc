@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {
@@ -46,8 +47,8 @@ absl::StatusOr<std::shared_ptr<SystemRegion>> SystemRegion::Open(const std::stri
   const auto size = static_cast<uint64_t>(info.st_size);
   if (offset > kMaxOffset || byte_size > size || offset > size - byte_size) {
     return absl::OutOfRangeError(absl::StrCat("offset ", offset, " and byte_size ", byte_size,
-                                              " must lie inside the ", size, " bytes of \"", key,
-                                              "\""));
+                                              " must lie inside the ", Counted(size, "byte"),
+                                              " of \"", key, "\""));
   }
   absl::StatusOr<std::unique_ptr<GuardedMapping>> mapping =
       GuardedMapping::Create(fd, offset, byte_size);
@@ -96,8 +97,8 @@ absl::Status SystemRegion::CheckObject() const {
 
 absl::Status SystemRegion::Truncated() const {
   return absl::FailedPreconditionError(absl::StrCat(
-      "object \"", key_, "\" was truncated below the ", offset_ + byte_size(),
-      " bytes that it was registered with; unregister the region and register it anew"));
+      "object \"", key_, "\" was truncated below the ", Counted(offset_ + byte_size(), "byte"),
+      " that it was registered with; unregister the region and register it anew"));
 }
 
 bool SystemRegion::IsGone() const {

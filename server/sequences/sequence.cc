@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "sampler/adjustments.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {
@@ -42,7 +43,7 @@ absl::Status Sequence::ReserveToken() {
   const uint64_t tokens = start_.prompt->ids.size() + ids.size();
   if (tokens >= limits_.max_tokens) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("it has ", tokens, " tokens, as many as a sequence may have"));
+        absl::StrCat("it has ", Counted(tokens, "token"), ", as many as a sequence may have"));
   }
   if (CountsSuffice(profile().params)) {
     if (absl::Status status = ReserveCount(); !status.ok()) return status;

@@ -8,6 +8,7 @@
 #include "sampler/adjustments.h"
 #include "server/invalid_argument.h"
 #include "server/params_codec.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {
@@ -70,7 +71,7 @@ absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
   const auto prompt_tokens = static_cast<uint64_t>(message.prompt_ids_size());
   const auto output_tokens = static_cast<uint64_t>(message.output_ids_size());
   if (prompt_tokens + output_tokens > limits_.max_tokens) {
-    return Invalid(name, " must have at most ", limits_.max_tokens, " tokens, got ",
+    return Invalid(name, " must have at most ", Counted(limits_.max_tokens, "token"), ", got ",
                    prompt_tokens + output_tokens);
   }
   auto prompt = std::make_shared<SequencePrompt>(budget_);

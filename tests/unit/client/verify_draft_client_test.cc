@@ -139,7 +139,7 @@ TEST_F(VerifyDraftClientTest, NamesWhatIsWrongWithTheRequest) {
             "sequences[0].parents must have one entry per drafted token (2) or none, got 1");
   request_.sequences[0].parents = {};
   request_.draft = Float32Matrix(draft_, 3);
-  EXPECT_THAT(std::string(Verify().status().message()), HasSubstr("draft of 1 rows of 3 f32"));
+  EXPECT_THAT(std::string(Verify().status().message()), HasSubstr("draft of 1 row of 3 f32"));
   request_.draft = {};
   request_.target.values = nullptr;
   EXPECT_EQ(Verify().status().message(), "target.values must not be null");

@@ -306,7 +306,7 @@ TEST_F(IpcMemoryTest, RefusesWhatIsNone) {
   const auto refusal = [](const auto& memory) { return memory.status(); };
   absl::Status status = refusal(IpcMemory::Open(1, owner.Handle(), "", {0, kBytes}));
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("device must be below the 1 devices"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("device must be below 1, the number of"));
   status = refusal(IpcMemory::Open(0, std::string(64, 'h'), "", {0, kBytes}));
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("cuda_handle cannot be opened"));

@@ -144,7 +144,7 @@ TEST_F(KserveRegionTest, RefusesWhatLiesOutside) {
     EXPECT_EQ(unknown.error_message(), field + ": no region \"other\" is registered");
     EXPECT_EQ(refusal("whole", 4089, 8, output).error_message(),
               field +
-                  ": 1 rows of 8 bytes, one every 8 bytes, must lie inside the region of 4096 "
+                  ": 1 row of 8 bytes, one every 8 bytes, must lie inside the region of 4096 "
                   "bytes from offset 4089 on");
     for (const auto& [offset, size] :
          {std::pair{4089l, 8l}, {kMax, 8l}, {0l, kMax}, {kMax, kMax}}) {

@@ -176,7 +176,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "histories { output_counts { lengths: [1, 0] token_ids: 1 counts: [1, 2] } }",
                 "histories.output_counts.counts must have one entry per token id (1), got 2"},
         Refusal{"bitmask_size", "bitmask { words: 'abcd' }",
-                "bitmask.words must have 8 bytes for 2 masks of 1 words, got 4"},
+                "bitmask.words must have 8 bytes for 2 masks of 1 word, got 4"},
         Refusal{"bitmask_row", "bitmask { words: 'abcd' rows: 2 }",
                 "bitmask.rows[0] must be below the 2 rows, got 2"},
         Refusal{"bitmask_row_twice", "bitmask { words: 'abcdabcd' rows: [1, 1] }",

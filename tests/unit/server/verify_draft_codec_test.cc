@@ -199,7 +199,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"histories", "histories { prompt_set { lengths: 1 token_ids: 1 } }",
                 "histories.prompt_set.lengths must have one entry per sequence (2), got 1"},
         Refusal{"bitmask", "bitmask { words: 'abcd' }",
-                "bitmask.words must have 20 bytes for 5 masks of 1 words, got 4"}),
+                "bitmask.words must have 20 bytes for 5 masks of 1 word, got 4"}),
     [](const auto& tested) { return tested.param.name; });
 
 TEST(VerifyDraftCodecTest, RefusesWhatIsMissing) {
