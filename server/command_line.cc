@@ -11,7 +11,6 @@
 #include "absl/types/span.h"
 #include "usage/command_line.h"
 
-#include "sampler/cpu_sampler.h"
 
 namespace token_sampler {
 namespace {

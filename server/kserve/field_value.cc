@@ -1,7 +1,9 @@
 #include "server/kserve/field_value.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <sstream>
@@ -42,27 +44,32 @@ std::optional<Place> FindPlace(Message& message, absl::string_view name) {
   return FindPlace(*message.GetReflection()->MutableMessage(&message, field), name.substr(dot + 1));
 }
 
+// Integers that are 0 for off, where engines have -1.
+constexpr absl::string_view kZeroIsOff[] = {"min_tokens", "no_repeat_ngram_size", "top_k",
+                                            "top_logprobs"};
+
 template <typename Integer>
-absl::StatusOr<Integer> ToInteger(absl::string_view name, const FieldValue& value) {
+absl::StatusOr<Integer> ToInteger(const FieldDescriptor& field, const FieldValue& value) {
   constexpr Integer kMin = std::numeric_limits<Integer>::min();
   constexpr Integer kMax = std::numeric_limits<Integer>::max();
-  const auto* integer = std::get_if<absl::int128>(&value);
-  if (integer == nullptr || *integer < kMin || *integer > kMax) {
-    return Invalid(name, " must be an integer in [", kMin, ", ", kMax, "], got ", ToString(value));
-  }
-  return static_cast<Integer>(*integer);
+  const std::optional<absl::int128> integer = AsInteger(value);
+  if (integer && *integer >= kMin && *integer <= kMax) return static_cast<Integer>(*integer);
+  const bool zero_is_off =
+      std::find(std::begin(kZeroIsOff), std::end(kZeroIsOff), field.name()) != std::end(kZeroIsOff);
+  return Invalid("must be an integer in [", kMin, ", ", kMax, "]",
+                 zero_is_off ? ", where 0 is off" : "", ", got ", ToString(value));
 }
 
-absl::StatusOr<double> ToDouble(absl::string_view name, const FieldValue& value) {
+absl::StatusOr<double> ToDouble(const FieldValue& value) {
   if (const auto* number = std::get_if<double>(&value)) return *number;
   if (const auto* integer = std::get_if<absl::int128>(&value)) {
     return static_cast<double>(*integer);
   }
-  return Invalid(name, " must be a number, got ", ToString(value));
+  return Invalid("must be a number, got ", ToString(value));
 }
 
-absl::StatusOr<float> ToFloat(absl::string_view name, const FieldValue& value) {
-  const absl::StatusOr<double> number = ToDouble(name, value);
+absl::StatusOr<float> ToFloat(const FieldValue& value) {
+  const absl::StatusOr<double> number = ToDouble(value);
   if (!number.ok()) return number.status();
   return static_cast<float>(*number);
 }
@@ -74,8 +81,7 @@ absl::string_view Prefix(const EnumDescriptor& type) {
   return zero;
 }
 
-absl::StatusOr<int> ToEnum(absl::string_view name, const EnumDescriptor& type,
-                           const FieldValue& value) {
+absl::StatusOr<int> ToEnum(const EnumDescriptor& type, const FieldValue& value) {
   const absl::string_view prefix = Prefix(type);
   std::vector<absl::string_view> choices;
   for (int i = 0; i < type.value_count(); ++i) {
@@ -86,11 +92,11 @@ absl::StatusOr<int> ToEnum(absl::string_view name, const EnumDescriptor& type,
     const auto* text = std::get_if<std::string>(&value);
     if (text != nullptr && (*text == full || *text == choice)) return type.value(i)->number();
   }
-  return Invalid(name, " must be one of ", absl::StrJoin(choices, ", "), ", got ", ToString(value));
+  return Invalid("must be one of ", absl::StrJoin(choices, ", "), ", got ", ToString(value));
 }
 
 // Sets or appends: both have the same types.
-absl::Status Store(const Place& place, absl::string_view name, const FieldValue& value) {
+absl::Status Store(const Place& place, const FieldValue& value) {
   Message* message = place.message;
   const FieldDescriptor* field = place.field;
   const Reflection& reflection = *message->GetReflection();
@@ -105,24 +111,24 @@ absl::Status Store(const Place& place, absl::string_view name, const FieldValue&
       if (const auto* boolean = std::get_if<bool>(&value)) {
         return store(absl::StatusOr<bool>(*boolean), &Reflection::SetBool, &Reflection::AddBool);
       }
-      return Invalid(name, " must be a boolean, got ", ToString(value));
+      return Invalid("must be a boolean, got ", ToString(value));
     case FieldDescriptor::CPPTYPE_UINT32:
-      return store(ToInteger<uint32_t>(name, value), &Reflection::SetUInt32,
+      return store(ToInteger<uint32_t>(*field, value), &Reflection::SetUInt32,
                    &Reflection::AddUInt32);
     case FieldDescriptor::CPPTYPE_INT32:
-      return store(ToInteger<int32_t>(name, value), &Reflection::SetInt32, &Reflection::AddInt32);
+      return store(ToInteger<int32_t>(*field, value), &Reflection::SetInt32, &Reflection::AddInt32);
     case FieldDescriptor::CPPTYPE_UINT64:
-      return store(ToInteger<uint64_t>(name, value), &Reflection::SetUInt64,
+      return store(ToInteger<uint64_t>(*field, value), &Reflection::SetUInt64,
                    &Reflection::AddUInt64);
     case FieldDescriptor::CPPTYPE_DOUBLE:
-      return store(ToDouble(name, value), &Reflection::SetDouble, &Reflection::AddDouble);
+      return store(ToDouble(value), &Reflection::SetDouble, &Reflection::AddDouble);
     case FieldDescriptor::CPPTYPE_FLOAT:
-      return store(ToFloat(name, value), &Reflection::SetFloat, &Reflection::AddFloat);
+      return store(ToFloat(value), &Reflection::SetFloat, &Reflection::AddFloat);
     case FieldDescriptor::CPPTYPE_ENUM:
-      return store(ToEnum(name, *field->enum_type(), value), &Reflection::SetEnumValue,
+      return store(ToEnum(*field->enum_type(), value), &Reflection::SetEnumValue,
                    &Reflection::AddEnumValue);
     default:
-      return absl::NotFoundError(absl::StrCat("no field ", name));
+      return absl::NotFoundError(absl::StrCat("no field ", field->name()));
   }
 }
 
@@ -153,7 +159,7 @@ absl::Status SetField(Message& message, absl::string_view name, const FieldValue
   if (!place || place->field->is_repeated()) {
     return absl::NotFoundError(absl::StrCat("no field ", name));
   }
-  return Store(*place, name, value);
+  return Store(*place, value);
 }
 
 absl::Status AddToField(Message& message, absl::string_view name, const FieldValue& value) {
@@ -161,7 +167,40 @@ absl::Status AddToField(Message& message, absl::string_view name, const FieldVal
   if (!place || !place->field->is_repeated()) {
     return absl::NotFoundError(absl::StrCat("no list ", name));
   }
-  return Store(*place, name, value);
+  return Store(*place, value);
+}
+
+std::optional<FieldValue> ParameterValue(const inference::InferParameter& parameter) {
+  switch (parameter.parameter_choice_case()) {
+    case inference::InferParameter::kBoolParam:
+      return parameter.bool_param();
+    case inference::InferParameter::kInt64Param:
+      return absl::int128(parameter.int64_param());
+    case inference::InferParameter::kUint64Param:
+      return absl::int128(parameter.uint64_param());
+    case inference::InferParameter::kDoubleParam:
+      return parameter.double_param();
+    case inference::InferParameter::kStringParam:
+      return parameter.string_param();
+    case inference::InferParameter::PARAMETER_CHOICE_NOT_SET:
+      break;
+  }
+  return std::nullopt;
+}
+
+std::optional<absl::int128> AsInteger(const FieldValue& value) {
+  if (const auto* integer = std::get_if<absl::int128>(&value)) return *integer;
+  const auto* number = std::get_if<double>(&value);
+  constexpr double kBound = 18446744073709551616.0;  // 2^64: no field holds more
+  if (number == nullptr || !(std::abs(*number) < kBound) || std::trunc(*number) != *number) {
+    return std::nullopt;
+  }
+  return absl::int128(*number);
+}
+
+absl::Status NamedStatus(absl::string_view name, const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status)) return status;
+  return Invalid(name, " ", status.message());
 }
 
 std::string ToString(const FieldValue& value) {

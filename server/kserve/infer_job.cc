@@ -5,6 +5,7 @@
 
 #include "server/invalid_argument.h"
 #include "server/kserve/infer_response.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 
@@ -17,7 +18,8 @@ InferJob::InferJob(inference::ModelInferResponse& response, InferenceStatistics&
 absl::Status InferJob::Decode(inference::ModelInferRequest& request, const RequestLimits& limits) {
   if (absl::Status status = TranslateRequest(limits, request, call_); !status.ok()) return status;
   absl::Status status = DecodeSample(call_.request, limits, decoded_);
-  if (!status.ok()) return status;
+  if (!status.ok()) return call_.names.Translate(status);
+  for (std::string& error : decoded_.row_errors) error = call_.names.Translate(error);
   if (status = CheckWidths(); !status.ok()) return status;
   rows = std::move(decoded_.inputs);
   bytes = call_.input_bytes;
@@ -39,15 +41,16 @@ absl::Status InferJob::CheckWidths() {
     if (output->width == OutputWidth::kRelaxed) width *= call_.request.tensor().vocab();
     const uint64_t elements = decoded_.keys.size() * width;
     if (elements <= kMaxValuesPerCall) continue;
-    return Invalid("outputs.", output->name, " of ", decoded_.keys.size(), " rows and up to ",
-                   width, " columns could hold ", elements, " elements, at most ",
-                   kMaxValuesPerCall, " may be");
+    return Invalid("outputs.", output->name, " of ", Counted(decoded_.keys.size(), "row"),
+                   " and up to ", Counted(width, "column"), " could hold ", elements,
+                   " elements, at most ", kMaxValuesPerCall, " may be");
   }
   return absl::OkStatus();
 }
 
 void InferJob::Done(const absl::Status& status_of_sampling) {
-  absl::Status status = CallStatus(status_of_sampling, std::move(decoded_.region_rows));
+  absl::Status status =
+      call_.names.Translate(CallStatus(status_of_sampling, std::move(decoded_.region_rows)));
   times_.taken = taken;
   times_.sampled = Clock::System().Now();
   if (status.ok()) {

@@ -1,17 +1,16 @@
 #include "server/kserve/infer_request.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "server/invalid_argument.h"
 #include "server/kserve/field_value.h"
+#include "server/kserve/infer_inputs.h"
 #include "server/kserve/infer_tensor.h"
+#include "usage/nearest_name.h"
 
 namespace token_sampler {
 namespace {
@@ -43,196 +42,10 @@ absl::Status CheckKnown(const inference::ModelInferRequest& request) {
   return status;
 }
 
-v1::DataType ToNative(absl::string_view datatype) {
-  if (datatype == "FP32") return v1::DATA_TYPE_FLOAT32;
-  if (datatype == "FP16") return v1::DATA_TYPE_FLOAT16;
-  if (datatype == "BF16") return v1::DATA_TYPE_BFLOAT16;
-  if (datatype == "FP64") return v1::DATA_TYPE_FLOAT64;
-  return v1::DATA_TYPE_UNSPECIFIED;
-}
-
-// `logits` or `weights` as the native tensor. Rows are bounded here, because other inputs make
-// messages of their own for each.
-absl::Status TranslateMatrix(const RequestLimits& limits, std::vector<InferTensor>& tensors,
-                             v1::SampleRequest& request) {
-  InferTensor* matrix = nullptr;
-  for (InferTensor& tensor : tensors) {
-    if (!IsMatrix(tensor.name)) continue;
-    if (matrix != nullptr) return Invalid("inputs must not hold both logits and weights");
-    matrix = &tensor;
-  }
-  if (matrix == nullptr) return Invalid("inputs must hold logits or weights");
-  const std::string field = absl::StrCat("inputs.", matrix->name);
-  const v1::DataType dtype = ToNative(matrix->datatype);
-  if (dtype == v1::DATA_TYPE_UNSPECIFIED) {
-    return Invalid(field, ".datatype must be FP32, FP16, BF16 or FP64, got ", matrix->datatype);
-  }
-  const std::vector<int64_t>& shape = matrix->shape;
-  if (shape.size() != 2 || shape[0] < 1 || shape[0] > limits.max_rows || shape[1] < 1 ||
-      shape[1] > limits.max_vocab) {
-    return Invalid(field, ".shape must be [rows, vocab], at most [", limits.max_rows, ", ",
-                   limits.max_vocab, "], got [", absl::StrJoin(shape, ", "), "]");
-  }
-  if (matrix->name == "weights") request.set_input_kind(v1::INPUT_KIND_WEIGHTS);
-  v1::Tensor& native = *request.mutable_tensor();
-  native.set_dtype(dtype);
-  native.set_rows(static_cast<uint32_t>(shape[0]));
-  native.set_vocab(static_cast<uint32_t>(shape[1]));
-  if (matrix->shared.has_value()) {
-    native.mutable_region()->set_name(matrix->shared->region);
-    native.mutable_region()->set_offset(matrix->shared->offset);
-  } else {
-    native.set_data(std::move(matrix->data));
-  }
-  return absl::OkStatus();
-}
-
-// The input's columns, or an error where its shape is not that of the field.
-absl::Status CheckShape(const InferTensor& tensor, const ModelInputField& field, uint32_t rows,
-                        size_t& columns) {
-  const std::vector<int64_t>& shape = tensor.shape;
-  const bool vector = shape.size() == 1 && !field.list;
-  const bool matrix = shape.size() == 2 && (field.list || shape[1] == 1);
-  if ((!vector && !matrix) || shape[0] != int64_t{rows}) {
-    return Invalid("inputs.", tensor.name, ".shape must be [", rows, ", ", field.list ? "n" : "1",
-                   "]: one entry per row");
-  }
-  columns = matrix ? static_cast<size_t>(shape[1]) : 1;
-  return absl::OkStatus();
-}
-
-// Whether the element only fills the row of a list, or stands for a state that is not set.
-bool IsPadding(const FieldValue& value) {
-  if (const auto* text = std::get_if<std::string>(&value)) return text->empty();
-  if (const auto* number = std::get_if<double>(&value)) return std::isnan(*number);
-  const auto* integer = std::get_if<absl::int128>(&value);
-  return integer != nullptr && *integer == -1;
-}
-
-// Sets the field in the message of each row.
-template <typename MessageOfRow>
-absl::Status SetPerRow(const InferTensor& tensor, absl::string_view name,
-                       const ModelInputField& field, size_t columns, bool skip_padding,
-                       const MessageOfRow& message_of_row) {
-  size_t index = 0;
-  return ReadValues(tensor, [&](const FieldValue& value) {
-    const size_t row = index++ / columns;
-    if (skip_padding && IsPadding(value)) return absl::OkStatus();
-    google::protobuf::Message& message = *message_of_row(static_cast<int>(row));
-    return field.list ? AddToField(message, name, value) : SetField(message, name, value);
-  });
-}
-
-// Calls take(index, id) with each element, where the id is of a token or -1.
-template <typename Take>
-absl::Status ReadIds(const InferTensor& tensor, const Take& take) {
-  size_t index = 0;
-  absl::Status range;
-  absl::Status status = ReadIntegers(tensor, [&](int64_t id) {
-    if (id < -1 || id > std::numeric_limits<uint32_t>::max()) {
-      range.Update(
-          Invalid("inputs.", tensor.name, " must hold token ids, or -1 for none, got ", id));
-    } else {
-      take(index, id);
-    }
-    ++index;
-  });
-  status.Update(range);
-  return status;
-}
-
-absl::Status TranslateHistory(const InferTensor& tensor, uint32_t rows, size_t columns,
-                              v1::IdLists& lists) {
-  std::vector<uint32_t> lengths(rows);
-  absl::Status status = ReadIds(tensor, [&](size_t index, int64_t id) {
-    if (id == -1) return;
-    ++lengths[index / columns];
-    lists.add_token_ids(static_cast<uint32_t>(id));
-  });
-  lists.mutable_lengths()->Add(lengths.begin(), lengths.end());
-  return status;
-}
-
-// Sequences of ids, each behind a -1 or at the start of its row.
-absl::Status TranslateSequences(const InferTensor& tensor, size_t columns,
-                                v1::SampleRequest& request) {
-  v1::TokenSequence* sequence = nullptr;
-  return ReadIds(tensor, [&](size_t index, int64_t id) {
-    if (id == -1 || index % columns == 0) sequence = nullptr;
-    if (id == -1) return;
-    if (sequence == nullptr) {
-      v1::SamplingParams& params = *request.mutable_params(static_cast<int>(index / columns));
-      sequence = tensor.name == "bad_words" ? params.add_bad_words()
-                                            : params.mutable_dry()->add_breakers();
-    }
-    sequence->add_token_ids(static_cast<uint32_t>(id));
-  });
-}
-
-// One input besides the matrix.
-absl::Status TranslateInput(InferTensor& tensor, v1::SampleRequest& request) {
-  const ModelInputField* field = FindInputField(tensor.name);  // TakeInputs knows no other names
-  const uint32_t rows = request.tensor().rows();
-  size_t columns = 0;
-  if (absl::Status status = CheckShape(tensor, *field, rows, columns); !status.ok()) return status;
-  switch (field->role) {
-    case InputRole::kParams:
-      return SetPerRow(tensor, field->name, *field, columns, field->list,
-                       [&](int row) { return request.mutable_params(row); });
-    case InputRole::kSequences:
-      return TranslateSequences(tensor, columns, request);
-    case InputRole::kKey:
-      return ReadValues(tensor, [&](const FieldValue& value) {
-        return AddToField(*request.mutable_keys(), field->name + "s", value);
-      });
-    case InputRole::kHistory: {
-      v1::Histories& histories = *request.mutable_histories();
-      return TranslateHistory(tensor, rows, columns,
-                              tensor.name == "prompt_ids" ? *histories.mutable_prompt_ids()
-                                                          : *histories.mutable_output_ids());
-    }
-    case InputRole::kState:
-      while (request.states_size() < static_cast<int>(rows)) request.add_states();
-      return SetPerRow(tensor, absl::string_view(field->name).substr(sizeof("state.") - 1), *field,
-                       columns, true, [&](int row) { return request.mutable_states(row); });
-    case InputRole::kBitmask:
-      break;
-  }
-  if (tensor.datatype != "INT32" && tensor.datatype != "UINT32") {
-    return Invalid("inputs.bitmask.datatype must be INT32 or UINT32, got ", tensor.datatype);
-  }
-  request.mutable_bitmask()->set_words(std::move(tensor.data));
-  return absl::OkStatus();
-}
-
-absl::Status ToValue(absl::string_view field, const inference::InferParameter& parameter,
-                     FieldValue& value) {
-  switch (parameter.parameter_choice_case()) {
-    case inference::InferParameter::kBoolParam:
-      value = parameter.bool_param();
-      return absl::OkStatus();
-    case inference::InferParameter::kInt64Param:
-      value = absl::int128(parameter.int64_param());
-      return absl::OkStatus();
-    case inference::InferParameter::kUint64Param:
-      value = absl::int128(parameter.uint64_param());
-      return absl::OkStatus();
-    case inference::InferParameter::kDoubleParam:
-      value = parameter.double_param();
-      return absl::OkStatus();
-    case inference::InferParameter::kStringParam:
-      value = parameter.string_param();
-      return absl::OkStatus();
-    case inference::InferParameter::PARAMETER_CHOICE_NOT_SET:
-      break;
-  }
-  return Invalid(field, " must have a value");
-}
-
 absl::Status TranslateTimeout(const FieldValue& value, InferCall& call) {
-  const auto* integer = std::get_if<absl::int128>(&value);
+  const std::optional<absl::int128> integer = AsInteger(value);
   constexpr int64_t kMaxTimeoutUs = int64_t{1} << 50;  // 35 years: added to a date it stays one
-  if (integer == nullptr || *integer < 0) {
+  if (!integer || *integer < 0) {
     return Invalid("parameters.timeout must be microseconds, 0 or more, got ", ToString(value));
   }
   if (*integer > 0) {
@@ -244,10 +57,40 @@ absl::Status TranslateTimeout(const FieldValue& value, InferCall& call) {
 
 // 0 is to Triton as if it were not set.
 absl::Status CheckPriority(const FieldValue& value) {
-  const auto* integer = std::get_if<absl::int128>(&value);
-  if (integer != nullptr && *integer == 0) return absl::OkStatus();
+  if (AsInteger(value) == absl::int128(0)) return absl::OkStatus();
   return Invalid("parameters.priority must be 0: calls are sampled in the order they come in, got ",
                  ToString(value));
+}
+
+absl::Status CheckInputNames(const inference::ModelInferRequest& request) {
+  for (const auto& input : request.inputs()) {
+    const std::string& name = input.name();
+    if (IsMatrix(name) || FindInputField(name) != nullptr) continue;
+    const bool parameter =
+        std::find(std::begin(kReserved), std::end(kReserved), name) != std::end(kReserved);
+    if (parameter) return Invalid("inputs: the model has no input ", name, ": it is a parameter");
+    std::vector<std::string> known = {"logits", "weights"};
+    for (const ModelInputField& field : InputFields()) known.push_back(field.name);
+    return Invalid("inputs: the model has no input ", name, DidYouMean(name, known));
+  }
+  return absl::OkStatus();
+}
+
+// Why the request may have no parameter of this name.
+absl::Status UnknownParameter(const std::string& name) {
+  const std::string path = absl::StrCat("parameters.", name);
+  const ModelInputField* field = FindInputField(name);
+  if (field != nullptr && field->list) {
+    return Invalid(path, " must be an input of shape [rows, n]: it is a list");
+  }
+  if (field != nullptr) return Invalid(path, " must be an input of shape [rows, 1]");
+  if (IsMatrix(name)) return Invalid(path, " must be an input of shape [rows, vocab]");
+  if (FindOutputField(name) != nullptr) {
+    return Invalid(path, " is no parameter: name ", name, " among the outputs");
+  }
+  std::vector<std::string> known(std::begin(kReserved), std::end(kReserved));
+  for (const ModelInputField& input : InputFields()) known.push_back(input.name);
+  return Invalid(path, " is not supported by this server", DidYouMean(name, known));
 }
 
 // A parameter of the request. Those of sampling go into `params`.
@@ -255,8 +98,9 @@ absl::Status TranslateParameter(const std::string& name, const inference::InferP
                                 InferCall& call, v1::SamplingParams& params) {
   if (name == kEmptyFinalResponse) return absl::OkStatus();
   const std::string path = absl::StrCat("parameters.", name);
-  FieldValue value;
-  if (absl::Status status = ToValue(path, parameter, value); !status.ok()) return status;
+  const std::optional<FieldValue> given = ParameterValue(parameter);
+  if (!given) return Invalid(path, " must have a value");
+  const FieldValue& value = *given;
   if (name == kTimeout) return TranslateTimeout(value, call);
   if (name == kPriority) return CheckPriority(value);
   absl::Status status;
@@ -268,8 +112,7 @@ absl::Status TranslateParameter(const std::string& name, const inference::InferP
   } else {
     status = SetField(params, name, value);
   }
-  if (absl::IsNotFound(status)) return Invalid(path, " is not supported by this server");
-  return status;
+  return absl::IsNotFound(status) ? UnknownParameter(name) : NamedStatus(path, status);
 }
 
 bool HasTensor(const std::vector<InferTensor>& tensors, absl::string_view name) {
@@ -319,7 +162,10 @@ absl::Status TranslateOutputs(const RequestLimits& limits,
   for (const auto& requested : request.outputs()) {
     InferOutput output = {.field = FindOutputField(requested.name())};
     if (output.field == nullptr) {
-      return Invalid("outputs: the model has no output ", requested.name());
+      std::vector<std::string> known;
+      for (const ModelOutputField& field : OutputFields()) known.emplace_back(field.name);
+      return Invalid("outputs: the model has no output ", requested.name(),
+                     DidYouMean(requested.name(), known));
     }
     if (std::any_of(call.outputs.begin(), call.outputs.end(),
                     [&](const InferOutput& other) { return other.field == output.field; })) {
@@ -340,7 +186,8 @@ absl::Status TranslateOutputs(const RequestLimits& limits,
     if (field->option.empty()) continue;
     if (field->option == kTopLogprobs) {
       if (!options.has_top_logprobs()) options.set_top_logprobs(1);
-      continue;
+      if (options.top_logprobs() > 0) continue;
+      return Invalid("outputs.", field->name, " needs parameters.top_logprobs above 0, got 0");
     }
     if (field->option == kGumbelSoftmax) {
       if (!options.has_gumbel_softmax()) options.set_gumbel_softmax(1.0);
@@ -371,8 +218,10 @@ absl::Status CheckModel(absl::string_view name, absl::string_view version) {
 absl::Status TranslateRequest(const RequestLimits& limits, inference::ModelInferRequest& request,
                               InferCall& call) {
   call.id = request.id();
+  call.names = CallerNames(request);
   absl::Status status = CheckModel(request.model_name(), request.model_version());
   status.Update(CheckKnown(request));
+  status.Update(CheckInputNames(request));
   if (!status.ok()) return status;
   std::vector<InferTensor> tensors;
   if (status = TakeInputs(limits, request, tensors); !status.ok()) return status;

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "inference/grpc_inference_service.pb.h"
+#include "server/kserve/caller_names.h"
 #include "server/kserve/sampler_model.h"
 #include "server/kserve/shared_place.h"
 #include "server/row_fields.h"
@@ -29,6 +30,7 @@ struct InferOutput {
 struct InferCall {
   v1::SampleRequest request;
   std::string id;
+  CallerNames names;
   std::vector<InferOutput> outputs;                  // at least one
   std::optional<std::chrono::microseconds> timeout;  // how long the call may wait
   uint64_t input_bytes = 0;                          // of the inputs but logits and weights

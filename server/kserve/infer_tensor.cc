@@ -5,6 +5,7 @@
 #include <iterator>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <set>
 #include <type_traits>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "server/invalid_argument.h"
 #include "server/kserve/sampler_model.h"
+#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {
@@ -166,9 +168,9 @@ absl::Status CheckSize(const InferTensor& tensor, uint64_t bytes) {
   const bool exact = element_size > 0;
   const uint64_t wanted = elements * (exact ? element_size : kLengthBytes + kMaxNameBytes);
   if (exact ? bytes == wanted : bytes <= wanted) return absl::OkStatus();
-  return Invalid("inputs.", tensor.name, " must have ", exact ? "" : "at most ", wanted,
-                 " bytes for [", absl::StrJoin(tensor.shape, ", "), "] elements of ",
-                 tensor.datatype, ", got ", bytes);
+  return Invalid("inputs.", tensor.name, " must have ", exact ? "" : "at most ",
+                 Counted(wanted, "byte"), " for [", absl::StrJoin(tensor.shape, ", "),
+                 "] elements of ", tensor.datatype, ", got ", bytes);
 }
 
 // Reads a tensor out of shared memory, unless the sampler reads it there. `copied` counts what the
@@ -204,7 +206,8 @@ absl::Status CheckNames(const InferTensor& tensor) {
     return absl::OkStatus();
   });
   if (!status.ok() || got == elements) return status;
-  return Invalid("inputs.", tensor.name, " must have ", elements, " elements of BYTES, got ", got);
+  return Invalid("inputs.", tensor.name, " must have ", Counted(elements, "element"),
+                 " of BYTES, got ", got);
 }
 
 }  // namespace
@@ -234,9 +237,6 @@ absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferReques
   for (const auto& input : request.inputs()) {
     if (!names.insert(input.name()).second) {
       return Invalid("inputs[", tensors.size(), "] has the name of another input, ", input.name());
-    }
-    if (!IsMatrix(input.name()) && FindInputField(input.name()) == nullptr) {
-      return Invalid("inputs: the model has no input ", input.name());
     }
     InferTensor& tensor = tensors.emplace_back();
     tensor.name = input.name();
@@ -303,6 +303,14 @@ absl::Status ReadIntegers(const InferTensor& tensor, const std::function<void(in
         return Invalid("inputs.", tensor.name, " must be below 2^63, got ", element);
       }
       take(static_cast<int64_t>(element));
+      return absl::OkStatus();
+    } else if constexpr (std::is_floating_point_v<Element>) {
+      const std::optional<absl::int128> integer = AsInteger(double{element});
+      if (!integer || *integer > std::numeric_limits<int64_t>::max() ||
+          *integer < std::numeric_limits<int64_t>::min()) {
+        return Invalid("inputs.", tensor.name, " must hold integers below 2^63, got ", element);
+      }
+      take(static_cast<int64_t>(*integer));
       return absl::OkStatus();
     } else {
       return Invalid("inputs.", tensor.name, " must be of an integer datatype, got ",

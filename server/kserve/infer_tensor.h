@@ -33,9 +33,9 @@ struct InferTensor {
   std::optional<SharedPlace> shared = {};  // unless they are there: of logits and weights alone
 };
 
-// Takes the inputs out of the request: their raw contents are moved, not copied, and those in
-// shared memory are read, but for logits and weights, once names, sizes and their sum have been
-// checked. InvalidArgument when the model has no such input, a datatype is unknown, an input has no
+// Takes the inputs, which the model has, out of the request: their raw contents are moved, not
+// copied, and those in shared memory are read, but for logits and weights, once their sizes and the
+// sum of them have been checked. InvalidArgument when a datatype is unknown, an input has no
 // contents or not as many as its shape says, contents are raw and typed, or two inputs share a
 // name; and the errors of FindSharedPlace and Region::Read.
 absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferRequest& request,
@@ -46,8 +46,8 @@ absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferReques
 absl::Status ReadValues(const InferTensor& tensor,
                         const std::function<absl::Status(FieldValue)>& take);
 
-// Calls `take` with each element of an integer tensor in turn. InvalidArgument for other datatypes
-// and for values beyond int64.
+// Calls `take` with each element of a tensor of whole numbers in turn. InvalidArgument for others,
+// for values beyond int64, and for datatypes that are no numbers.
 absl::Status ReadIntegers(const InferTensor& tensor, const std::function<void(int64_t)>& take);
 
 }  // namespace token_sampler

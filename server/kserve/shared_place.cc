@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/invalid_argument.h"
+#include "server/kserve/field_value.h"
 
 namespace token_sampler {
 namespace {
@@ -15,14 +16,12 @@ constexpr char kOffset[] = "shared_memory_offset";
 
 absl::Status ReadBytes(absl::string_view field, const inference::InferParameter& parameter,
                        uint64_t& bytes) {
-  if (parameter.has_uint64_param()) {
-    bytes = parameter.uint64_param();
-    return absl::OkStatus();
-  }
-  if (!parameter.has_int64_param() || parameter.int64_param() < 0) {
+  const std::optional<FieldValue> value = ParameterValue(parameter);
+  const std::optional<absl::int128> integer = value ? AsInteger(*value) : std::nullopt;
+  if (!integer || *integer < 0 || *integer > std::numeric_limits<uint64_t>::max()) {
     return Invalid(field, " must be an integer, 0 or more");
   }
-  bytes = static_cast<uint64_t>(parameter.int64_param());
+  bytes = static_cast<uint64_t>(*integer);
   return absl::OkStatus();
 }
 

@@ -18,6 +18,7 @@
 #include "server/kserve/infer_job.h"
 #include "server/regions/region_registry.h"
 #include "server/request_codec.h"
+#include "tests/unit/server/infer_messages.h"
 
 namespace token_sampler {
 namespace {
@@ -28,52 +29,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
-
-template <typename Element>
-std::string Bytes(const std::vector<Element>& values) {
-  std::string bytes(values.size() * sizeof(Element), '\0');
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  return bytes;
-}
-
-// As raw contents of BYTES have them.
-std::string Strings(const std::vector<std::string>& values) {
-  std::string bytes;
-  for (const std::string& value : values) {
-    bytes += Bytes<uint32_t>({static_cast<uint32_t>(value.size())}) + value;
-  }
-  return bytes;
-}
-
-void AddInput(inference::ModelInferRequest& request, const std::string& name,
-              const std::string& datatype, const std::vector<int64_t>& shape,
-              const std::string& raw) {
-  auto& input = *request.add_inputs();
-  input.set_name(name);
-  input.set_datatype(datatype);
-  input.mutable_shape()->Add(shape.begin(), shape.end());
-  request.add_raw_input_contents(raw);
-}
-
-// Two rows of three logits.
-inference::ModelInferRequest Request() {
-  inference::ModelInferRequest request;
-  request.set_model_name("sampler");
-  AddInput(request, "logits", "FP32", {2, 3}, Bytes<float>({1, 2, 3, 4, 5, 6}));
-  return request;
-}
-
-inference::ModelInferRequest WithInput(const std::string& name, const std::string& datatype,
-                                       const std::vector<int64_t>& shape, const std::string& raw) {
-  inference::ModelInferRequest request = Request();
-  AddInput(request, name, datatype, shape, raw);
-  return request;
-}
-
-inference::InferParameter& Parameter(inference::ModelInferRequest& request,
-                                     const std::string& name) {
-  return (*request.mutable_parameters())[name];
-}
 
 InferCall Translate(inference::ModelInferRequest request) {
   InferCall call;
@@ -326,7 +281,7 @@ TEST(InferRequestTest, RefusesMissingAndContradictoryInputs) {
   EXPECT_EQ(Refusal(WithInput("logits", "FP32", {2, 3}, std::string(24, '\0'))),
             "inputs[1] has the name of another input, logits");
   EXPECT_EQ(Refusal(WithInput("top_m", "INT32", {2}, std::string(8, '\0'))),
-            "inputs: the model has no input top_m");
+            "inputs: the model has no input top_m; did you mean top_k?");
   EXPECT_EQ(Refusal(WithInput("top_k", "INT32", {3}, std::string(12, '\0'))),
             "inputs.top_k.shape must be [2, 1]: one entry per row");
   EXPECT_EQ(Refusal(WithInput("stop_ids", "INT32", {2}, std::string(8, '\0'))),
@@ -338,15 +293,15 @@ TEST(InferRequestTest, RefusesMissingAndContradictoryInputs) {
 
 TEST(InferRequestTest, RefusesValuesThatDoNotFit) {
   EXPECT_EQ(Refusal(WithInput("top_k", "INT32", {2}, Bytes<int32_t>({1, -5}))),
-            "top_k must be an integer in [0, 4294967295], got -5");
-  EXPECT_EQ(Refusal(WithInput("top_k", "FP32", {2}, Bytes<float>({1, 2}))),
-            "top_k must be an integer in [0, 4294967295], got 1");
+            "inputs.top_k must be an integer in [0, 4294967295], where 0 is off, got -5");
+  EXPECT_EQ(Refusal(WithInput("top_k", "FP32", {2}, Bytes<float>({1, 2.5f}))),
+            "inputs.top_k must be an integer in [0, 4294967295], where 0 is off, got 2.5");
   EXPECT_EQ(Refusal(WithInput("top_k", "FP16", {2}, std::string(4, '\0'))),
             "inputs.top_k must not be of datatype FP16");
   EXPECT_EQ(Refusal(WithInput("prompt_ids", "INT32", {2, 1}, Bytes<int32_t>({1, -2}))),
             "inputs.prompt_ids must hold token ids, or -1 for none, got -2");
   EXPECT_EQ(Refusal(WithInput("stage_preset", "BYTES", {2}, Strings({"HF", "GGML"}))),
-            "stage_preset must be one of VLLM, HF, LLAMA_CPP, SGLANG, got \"GGML\"");
+            "inputs.stage_preset must be one of VLLM, HF, LLAMA_CPP, SGLANG, got \"GGML\"");
   EXPECT_EQ(Refusal(WithInput("stage_preset", "BYTES", {2}, Strings({"HF"}))),
             "inputs.stage_preset must have 2 elements of BYTES, got 1");
   const std::string cut = Strings({"HF", "HF"}).substr(0, 9);
@@ -359,7 +314,8 @@ TEST(InferRequestTest, RefusesValuesThatDoNotFit) {
 TEST(InferRequestTest, RefusesWhatItWouldIgnore) {
   inference::ModelInferRequest request = Request();
   Parameter(request, "top_m").set_int64_param(3);
-  EXPECT_EQ(Refusal(request), "parameters.top_m is not supported by this server");
+  EXPECT_EQ(Refusal(request),
+            "parameters.top_m is not supported by this server; did you mean top_k?");
   request = Request();
   Parameter(request, "top_k");
   EXPECT_EQ(Refusal(request), "parameters.top_k must have a value");
@@ -368,7 +324,7 @@ TEST(InferRequestTest, RefusesWhatItWouldIgnore) {
   EXPECT_EQ(Refusal(request), "parameters.timeout must be microseconds, 0 or more, got -1");
   request = Request();
   request.add_outputs()->set_name("tokens");
-  EXPECT_EQ(Refusal(request), "outputs: the model has no output tokens");
+  EXPECT_EQ(Refusal(request), "outputs: the model has no output tokens; did you mean token_ids?");
   request = Request();
   request.add_outputs()->set_name("seed");
   request.add_outputs()->set_name("seed");
@@ -438,7 +394,7 @@ TEST_F(SharedInputTest, WhatIsRefusedIsNotReadBefore) {
   constexpr int64_t kMany = 100'000'000;
   inference::ModelInferRequest request = Request();
   Share(request, "top_m", "INT32", {kMany / 4}, kMany);
-  EXPECT_EQ(RefusalOf(request), "inputs: the model has no input top_m");
+  EXPECT_EQ(RefusalOf(request), "inputs: the model has no input top_m; did you mean top_k?");
   request = Request();
   Share(request, "top_k", "INT32", {2}, kMany);
   EXPECT_EQ(RefusalOf(request),
