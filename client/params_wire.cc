@@ -114,7 +114,13 @@ void ToProto(const RowKeys& keys, v1::RowKeys* proto) {
   proto->mutable_streams()->Add(keys.streams.begin(), keys.streams.end());
 }
 
-void ToProto(const std::vector<History>& histories, v1::Histories* proto) {
+absl::Status CheckHistories(const std::vector<History>& histories, bool skip_unknown_ids) {
+  if (!skip_unknown_ids || !histories.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError("skip_unknown_ids needs histories");
+}
+
+void ToProto(const std::vector<History>& histories, bool skip_unknown_ids, v1::Histories* proto) {
+  if (skip_unknown_ids) proto->set_skip_unknown_ids(true);
   const auto lists = [&](std::vector<uint32_t> History::*ids,
                          v1::IdLists* (v1::Histories::*list)()) {
     if (std::all_of(histories.begin(), histories.end(),

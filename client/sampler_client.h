@@ -4,8 +4,7 @@
 //   SampleRequest request;
 //   request.matrix = Float32Matrix(logits, vocab);  // a span of [rows, vocab] floats
 //   request.params = {{.temperature = 0.8, .top_p = 0.95}};
-//   request.keys.seeds = {42};
-//   request.keys.streams = {0, 1, 2, 3};  // one per row, so that rows draw independently
+//   request.keys.seeds = {42};  // of which row r draws from stream r
 //   absl::StatusOr<SampleResult> result = client->Sample(request);
 //   uint32_t token = result->rows[0].token_ids[0];
 //
@@ -139,7 +138,7 @@ struct DynamicTemperature {
 };
 
 struct Xtc {
-  double probability = 0.0;
+  double probability = 0.0;  // 0: off
   double threshold = 0.1;
 };
 
@@ -161,7 +160,7 @@ struct TopPDecay {
 };
 
 struct Dry {
-  double multiplier = 0.0;
+  double multiplier = 0.0;  // 0: off
   double base = 1.75;
   uint32_t allowed_length = 2;
   int32_t last_n = -1;
@@ -204,7 +203,7 @@ struct SamplingParams {
   std::vector<uint32_t> allowed_ids = {};
   std::vector<uint32_t> banned_ids = {};
   std::vector<std::vector<uint32_t>> bad_words = {};
-  std::optional<uint32_t> min_tokens = {};
+  std::optional<uint32_t> min_tokens = {};  // needs stop_ids
   std::vector<uint32_t> stop_ids = {};
   std::vector<TokenBias> logit_bias = {};
   std::optional<double> repetition_penalty = {};
@@ -222,7 +221,8 @@ struct TokenCount {
 };
 
 // What a row's sequence held so far, for penalties and the like: in order, or where order does not
-// matter as a set and counts. All rows of a request tell it in the same way.
+// matter as a set and counts. All rows of a request tell it in the same way. An empty one says that
+// there is none yet; a row at a step above 0 whose parameters look at its history must have one.
 struct History {
   std::vector<uint32_t> prompt_ids = {};
   std::vector<uint32_t> output_ids = {};
@@ -244,9 +244,9 @@ struct RowState {
 
 // The generator of each row. Each holds one entry per row, or one for all rows, or none.
 struct RowKeys {
-  std::vector<uint64_t> seeds;    // none: the server chooses, see RowResult::seed
+  std::vector<uint64_t> seeds;    // none: the server chooses, below 2^63, see RowResult::seed
   std::vector<uint64_t> steps;    // none: 0
-  std::vector<uint32_t> streams;  // none: 0
+  std::vector<uint32_t> streams;  // none: 0, but 0, 1, 2 ... for several rows of one seed
 };
 
 // Which distribution log-probabilities are taken from.
@@ -276,6 +276,7 @@ struct SampleRequest {
   std::vector<uint32_t> row_params;    // [rows] indices into params; none: params[0] for every row
   RowKeys keys;
   std::vector<History> histories;  // [rows], or none
+  bool skip_unknown_ids = false;   // take histories with ids at or above vocab, which match nothing
   std::vector<RowState> states;    // [rows], or none
   std::string bitmask;  // [rows, ceil(vocab / 32)] int32 words, or empty: a grammar's mask
   OutputOptions outputs;
@@ -319,8 +320,9 @@ struct RowResult {
   std::optional<double> entropy;
   std::optional<double> max_probability;
   std::optional<double> min_probability;
-  std::vector<float> gumbel_softmax;  // [num_samples, vocab]
-  RowState state;                     // for the next step, of stateful stages
+  std::vector<float> gumbel_softmax;    // [num_samples, vocab]
+  RowState state;                       // for the next step, of stateful stages
+  std::optional<uint32_t> skipped_ids;  // of the history, with skip_unknown_ids
   // What the row was drawn with: sending these again repeats the draw.
   uint64_t seed = 0;
   uint64_t step = 0;
@@ -350,7 +352,8 @@ struct StageView {
 struct Description {
   RowCode code = RowCode::kOk;
   std::string message;
-  std::vector<StageView> stages;  // empty when the row failed
+  std::vector<StageView> stages;        // empty when the row failed
+  std::optional<uint32_t> skipped_ids;  // as RowResult's
 };
 
 // Tokens that were drafted for one sequence (speculative decoding).
@@ -376,6 +379,7 @@ struct VerifyDraftRequest {
   std::vector<uint32_t> sequence_params = {};  // [sequences] indices into params, or none
   RowKeys keys = {};                           // per sequence; the step of its first drafted token
   std::vector<History> histories = {};         // [sequences] before their drafts, or none
+  bool skip_unknown_ids = false;               // as SampleRequest's
   std::string bitmask = {};  // [target.rows, ceil(vocab / 32)] int32 words, or empty
 };
 
@@ -386,6 +390,8 @@ struct DraftResult {
   std::vector<uint32_t> token_ids;       // [accepted + 1], the last drawn anew; empty if it failed
   std::vector<uint32_t> accepted_nodes;  // [accepted] when a sequence of the call is a tree
   uint64_t seed = 0;
+  uint32_t stream = 0;
+  std::optional<uint32_t> skipped_ids;  // as RowResult's
 
   // Whether the sequence has no tokens.
   bool failed() const { return code >= RowCode::kInvalidParams; }

@@ -16,6 +16,7 @@ v1::SampleStreamRequest ToProto(const OpenRequest& request) {
   v1::SampleStreamRequest proto;
   v1::OpenSequences& open = *proto.mutable_open();
   open.set_vocab(request.vocab);
+  if (request.skip_unknown_ids) open.set_skip_unknown_ids(true);
   for (const SamplingParams& params : request.params) ToProto(params, open.add_params());
   for (const SequenceStart& start : request.sequences) {
     v1::OpenSequences::Sequence& sequence = *open.add_sequences();
@@ -65,14 +66,19 @@ SequenceStream::SequenceStream(SequenceStream&&) noexcept = default;
 SequenceStream& SequenceStream::operator=(SequenceStream&&) noexcept = default;
 SequenceStream::~SequenceStream() = default;
 
-absl::StatusOr<std::vector<uint64_t>> SequenceStream::Open(const OpenRequest& request) {
+absl::StatusOr<OpenResult> SequenceStream::Open(const OpenRequest& request) {
   absl::StatusOr<v1::SampleStreamResponse> response = Call(*call_, ToProto(request));
   if (!response.ok()) return response.status();
-  if (static_cast<size_t>(response->seeds_size()) != request.sequences.size()) {
-    return Malformed(absl::StrCat("seeds has ", Counted(response->seeds_size(), "entry", "entries"),
-                                  " for ", Counted(request.sequences.size(), "sequence")));
+  const size_t sequences = request.sequences.size();
+  const size_t skipped = request.skip_unknown_ids ? sequences : 0;
+  if (static_cast<size_t>(response->seeds_size()) != sequences ||
+      static_cast<size_t>(response->skipped_ids_size()) != skipped) {
+    return Malformed(absl::StrCat("seeds and skipped_ids have ", response->seeds_size(), " and ",
+                                  response->skipped_ids_size(), " entries for ",
+                                  Counted(sequences, "sequence")));
   }
-  return std::vector<uint64_t>(response->seeds().begin(), response->seeds().end());
+  return OpenResult{{response->seeds().begin(), response->seeds().end()},
+                    {response->skipped_ids().begin(), response->skipped_ids().end()}};
 }
 
 absl::StatusOr<StepResult> SequenceStream::Step(const StepRequest& request) {

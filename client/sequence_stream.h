@@ -32,8 +32,8 @@ struct SequenceStart {
   std::optional<uint64_t> seed = {};      // none: the server chooses
   uint32_t stream = 0;                    // of the generator
   std::optional<uint64_t> step = {};      // of the next token; none: the number of output_ids
-  std::vector<uint32_t> prompt_ids = {};  // each below vocab
-  std::vector<uint32_t> output_ids = {};  // each below vocab; of a sequence that goes on
+  std::vector<uint32_t> prompt_ids = {};  // each below vocab, or skipped
+  std::vector<uint32_t> output_ids = {};  // the same; of a sequence that goes on
   RowState state = {};                    // its newest, where a stage is stateful
 };
 
@@ -41,6 +41,12 @@ struct OpenRequest {
   uint32_t vocab = 0;
   std::vector<SamplingParams> params = {};  // none: the defaults; num_samples must be 1
   std::vector<SequenceStart> sequences = {};
+  bool skip_unknown_ids = false;  // take ids at or above vocab, which match nothing
+};
+
+struct OpenResult {
+  std::vector<uint64_t> seeds;        // [sequences]
+  std::vector<uint32_t> skipped_ids;  // [sequences] how many of each, with skip_unknown_ids
 };
 
 struct StepRequest {
@@ -68,14 +74,14 @@ class SequenceStream {
   SequenceStream& operator=(SequenceStream&&) noexcept;
   ~SequenceStream();  // closes the sequences
 
-  // The seeds of the sequences, [sequences]. AlreadyExists for one that is open.
-  absl::StatusOr<std::vector<uint64_t>> Open(const OpenRequest& request);
+  // AlreadyExists for a sequence that is open.
+  absl::StatusOr<OpenResult> Open(const OpenRequest& request);
 
   // The next token of each sequence. NotFound for one that is not open.
   absl::StatusOr<StepResult> Step(const StepRequest& request);
 
   // Continues a sequence twice from its present state. The new one draws from the generator
-  // `stream`; none: the next after that of the old.
+  // `stream`; none: one that no open sequence of the same seed has.
   absl::Status Fork(uint64_t sequence_id, uint64_t new_sequence_id,
                     std::optional<uint32_t> stream = {});
 

@@ -50,7 +50,9 @@ v1::VerifyDraftRequest ToProto(const VerifyDraftRequest& request) {
   proto.mutable_sequence_params()->Add(request.sequence_params.begin(),
                                        request.sequence_params.end());
   ToProto(request.keys, proto.mutable_keys());
-  if (!request.histories.empty()) ToProto(request.histories, proto.mutable_histories());
+  if (!request.histories.empty()) {
+    ToProto(request.histories, request.skip_unknown_ids, proto.mutable_histories());
+  }
   if (!request.bitmask.empty()) proto.mutable_bitmask()->set_words(request.bitmask);
   return proto;
 }
@@ -92,12 +94,14 @@ absl::Status DecodeTokens(const v1::VerifyDraftResponse& response, bool trees,
 }  // namespace
 
 absl::StatusOr<grpc::ByteBuffer> EncodeVerifyDraftRequest(const VerifyDraftRequest& request) {
-  if (absl::Status status = CheckParents(request.sequences); !status.ok()) return status;
-  if (absl::Status status = CheckMatrix(request.target, "target"); !status.ok()) return status;
+  absl::Status status = CheckParents(request.sequences);
+  status.Update(CheckHistories(request.histories, request.skip_unknown_ids));
+  status.Update(CheckMatrix(request.target, "target"));
+  if (!status.ok()) return status;
   std::vector<TensorField> tensors = {
       {v1::VerifyDraftRequest::kTargetFieldNumber, &request.target}};
   if (request.draft) {
-    if (absl::Status status = CheckMatrix(*request.draft, "draft"); !status.ok()) return status;
+    if (status = CheckMatrix(*request.draft, "draft"); !status.ok()) return status;
     tensors.push_back({v1::VerifyDraftRequest::kDraftFieldNumber, &*request.draft});
   }
   return EncodeWithTensors(tensors, ToProto(request));
@@ -106,17 +110,27 @@ absl::StatusOr<grpc::ByteBuffer> EncodeVerifyDraftRequest(const VerifyDraftReque
 absl::StatusOr<VerifyDraftResult> DecodeVerifyDraftResponse(
     const v1::VerifyDraftResponse& response, const std::vector<DraftSequence>& sequences) {
   const size_t count = sequences.size();
-  if (static_cast<size_t>(response.accepted_counts_size()) != count ||
-      static_cast<size_t>(response.seeds_size()) != count) {
-    return Malformed(absl::StrCat("accepted_counts and seeds have ",
-                                  response.accepted_counts_size(), " and ", response.seeds_size(),
-                                  " entries for ", Counted(count, "sequence")));
+  for (const int entries :
+       {response.accepted_counts_size(), response.seeds_size(), response.streams_size()}) {
+    if (static_cast<size_t>(entries) == count) continue;
+    return Malformed(absl::StrCat("accepted_counts, seeds and streams have ",
+                                  response.accepted_counts_size(), ", ", response.seeds_size(),
+                                  " and ", response.streams_size(), " entries for ",
+                                  Counted(count, "sequence")));
+  }
+  const int skipped = response.skipped_ids_size();
+  if (skipped != 0 && static_cast<size_t>(skipped) != count) {
+    return Malformed(absl::StrCat("skipped_ids has ", Counted(skipped, "entry", "entries"), " for ",
+                                  Counted(count, "sequence")));
   }
   VerifyDraftResult result;
   result.spec_version = response.spec_version();
   result.sequences.resize(count);
   for (size_t s = 0; s < count; ++s) {
-    result.sequences[s].seed = response.seeds(static_cast<int>(s));
+    const auto i = static_cast<int>(s);
+    result.sequences[s].seed = response.seeds(i);
+    result.sequences[s].stream = response.streams(i);
+    if (i < skipped) result.sequences[s].skipped_ids = response.skipped_ids(i);
   }
   for (const v1::RowStatus& status : response.sequence_statuses()) {
     if (status.row() >= count) {

@@ -21,7 +21,9 @@ v1::SampleRequest ToProto(const SampleRequest& request) {
   for (const SamplingParams& params : request.params) ToProto(params, proto.add_params());
   proto.mutable_row_params()->Add(request.row_params.begin(), request.row_params.end());
   ToProto(request.keys, proto.mutable_keys());
-  if (!request.histories.empty()) ToProto(request.histories, proto.mutable_histories());
+  if (!request.histories.empty()) {
+    ToProto(request.histories, request.skip_unknown_ids, proto.mutable_histories());
+  }
   for (const RowState& state : request.states) ToProto(state, proto.add_states());
   if (!request.bitmask.empty()) proto.mutable_bitmask()->set_words(request.bitmask);
   ToProto(request.outputs, proto.mutable_outputs());
@@ -46,6 +48,10 @@ absl::Status CheckLengths(const v1::SampleResponse& response, int64_t rows) {
     return Malformed(absl::StrCat("seeds, steps and streams have ", response.seeds_size(), ", ",
                                   response.steps_size(), " and ", response.streams_size(),
                                   " entries for ", Counted(rows, "row")));
+  }
+  if (response.skipped_ids_size() != 0 && response.skipped_ids_size() != rows) {
+    return Malformed(absl::StrCat("skipped_ids has ", response.skipped_ids_size(), " entries for ",
+                                  rows, " rows"));
   }
   if (response.details_size() != 0 && response.details_size() != rows) {
     return Malformed(absl::StrCat("details has ",
@@ -99,7 +105,9 @@ absl::Status DecodeKeptSets(const v1::KeptSets& sets, std::vector<RowResult>& ro
 }  // namespace
 
 absl::StatusOr<grpc::ByteBuffer> EncodeSampleRequest(const SampleRequest& request) {
-  if (absl::Status status = CheckMatrix(request.matrix, "matrix"); !status.ok()) return status;
+  absl::Status status = CheckMatrix(request.matrix, "matrix");
+  status.Update(CheckHistories(request.histories, request.skip_unknown_ids));
+  if (!status.ok()) return status;
   return EncodeWithTensors({{v1::SampleRequest::kTensorFieldNumber, &request.matrix}},
                            ToProto(request));
 }
@@ -119,6 +127,7 @@ absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& resp
     row.seed = response.seeds(r);
     row.step = response.steps(r);
     row.stream = response.streams(r);
+    if (r < response.skipped_ids_size()) row.skipped_ids = response.skipped_ids(r);
     if (r < response.states_size()) row.state = FromProto(response.states(r));
     if (response.details_size() == 0) continue;
     if (absl::Status status = DecodeDetail(response.details(r), row); !status.ok()) return status;
@@ -147,7 +156,9 @@ absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& resp
 absl::StatusOr<v1::DescribeRequest> EncodeDescribeRequest(const SampleRequest& request,
                                                           uint32_t top_n) {
   const Matrix& matrix = request.matrix;
-  if (absl::Status status = CheckMatrix(matrix, "matrix"); !status.ok()) return status;
+  absl::Status status = CheckMatrix(matrix, "matrix");
+  status.Update(CheckHistories(request.histories, request.skip_unknown_ids));
+  if (!status.ok()) return status;
   if (matrix.candidates.has_value()) {
     return absl::InvalidArgumentError("matrix.candidates are for Sample alone");
   }
@@ -169,6 +180,7 @@ absl::StatusOr<v1::DescribeRequest> EncodeDescribeRequest(const SampleRequest& r
 
 absl::StatusOr<Description> DecodeDescription(const v1::DescribeResponse& response) {
   Description description;
+  if (!response.skipped_ids().empty()) description.skipped_ids = response.skipped_ids(0);
   for (const v1::RowStatus& status : response.row_statuses()) {
     description.code = static_cast<RowCode>(status.code());
     description.message = status.message();

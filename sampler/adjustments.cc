@@ -22,17 +22,18 @@ bool HasPenalties(const SamplingParams& params) {
          params.presence_penalty != 0.0;
 }
 
-// Whether the order of the history's tokens counts.
-bool NeedsOrder(const SamplingParams& params) {
-  return params.no_repeat_ngram_size > 0 || params.dry.multiplier > 0.0 ||
-         (HasPenalties(params) && params.penalty_last_n > 0) ||
-         std::any_of(params.bad_words.begin(), params.bad_words.end(),
+bool HasLongBadWords(const SamplingParams& params) {
+  return std::any_of(params.bad_words.begin(), params.bad_words.end(),
                      [](const std::vector<uint32_t>& word) { return word.size() > 1; });
 }
 
-bool NeedsHistory(const SamplingParams& params) {
-  return HasPenalties(params) || NeedsOrder(params);
+// Whether the order of the history's tokens counts.
+bool NeedsOrder(const SamplingParams& params) {
+  return params.no_repeat_ngram_size > 0 || params.dry.multiplier > 0.0 ||
+         (HasPenalties(params) && params.penalty_last_n > 0) || HasLongBadWords(params);
 }
+
+bool NeedsHistory(const SamplingParams& params) { return !HistoryReader(params).empty(); }
 
 void BanAllBut(const TokenSet& allowed, float banned, absl::Span<float> values) {
   for (uint32_t id = 0; id < values.size(); ++id) {
@@ -94,17 +95,42 @@ bool HasAdjustments(const RowInput& row) {
          (row.key.step < params.min_tokens && !params.stop_ids.empty()) || NeedsHistory(params);
 }
 
+absl::string_view OutputReader(const SamplingParams& params) {
+  if (params.penalty_last_n == 0) return "";
+  if (params.frequency_penalty != 0.0) return "frequency_penalty";
+  return params.presence_penalty != 0.0 ? "presence_penalty" : "";
+}
+
+absl::string_view HistoryReader(const SamplingParams& params) {
+  if (params.repetition_penalty != 1.0 && params.penalty_last_n != 0) return "repetition_penalty";
+  if (const absl::string_view reader = OutputReader(params); !reader.empty()) return reader;
+  if (params.no_repeat_ngram_size > 0) return "no_repeat_ngram_size";
+  if (params.dry.multiplier > 0.0 && params.dry.last_n != 0) return "dry";
+  return HasLongBadWords(params) ? "bad_words" : "";
+}
+
+uint32_t CountUnknownIds(const RowHistory& history, int64_t vocab) {
+  int64_t count = 0;
+  for (const Ids ids :
+       {history.prompt_ids, history.output_ids, history.prompt_set, history.output_count_ids}) {
+    count += std::count_if(ids.begin(), ids.end(), [vocab](uint32_t id) { return id >= vocab; });
+  }
+  return static_cast<uint32_t>(count);
+}
+
 bool CountsSuffice(const SamplingParams& params) {
   return HasPenalties(params) && !NeedsOrder(params) && params.penalty_last_n < 0;
 }
 
 std::string CheckHistory(const RowInput& row) {
   const RowHistory& history = HistoryOf(row);
-  for (std::string error : {CheckIds("prompt_ids", history.prompt_ids, row.vocab),
-                            CheckIds("output_ids", history.output_ids, row.vocab),
-                            CheckIds("prompt_set", history.prompt_set, row.vocab),
-                            CheckIds("output_counts", history.output_count_ids, row.vocab)}) {
-    if (!error.empty()) return error;
+  if (!history.skip_unknown_ids) {
+    for (std::string error : {CheckIds("prompt_ids", history.prompt_ids, row.vocab),
+                              CheckIds("output_ids", history.output_ids, row.vocab),
+                              CheckIds("prompt_set", history.prompt_set, row.vocab),
+                              CheckIds("output_counts", history.output_count_ids, row.vocab)}) {
+      if (!error.empty()) return error;
+    }
   }
   const bool unordered = !history.prompt_set.empty() || !history.output_count_ids.empty();
   if (unordered && NeedsOrder(*row.params)) {
@@ -137,6 +163,7 @@ void ChangedTokens::Reset(const RowInput& row) {
 }
 
 void AdjustmentLists::Count(uint32_t id, uint32_t count) {
+  if (id >= vocab_) return;
   if (output_.Add(id)) counts_[id] = 0;
   counts_[id] += count;
 }
@@ -145,13 +172,26 @@ void AdjustmentLists::CollectPenalized(const SamplingParams& params, const RowHi
   if (params.repetition_penalty != 1.0) {
     for (const Ids ids :
          {history.prompt_ids, history.prompt_set, history.output_ids, history.output_count_ids}) {
-      for (const uint32_t id : ids) seen_.Add(id);
+      for (const uint32_t id : ids) {
+        if (id < vocab_) seen_.Add(id);
+      }
     }
   }
   if (params.frequency_penalty == 0.0 && params.presence_penalty == 0.0) return;
   for (const uint32_t id : history.output_ids) Count(id, 1);
   for (size_t i = 0; i < history.output_count_ids.size(); ++i) {
     Count(history.output_count_ids[i], history.output_counts[i]);
+  }
+}
+
+void AdjustmentLists::CollectOrdered(const RowHistory& history) {
+  ordered_.insert(ordered_.end(), history.prompt_ids.begin(), history.prompt_ids.end());
+  ordered_.insert(ordered_.end(), history.output_ids.begin(), history.output_ids.end());
+  if (!history.skip_unknown_ids) return;
+  // Different ones equal nothing, and so do not repeat.
+  uint32_t next = vocab_;
+  for (uint32_t& id : ordered_) {
+    if (id >= vocab_) id = next++;
   }
 }
 
@@ -162,16 +202,24 @@ void AdjustmentLists::CollectRepeating(size_t ngram_size) {
   for (const RepeatedTail& tail : repetitions_.FindTails(ordered_)) {
     if (tail.length + 1 >= ngram_size) repeating_.push_back(tail.next_id);
   }
+  std::erase_if(repeating_, [this](uint32_t id) { return id >= vocab_; });
+}
+
+void AdjustmentLists::CollectDry(const Dry& dry) {
+  dry_ = {};
+  if (dry.multiplier == 0.0) return;
+  dry_ = repetitions_.FindDryPenalties(dry, ordered_);
+  // They come by ascending id.
+  while (!dry_.empty() && dry_.back().id >= vocab_) dry_.remove_suffix(1);
 }
 
 void AdjustmentLists::Collect(const RowInput& row) {
   const SamplingParams& params = *row.params;
   const RowHistory& history = HistoryOf(row);
-  const bool dry = params.dry.multiplier > 0.0;
+  vocab_ = static_cast<uint32_t>(row.vocab);
   ordered_.clear();
-  if (params.no_repeat_ngram_size > 0 || !params.bad_words.empty() || dry) {
-    ordered_.insert(ordered_.end(), history.prompt_ids.begin(), history.prompt_ids.end());
-    ordered_.insert(ordered_.end(), history.output_ids.begin(), history.output_ids.end());
+  if (params.no_repeat_ngram_size > 0 || !params.bad_words.empty() || params.dry.multiplier > 0.0) {
+    CollectOrdered(history);
   }
   banned_ = params.banned_ids;
   AddBadWords(params.bad_words, ordered_, banned_);
@@ -187,8 +235,7 @@ void AdjustmentLists::Collect(const RowInput& row) {
     }
     CollectPenalized(params, Newest(history, params.penalty_last_n));
   }
-  dry_ = {};
-  if (dry) dry_ = repetitions_.FindDryPenalties(params.dry, ordered_);
+  CollectDry(params.dry);
 }
 
 size_t MostAdjustedTokens(const RowInput& row) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "sampler/data_type.h"
 #include "sampler/repetition.h"
@@ -20,12 +21,20 @@ namespace token_sampler {
 // Whether anything is to be done to the row.
 bool HasAdjustments(const RowInput& row);
 
+// The first parameter that is on and looks at the history, or at its output and not at its prompt;
+// empty: none is.
+absl::string_view HistoryReader(const SamplingParams& params);
+absl::string_view OutputReader(const SamplingParams& params);
+
+// How many ids of the history are not below `vocab`.
+uint32_t CountUnknownIds(const RowHistory& history, int64_t vocab);
+
 // Whether adjustments look at the history, and need no more of it than RowHistory's sets and
 // counts.
 bool CountsSuffice(const SamplingParams& params);
 
-// Empty when the row's history has what its parameters need and its ids are below vocab; else what
-// is wrong. Cheap where there are no adjustments.
+// Empty when the row's history has what its parameters need and its ids are below vocab or may be
+// skipped; else what is wrong. Cheap where there are no adjustments.
 std::string CheckHistory(const RowInput& row);
 
 // Removes the tokens that the row's allowed_ids and bitmask leave out from its values, read as
@@ -55,15 +64,18 @@ class AdjustmentLists {
  private:
   void CollectPenalized(const SamplingParams& params, const RowHistory& history);
   void Count(uint32_t id, uint32_t count);
+  void CollectOrdered(const RowHistory& history);
   // Of the ordered history; 0: none.
   void CollectRepeating(size_t ngram_size);
+  void CollectDry(const Dry& dry);
 
+  uint32_t vocab_ = 0;
   std::vector<uint32_t> banned_;
   TokenSet seen_;
   TokenSet output_;
   std::vector<uint32_t> counts_;  // per token; those of output_ mean something
   std::vector<uint32_t> repeating_;
-  std::vector<uint32_t> ordered_;  // the history
+  std::vector<uint32_t> ordered_;  // the history, in which each unknown id is one of its own
   RepetitionFinder repetitions_;
   absl::Span<const DryPenalty> dry_;
 };

@@ -34,6 +34,7 @@ struct RowHistory {
   absl::Span<const uint32_t> prompt_set = {};        // instead of prompt_ids
   absl::Span<const uint32_t> output_count_ids = {};  // instead of output_ids; none twice
   absl::Span<const uint32_t> output_counts = {};     // as many, >= 1
+  bool skip_unknown_ids = false;  // whether ids may be at or above vocab; they fail the row if not
 };
 
 // What stateful stages carry from one step of a sequence to the next. An empty field starts anew.

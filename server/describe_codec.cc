@@ -30,9 +30,10 @@ absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLim
   return DecodeSample(sample, limits, decoded);
 }
 
-void EncodeDescribe(const std::vector<StageView>& views, const RowResult& result,
-                    v1::DescribeResponse& response) {
+void EncodeDescribe(const DecodedSample& decoded, const std::vector<StageView>& views,
+                    const RowResult& result, v1::DescribeResponse& response) {
   response.set_spec_version(kSpecVersion);
+  response.mutable_skipped_ids()->Add(decoded.skipped_ids.begin(), decoded.skipped_ids.end());
   for (const StageView& view : views) {
     v1::DescribeResponse::Distribution& message = *response.add_distributions();
     message.set_stage(view.stage);

@@ -18,8 +18,8 @@ absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLim
                             DecodedSample& decoded, uint32_t& top_n);
 
 // `views` and `result` are of DescribeRow.
-void EncodeDescribe(const std::vector<StageView>& views, const RowResult& result,
-                    v1::DescribeResponse& response);
+void EncodeDescribe(const DecodedSample& decoded, const std::vector<StageView>& views,
+                    const RowResult& result, v1::DescribeResponse& response);
 
 }  // namespace token_sampler
 

@@ -70,6 +70,37 @@ std::vector<uint32_t> Ids(const google::protobuf::RepeatedField<uint32_t>& ids) 
   return {ids.begin(), ids.end()};
 }
 
+absl::Status Missing(int index, const char* field) {
+  return Invalid("params[", index, "].", field, " must be set");
+}
+
+// What only says how a stage works is refused where it differs from the default and the value that
+// turns the stage on is not set, not even to off.
+absl::Status DecodeDry(const v1::Dry& message, int index, Dry& dry) {
+  const Dry defaults;
+  if (message.has_multiplier()) dry.multiplier = message.multiplier();
+  if (message.has_base()) dry.base = message.base();
+  if (message.has_allowed_length()) dry.allowed_length = message.allowed_length();
+  if (message.has_last_n()) dry.last_n = message.last_n();
+  for (const v1::TokenSequence& breaker : message.breakers()) {
+    dry.breakers.push_back(Ids(breaker.token_ids()));
+  }
+  const bool changed = dry.base != defaults.base || dry.allowed_length != defaults.allowed_length ||
+                       dry.last_n != defaults.last_n || !dry.breakers.empty();
+  if (changed && !message.has_multiplier()) return Missing(index, "dry.multiplier");
+  return absl::OkStatus();
+}
+
+absl::Status DecodeXtc(const v1::Xtc& message, int index, SamplingParams& params) {
+  const double threshold = params.xtc_threshold;
+  if (message.has_probability()) params.xtc_probability = message.probability();
+  if (message.has_threshold()) params.xtc_threshold = message.threshold();
+  if (params.xtc_threshold != threshold && !message.has_probability()) {
+    return Missing(index, "xtc.probability");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status DecodeAdjustments(const v1::SamplingParams& message, int index,
                                SamplingParams& params) {
   params.allowed_ids = Ids(message.allowed_ids());
@@ -79,6 +110,9 @@ absl::Status DecodeAdjustments(const v1::SamplingParams& message, int index,
   }
   if (message.has_min_tokens()) params.min_tokens = message.min_tokens();
   params.stop_ids = Ids(message.stop_ids());
+  if (params.min_tokens > 0 && params.stop_ids.empty()) {
+    return Invalid("params[", index, "].min_tokens needs stop_ids, which it bans, got none");
+  }
   const v1::LogitBias& bias = message.logit_bias();
   if (bias.token_ids_size() != bias.values_size()) {
     return Invalid("params[", index, "].logit_bias must have as many values as token_ids (",
@@ -94,19 +128,7 @@ absl::Status DecodeAdjustments(const v1::SamplingParams& message, int index,
   if (message.has_no_repeat_ngram_size()) {
     params.no_repeat_ngram_size = message.no_repeat_ngram_size();
   }
-  const v1::Dry& dry = message.dry();
-  if (dry.has_multiplier()) params.dry.multiplier = dry.multiplier();
-  if (dry.has_base()) params.dry.base = dry.base();
-  if (dry.has_allowed_length()) params.dry.allowed_length = dry.allowed_length();
-  if (dry.has_last_n()) params.dry.last_n = dry.last_n();
-  for (const v1::TokenSequence& breaker : dry.breakers()) {
-    params.dry.breakers.push_back(Ids(breaker.token_ids()));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Missing(int index, const char* field) {
-  return Invalid("params[", index, "].", field, " must be set");
+  return DecodeDry(message.dry(), index, params.dry);
 }
 
 absl::Status DecodeTemperature(const v1::SamplingParams& message, int index,
@@ -201,11 +223,10 @@ absl::Status DecodeParams(const v1::SamplingParams& message, int index, Sampling
   if (message.has_eta_cutoff()) params.eta_cutoff = message.eta_cutoff();
   if (message.has_top_n_sigma()) params.top_n_sigma = message.top_n_sigma();
   if (message.has_p_less()) params.p_less = message.p_less();
-  if (message.xtc().has_probability()) params.xtc_probability = message.xtc().probability();
-  if (message.xtc().has_threshold()) params.xtc_threshold = message.xtc().threshold();
   if (message.has_min_tokens_to_keep()) params.min_tokens_to_keep = message.min_tokens_to_keep();
   for (absl::Status status :
-       {DecodeTemperature(message, index, params), DecodeStateful(message, index, params),
+       {DecodeXtc(message.xtc(), index, params), DecodeTemperature(message, index, params),
+        DecodeStateful(message, index, params),
         DecodeStageOrder(message, index, params.stage_order)}) {
     if (!status.ok()) return status;
   }

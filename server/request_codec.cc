@@ -64,6 +64,21 @@ absl::Status CheckGumbelSoftmax(const std::vector<RowInput>& rows) {
                  kMaxValuesPerCall, " may be: draw fewer tokens, or send fewer rows");
 }
 
+// An entry of row_errors for each row whose parameters look at a history that was not sent.
+void CheckHistoriesSent(const v1::SampleRequest& request, const std::vector<RowInput>& rows,
+                        DecodedSample& decoded) {
+  const v1::Histories* histories = request.has_histories() ? &request.histories() : nullptr;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    if (!decoded.row_errors.empty() && !decoded.row_errors[r].empty()) continue;
+    const auto profile = static_cast<size_t>(rows[r].params - decoded.profiles.data());
+    const std::string missing =
+        MissingHistory(*rows[r].params, profile, decoded.keys[r].step, histories);
+    if (missing.empty()) continue;
+    decoded.row_errors.resize(rows.size());
+    decoded.row_errors[r] = absl::StrCat("row ", r, ": ", missing);
+  }
+}
+
 absl::Status DecodeStates(const v1::SampleRequest& request, std::vector<RowInput>& rows,
                           std::vector<RowState>& states) {
   if (request.states().empty()) return absl::OkStatus();
@@ -194,10 +209,12 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
   const Units units = {"row", rows.size()};
   if (status = DecodeKeys(request.keys(), units, decoded.keys); !status.ok()) return status;
   if (request.has_histories()) {
-    status = DecodeHistories(request.histories(), units, decoded.histories);
+    status = DecodeHistories(request.histories(), units, rows[0].vocab, decoded.histories,
+                             decoded.skipped_ids);
     if (!status.ok()) return status;
     for (size_t r = 0; r < rows.size(); ++r) rows[r].history = &decoded.histories[r];
   }
+  CheckHistoriesSent(request, rows, decoded);
   if (status = DecodeStates(request, rows, decoded.states); !status.ok()) return status;
   if (request.has_bitmask()) {
     if (status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
@@ -222,6 +239,7 @@ absl::Status CallStatus(const absl::Status& status, std::shared_ptr<const Region
 void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> results,
                   v1::SampleResponse& response) {
   response.set_spec_version(kSpecVersion);
+  response.mutable_skipped_ids()->Add(decoded.skipped_ids.begin(), decoded.skipped_ids.end());
   const bool details = WantsDetails(decoded.outputs);
   const RowResult* result = results.data();
   for (uint32_t row = 0; row < decoded.keys.size(); ++row) {

@@ -34,6 +34,7 @@ struct DecodedSample {
   OutputOptions outputs;
   bool stateful = false;                // whether a row's answer has a state for its next step
   std::vector<RowHistory> histories;    // [rows], or none
+  std::vector<uint32_t> skipped_ids;    // [rows] of the histories, when unknown ones are skipped
   std::vector<RowState> states;         // [rows], or none
   std::vector<RowKey> keys;             // [rows]
   std::vector<RowInput> inputs;         // the rows that can be sampled

@@ -7,7 +7,9 @@
 #include <numeric>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "sampler/adjustments.h"
 #include "server/invalid_argument.h"
 #include "server/params_codec.h"
 #include "usage/counted.h"
@@ -244,17 +246,23 @@ absl::Status DecodeKeys(const v1::RowKeys& message, const Units& units, std::vec
   };
   std::vector<uint64_t> random_seeds(message.seeds_size() == 0 ? units.count : 0);
   FillRandom(random_seeds);
+  const bool share_seed = message.seeds_size() == 1;
   keys.resize(units.count);
   for (size_t i = 0; i < units.count; ++i) {
-    keys[i].seed = random_seeds.empty() ? entry(message.seeds(), i) : random_seeds[i];
+    keys[i].seed = random_seeds.empty() ? entry(message.seeds(), i) : random_seeds[i] >> 1;
     if (message.steps_size() != 0) keys[i].step = entry(message.steps(), i);
-    if (message.streams_size() != 0) keys[i].stream = entry(message.streams(), i);
+    if (message.streams_size() != 0) {
+      keys[i].stream = entry(message.streams(), i);
+    } else if (share_seed) {
+      keys[i].stream = static_cast<uint32_t>(i);
+    }
   }
   return absl::OkStatus();
 }
 
-absl::Status DecodeHistories(const v1::Histories& message, const Units& units,
-                             std::vector<RowHistory>& histories) {
+absl::Status DecodeHistories(const v1::Histories& message, const Units& units, int64_t vocab,
+                             std::vector<RowHistory>& histories,
+                             std::vector<uint32_t>& skipped_ids) {
   if (message.has_prompt_ids() && message.has_prompt_set()) {
     return Invalid("histories must not set both prompt_ids and prompt_set");
   }
@@ -279,10 +287,28 @@ absl::Status DecodeHistories(const v1::Histories& message, const Units& units,
   Shares count_values(counts.lengths(), counts.counts());
   histories.resize(units.count);
   for (RowHistory& history : histories) {
-    history = {prompt_ids.Next(), output_ids.Next(), prompt_set.Next(), count_ids.Next(),
-               count_values.Next()};
+    history = {prompt_ids.Next(), output_ids.Next(),   prompt_set.Next(),
+               count_ids.Next(),  count_values.Next(), message.skip_unknown_ids()};
+    if (history.skip_unknown_ids) skipped_ids.push_back(CountUnknownIds(history, vocab));
   }
   return absl::OkStatus();
+}
+
+std::string MissingHistory(const SamplingParams& params, size_t profile, uint64_t step,
+                           const v1::Histories* histories) {
+  if (step == 0) return "";
+  if (histories == nullptr) {
+    const absl::string_view reader = HistoryReader(params);
+    if (reader.empty()) return "";
+    return absl::StrCat("params[", profile, "].", reader, " needs a history at step ", step,
+                        ": send prompt_ids and output_ids, empty if there are none");
+  }
+  const bool prompt = histories->has_prompt_ids() || histories->has_prompt_set();
+  const bool output = histories->has_output_ids() || histories->has_output_counts();
+  const absl::string_view reader = prompt && !output ? OutputReader(params) : "";
+  if (reader.empty()) return "";
+  return absl::StrCat("params[", profile, "].", reader, " needs the output at step ", step,
+                      ": send output_ids, empty if there are none");
 }
 
 RowState DecodeState(const v1::RowState& message) {

@@ -66,12 +66,20 @@ absl::Status DecodeProfiles(const google::protobuf::RepeatedPtrField<v1::Samplin
                             absl::string_view field, const Units& units,
                             std::vector<SamplingParams>& profiles, std::vector<uint32_t>& chosen);
 
-// [units.count]. Without seeds, random ones.
+// [units.count]. Without seeds, random ones below 2^63, which signed integers of other systems
+// hold; without streams, those that RowKeys promises.
 absl::Status DecodeKeys(const v1::RowKeys& message, const Units& units, std::vector<RowKey>& keys);
 
-// [units.count] histories that point into the message.
-absl::Status DecodeHistories(const v1::Histories& message, const Units& units,
-                             std::vector<RowHistory>& histories);
+// [units.count] histories that point into the message. When it says to skip unknown ids, also how
+// many of each unit's are not below `vocab`: [units.count].
+absl::Status DecodeHistories(const v1::Histories& message, const Units& units, int64_t vocab,
+                             std::vector<RowHistory>& histories,
+                             std::vector<uint32_t>& skipped_ids);
+
+// Says which parameter of profile number `profile` looks at a history that a row at this step must
+// have and was not sent; empty when there is none. `histories` is null when the call has none.
+std::string MissingHistory(const SamplingParams& params, size_t profile, uint64_t step,
+                           const v1::Histories* histories);
 
 RowState DecodeState(const v1::RowState& message);
 

@@ -94,7 +94,7 @@ class DescribeJob final : public SamplingJob {
   absl::Status Run(Sampler&) override {
     RowResult result;
     const std::vector<StageView> views = DescribeRow(rows[0], top_n, result);
-    EncodeDescribe(views, result, response_);
+    EncodeDescribe(decoded, views, result, response_);
     return absl::OkStatus();
   }
 

@@ -143,7 +143,8 @@ absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const Requ
   if (!status.ok()) return status;
   if (status = DecodeKeys(request.keys(), units, decoded.keys); !status.ok()) return status;
   if (request.has_histories()) {
-    status = DecodeHistories(request.histories(), units, decoded.histories);
+    status = DecodeHistories(request.histories(), units, decoded.rows[0].vocab, decoded.histories,
+                             decoded.skipped_ids);
     if (!status.ok()) return status;
     if (status = CheckHistorySize(ranges, decoded.histories); !status.ok()) return status;
   }
@@ -165,6 +166,13 @@ absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const Requ
       decoded.sequence_errors[s] = absl::StrCat("sequence ", s, ": ", checked[index]->message());
       continue;
     }
+    const std::string missing =
+        MissingHistory(decoded.profiles[index], index, decoded.keys[s].step,
+                       request.has_histories() ? &request.histories() : nullptr);
+    if (!missing.empty()) {
+      decoded.sequence_errors[s] = absl::StrCat("sequence ", s, ": ", missing);
+      continue;
+    }
     const auto& [first, count] = ranges[s];
     DraftInput& input = decoded.inputs.emplace_back();
     input.target = target.subspan(first + s, count + 1);
@@ -182,9 +190,11 @@ absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const Requ
 void EncodeVerifyDraft(const DecodedDrafts& decoded, absl::Span<const DraftResult> results,
                        v1::VerifyDraftResponse& response) {
   response.set_spec_version(kSpecVersion);
+  response.mutable_skipped_ids()->Add(decoded.skipped_ids.begin(), decoded.skipped_ids.end());
   const DraftResult* result = results.data();
   for (uint32_t s = 0; s < decoded.keys.size(); ++s) {
     response.add_seeds(decoded.keys[s].seed);
+    response.add_streams(decoded.keys[s].stream);
     const bool verified = decoded.sequence_errors[s].empty();
     const RowCode code = verified ? result->code : RowCode::kInvalidParams;
     if (code != RowCode::kOk) {

@@ -33,6 +33,7 @@ struct DecodedDrafts {
   std::vector<SamplingParams> profiles;
   std::vector<RowInput> rows;                // the target's, then the draft's
   std::vector<RowHistory> histories;         // [sequences], or none
+  std::vector<uint32_t> skipped_ids;         // [sequences], when unknown ids of those are skipped
   std::vector<RowKey> keys;                  // [sequences]
   std::vector<DraftInput> inputs;            // the sequences that can be verified
   std::vector<std::string> sequence_errors;  // [sequences], empty where the parameters are valid

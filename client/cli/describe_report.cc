@@ -39,6 +39,9 @@ std::string DescriptionTable(const Description& description, const std::vector<s
                   absl::StrFormat("%.3f", view.entropy), Percent(view.min_probability), likeliest});
   }
   std::string text = description.stages.empty() ? "" : table.Render(width);
+  if (description.skipped_ids) {
+    absl::StrAppend(&text, "skipped ids of the history: ", *description.skipped_ids, "\n");
+  }
   if (description.code != RowCode::kOk) {
     absl::StrAppend(&text, RowCodeName(description.code), ": ", Printable(description.message),
                     "\n");
@@ -49,6 +52,7 @@ std::string DescriptionTable(const Description& description, const std::vector<s
 std::string DescriptionJson(const Description& description, const std::vector<std::string>& words) {
   Json json = {{"status", RowCodeName(description.code)}, {"stages", Json::array()}};
   if (!description.message.empty()) json["message"] = description.message;
+  if (description.skipped_ids) json["skipped_ids"] = *description.skipped_ids;
   for (const StageView& view : description.stages) {
     Json stage = {{"stage", view.stage},
                   {"kept_count", view.kept_count},

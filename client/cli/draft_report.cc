@@ -38,6 +38,11 @@ std::string DraftTable(const DraftReport& report, size_t width) {
   const bool words = !report.words.empty();
   if (words) table.AddColumn("words", Table::Align::kLeft, Table::Shrink::kCutEnd);
   table.AddColumn("seed", Table::Align::kRight);
+  table.AddColumn("stream", Table::Align::kRight);
+  const bool skipped =
+      std::any_of(report.result.sequences.begin(), report.result.sequences.end(),
+                  [](const DraftResult& sequence) { return sequence.skipped_ids.has_value(); });
+  if (skipped) table.AddColumn("skipped ids", Table::Align::kRight);
   std::string notes;
   for (size_t s = 0; s < report.result.sequences.size(); ++s) {
     const DraftResult& sequence = report.result.sequences[s];
@@ -46,6 +51,8 @@ std::string DraftTable(const DraftReport& report, size_t width) {
                                       Ids(sequence.token_ids)};
     if (words) cells.push_back(Words(report, sequence.token_ids));
     cells.push_back(absl::StrCat(sequence.seed));
+    cells.push_back(absl::StrCat(sequence.stream));
+    if (skipped) cells.push_back(absl::StrCat(sequence.skipped_ids.value_or(0)));
     table.AddRow(std::move(cells));
     if (sequence.code == RowCode::kOk) continue;
     absl::StrAppend(&notes, "sequence ", s, ": ", RowCodeName(sequence.code), ": ",
@@ -63,7 +70,9 @@ std::string DraftJson(const DraftReport& report) {
                      {"drafted", report.sequences[s].token_ids},
                      {"accepted", result.accepted},
                      {"token_ids", result.token_ids},
-                     {"seed", absl::StrCat(result.seed)}};
+                     {"seed", absl::StrCat(result.seed)},
+                     {"stream", result.stream}};
+    if (result.skipped_ids) sequence["skipped_ids"] = *result.skipped_ids;
     if (!result.message.empty()) sequence["message"] = result.message;
     if (!report.sequences[s].parents.empty()) sequence["accepted_nodes"] = result.accepted_nodes;
     for (const uint32_t id : report.words.empty() ? std::vector<uint32_t>() : result.token_ids) {

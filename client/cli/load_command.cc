@@ -51,7 +51,8 @@ int RunLoad(const LoadFlags& flags) {
   WorkloadOptions options = flags.workload;
   options.dtype = flags.dtype.value_or(DataType::kFloat32);
   options.params = flags.sampling.params;
-  options.history = flags.sampling.history;
+  options.history = flags.sampling.history.Get();
+  options.skip_unknown_ids = flags.sampling.history.skip_unknown_ids;
   options.outputs = flags.sampling.outputs();
   const absl::StatusOr<size_t> byte_size = Workload::ByteSize(options);
   if (!byte_size.ok()) return Refuse(byte_size.status().message());

@@ -57,7 +57,16 @@ std::string Shortest(double value) {
 
 }  // namespace
 
-void AddHistoryFlags(CLI::App& app, History& history) {
+std::optional<History> HistoryFlags::Get() const {
+  return none || !history.empty() ? std::make_optional(history) : std::nullopt;
+}
+
+void AddHistoryFlags(CLI::App& app, HistoryFlags& flags) {
+  History& history = flags.history;
+  CLI::Option* none =
+      app.add_flag("--no-history", flags.none,
+                   "There is none yet, though --step is above 0 and a rule looks at it")
+          ->group(kHistory);
   AddIdsFlag(app, "--prompt-ids", history.prompt_ids, "The prompt")->group(kHistory);
   AddIdsFlag(app, "--output-ids", history.output_ids, "What was put out since")->group(kHistory);
   AddIdsFlag(app, "--prompt-set", history.prompt_set,
@@ -75,6 +84,18 @@ void AddHistoryFlags(CLI::App& app, History& history) {
          "Instead of --output-ids: how often each token was put out")
       ->type_name("ID:COUNT,...")
       ->group(kHistory);
+  for (const char* list : {"--prompt-ids", "--output-ids", "--prompt-set", "--output-counts"}) {
+    none->excludes(app.get_option(list));
+  }
+  app.add_flag("--skip-unknown-ids", flags.skip_unknown_ids,
+               "Take ids at or above the vocabulary, such as the placeholders of images; they "
+               "match nothing")
+      ->group(kHistory);
+  app.parse_complete_callback([&flags] {
+    if (!flags.skip_unknown_ids || flags.Get()) return;
+    throw CLI::ValidationError("--skip-unknown-ids",
+                               "needs --prompt-ids, --output-ids, --prompt-set or --output-counts");
+  });
 }
 
 void AddStateFlag(CLI::App& app, RowState& state) {

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -12,8 +13,17 @@
 
 namespace token_sampler::client {
 
+struct HistoryFlags {
+  History history;    // of every row
+  bool none = false;  // there is none yet, and the request says so
+  bool skip_unknown_ids = false;
+
+  // What to send; nothing when no flag says anything of a history.
+  std::optional<History> Get() const;
+};
+
 // What a flag sets must outlive the parsing.
-void AddHistoryFlags(CLI::App& app, History& history);
+void AddHistoryFlags(CLI::App& app, HistoryFlags& flags);
 void AddStateFlag(CLI::App& app, RowState& state);
 void AddBitmaskFlag(CLI::App& app, std::string& path);
 

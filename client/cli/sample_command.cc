@@ -125,7 +125,10 @@ absl::Status Prepare(const SampleFlags& flags, SampleRequest& request, SampleRep
   request.params = {flags.sampling.params};
   request.keys = MakeKeys(flags, *range);
   const auto rows = static_cast<size_t>(request.matrix.rows);
-  if (!flags.sampling.history.empty()) request.histories.assign(rows, flags.sampling.history);
+  if (const std::optional<History> history = flags.sampling.history.Get()) {
+    request.histories.assign(rows, *history);
+  }
+  request.skip_unknown_ids = flags.sampling.history.skip_unknown_ids;
   if (!StateText(flags.state).empty()) request.states.assign(rows, flags.state);
   if (!flags.bitmask.empty()) {
     absl::StatusOr<std::string> bitmask =

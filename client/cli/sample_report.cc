@@ -63,6 +63,7 @@ struct Columns {
   bool extremes = false;
   bool likeliest = false;
   bool state = false;
+  bool skipped = false;
   bool seed = false;
 };
 
@@ -81,6 +82,7 @@ Columns ColumnsOf(const SampleReport& report) {
     columns.extremes |= row.max_probability.has_value();
     columns.likeliest |= !row.top_logprobs.empty();
     columns.state |= !StateText(row.state).empty();
+    columns.skipped |= row.skipped_ids.has_value();
   }
   return columns;
 }
@@ -104,6 +106,7 @@ Table TitledTable(const Columns& columns) {
   if (columns.kept_tokens) table.AddColumn("kept tokens", Align::kLeft, Table::Shrink::kCutEnd);
   if (columns.likeliest) table.AddColumn("likeliest", Align::kLeft, Table::Shrink::kCutEnd);
   if (columns.state) table.AddColumn("state", Align::kLeft);
+  if (columns.skipped) table.AddColumn("skipped ids", Align::kRight);
   if (columns.seed) table.AddColumn("seed", Align::kRight);
   return table;
 }
@@ -141,6 +144,9 @@ std::vector<std::string> DrawCells(const SampleReport& report, const Columns& co
   if (columns.kept_tokens) cells.push_back(first ? TokensText(report, row.kept_set) : "");
   if (columns.likeliest) cells.push_back(first ? TokensText(report, row.top_logprobs) : "");
   if (columns.state) cells.push_back(first ? StateText(row.state) : "");
+  if (columns.skipped) {
+    cells.push_back(first && row.skipped_ids ? absl::StrCat(*row.skipped_ids) : "");
+  }
   if (columns.seed) cells.push_back(first ? absl::StrCat(row.seed) : "");
   return cells;
 }
@@ -191,6 +197,7 @@ Json RowJson(const SampleReport& report, size_t row_index) {
   if (row.max_probability) json["max_probability"] = *row.max_probability;
   if (row.min_probability) json["min_probability"] = *row.min_probability;
   if (Json state = StateJson(row.state); !state.empty()) json["state"] = std::move(state);
+  if (row.skipped_ids) json["skipped_ids"] = *row.skipped_ids;
   if (!row.gumbel_softmax.empty()) json["gumbel_softmax"] = row.gumbel_softmax;
   for (const TokenLogprob& kept : row.kept_set) {
     json["kept_set"].push_back({{"token_id", kept.token_id}, {"logprob", kept.logprob}});

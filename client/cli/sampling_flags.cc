@@ -13,7 +13,6 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/flags.h"
-#include "client/cli/row_flags.h"
 
 namespace token_sampler::client {
 namespace {

@@ -8,13 +8,14 @@
 #include <optional>
 #include <string>
 
+#include "client/cli/row_flags.h"
 #include "client/sampler_client.h"
 
 namespace token_sampler::client {
 
 struct SamplingFlags {
   SamplingParams params;
-  History history;                       // of every row
+  HistoryFlags history;
   std::optional<uint32_t> top_logprobs;  // set: log-probabilities are asked for
   OutputOptions extra_outputs;           // all but log-probabilities
 

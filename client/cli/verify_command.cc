@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -33,7 +32,7 @@ constexpr char kGenerator[] = "Generator";
 struct VerifyFlags {
   ConnectionFlags connection;
   SamplingParams params;
-  History history;
+  HistoryFlags history;
   Format format = Format::kTable;
   std::string logits;
   std::string weights;
@@ -98,12 +97,11 @@ absl::Status Prepare(const VerifyFlags& flags, VerifyDraftRequest& request, Draf
   if (!sequences.ok()) return sequences.status();
   request.sequences = *std::move(sequences);
   request.params = {flags.params};
-  if (!flags.history.empty()) request.histories.assign(request.sequences.size(), flags.history);
-  if (flags.seed) {
-    request.keys.seeds = {*flags.seed};
-    request.keys.streams.resize(request.sequences.size());
-    std::iota(request.keys.streams.begin(), request.keys.streams.end(), 0u);
+  if (const std::optional<History> history = flags.history.Get()) {
+    request.histories.assign(request.sequences.size(), *history);
   }
+  request.skip_unknown_ids = flags.history.skip_unknown_ids;
+  if (flags.seed) request.keys.seeds = {*flags.seed};
   if (flags.step) request.keys.steps = {*flags.step};
   const int64_t vocab = request.target.vocab;
   const int64_t rows = request.target.rows;

@@ -2,7 +2,6 @@
 
 #include <bit>
 #include <cstring>
-#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -97,13 +96,11 @@ absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options) {
       request.matrix.owner = values;
     }
     request.params = {options.params};
-    request.keys.seeds = {options.seed};
-    request.keys.steps = {i};
-    request.keys.streams.resize(static_cast<size_t>(options.rows));
-    std::iota(request.keys.streams.begin(), request.keys.streams.end(), 0u);
-    if (!options.history.empty()) {
-      request.histories.assign(static_cast<size_t>(options.rows), options.history);
+    request.keys.seeds = {options.seed + i};
+    if (options.history) {
+      request.histories.assign(static_cast<size_t>(options.rows), *options.history);
     }
+    request.skip_unknown_ids = options.skip_unknown_ids;
     request.outputs = options.outputs;
     absl::StatusOr<EncodedRequest> encoded = EncodedRequest::Create(request);
     if (!encoded.ok()) return encoded.status();

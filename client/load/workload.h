@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -18,7 +19,8 @@ struct WorkloadOptions {
   int64_t vocab = 32'000;
   DataType dtype = DataType::kFloat32;
   SamplingParams params;
-  History history = {};  // of every row
+  std::optional<History> history = {};  // of every row; none: it is not sent
+  bool skip_unknown_ids = false;        // of the history
   OutputOptions outputs;
   uint64_t seed = 0;               // of the logits, and of the rows' generators
   SharedRegion* region = nullptr;  // where the logits lie, of Workload::ByteSize; null: inline

@@ -24,9 +24,10 @@ constexpr char kTopLogprobs[] = "top_logprobs";
 constexpr char kGumbelSoftmax[] = "gumbel_softmax";
 constexpr char kLogprobMode[] = "logprob_mode";
 constexpr char kRankMode[] = "rank_mode";
-constexpr absl::string_view kReserved[] = {
-    kEmptyFinalResponse, kTimeout,     kPriority, kTopLogprobs,
-    kGumbelSoftmax,      kLogprobMode, kRankMode};
+constexpr char kSkipUnknownIds[] = "skip_unknown_ids";
+constexpr absl::string_view kReserved[] = {kEmptyFinalResponse, kTimeout,       kPriority,
+                                           kTopLogprobs,        kGumbelSoftmax, kLogprobMode,
+                                           kRankMode,           kSkipUnknownIds};
 
 absl::Status CheckUnknownFields(const google::protobuf::Message& message) {
   const auto& unknown = message.GetReflection()->GetUnknownFields(message);
@@ -109,6 +110,8 @@ absl::Status TranslateParameter(const std::string& name, const inference::InferP
   } else if (name == kTopLogprobs || name == kGumbelSoftmax || name == kLogprobMode ||
              name == kRankMode) {
     status = SetField(*call.request.mutable_outputs(), name, value);
+  } else if (name == kSkipUnknownIds) {
+    status = SetField(*call.request.mutable_histories(), name, value);
   } else {
     status = SetField(params, name, value);
   }
@@ -138,6 +141,33 @@ absl::Status TranslateParameters(const inference::ModelInferRequest& request,
   for (uint32_t i = 0; i < profiles; ++i) {
     *call.request.add_params() = params;
     if (per_row) call.request.add_row_params(i);
+  }
+  return absl::OkStatus();
+}
+
+// A history that is there and empty says something, which the parameter alone does not.
+absl::Status FinishHistories(v1::SampleRequest& request) {
+  const v1::Histories& histories = request.histories();
+  if (histories.has_prompt_ids() || histories.has_output_ids()) return absl::OkStatus();
+  if (histories.skip_unknown_ids()) {
+    return Invalid("parameters.skip_unknown_ids needs the input prompt_ids or output_ids");
+  }
+  request.clear_histories();
+  return absl::OkStatus();
+}
+
+// A parameter that says how much of an output is wanted asks for an output.
+absl::Status CheckOutputsWanted(const InferCall& call) {
+  const auto wants = [&](absl::string_view option) {
+    return std::any_of(call.outputs.begin(), call.outputs.end(),
+                       [&](const InferOutput& output) { return output.field->option == option; });
+  };
+  const v1::OutputOptions& options = call.request.outputs();
+  if (options.top_logprobs() > 0 && !wants(kTopLogprobs)) {
+    return Invalid("parameters.top_logprobs needs the output top_token_ids or top_logprobs");
+  }
+  if (options.has_gumbel_softmax() && !wants(kGumbelSoftmax)) {
+    return Invalid("parameters.gumbel_softmax needs the output gumbel_softmax");
   }
   return absl::OkStatus();
 }
@@ -180,6 +210,7 @@ absl::Status TranslateOutputs(const RequestLimits& limits,
       if (field.by_default) call.outputs.push_back({.field = &field});
     }
   }
+  if (absl::Status status = CheckOutputsWanted(call); !status.ok()) return status;
   v1::OutputOptions& options = *call.request.mutable_outputs();
   for (const InferOutput& output : call.outputs) {
     const ModelOutputField* field = output.field;
@@ -232,6 +263,7 @@ absl::Status TranslateRequest(const RequestLimits& limits, inference::ModelInfer
     call.input_bytes += tensor.data.size();
     if (status = TranslateInput(tensor, call.request); !status.ok()) return status;
   }
+  if (status = FinishHistories(call.request); !status.ok()) return status;
   return TranslateOutputs(limits, request, call);
 }
 

@@ -57,6 +57,8 @@ class RowView {
       Append<uint64_t>(sampled_.steps(row_), data);
     } else if (name == "stream") {
       Append<uint32_t>(sampled_.streams(row_), data);
+    } else if (name == "skipped_ids") {
+      Append<uint32_t>(sampled_.skipped_ids_size() > row_ ? sampled_.skipped_ids(row_) : 0, data);
     } else if (output.width == OutputWidth::kKept) {
       AppendKept(name, width, data);
     } else if (sampled_.details_size() > row_ && !output.option.empty()) {

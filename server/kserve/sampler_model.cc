@@ -34,6 +34,7 @@ constexpr ModelOutputField kOutputs[] = {
     {"max_probability", "FP64", OutputWidth::kOne, "extremes", false},
     {"min_probability", "FP64", OutputWidth::kOne, "extremes", false},
     {"gumbel_softmax", "FP32", OutputWidth::kRelaxed, "gumbel_softmax", false},
+    {"skipped_ids", "UINT32", OutputWidth::kOne, "", false},
     {"state.mirostat_mu", "FP64", OutputWidth::kOne, "", false},
     {"state.adaptive_p_sum", "FP64", OutputWidth::kOne, "", false},
     {"state.adaptive_p_weight", "FP64", OutputWidth::kOne, "", false},

@@ -65,6 +65,7 @@ absl::Status Sequence::ReserveCount() {
 }
 
 void Sequence::FillRow(RowInput& row) {
+  history_.skip_unknown_ids = start_.skip_unknown_ids;
   if (CountsSuffice(profile().params)) {
     history_.prompt_set = start_.prompt->set;
     history_.output_count_ids = counts_.ids();

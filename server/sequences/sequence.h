@@ -59,6 +59,7 @@ class Sequence {
     RowKey key;  // of the next token
     std::vector<uint32_t> output_ids;
     RowState state;
+    bool skip_unknown_ids = false;  // as RowHistory's
   };
 
   // ResourceExhausted when the budget does not allow it. `limits` must outlive the sequence.

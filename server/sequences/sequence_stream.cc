@@ -4,7 +4,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "server/field_check.h"
 #include "server/invalid_argument.h"
@@ -20,7 +19,7 @@ void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
   if (const absl::Status status = CheckFields(request); !status.ok()) return Answer(status);
   switch (request.request_case()) {
     case v1::SampleStreamRequest::kOpen:
-      return Answer(Open(request.open()));
+      return Answer(table_.Open(request.open(), answer_));
     case v1::SampleStreamRequest::kStep:
       return Step(request.step());
     case v1::SampleStreamRequest::kFork:
@@ -33,13 +32,6 @@ void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
       break;
   }
   Answer(Invalid("request must be set: open, step, fork, rollback or close"));
-}
-
-absl::Status SequenceStream::Open(const v1::OpenSequences& message) {
-  const absl::StatusOr<std::vector<uint64_t>> seeds = table_.Open(message);
-  if (!seeds.ok()) return seeds.status();
-  answer_.mutable_seeds()->Add(seeds->begin(), seeds->end());
-  return absl::OkStatus();
 }
 
 void SequenceStream::Step(const v1::StepSequences& message) {

@@ -28,7 +28,6 @@ class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer
   void OnAnswered() override { received_.Clear(); }
 
  private:
-  absl::Status Open(const v1::OpenSequences& message);
   void Step(const v1::StepSequences& message);
   void Answer(const absl::Status& status);
 

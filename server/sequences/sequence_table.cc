@@ -57,7 +57,7 @@ absl::StatusOr<SequenceTable::Profiles> SequenceTable::MakeProfiles(
 
 absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
     const v1::OpenSequences::Sequence& message, const std::string& name, uint64_t seed,
-    const Profiles& profiles) {
+    bool skip_unknown_ids, const Profiles& profiles) {
   if (message.params() >= profiles.size()) {
     return Invalid(name, ".params must be an index into params, of which there are ",
                    profiles.size(), ", got ", message.params());
@@ -65,8 +65,11 @@ absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
   Sequence::Start start;
   start.profile = profiles[message.params()];
   const int64_t vocab = start.profile->vocab;
-  absl::Status status = CheckIds(name + ".prompt_ids", message.prompt_ids(), vocab);
-  status.Update(CheckIds(name + ".output_ids", message.output_ids(), vocab));
+  absl::Status status;
+  if (!skip_unknown_ids) {
+    status.Update(CheckIds(name + ".prompt_ids", message.prompt_ids(), vocab));
+    status.Update(CheckIds(name + ".output_ids", message.output_ids(), vocab));
+  }
   if (!status.ok()) return status;
   const auto prompt_tokens = static_cast<uint64_t>(message.prompt_ids_size());
   const auto output_tokens = static_cast<uint64_t>(message.output_ids_size());
@@ -92,6 +95,7 @@ absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
   start.key.stream = message.stream();
   start.key.step = message.has_step() ? message.step() : output_tokens;
   start.state = DecodeState(message.state());
+  start.skip_unknown_ids = skip_unknown_ids;
   return Sequence::Create(std::move(start), limits_, budget_);
 }
 
@@ -100,7 +104,16 @@ absl::Status SequenceTable::CheckNew(uint64_t id) const {
   return absl::AlreadyExistsError(absl::StrCat("sequence ", id, " is open already"));
 }
 
-absl::StatusOr<std::vector<uint64_t>> SequenceTable::Open(const v1::OpenSequences& message) {
+uint32_t SequenceTable::FreeStream(uint64_t seed) const {
+  uint32_t highest = 0;
+  for (const auto& [id, sequence] : sequences_) {
+    if (sequence->key().seed == seed) highest = std::max(highest, sequence->key().stream);
+  }
+  return highest + 1;
+}
+
+absl::Status SequenceTable::Open(const v1::OpenSequences& message,
+                                 v1::SampleStreamResponse& answer) {
   if (message.vocab() < 1 || message.vocab() > request_limits_.max_vocab) {
     return Invalid("open.vocab must be in [1, ", request_limits_.max_vocab, "], got ",
                    message.vocab());
@@ -112,7 +125,7 @@ absl::StatusOr<std::vector<uint64_t>> SequenceTable::Open(const v1::OpenSequence
   absl::Status status =
       DecodeKeys({}, {"sequence", static_cast<size_t>(message.sequences_size())}, keys);
   if (!status.ok()) return status;
-  std::vector<uint64_t> seeds;
+  v1::SampleStreamResponse taken;
   Sequences opened;
   for (int i = 0; i < message.sequences_size(); ++i) {
     const v1::OpenSequences::Sequence& sequence = message.sequences(i);
@@ -120,16 +133,23 @@ absl::StatusOr<std::vector<uint64_t>> SequenceTable::Open(const v1::OpenSequence
     const uint64_t id = sequence.sequence_id();
     if (!sequence.has_sequence_id()) return Invalid(name, ".sequence_id must be set");
     if (status = CheckNew(id); !status.ok()) return status;
-    seeds.push_back(sequence.has_seed() ? sequence.seed() : keys[static_cast<size_t>(i)].seed);
+    const uint64_t seed = sequence.has_seed() ? sequence.seed() : keys[static_cast<size_t>(i)].seed;
     absl::StatusOr<std::unique_ptr<Sequence>> made =
-        MakeSequence(sequence, name, seeds.back(), *profiles);
+        MakeSequence(sequence, name, seed, message.skip_unknown_ids(), *profiles);
     if (!made.ok()) return made.status();
+    taken.add_seeds(seed);
+    if (message.skip_unknown_ids()) {
+      taken.add_skipped_ids(CountUnknownIds(
+          {.prompt_ids = sequence.prompt_ids(), .output_ids = sequence.output_ids()},
+          message.vocab()));
+    }
     if (!opened.emplace(id, *std::move(made)).second) {
       return absl::AlreadyExistsError(absl::StrCat(name, " opens sequence ", id, " again"));
     }
   }
   sequences_.merge(opened);
-  return seeds;
+  answer.MergeFrom(taken);
+  return absl::OkStatus();
 }
 
 absl::Status SequenceTable::Fork(const v1::ForkSequence& message) {
@@ -139,7 +159,7 @@ absl::Status SequenceTable::Fork(const v1::ForkSequence& message) {
   absl::Status status = CheckNew(message.new_sequence_id());
   if (!status.ok()) return status;
   const uint32_t stream =
-      message.has_new_stream() ? message.new_stream() : (*parent)->key().stream + 1;
+      message.has_new_stream() ? message.new_stream() : FreeStream((*parent)->key().seed);
   absl::StatusOr<std::unique_ptr<Sequence>> fork = (*parent)->Fork(stream, budget_);
   if (!fork.ok()) return fork.status();
   sequences_.emplace(message.new_sequence_id(), *std::move(fork));

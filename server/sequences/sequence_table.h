@@ -27,8 +27,9 @@ class SequenceTable {
                 MemoryBudget& budget)
       : request_limits_(request_limits), limits_(limits), budget_(budget) {}
 
-  // The seeds of the sequences, in the order of the message.
-  absl::StatusOr<std::vector<uint64_t>> Open(const v1::OpenSequences& message);
+  // Answers with the seeds of the sequences, in the order of the message, and what else it asks
+  // for.
+  absl::Status Open(const v1::OpenSequences& message, v1::SampleStreamResponse& answer);
   absl::Status Fork(const v1::ForkSequence& message);
   absl::Status Rollback(const v1::RollbackSequence& message);
   absl::Status Close(const v1::CloseSequences& message);
@@ -43,8 +44,12 @@ class SequenceTable {
   absl::StatusOr<Profiles> MakeProfiles(const v1::OpenSequences& message);
   absl::StatusOr<std::unique_ptr<Sequence>> MakeSequence(const v1::OpenSequences::Sequence& message,
                                                          const std::string& name, uint64_t seed,
+                                                         bool skip_unknown_ids,
                                                          const Profiles& profiles);
   absl::Status CheckNew(uint64_t id) const;
+
+  // One above the highest of the open sequences that have this seed.
+  uint32_t FreeStream(uint64_t seed) const;
 
   const RequestLimits& request_limits_;
   const SequenceLimits& limits_;

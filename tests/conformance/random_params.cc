@@ -64,6 +64,16 @@ StageOrder AnyOrder(const SamplingParams& params, Random& random) {
   return order;
 }
 
+// Ids beyond the row, among the others.
+void AddUnknownIds(int64_t vocab, Random& random, RandomRow& row) {
+  for (std::vector<uint32_t>* ids : {&row.prompt_ids, &row.output_ids}) {
+    for (int64_t count = 1 + random.Below(3); count > 0; --count) {
+      const int64_t place = random.Below(static_cast<int64_t>(ids->size()) + 1);
+      ids->insert(ids->begin() + place, static_cast<uint32_t>(vocab + random.Below(2)));
+    }
+  }
+}
+
 // In order, or as a set and counts, which some parameters do not accept.
 void AddHistory(int64_t vocab, Random& random, RandomRow& row) {
   row.prompt_ids = MakeIds(vocab, random);
@@ -86,8 +96,10 @@ void AddHistory(int64_t vocab, Random& random, RandomRow& row) {
                      .output_counts = row.output_counts};
     }
   } else {
-    if (beyond) row.output_ids.push_back(static_cast<uint32_t>(vocab));
-    row.history = {.prompt_ids = row.prompt_ids, .output_ids = row.output_ids};
+    if (beyond) AddUnknownIds(vocab, random, row);
+    row.history = {.prompt_ids = row.prompt_ids,
+                   .output_ids = row.output_ids,
+                   .skip_unknown_ids = beyond && random.OneIn(2)};
   }
   row.input.history = &row.history;
 }

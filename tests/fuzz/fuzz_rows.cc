@@ -177,6 +177,7 @@ class RowMaker {
 
   void MakeHistory() {
     row_.history = &history_;
+    history_.skip_unknown_ids = data_.ConsumeBool();
     if (Rarely()) return MakeCounts();
     prompt_ = Ids();
     output_ = Ids();

@@ -150,6 +150,30 @@ class ProgramsTest(unittest.TestCase):
         self.assertEqual(first, second)
         self.assertNotEqual(first, self.tokens("--logits", BIBLE, "--seed", 5))
 
+    def test_a_needed_history_is_asked_for(self):
+        flags = ["--logits", BIBLE, "--seed", 5, "--presence-penalty", 1]
+        self.rows(*flags)
+        error = self.refusal(*flags, "--step", 2)
+        self.assertIn("presence_penalty needs a history at step 2", error)
+        error = self.refusal(*flags, "--step", 2, "--prompt-ids", 3)
+        self.assertIn("presence_penalty needs the output at step 2", error)
+        self.rows(*flags, "--step", 2, "--no-history")
+        self.rows(*flags, "--step", 2, "--prompt-ids", 3, "--output-ids", "4,5")
+        done = client(
+            "describe", "--address", self.tcp, *flags, "--rows", 1, "--step", 2, "--output-ids", 3
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_ids_that_are_no_tokens_are_skipped_and_counted(self):
+        flags = ["--logits", BIBLE, "--rows", 1, "--seed", 5, "--prompt-ids", "3,20000,20001"]
+        self.assertIn("prompt_ids[1] must be below", client(
+            "sample", "--address", self.tcp, *flags).stdout)
+        self.assertEqual(self.rows(*flags, "--skip-unknown-ids")[0]["skipped_ids"], 2)
+        done = client("describe", "--address", self.tcp, *flags, "--skip-unknown-ids")
+        self.assertIn("skipped ids of the history: 2", done.stdout)
+        error = self.refusal("--logits", BIBLE, "--skip-unknown-ids", code=2)
+        self.assertIn("--skip-unknown-ids", error)
+
     def verify(self, *arguments):
         done = client("verify", "--address", self.tcp, "--format", "json", *arguments)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -297,6 +321,12 @@ class ProgramsTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         report = json.loads(done.stdout)
         self.assertEqual((report["calls"], report["rows"], report["errors"]), (50, 100, {}))
+
+    def test_load_takes_penalties_with_a_history_and_without(self):
+        flags = ["--calls", 8, "--vocab", 50, "--repetition-penalty", 2, "--format", "json"]
+        for history in ([], ["--no-history"], ["--output-ids", "1,60", "--skip-unknown-ids"]):
+            done = client("load", "--address", self.tcp, *flags, *history)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_a_port_that_is_taken_ends_the_server_at_its_start(self):
         for form in ("text", "json"):

@@ -85,10 +85,9 @@ class TritonclientTest(unittest.TestCase):
         self.assertIn(text, caught.exception.message())
 
     def test_draws_the_same_tokens_as_the_native_client(self):
-        streams = tensor("stream", np.arange(4, dtype=np.int32))
         parameters = {"seed": 1611, "top_k": 40, "num_samples": 3}
         answer = self.client.infer(
-            "sampler", [tensor("logits", self.logits), streams], parameters=parameters
+            "sampler", [tensor("logits", self.logits)], parameters=parameters
         )
         self.assertEqual(
             answer.as_numpy("token_ids").tolist(),

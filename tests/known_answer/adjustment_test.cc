@@ -281,6 +281,69 @@ TEST(AdjustmentErrorTest, HistoryBeyondTheVocabularyFailsTheRow) {
   EXPECT_EQ(result.message, "output_ids[1] must be below the vocabulary of 2, got 7");
 }
 
+// Ids that are no tokens of the row, such as placeholders of images: they are not deleted.
+TEST(UnknownIdTest, KeepsItsPlaceAndEqualsNothing) {
+  using Set = std::set<uint32_t>;
+  const auto banned = [](const SamplingParams& params, const Ids& ids) {
+    return Banned(4, params, {.prompt_ids = ids, .skip_unknown_ids = true});
+  };
+  // Without the 9, token 2 would follow 1 again.
+  EXPECT_EQ(banned({.no_repeat_ngram_size = 2}, {1, 9, 2, 1}), (Set{}));
+  EXPECT_EQ(banned({.no_repeat_ngram_size = 2}, {1, 2, 9, 1}), (Set{2}));
+  // The end repeats nothing, because a 9 is not even like a 9.
+  EXPECT_EQ(banned({.no_repeat_ngram_size = 2}, {9, 2, 9}), (Set{}));
+  EXPECT_EQ(banned({.no_repeat_ngram_size = 3}, {9, 1, 2, 9, 1}), (Set{}));
+  EXPECT_EQ(banned({.no_repeat_ngram_size = 1}, {9, 2, UINT32_MAX, 4, 0}), (Set{0, 2}));
+  EXPECT_EQ(banned({.bad_words = {{1, 3}, {2, 0}}}, {1, 2, 9}), (Set{}));
+  EXPECT_EQ(banned({.bad_words = {{1, 3}, {2, 0}}}, {1, 9, 2}), (Set{0}));
+}
+
+TEST(UnknownIdTest, CountsInTheWindowOfPenalties) {
+  const auto penalized = [](int32_t last_n, const Ids& ids) {
+    const SamplingParams params = {.repetition_penalty = 3, .penalty_last_n = last_n};
+    std::set<uint32_t> lower;
+    for (const auto& [id, probability] :
+         Kept({1, 1, 1, 1}, params, {.output_ids = ids, .skip_unknown_ids = true})) {
+      if (probability < .24) lower.insert(id);
+    }
+    return lower;
+  };
+  EXPECT_EQ(penalized(-1, {0, 1, 9, 9}), (std::set<uint32_t>{0, 1}));
+  EXPECT_EQ(penalized(3, {0, 1, 9, 9}), (std::set<uint32_t>{1}));
+  EXPECT_EQ(penalized(2, {0, 1, 9, 9}), (std::set<uint32_t>{}));
+}
+
+TEST(UnknownIdTest, EndsTheRepetitionsOfDry) {
+  const auto penalty = [](const Ids& ids, uint32_t id, int32_t last_n = -1) {
+    const SamplingParams params = {
+        .dry = {.multiplier = 1, .base = 1.1, .allowed_length = 1, .last_n = last_n}};
+    const auto kept =
+        Kept(std::vector<float>(6, 0.0f), params, {.prompt_ids = ids, .skip_unknown_ids = true});
+    return std::log(kept.at(0) / kept.at(id));
+  };
+  EXPECT_NEAR(penalty({1, 2, 3, 4, 1, 2, 3}, 4), 1.1 * 1.1, 1e-6);
+  EXPECT_NEAR(penalty({1, 9, 3, 4, 1, 9, 3}, 4), 1, 1e-6);
+  // Two images of the same size are no repetition.
+  EXPECT_EQ(penalty({9, 9, 9, 4, 9, 9, 9}, 4), 0);
+  // It is in the window too.
+  EXPECT_NEAR(penalty({3, 4, 9, 3}, 4, 4), 1, 1e-6);
+  EXPECT_EQ(penalty({3, 4, 9, 3}, 4, 3), 0);
+  // What would go on is no token.
+  EXPECT_EQ(penalty({3, 9, 3}, 4), 0);
+}
+
+TEST(UnknownIdTest, OfSetsAndCountsIsPassedOver) {
+  const Ids ids = {1, 9};
+  const Ids counts = {2, 3};
+  const auto kept = Kept({0, 0, 0}, {.repetition_penalty = 2, .frequency_penalty = 1},
+                         {.prompt_set = ids,
+                          .output_count_ids = ids,
+                          .output_counts = counts,
+                          .skip_unknown_ids = true});
+  EXPECT_NEAR(std::log(kept.at(0) / kept.at(1)), 2, 1e-6);
+  EXPECT_EQ(kept.at(0), kept.at(2));
+}
+
 TEST(AdjustmentErrorTest, NgramsNeedTheOrder) {
   const Ids set = {0};
   const RowHistory history = {.prompt_set = set};

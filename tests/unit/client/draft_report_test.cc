@@ -19,6 +19,7 @@ DraftReport TwoSequences() {
   drawn.accepted = 1;
   drawn.token_ids = {3, 0};
   drawn.seed = 7;
+  drawn.stream = 5;
   DraftResult failed;
   failed.code = RowCode::kNan;
   failed.message = "row 1 of target: logit of token 5 is NaN";
@@ -29,9 +30,9 @@ DraftReport TwoSequences() {
 
 TEST(DraftTableTest, ShowsALinePerSequenceAndWhyOneFailed) {
   EXPECT_EQ(DraftTable(TwoSequences(), 120),
-            "sequence  drafted  accepted  tokens                  seed\n"
-            "       0  3 1             1  3 0                        7\n"
-            "       1  2 2             -          18446744073709551615\n"
+            "sequence  drafted  accepted  tokens                  seed  stream\n"
+            "       0  3 1             1  3 0                        7       5\n"
+            "       1  2 2             -          18446744073709551615       0\n"
             "sequence 1: NAN: row 1 of target: logit of token 5 is NaN\n");
   EXPECT_EQ(TwoSequences().failed_sequences(), 1u);
 }
@@ -40,6 +41,14 @@ TEST(DraftTableTest, ShowsWords) {
   DraftReport report = TwoSequences();
   report.words = {"and", "the", "of", "a\tb"};
   EXPECT_THAT(DraftTable(report, 120), ::testing::HasSubstr("3 0     a\\tb and  "));
+}
+
+TEST(DraftTableTest, ShowsHowManyIdsWereSkipped) {
+  DraftReport report = TwoSequences();
+  report.result.sequences[0].skipped_ids = 4;
+  EXPECT_THAT(DraftTable(report, 120), ::testing::HasSubstr("stream  skipped ids\n"));
+  EXPECT_THAT(DraftTable(report, 120), ::testing::HasSubstr("     5            4\n"));
+  EXPECT_EQ(nlohmann::json::parse(DraftJson(report))["sequences"][0]["skipped_ids"], 4);
 }
 
 TEST(DraftJsonTest, HoldsTheAgreedFields) {
@@ -53,7 +62,8 @@ TEST(DraftJsonTest, HoldsTheAgreedFields) {
                                                   {"drafted", {3, 1}},
                                                   {"accepted", 1},
                                                   {"token_ids", {3, 0}},
-                                                  {"seed", "7"}}));
+                                                  {"seed", "7"},
+                                                  {"stream", 5}}));
   EXPECT_EQ(json["sequences"][1]["accepted_nodes"], nlohmann::json({1}));
 }
 

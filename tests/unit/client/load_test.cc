@@ -31,7 +31,7 @@ FakeServer::Answer Answering(std::atomic<uint64_t>& calls,
       response->add_token_counts(1);
       response->add_token_ids(7);
       response->add_seeds(request.keys().seeds(0));
-      response->add_steps(request.keys().steps(0));
+      response->add_steps(0);
       response->add_streams(row);
     }
     return grpc::Status::OK;

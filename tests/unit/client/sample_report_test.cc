@@ -136,6 +136,17 @@ TEST(SampleTableTest, ShowsWhatTheFiltersKept) {
                         "  1      0  of\n"));
 }
 
+TEST(SampleTableTest, ShowsHowManyIdsWereSkipped) {
+  SampleReport report = TwoRows();
+  report.result.rows[0].skipped_ids = 576;
+  report.result.rows[1].skipped_ids = 0;
+  EXPECT_THAT(SampleTable(report, 120), HasSubstr("row  token  skipped ids\n"
+                                                  "  0      1          576\n"
+                                                  "  1      0            0\n"));
+  const nlohmann::json json = nlohmann::json::parse(SampleJson(report));
+  EXPECT_EQ(json["rows"][0]["skipped_ids"], 576);
+}
+
 TEST(SampleJsonTest, HoldsTheAgreedFieldsWithExactSeeds) {
   SampleReport report = TwoRows();
   report.result.rows[0].seed = UINT64_MAX;

@@ -89,6 +89,41 @@ TEST(SamplerClientTest, SendsEveryFieldOfTheRequest) {
   EXPECT_EQ(sent.outputs().logprob_mode(), v1::LOGPROB_MODE_PROCESSED);
 }
 
+// Nothing, that there is none, and one.
+TEST(SamplerClientTest, SendsHistoriesAsTheyAreGiven) {
+  FakeServer server([](const v1::SampleRequest& request, v1::SampleResponse* response) {
+    if (request.histories().skip_unknown_ids()) response->add_skipped_ids(1);
+    return FakeServer::AnswerRowNumbers(request, response);
+  });
+  const SamplerClient client = ConnectTo(server);
+  const std::vector<float> values = Ramp(3);
+  SampleRequest request;
+  request.matrix = Float32Matrix(values, 3);
+  absl::StatusOr<SampleResult> result = client.Sample(request);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_FALSE(server.last_request().has_histories());
+  EXPECT_FALSE(result->rows[0].skipped_ids.has_value());
+
+  request.histories = {{}};
+  ASSERT_TRUE(client.Sample(request).ok());
+  EXPECT_TRUE(server.last_request().has_histories());
+  EXPECT_EQ(server.last_request().histories().ByteSizeLong(), 0u);
+
+  request.histories = {{.prompt_ids = {1, 3}}};
+  request.skip_unknown_ids = true;
+  result = client.Sample(request);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_THAT(server.last_request().histories().prompt_ids().token_ids(), ElementsAre(1, 3));
+  EXPECT_TRUE(server.last_request().histories().skip_unknown_ids());
+  EXPECT_EQ(result->rows[0].skipped_ids, 1u);
+
+  request.histories = {};
+  for (const absl::Status& status :
+       {client.Sample(request).status(), client.Describe(request, 1).status()}) {
+    EXPECT_EQ(status, absl::InvalidArgumentError("skip_unknown_ids needs histories"));
+  }
+}
+
 TEST(SamplerClientTest, SendsEachElementTypeAsItsBytes) {
   FakeServer server;
   const SamplerClient client = ConnectTo(server);
@@ -286,6 +321,7 @@ TEST(SamplerClientTest, RejectsAnswersThatDoNotHoldTogether) {
       [](v1::SampleResponse* r) { r->add_steps(1); },
       [](v1::SampleResponse* r) { r->clear_streams(); },
       [](v1::SampleResponse* r) { r->add_details(); },
+      [](v1::SampleResponse* r) { r->add_skipped_ids(1); },
       [](v1::SampleResponse* r) { r->add_row_statuses()->set_row(2); },
       [](v1::SampleResponse* r) { r->add_row_statuses()->set_code(v1::ROW_CODE_NAN); },
       [](v1::SampleResponse* r) {

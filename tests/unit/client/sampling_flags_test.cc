@@ -8,6 +8,7 @@
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -102,6 +103,9 @@ const std::vector<Case>& Cases() {
       {{"--prompt-set", "4,5"}, "histories { prompt_set { lengths: 2 token_ids: [4, 5] } }"},
       {{"--output-counts", "6:1,7:20"},
        "histories { output_counts { lengths: 2 token_ids: [6, 7] counts: [1, 20] } }"},
+      {{"--no-history"}, "histories { }"},
+      {{"--prompt-ids", "8", "--skip-unknown-ids"},
+       "histories { prompt_ids { lengths: 1 token_ids: 8 } skip_unknown_ids: true }"},
       {{"--state", "mirostat_mu=9.5"}, "states { mirostat_mu: 9.5 }"},
       {{"--state", "adaptive_p_sum=2,adaptive_p_weight=4,top_p=0.1"},
        "states { adaptive_p_sum: 2 adaptive_p_weight: 4 top_p: 0.1 }"},
@@ -141,8 +145,8 @@ v1::SampleRequest RequestOf(const std::vector<std::string>& arguments) {
   v1::SamplingParams params;
   ToProto(flags.sampling.params, &params);
   if (params.ByteSizeLong() > 0) *request.add_params() = params;
-  if (!flags.sampling.history.empty()) {
-    ToProto(std::vector<History>{flags.sampling.history}, request.mutable_histories());
+  if (const std::optional<History> history = flags.sampling.history.Get()) {
+    ToProto({*history}, flags.sampling.history.skip_unknown_ids, request.mutable_histories());
   }
   v1::RowState state;
   ToProto(flags.state, &state);
@@ -222,6 +226,9 @@ TEST(SamplingFlagsTest, WhatIsMalformedIsRefusedByName) {
       {{"--output-counts", "3"}, "--output-counts: must be ID:COUNT,ID:COUNT,..., got 3"},
       {{"--top-p-reset-ids", "x"}, "--top-p-reset-ids: must be ID,ID,..., got x"},
       {{"--state", "mu=3"}, "--state: must be NAME=VALUE,... with names of mirostat_mu"},
+      {{"--skip-unknown-ids"},
+       "--skip-unknown-ids: needs --prompt-ids, --output-ids, --prompt-set"},
+      {{"--no-history", "--output-ids", "1"}, "--no-history excludes --output-ids"},
       {{"--rank-mode", "equal"}, "must be one of greater|greater-equal, got equal"},
   };
   for (const auto& [arguments, message] : cases) {

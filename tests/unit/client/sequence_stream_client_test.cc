@@ -18,6 +18,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr uint32_t kVocab = 16;
 
@@ -108,9 +109,10 @@ TEST_F(SequenceStreamClientTest, DrawsTheTokensOfSingleCallsAcrossABrokenStream)
   for (uint64_t step = 0; step < 8; ++step) {
     if (step == 0 || step == 4) {
       stream_ = client_.OpenStream();
-      const auto seeds = stream_.Open(open);
-      ASSERT_TRUE(seeds.ok()) << seeds.status();
-      EXPECT_THAT(*seeds, ElementsAre(5, 5));
+      const auto opened = stream_.Open(open);
+      ASSERT_TRUE(opened.ok()) << opened.status();
+      EXPECT_THAT(opened->seeds, ElementsAre(5, 5));
+      EXPECT_THAT(opened->skipped_ids, IsEmpty());
     }
     const absl::StatusOr<StepResult> result = Step(stream_, {70, 71}, step);
     ASSERT_TRUE(result.ok()) << result.status();
@@ -121,6 +123,19 @@ TEST_F(SequenceStreamClientTest, DrawsTheTokensOfSingleCallsAcrossABrokenStream)
       open.sequences[i].state = row.state;
     }
   }
+}
+
+TEST_F(SequenceStreamClientTest, SkipsUnknownIdsWhenThatIsAsked) {
+  OpenRequest open = {.vocab = kVocab,
+                      .sequences = {{.sequence_id = 1, .prompt_ids = {3, kVocab, 99}},
+                                    {.sequence_id = 2, .output_ids = {4, 100}}}};
+  EXPECT_THAT(std::string(stream_.Open(open).status().message()),
+              HasSubstr("open.sequences[0].prompt_ids[1] must be below the vocabulary of 16"));
+  open.skip_unknown_ids = true;
+  const absl::StatusOr<OpenResult> opened = stream_.Open(open);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_THAT(opened->skipped_ids, ElementsAre(2, 1));
+  EXPECT_TRUE(Step(stream_, {1, 2}, 0).ok());
 }
 
 TEST_F(SequenceStreamClientTest, ForksRollsBackAndCloses) {

@@ -42,7 +42,7 @@ class VerifyDraftClientTest : public ::testing::Test {
 };
 
 TEST_F(VerifyDraftClientTest, SendsEveryFieldOfTheRequest) {
-  Answer("accepted_counts: [0, 0] token_ids: [0, 0] seeds: [1, 2]");
+  Answer("accepted_counts: [0, 0] token_ids: [0, 0] seeds: [1, 2] streams: [0, 1]");
   request_.kind = InputKind::kLogits;
   request_.draft = Float32Matrix(draft_, 2);
   request_.draft_kind = InputKind::kWeights;
@@ -77,7 +77,7 @@ TEST_F(VerifyDraftClientTest, SendsEveryFieldOfTheRequest) {
 }
 
 TEST_F(VerifyDraftClientTest, SendsOnlyWhatIsSet) {
-  Answer("accepted_counts: [0, 0] token_ids: [0, 0] seeds: [1, 2]");
+  Answer("accepted_counts: [0, 0] token_ids: [0, 0] seeds: [1, 2] streams: [0, 1]");
   ASSERT_TRUE(Verify().ok());
   const v1::VerifyDraftRequest sent = server_.last_draft_request();
   EXPECT_FALSE(sent.has_draft());
@@ -88,7 +88,8 @@ TEST_F(VerifyDraftClientTest, SendsOnlyWhatIsSet) {
 
 TEST_F(VerifyDraftClientTest, ChainsBesideTreesAreSentAsTrees) {
   Answer(
-      "accepted_counts: [2, 1] accepted_nodes: [0, 1, 1] token_ids: [1, 0, 1, 1, 0] seeds: [1, 2]");
+      "accepted_counts: [2, 1] accepted_nodes: [0, 1, 1] token_ids: [1, 0, 1, 1, 0] seeds: [1, 2] "
+      "streams: [0, 1]");
   request_.sequences = {{.token_ids = {1, 0}}, {.token_ids = {0, 1}, .parents = {-1, -1}}};
   const absl::StatusOr<VerifyDraftResult> result = Verify();
   ASSERT_TRUE(result.ok()) << result.status();
@@ -101,7 +102,7 @@ TEST_F(VerifyDraftClientTest, ChainsBesideTreesAreSentAsTrees) {
 
 TEST_F(VerifyDraftClientTest, ReadsWhatBecameOfEachSequence) {
   Answer(
-      "spec_version: 1 accepted_counts: [0, 0] token_ids: 5 seeds: [8, 9] "
+      "spec_version: 1 accepted_counts: [0, 0] token_ids: 5 seeds: [8, 9] streams: [3, 4] "
       "sequence_statuses { row: 0 code: ROW_CODE_NAN message: 'target row 1: bad' }");
   const absl::StatusOr<VerifyDraftResult> result = Verify();
   ASSERT_TRUE(result.ok()) << result.status();
@@ -115,19 +116,38 @@ TEST_F(VerifyDraftClientTest, ReadsWhatBecameOfEachSequence) {
   EXPECT_EQ(result->sequences[1].accepted, 0u);
   EXPECT_THAT(result->sequences[1].token_ids, ElementsAre(5));
   EXPECT_EQ(result->sequences[1].seed, 9u);
+  EXPECT_EQ(result->sequences[1].stream, 4u);
+  EXPECT_FALSE(result->sequences[1].skipped_ids.has_value());
+}
+
+TEST_F(VerifyDraftClientTest, SkipsUnknownIdsWhenThatIsAsked) {
+  Answer(
+      "accepted_counts: [0, 0] token_ids: [0, 0] seeds: [1, 2] streams: [0, 1] "
+      "skipped_ids: [0, 5]");
+  request_.skip_unknown_ids = true;
+  EXPECT_EQ(Verify().status(), absl::InvalidArgumentError("skip_unknown_ids needs histories"));
+  request_.histories = {{}, {.prompt_ids = {9}}};
+  const absl::StatusOr<VerifyDraftResult> result = Verify();
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(server_.last_draft_request().histories().skip_unknown_ids());
+  EXPECT_EQ(result->sequences[1].skipped_ids, 5u);
 }
 
 TEST_F(VerifyDraftClientTest, RejectsAnswersThatDoNotHoldTogether) {
   for (const char* answer :
-       {"accepted_counts: 0 token_ids: 0 seeds: 1",
-        "accepted_counts: [0, 0] token_ids: [0, 0] seeds: 1",
-        "accepted_counts: [1, 0] token_ids: [0, 0] seeds: [1, 2]",
-        "accepted_counts: [0, 0] token_ids: [0, 0, 0] seeds: [1, 2]",
-        "accepted_counts: [1, 0] token_ids: [0, 0, 0] accepted_nodes: 0 seeds: [1, 2]",
-        "accepted_counts: [0, 0] token_ids: [0, 0] seeds: [1, 2] sequence_statuses { row: 2 }",
-        "accepted_counts: [1, 0] token_ids: [0, 0] seeds: [1, 2] "
+       {"accepted_counts: 0 token_ids: 0 seeds: 1 streams: 0",
+        "accepted_counts: [0, 0] token_ids: [0, 0] seeds: 1 streams: [0, 1]",
+        "accepted_counts: [0, 0] token_ids: [0, 0] seeds: [1, 2] streams: 0",
+        "accepted_counts: [0, 0] token_ids: [0, 0] seeds: [1, 2] streams: [0, 1] skipped_ids: 0",
+        "accepted_counts: [1, 0] token_ids: [0, 0] seeds: [1, 2] streams: [0, 1]",
+        "accepted_counts: [0, 0] token_ids: [0, 0, 0] seeds: [1, 2] streams: [0, 1]",
+        "accepted_counts: [1, 0] token_ids: [0, 0, 0] accepted_nodes: 0 seeds: [1, 2] streams: [0, "
+        "1]",
+        "accepted_counts: [0, 0] token_ids: [0, 0] seeds: [1, 2] streams: [0, 1] sequence_statuses "
+        "{ row: 2 }",
+        "accepted_counts: [1, 0] token_ids: [0, 0] seeds: [1, 2] streams: [0, 1] "
         "sequence_statuses { row: 0 code: ROW_CODE_NAN }",
-        "accepted_counts: [4294967295, 4294967295] token_ids: 0 seeds: [1, 2]"}) {
+        "accepted_counts: [4294967295, 4294967295] token_ids: 0 seeds: [1, 2] streams: [0, 1]"}) {
     Answer(answer);
     EXPECT_EQ(Verify().status().code(), absl::StatusCode::kInternal) << answer;
   }

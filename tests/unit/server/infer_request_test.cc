@@ -103,15 +103,17 @@ TEST(InferRequestTest, ParametersHoldForEveryRow) {
   Parameter(request, "top_p").set_double_param(0.5);
   Parameter(request, "replacement").set_bool_param(true);
   Parameter(request, "stage_preset").set_string_param("HF");
+  Parameter(request, "xtc.probability").set_double_param(0.5);
   Parameter(request, "xtc.threshold").set_double_param(0.25);
   Parameter(request, "seed").set_uint64_param(std::numeric_limits<uint64_t>::max());
   Parameter(request, "top_logprobs").set_int64_param(2);
   Parameter(request, "logprob_mode").set_string_param("PROCESSED");
   Parameter(request, "triton_enable_empty_final_response").set_bool_param(true);
+  request.add_outputs()->set_name("top_logprobs");
   const v1::SampleRequest native = Translate(request).request;
   ASSERT_EQ(native.params_size(), 1);
   EXPECT_EQ(native.params(0).ShortDebugString(),
-            "temperature: 0 replacement: true top_p: 0.5 xtc { threshold: 0.25 } "
+            "temperature: 0 replacement: true top_p: 0.5 xtc { probability: 0.5 threshold: 0.25 } "
             "stage_preset: STAGE_PRESET_HF");
   EXPECT_THAT(native.keys().seeds(), ElementsAre(std::numeric_limits<uint64_t>::max()));
   EXPECT_EQ(native.outputs().top_logprobs(), 2u);
@@ -132,16 +134,18 @@ TEST(InferRequestTest, InputsHoldForTheirRow) {
   AddInput(request, "state.top_p", "FP64", {2, 1}, Bytes<double>({0.25, nan}));
   AddInput(request, "stream", "UINT32", {2}, Bytes<uint32_t>({3, 4}));
   Parameter(request, "temperature").set_double_param(1.0);
+  Parameter(request, "dry.multiplier").set_double_param(0.0);
   const v1::SampleRequest native = Translate(request).request;
   ASSERT_EQ(native.params_size(), 2);
   EXPECT_EQ(native.params(0).ShortDebugString(),
             "temperature: 1 top_k: 2 top_p: 0.5 stage_order: STAGE_TOP_P stage_order: STAGE_TOP_K "
-            "bad_words { token_ids: 0 token_ids: 1 } bad_words { token_ids: 2 } stop_ids: 1");
+            "bad_words { token_ids: 0 token_ids: 1 } bad_words { token_ids: 2 } stop_ids: 1 "
+            "dry { multiplier: 0 }");
   EXPECT_EQ(native.params(1).ShortDebugString(),
             "temperature: 1 top_k: 1 top_p: 1 stage_order: STAGE_TOP_P stage_order: STAGE_TOP_K "
             "bad_words { token_ids: 2 token_ids: 2 token_ids: 2 token_ids: 2 token_ids: 2 } "
             "stop_ids: 0 stop_ids: 2 logit_bias { token_ids: 0 values: 1.5 } "
-            "dry { breakers { token_ids: 1 } }");
+            "dry { multiplier: 0 breakers { token_ids: 1 } }");
   EXPECT_THAT(native.row_params(), ElementsAre(0, 1));
   EXPECT_THAT(native.keys().streams(), ElementsAre(3, 4));
   EXPECT_EQ(native.states(0).top_p(), 0.25);

@@ -249,7 +249,7 @@ TEST(KeysTest, AreSentBackOneEntryForAllOrEach) {
       Sample(Changed("keys { seeds: 18446744073709551615 steps: [3, 4] }")).response;
   EXPECT_THAT(response.seeds(), ElementsAre(UINT64_MAX, UINT64_MAX));
   EXPECT_THAT(response.steps(), ElementsAre(3, 4));
-  EXPECT_THAT(response.streams(), ElementsAre(0, 0));
+  EXPECT_THAT(response.streams(), ElementsAre(0, 1));
   EXPECT_EQ(response.spec_version(), kSpecVersion);
 }
 

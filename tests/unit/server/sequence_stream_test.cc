@@ -187,6 +187,57 @@ TEST_F(SequenceStreamTest, ChoosesSeedsAndTellsThem) {
   EXPECT_THAT(step.sampled().seeds(), ElementsAre(response.seeds(0), 6));
 }
 
+TEST_F(SequenceStreamTest, ForksOfOneSequenceDrawFromStreamsOfTheirOwn) {
+  Stream stream(*stub_);
+  stream.Do(OpenRequest({0}));
+  stream.Do("open { vocab: 24 sequences { sequence_id: 9 seed: 1 stream: 50 } }");
+  for (const char* fork : {"sequence_id: 0 new_sequence_id: 1", "sequence_id: 0 new_sequence_id: 2",
+                           "sequence_id: 1 new_sequence_id: 3"}) {
+    stream.Do("fork { " + std::string(fork) + " }");
+  }
+  const v1::SampleStreamResponse response = stream.Do(Stream::StepRequest({0, 1, 2, 3}, 0));
+  EXPECT_THAT(response.sampled().streams(), ElementsAre(0, 1, 2, 3));
+}
+
+// The same tokens as by single calls with the same option.
+TEST_F(SequenceStreamTest, SkipsUnknownIdsAndCountsThem) {
+  for (const uint64_t id : AllIds()) {
+    v1::SampleStreamRequest open = OpenRequest({id});
+    v1::OpenSequences::Sequence& sequence = *open.mutable_open()->mutable_sequences(0);
+    for (const uint32_t token : {99u, 2u, 1u, 99u}) sequence.add_prompt_ids(token);
+    sequence.add_output_ids(24);
+    Stream stream(*stub_);
+    EXPECT_THAT(Message(stream.Call(open), absl::StatusCode::kInvalidArgument),
+                HasSubstr("prompt_ids[6] must be below the vocabulary of 24 tokens, got 99"));
+    open.mutable_open()->set_skip_unknown_ids(true);
+    EXPECT_THAT(stream.Do(open).skipped_ids(), ElementsAre(3));
+
+    v1::SampleRequest single;
+    *single.mutable_params() = open.open().params();
+    single.mutable_keys()->add_seeds(sequence.seed());
+    v1::Histories& histories = *single.mutable_histories();
+    histories.set_skip_unknown_ids(true);
+    *histories.mutable_prompt_ids()->mutable_token_ids() = sequence.prompt_ids();
+    histories.mutable_prompt_ids()->add_lengths(10);
+    *histories.mutable_output_ids()->mutable_token_ids() = sequence.output_ids();
+    histories.mutable_output_ids()->add_lengths(1);
+    for (uint64_t step = 1; step < 6; ++step) {
+      const Tokens drawn = stream.Step({id}, step);
+      single.mutable_tensor()->clear_data();
+      SetRows({Logits(id, step)}, *single.mutable_tensor());
+      single.mutable_keys()->clear_steps();
+      single.mutable_keys()->add_steps(step);
+      grpc::ClientContext context;
+      v1::SampleResponse response;
+      ASSERT_TRUE(stub_->Sample(&context, single, &response).ok());
+      EXPECT_THAT(response.token_ids(), ElementsAre(drawn.at(0))) << kParams[id];
+      histories.mutable_output_ids()->add_token_ids(drawn.at(0));
+      histories.mutable_output_ids()->set_lengths(0, static_cast<uint32_t>(step + 1));
+      *single.mutable_states() = response.states();
+    }
+  }
+}
+
 TEST_F(SequenceStreamTest, AppliesMasksAndTakesWeights) {
   Stream stream(*stub_);
   stream.Do("open { vocab: 3 sequences { sequence_id: 1 } sequences { sequence_id: 2 } }");

@@ -6,7 +6,9 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <random>
 #include <string>
@@ -71,6 +73,51 @@ TEST(VerifyDraftCodecTest, ChainsOfEachSequence) {
   EXPECT_THAT(outcome.response.accepted_nodes(), IsEmpty());
   EXPECT_THAT(outcome.response.seeds(), ElementsAre(7, 8));
   EXPECT_EQ(outcome.response.sequence_statuses_size(), 0);
+}
+
+TEST(VerifyDraftCodecTest, SequencesOfOneSeedHaveStreamsOfTheirOwn) {
+  EXPECT_THAT(Verify(Changed("keys { seeds: 7 }")).response.streams(), ElementsAre(0, 1));
+  EXPECT_THAT(Verify(Changed("keys { seeds: [7, 7] }")).response.streams(), ElementsAre(0, 0));
+  EXPECT_THAT(Verify(Changed("keys { seeds: 7 streams: 3 }")).response.streams(),
+              ElementsAre(3, 3));
+  // The bonus of each, from the same flat row.
+  v1::VerifyDraftRequest request = Changed("keys { seeds: 7 }");
+  std::vector<float> target(5 * 1000, 0.0f);
+  for (const size_t row : {0, 1, 3}) target[row * 1000 + (row == 1 ? 2 : 1)] = 1.0f;
+  for (const size_t row : {2, 4}) {
+    std::fill_n(target.begin() + static_cast<std::ptrdiff_t>(row) * 1000, 1000, 1.0f);
+  }
+  SetTensor(5, target, *request.mutable_target());
+  request.clear_draft();
+  const v1::VerifyDraftResponse response = Verify(request).response;
+  ASSERT_THAT(response.accepted_counts(), ElementsAre(2, 1));
+  EXPECT_NE(response.token_ids(2), response.token_ids(4));
+}
+
+TEST(VerifyDraftCodecTest, ASequenceWithoutTheHistoryThatItNeedsFailsAlone) {
+  const std::string change =
+      "params { no_repeat_ngram_size: 9 } params { } sequence_params: [0, 1] keys { steps: 6 } ";
+  Outcome outcome = Verify(Changed(change));
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(0, 1));
+  ASSERT_EQ(outcome.response.sequence_statuses_size(), 1);
+  EXPECT_EQ(outcome.response.sequence_statuses(0).code(), v1::ROW_CODE_INVALID_PARAMS);
+  EXPECT_EQ(outcome.response.sequence_statuses(0).message(),
+            "sequence 0: params[0].no_repeat_ngram_size needs a history at step 6: send "
+            "prompt_ids and output_ids, empty if there are none");
+  outcome = Verify(Changed(change + "histories { }"));
+  EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(2, 1));
+}
+
+TEST(VerifyDraftCodecTest, UnknownIdsOfAHistoryAreSkippedAndCounted) {
+  const std::string change =
+      "params { no_repeat_ngram_size: 2 } "
+      "histories { output_ids { lengths: [1, 3] token_ids: [3, 1, 4, 5] } ";
+  EXPECT_EQ(Verify(Changed(change + "}")).response.sequence_statuses_size(), 2);
+  const Outcome outcome = Verify(Changed(change + "skip_unknown_ids: true }"));
+  EXPECT_EQ(outcome.response.sequence_statuses_size(), 0);
+  EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(2, 1));
+  EXPECT_THAT(outcome.response.skipped_ids(), ElementsAre(1, 2));
 }
 
 TEST(VerifyDraftCodecTest, TreesNameTheirNodes) {
