@@ -6,8 +6,8 @@
 #include "client/params_wire.h"
 #include "client/stream_call.h"
 #include "client/tensor_wire.h"
+#include "client/usage/counted.h"
 #include "client/wire.h"
-#include "usage/counted.h"
 
 namespace token_sampler::client {
 namespace {

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/params_wire.h"
 #include "client/tensor_wire.h"
-#include "usage/counted.h"
+#include "client/usage/counted.h"
 
 namespace token_sampler::client {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "client/usage/counted.h"
 #include "server/invalid_argument.h"
-#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {

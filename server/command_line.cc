@@ -9,8 +9,7 @@
 #include <type_traits>
 
 #include "absl/types/span.h"
-#include "usage/command_line.h"
-
+#include "client/usage/command_line.h"
 
 namespace token_sampler {
 namespace {

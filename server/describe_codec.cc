@@ -1,8 +1,8 @@
 #include "server/describe_codec.h"
 
 #include "absl/strings/str_cat.h"
+#include "client/usage/counted.h"
 #include "server/field_check.h"
-#include "usage/counted.h"
 
 namespace token_sampler {
 

@@ -11,13 +11,13 @@
 #include <thread>
 
 #include "absl/strings/str_join.h"
+#include "client/usage/counted.h"
+#include "client/usage/environment.h"
 #include "server/backend.h"
 #include "server/command_line.h"
 #include "server/listen_address.h"
 #include "server/logging.h"
 #include "server/server.h"
-#include "usage/counted.h"
-#include "usage/environment.h"
 
 namespace token_sampler {
 namespace {

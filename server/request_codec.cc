@@ -4,9 +4,9 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "client/usage/counted.h"
 #include "server/field_check.h"
 #include "server/invalid_argument.h"
-#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {

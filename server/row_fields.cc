@@ -9,10 +9,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "client/usage/counted.h"
 #include "sampler/adjustments.h"
 #include "server/invalid_argument.h"
 #include "server/params_codec.h"
-#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {

@@ -16,7 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/sampler_client.h"
-#include "usage/command_line.h"
+#include "client/usage/command_line.h"
 
 namespace token_sampler::client {
 

@@ -11,8 +11,8 @@
 
 #include "client/cli/commands.h"
 #include "client/cli/flags.h"
-#include "usage/command_line.h"
-#include "usage/environment.h"
+#include "client/usage/command_line.h"
+#include "client/usage/environment.h"
 
 namespace token_sampler::client {
 namespace {

@@ -10,7 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/row_flags.h"
 #include "client/cli/table.h"
-#include "usage/counted.h"
+#include "client/usage/counted.h"
 
 namespace token_sampler::client {
 namespace {

@@ -21,7 +21,7 @@
 #include "client/cli/table.h"
 #include "client/npy.h"
 #include "client/sampler_client.h"
-#include "usage/counted.h"
+#include "client/usage/counted.h"
 
 namespace token_sampler::client {
 namespace {

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "usage/counted.h"
+#include "client/usage/counted.h"
 
 namespace token_sampler::client {
 namespace {

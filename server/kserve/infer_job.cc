@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/usage/counted.h"
 #include "server/invalid_argument.h"
 #include "server/kserve/infer_response.h"
-#include "usage/counted.h"
 
 namespace token_sampler {
 

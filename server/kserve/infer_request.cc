@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/usage/nearest_name.h"
 #include "server/invalid_argument.h"
 #include "server/kserve/field_value.h"
 #include "server/kserve/infer_inputs.h"
 #include "server/kserve/infer_tensor.h"
-#include "usage/nearest_name.h"
 
 namespace token_sampler {
 namespace {

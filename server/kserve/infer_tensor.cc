@@ -12,9 +12,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/usage/counted.h"
 #include "server/invalid_argument.h"
 #include "server/kserve/sampler_model.h"
-#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {

@@ -13,7 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "usage/counted.h"
+#include "client/usage/counted.h"
 
 namespace token_sampler {
 namespace {

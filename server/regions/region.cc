@@ -1,7 +1,7 @@
 #include "server/regions/region.h"
 
 #include "absl/strings/str_cat.h"
-#include "usage/counted.h"
+#include "client/usage/counted.h"
 
 namespace token_sampler {
 

@@ -11,9 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "client/usage/counted.h"
 #include "server/invalid_argument.h"
 #include "server/regions/system_region.h"
-#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "usage/counted.h"
+#include "client/usage/counted.h"
 
 namespace token_sampler {
 namespace {

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/usage/counted.h"
 #include "sampler/adjustments.h"
-#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {

@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/usage/counted.h"
 #include "sampler/adjustments.h"
 #include "server/invalid_argument.h"
 #include "server/params_codec.h"
-#include "usage/counted.h"
 
 namespace token_sampler {
 namespace {

@@ -7,5 +7,5 @@ if ! clang-format --version 2>/dev/null | grep -q 'version 14\.'; then
   echo "skipped: no clang-format 14"
   exit 77
 fi
-find client cuda sampler server tests usage -type f -regex '.*\.\(cc\|h\|cu\|cuh\)' -print0 |
+find client cuda sampler server tests -type f -regex '.*\.\(cc\|h\|cu\|cuh\)' -print0 |
   xargs -0 clang-format --dry-run -Werror

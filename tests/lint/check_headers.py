@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that every header of sampler, cuda, server, client and usage compiles alone.
+"""Checks that every header of sampler, cuda, server and client compiles alone.
 
 Usage: check_headers.py ROOT BUILD_DIR
 
@@ -17,7 +17,7 @@ import sys
 
 from compile_commands import compile_commands
 
-FOLDERS = ("sampler", "cuda", "server", "client", "usage")
+FOLDERS = ("sampler", "cuda", "server", "client")
 INCLUDE = re.compile(r"^#include [\"<]([^\">]+)[\">]", re.MULTILINE)
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Checks who includes whom. Usage: check_includes.py ROOT
 
-The direction of dependencies is sampler <- cuda, sampler <- server/batching <- server, and usage
-<- server, usage <- client, which else knows the generated messages alone. Includes of the project's own headers start at the root.
+The direction of dependencies is sampler <- cuda, sampler <- server/batching <- server, client/usage <-
+server, and client, which knows only the generated messages. Includes of the project's own headers start
+at the root.
 """
 
 import pathlib
@@ -18,11 +19,11 @@ CUDA = ("cuda", "cub/", "thrust/", "cooperative_groups")
 ALLOWED = {
     "sampler": ("sampler/", "absl/", "hwy/"),
     "cuda": ("cuda/", "sampler/", "absl/") + CUDA,
-    "server": ("server/", "sampler/", "usage/", "absl/", "spdlog/", "CLI/", "nlohmann/")
+    "server": ("server/", "sampler/", "client/usage/", "absl/", "spdlog/", "CLI/", "nlohmann/")
     + PROTO + KSERVE_PROTO + GRPC,
     "server/batching": ("server/batching/", "sampler/", "absl/"),
-    "client": ("client/", "usage/", "absl/", "CLI/", "nlohmann/") + PROTO + GRPC,
-    "usage": ("usage/", "absl/", "CLI/"),
+    "client": ("client/", "absl/", "CLI/", "nlohmann/") + PROTO + GRPC,
+    "client/usage": ("client/usage/", "absl/", "CLI/"),
 }
 
 # The only files of server/ that name a backend.
@@ -54,7 +55,7 @@ def may_include(path, quote, header):
 def check(root):
     """One message per include that goes against the direction."""
     errors = []
-    for folder in ("sampler", "cuda", "server", "client", "usage"):
+    for folder in ("sampler", "cuda", "server", "client"):
         for file in sorted((root / folder).rglob("*")):
             if file.suffix not in SOURCES:
                 continue

@@ -12,9 +12,9 @@ import sys
 
 TOP_LEVEL = {
     "CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "build",
-    "client", "cuda", "deploy", "proto", "sampler", "server", "tests", "usage",
+    "client", "cuda", "deploy", "proto", "sampler", "server", "tests",
 }  # fmt: skip
-CODE = ("client", "cuda", "sampler", "server", "tests", "usage")
+CODE = ("client", "cuda", "sampler", "server", "tests")
 
 
 def must_be_named(path):

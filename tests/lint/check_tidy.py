@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs clang-tidy over the sources of sampler, cuda, server, client and usage.
+"""Runs clang-tidy over the sources of sampler, cuda, server and client.
 
 Usage: check_tidy.py [--jobs N] [--all] [--analyze] [--root DIR] BUILD_DIR
 
@@ -18,7 +18,7 @@ import sys
 
 from compile_commands import compile_commands
 
-FOLDERS = ("sampler", "cuda", "server", "client", "usage")
+FOLDERS = ("sampler", "cuda", "server", "client")
 # Where gRPC's headers are included. Every check looks at all that they declare, so only those run
 # there that find what no test would.
 WITH_GRPC = ("server", "client")

@@ -24,7 +24,7 @@ class Tree(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.root = pathlib.Path(folder.name)
-        for name in ("sampler", "cuda", "server", "client", "usage", "deploy", "tests", ".ci"):
+        for name in ("sampler", "cuda", "server", "client", "deploy", "tests", ".ci"):
             (self.root / name).mkdir()
         self.write(".ci/run", "#!/bin/sh\n")
 
@@ -49,8 +49,8 @@ class IncludesTest(Tree):
         self.write("server/a.cc", '#include <grpcpp/grpcpp.h>\n#include "token_sampler/v1/a.pb.h"\n')
         self.write("server/main.cc", '#include "cuda/cuda_sampler.h"\n#include <sys/socket.h>\n')
         self.write("server/batching/a.cc", '#include "sampler/a.h"\n')
-        self.write("client/a.cc", '#include "usage/a.h"\n#include <nlohmann/json.hpp>\n')
-        self.write("usage/a.cc", '#include "usage/a.h"\n#include <CLI/CLI.hpp>\n')
+        self.write("client/a.cc", '#include "client/usage/a.h"\n#include <nlohmann/json.hpp>\n')
+        self.write("client/usage/a.cc", '#include "client/usage/a.h"\n#include <CLI/CLI.hpp>\n')
         self.assertEqual(check_includes.check(self.root), [])
 
     def test_rejects_every_include_against_the_direction(self):
@@ -73,9 +73,9 @@ class IncludesTest(Tree):
             ("client/a.cc", '"sampler/a.h"'),
             ("client/a.cc", '"server/a.h"'),
             ("client/a.cc", "<boost/any.hpp>"),
-            ("usage/a.cc", '"client/a.h"'),
-            ("usage/a.cc", '"server/a.h"'),
-            ("sampler/a.h", '"usage/a.h"'),
+            ("client/usage/a.cc", '"client/wire.h"'),
+            ("client/usage/a.cc", '"server/a.h"'),
+            ("sampler/a.h", '"client/usage/a.h"'),
         ]:
             with self.subTest(path=path, header=header):
                 self.write(path, f"#include <vector>\n  #  include {header}\n")

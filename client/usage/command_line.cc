@@ -1,4 +1,4 @@
-#include "usage/command_line.h"
+#include "client/usage/command_line.h"
 
 #include <iostream>
 #include <string>
@@ -8,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "usage/nearest_name.h"
+#include "client/usage/nearest_name.h"
 
 namespace token_sampler {
 namespace {

@@ -1,7 +1,7 @@
 // Command lines of both programs: how they are parsed, and what a mistake is answered with.
 
-#ifndef TOKEN_SAMPLER_USAGE_COMMAND_LINE_H_
-#define TOKEN_SAMPLER_USAGE_COMMAND_LINE_H_
+#ifndef TOKEN_SAMPLER_CLIENT_USAGE_COMMAND_LINE_H_
+#define TOKEN_SAMPLER_CLIENT_USAGE_COMMAND_LINE_H_
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -27,4 +27,4 @@ CLI::Validator WholeNumber(uint64_t low = 0, uint64_t high = std::numeric_limits
 
 }  // namespace token_sampler
 
-#endif  // TOKEN_SAMPLER_USAGE_COMMAND_LINE_H_
+#endif  // TOKEN_SAMPLER_CLIENT_USAGE_COMMAND_LINE_H_

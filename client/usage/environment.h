@@ -1,7 +1,7 @@
 // Variables of the environment that both programs read.
 
-#ifndef TOKEN_SAMPLER_USAGE_ENVIRONMENT_H_
-#define TOKEN_SAMPLER_USAGE_ENVIRONMENT_H_
+#ifndef TOKEN_SAMPLER_CLIENT_USAGE_ENVIRONMENT_H_
+#define TOKEN_SAMPLER_CLIENT_USAGE_ENVIRONMENT_H_
 
 #include <string>
 #include <vector>
@@ -15,4 +15,4 @@ std::vector<std::string> UnknownVariables(const char* const* environment);
 
 }  // namespace token_sampler
 
-#endif  // TOKEN_SAMPLER_USAGE_ENVIRONMENT_H_
+#endif  // TOKEN_SAMPLER_CLIENT_USAGE_ENVIRONMENT_H_

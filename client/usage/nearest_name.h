@@ -1,7 +1,7 @@
 // "Did you mean": the known name that a misspelt one is most like.
 
-#ifndef TOKEN_SAMPLER_USAGE_NEAREST_NAME_H_
-#define TOKEN_SAMPLER_USAGE_NEAREST_NAME_H_
+#ifndef TOKEN_SAMPLER_CLIENT_USAGE_NEAREST_NAME_H_
+#define TOKEN_SAMPLER_CLIENT_USAGE_NEAREST_NAME_H_
 
 #include <string>
 #include <vector>
@@ -19,4 +19,4 @@ std::string DidYouMean(absl::string_view name, const std::vector<std::string>& k
 
 }  // namespace token_sampler
 
-#endif  // TOKEN_SAMPLER_USAGE_NEAREST_NAME_H_
+#endif  // TOKEN_SAMPLER_CLIENT_USAGE_NEAREST_NAME_H_

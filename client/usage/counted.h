@@ -1,7 +1,7 @@
 // Numbers of things, in messages.
 
-#ifndef TOKEN_SAMPLER_USAGE_COUNTED_H_
-#define TOKEN_SAMPLER_USAGE_COUNTED_H_
+#ifndef TOKEN_SAMPLER_CLIENT_USAGE_COUNTED_H_
+#define TOKEN_SAMPLER_CLIENT_USAGE_COUNTED_H_
 
 #include <string>
 
@@ -19,4 +19,4 @@ std::string Counted(Integer count, absl::string_view noun, absl::string_view plu
 
 }  // namespace token_sampler
 
-#endif  // TOKEN_SAMPLER_USAGE_COUNTED_H_
+#endif  // TOKEN_SAMPLER_CLIENT_USAGE_COUNTED_H_

@@ -1,4 +1,4 @@
-#include "usage/nearest_name.h"
+#include "client/usage/nearest_name.h"
 
 #include <algorithm>
 #include <cstddef>

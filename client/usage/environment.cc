@@ -1,4 +1,4 @@
-#include "usage/environment.h"
+#include "client/usage/environment.h"
 
 #include <algorithm>
 
@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "usage/nearest_name.h"
+#include "client/usage/nearest_name.h"
 
 namespace token_sampler {
 namespace {
@@ -24,6 +24,7 @@ constexpr absl::string_view kOfServer[] = {"ADDRESS_FILE",
                                            "LOG_LEVEL",
                                            "MAX_BATCH_ROWS",
                                            "MAX_MESSAGE_BYTES",
+                                           "MAX_METADATA_BYTES",
                                            "MAX_QUEUED_BYTES",
                                            "MAX_QUEUED_ROWS",
                                            "MAX_REGIONS",
@@ -34,7 +35,8 @@ constexpr absl::string_view kOfServer[] = {"ADDRESS_FILE",
                                            "MAX_VOCAB",
                                            "SHARED_MEMORY",
                                            "SHARED_MEMORY_PEERS",
-                                           "SHARED_MEMORY_PREFIX"};
+                                           "SHARED_MEMORY_PREFIX",
+                                           "THREADS"};
 constexpr absl::string_view kOfClient[] = {"ADDRESS", "TIMEOUT"};
 constexpr absl::string_view kOfTests[] = {"CONFORMANCE_SCALE", "EMULATED_BENCH", "EMULATED_CHECK",
                                           "TEST_DATA"};

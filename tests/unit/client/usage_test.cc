@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "usage/command_line.h"
-#include "usage/counted.h"
-#include "usage/environment.h"
-#include "usage/nearest_name.h"
+#include "client/usage/command_line.h"
+#include "client/usage/counted.h"
+#include "client/usage/environment.h"
+#include "client/usage/nearest_name.h"
 
 namespace token_sampler {
 namespace {
