@@ -89,6 +89,14 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   return Failed(cudaErrorInvalidValue);
 }
 
+cudaError_t cudaDriverGetVersion(int* version) { return cudaRuntimeGetVersion(version); }
+
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  constexpr int kVersion = 13'000;
+  *version = kVersion;
+  return cudaSuccess;
+}
+
 cudaError_t cudaDeviceSynchronize() {
   Call call;
   if (call.failed()) return call.error();

@@ -2,8 +2,10 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -97,6 +99,12 @@ cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel,
   if (const cudaError_t error = CheckLaunch(call, config, kernel, shape); error != cudaSuccess) {
     return Failed(error);
   }
+  if (config.stream->capture != nullptr) {
+    const cudaKernelNodeParams node = {const_cast<void*>(kernel), config.gridDim, config.blockDim,
+                                       static_cast<unsigned>(config.dynamicSmemBytes)};
+    config.stream->capture->nodes.push_back(std::make_unique<GraphNode>(GraphNode{node}));
+    return cudaSuccess;
+  }
   Add(*config.stream, [shape, thread = std::move(thread)] {
     Machine& machine = Machine::Get();
     ++machine.kernels;
@@ -109,3 +117,15 @@ cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel,
 }
 
 }  // namespace simt
+
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int threads,
+                                                          size_t shared_bytes) {
+  const simt::Call call;
+  if (call.failed()) return call.error();
+  if (threads <= 0) return simt::Failed(cudaErrorInvalidValue);
+  constexpr int kThreadsPerMultiprocessor = 2048;
+  const size_t all_bytes = CurrentDevice(call).shared_bytes + simt::kReservedBytes;
+  const auto by_bytes = static_cast<int>(all_bytes / (shared_bytes + simt::kReservedBytes));
+  *blocks = std::min(kThreadsPerMultiprocessor / threads, by_bytes);
+  return cudaSuccess;
+}

@@ -72,7 +72,7 @@ size_t LiveObjects() {
   const Machine& machine = Machine::Get();
   const std::lock_guard<std::recursive_mutex> lock(Machine::Get().mutex);
   return machine.allocations.size() + machine.streams.size() + machine.events.size() +
-         machine.ipc_mappings.size();
+         machine.graphs.size() + machine.ipc_mappings.size();
 }
 
 }  // namespace simt

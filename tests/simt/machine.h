@@ -24,6 +24,7 @@ struct Device {
   size_t memory_bytes = size_t{1} << 30;    // beyond which cudaMalloc fails
   bool registers_read_only = true;          // host memory that the process may not write
   bool uses_host_page_tables = false;       // and so locks no host memory
+  bool shares_memory = true;                // with processes, and registers theirs: gVisor does not
 };
 
 // The machine as it is at the start: one device, no error, the order of indices. Streams, events
@@ -46,7 +47,7 @@ bool FaultIsPending();
 std::string KernelReport();
 
 // Kernels that have run, copies that were put into streams, and what is still allocated or created:
-// memory, streams, events.
+// memory, streams, events, graphs.
 uint64_t KernelCount();
 uint64_t CopyCount();
 size_t LiveObjects();

@@ -12,6 +12,7 @@
 #include <functional>
 #include <iterator>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
@@ -22,11 +23,20 @@
 
 namespace simt {
 
+struct GraphNode {
+  cudaKernelNodeParams kernel;
+};
+
+struct Graph {
+  std::vector<std::unique_ptr<GraphNode>> nodes = {};
+};
+
 struct Stream {
   int device = 0;
   std::deque<std::function<void()>> waiting = {};
   uint64_t added = 0;
   uint64_t finished = 0;
+  std::unique_ptr<Graph> capture = nullptr;  // that takes launches instead of them being run
 };
 
 struct Event {
@@ -67,6 +77,7 @@ struct Machine {
   std::map<const char*, Allocation> allocations;
   std::set<Stream*> streams;
   std::set<Event*> events;
+  std::set<Graph*> graphs;
   std::map<void*, int> ipc_mappings;                                    // how often each is open
   std::map<std::pair<const void*, int>, FunctionAttributes> functions;  // on each device
 

@@ -128,7 +128,10 @@ cudaError_t cudaHostRegister(void* memory, size_t bytes, unsigned flags) {
   if (memory == nullptr || bytes == 0 || (flags & ~kKnown) != 0 || access == simt::Access::kNone) {
     return Failed(cudaErrorInvalidValue);
   }
-  if (read_only && !CurrentDevice(call).registers_read_only) return Failed(cudaErrorNotSupported);
+  if (!CurrentDevice(call).shares_memory ||
+      (read_only && !CurrentDevice(call).registers_read_only)) {
+    return Failed(cudaErrorNotSupported);
+  }
   if (!read_only && access != simt::Access::kWrite) return Failed(cudaErrorInvalidValue);
   auto* const first = static_cast<char*>(memory);
   if (call.machine.Overlaps(first, bytes)) return Failed(cudaErrorHostMemoryAlreadyRegistered);

@@ -190,6 +190,35 @@ TEST_F(RuntimeTest, ClustersNeedADeviceAndAnImageThatKnowThem) {
   EXPECT_EQ(simt_test::LaunchHistogram(bins, kBins, bins, 2, stream_), cudaSuccess);
 }
 
+TEST_F(RuntimeTest, ACaptureTellsWhatWasLaunchedAndRunsNothing) {
+  unsigned* bins = OnDevice(kBins);
+  ASSERT_EQ(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), cudaSuccess);
+  EXPECT_EQ(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), cudaErrorInvalidValue);
+  ASSERT_EQ(simt_test::LaunchHistogram(bins, kBins, bins, 4, stream_), cudaSuccess);
+  cudaGraph_t graph = nullptr;
+  ASSERT_EQ(cudaStreamEndCapture(stream_, &graph), cudaSuccess);
+  EXPECT_EQ(cudaStreamEndCapture(stream_, &graph), cudaErrorInvalidValue);
+  size_t count = 0;
+  ASSERT_EQ(cudaGraphGetNodes(graph, nullptr, &count), cudaSuccess);
+  ASSERT_EQ(count, 1u);
+  cudaGraphNode_t node = nullptr;
+  ASSERT_EQ(cudaGraphGetNodes(graph, &node, &count), cudaSuccess);
+  cudaKernelNodeParams kernel = {};
+  ASSERT_EQ(cudaGraphKernelNodeGetParams(node, &kernel), cudaSuccess);
+  EXPECT_EQ(kernel.gridDim.x, 4u);
+  EXPECT_EQ(kernel.blockDim.x, kThreads);
+  EXPECT_EQ(KernelCount(), 0u);
+  int blocks = 0;
+  ASSERT_EQ(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel.func, kThreads, 0),
+            cudaSuccess);
+  EXPECT_EQ(blocks, 16);
+  ASSERT_EQ(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel.func, kThreads,
+                                                          size_t{113} << 10),
+            cudaSuccess);
+  EXPECT_EQ(blocks, 2);
+  EXPECT_EQ(cudaGraphDestroy(graph), cudaSuccess);
+}
+
 TEST_F(RuntimeTest, AStreamTakesKernelsAndEventsOfItsDeviceAlone) {
   SetDevices({Device{}, Device{}});
   unsigned* bins = OnDevice(kBins);

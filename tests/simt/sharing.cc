@@ -53,6 +53,7 @@ using simt::Failed;
 cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* memory) {
   const Call call;
   if (call.failed()) return call.error();
+  if (!CurrentDevice(call).shares_memory) return Failed(cudaErrorNotSupported);
   if (call.machine.Find(memory, 1) == nullptr) return Failed(cudaErrorInvalidValue);
   simt::WriteHandle(handle, memory);
   return cudaSuccess;
