@@ -73,8 +73,10 @@ class Launch {
     if (status.ok()) status = CopyToDevice(tokens_, device_tokens_);
     if (status.ok()) status = CopyToDevice(statuses_, device_statuses_);
     if (!status.ok()) return status;
+    // A copy of pageable memory may still be on its way, and the stream does not wait for it.
+    status = ToStatus(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
     cuda::Stream stream;
-    status = cuda::Create(stream);
+    if (status.ok()) status = cuda::Create(stream);
     if (!status.ok()) return status;
     status = ToStatus(
         cuda::LaunchSampleRows(device_jobs_.get(), static_cast<uint32_t>(jobs_.size()), shape,

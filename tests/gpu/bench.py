@@ -1,113 +1,86 @@
 #!/usr/bin/env python3
-"""Prints what the CUDA sampler's kernel costs, against one read of the logits and against its peers.
+"""Prints what the CUDA sampler's kernel costs, against its targets and against its peers.
 Usage: see tests/gpu/run.sh
 
 Every cell is measured in this run: medians of CUDA events around launches that go through inputs
-four times larger than the L2 cache. A "pass" is what reading the logits once takes at the bandwidth
-of a copy. Of few rows the launches are replayed from a CUDA graph, ours and those of the peers that
-can be captured, so that what Python takes to launch does not hide what the device takes; the others
-have a *. "From host" is a call whose rows are in the host's memory, beside it the CPU sampler's.
+four times larger than the L2 cache. What takes less than 3 ms is replayed from a CUDA graph, ours
+and the peers', so that what Python takes to launch does not hide what the device takes; what is
+short and cannot be captured has a *. A "pass" is what reading the logits once takes at the
+bandwidth of a copy. "End to end" is a call of the whole sampler with its rows on the device, "from
+host" one whose rows are in the host's memory, and beside it the CPU sampler's.
 """
 
 import argparse
-import contextlib
-import ctypes
 import dataclasses
 import statistics
+import sys
 import time
 
-import torch
+import launch_api
 
-BATCHES = [1, 8, 32, 64, 128, 256, 512, 1024]
-VOCABS = [32_000, 128_256, 151_936, 262_144]
+BEGAN = time.monotonic()
+SKIPPED = 77
+
+try:
+    import torch
+
+    import cases
+    import peers
+except ImportError as missing:
+    print(f"skipped: {missing}")
+    sys.exit(SKIPPED)
+
+GRAPH_BELOW_US = 3000
 ROTATED_CACHES = 4  # inputs to go through, in sizes of the L2 cache
 LEAST_ROTATED_BYTES = 256 << 20
-GRAPH_ROWS = 8  # most that are replayed from a graph
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    name: str
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition: float = 1.0
-    frequency: float = 0.0
-    presence: float = 0.0
-
-
-CASES = [
-    Case("plain"),
-    Case("top-k 50", top_k=50),
-    Case("top-p 0.9", top_p=0.9),
-    Case("top-k 50, top-p 0.9", top_k=50, top_p=0.9),
-    Case("top-k 50, top-p 0.9, min-p 0.05", top_k=50, top_p=0.9, min_p=0.05),
-    Case(
-        "that, with penalties",
-        top_k=50,
-        top_p=0.9,
-        min_p=0.05,
-        repetition=1.1,
-        frequency=0.1,
-        presence=0.1,
-    ),
+# For ncu: the case, the kind of rows, their number.
+LAUNCHES = [
+    (cases.FILTERED, cases.FP32, 64),
+    (cases.PLAIN, cases.FP32, 512),
+    (cases.TOP_P, cases.FP32, 512),
+    (cases.FILTERED, cases.BF16, 512),
 ]
-# What the sampler has to show on an H200 at 128,256 float32 logits, filtered by all and with a seed
-# per row: microseconds of the kernel by rows, and the rest.
-TARGET_CASE = "top-k 50, top-p 0.9, min-p 0.05"
-TARGET_VOCAB = 128_256
-TARGET_KERNEL_US = {1: 12, 64: 25, 128: 50, 512: 130}
-TARGET_PASSES, TARGET_PASSES_FROM = 2.5, 128
-TARGET_PEERS = {"FlashInfer": 4, "torch": 20}
-TARGET_PEER_ROWS = (64, 128)
-TARGET_END_TO_END_US = 20  # of one row
-
-HISTORY = [token * 37 % 13_795 for token in range(256)]  # for penalties; that of launch_api.cc
-
-
-class GpuCase(ctypes.Structure):
-    _fields_ = [
-        ("temperature", ctypes.c_double),
-        ("top_p", ctypes.c_double),
-        ("min_p", ctypes.c_double),
-        ("repetition", ctypes.c_double),
-        ("frequency", ctypes.c_double),
-        ("presence", ctypes.c_double),
-        ("top_k", ctypes.c_uint32),
-        ("is_bfloat16", ctypes.c_uint32),
-    ]
 
 
 class OnGpu:
     """Time by CUDA events."""
 
     device = "cuda"
-    most_calls = 100
+    figure_seconds = 0.05
+    calls = 100
+    copy_bytes = 2 << 30
+    target_vocab, target_batches = cases.TARGET_VOCAB, cases.TARGET_BATCHES
+    vocabs = [128_256, 151_936, 32_000, 262_144]
+    batches = [64, 1, 512, 8, 128, 32, 256, 1024]
 
     def __init__(self):
         torch.cuda.set_stream(torch.cuda.Stream())
-
-    def name(self):
-        return torch.cuda.get_device_name()
-
-    def rotated_bytes(self):
+        self.name = torch.cuda.get_device_name()
         cache = torch.cuda.get_device_properties(0).L2_cache_size
-        return max(LEAST_ROTATED_BYTES, ROTATED_CACHES * cache)
+        self.rotated_bytes = max(LEAST_ROTATED_BYTES, ROTATED_CACHES * cache)
 
     def captured(self, work):
         """A function that replays the work from a graph, or None when it cannot be captured."""
+        # torch.cuda.graph would collect garbage each time, which takes longer than the figure.
         graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
         try:
-            with torch.cuda.graph(graph):
+            graph.capture_begin()
+            try:
                 work()
+            finally:
+                graph.capture_end()
         except RuntimeError:
             torch.cuda.synchronize()
             return None
         return graph.replay
 
+    def release(self):
+        """What graphs have left to torch, which the library cannot allocate."""
+        torch.cuda.empty_cache()
+
     def stream(self):
-        return ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+        return torch.cuda.current_stream().cuda_stream
 
     def microseconds(self, work):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -122,16 +95,19 @@ class Emulated:
     """Time by the host's clock, with the kernel on the host: to test this program."""
 
     device = "cpu"
-    most_calls = 2
-
-    def name(self):
-        return "emulated"
-
-    def rotated_bytes(self):
-        return 0
+    name = "emulated, where times mean nothing"
+    figure_seconds = 0.0
+    calls = 2
+    copy_bytes = 64 << 20
+    target_vocab, target_batches = 300, [1]
+    vocabs, batches = [300], [1]
+    rotated_bytes = 0
 
     def captured(self, _):
         return None
+
+    def release(self):
+        pass
 
     def stream(self):
         return None
@@ -142,320 +118,267 @@ class Emulated:
         return (time.perf_counter() - began) * 1e6
 
 
-class TokenSampler:
-    """The kernel, with a seed per row."""
-
-    def __init__(self, library, machine, case, inputs):
-        self.library = library
-        self.machine = machine
-        fields = {name: getattr(case, name) for name, _ in GpuCase._fields_[:-1]}
-        self.plans = []
-        for index, rows in enumerate(inputs):
-            gpu_case = GpuCase(**fields, is_bfloat16=rows.dtype == torch.bfloat16)
-            plan = library.TokenSamplerGpuPlan(
-                ctypes.byref(gpu_case),
-                ctypes.c_void_p(rows.data_ptr()),
-                *map(ctypes.c_int64, rows.shape),
-                ctypes.c_uint64(index << 32),
-            )
-            if not plan:
-                raise SystemExit("a plan failed")
-            self.plans.append(ctypes.c_void_p(plan))
-
-    def __call__(self, index, _):
-        # A capture has a stream of its own.
-        if not self.library.TokenSamplerGpuLaunch(self.plans[index], self.machine.stream()):
-            raise SystemExit("a launch failed")
-
-    def check(self):
-        for plan in self.plans:
-            if not self.library.TokenSamplerGpuAgree(plan):
-                raise SystemExit("the kernel and the sampler disagree")
-
-    def end_to_end(self, calls):
-        return self.library.TokenSamplerGpuEndToEnd(self.plans[0], calls)
-
-    def from_host(self, rows, on_cpu, calls):
-        return self.library.TokenSamplerGpuFromHost(
-            self.plans[0], ctypes.c_void_p(rows.data_ptr()), on_cpu, calls
-        )
-
-    def close(self):
-        for plan in self.plans:
-            self.library.TokenSamplerGpuFree(plan)
-
-
-def load(path):
-    library = ctypes.CDLL(path)
-    library.TokenSamplerGpuPlan.restype = ctypes.c_void_p
-    library.TokenSamplerGpuLaunch.restype = ctypes.c_bool
-    library.TokenSamplerGpuAgree.restype = ctypes.c_bool
-    library.TokenSamplerGpuEndToEnd.restype = ctypes.c_double
-    library.TokenSamplerGpuFromHost.restype = ctypes.c_double
-    return library
-
-
-def adjusted(case, rows):
-    """Logits in float32, penalised and divided by the temperature."""
-    values = rows.float()
-    if case.repetition != 1.0:
-        if values.data_ptr() == rows.data_ptr():
-            values = values.clone()
-        history = torch.tensor(HISTORY, device=rows.device) % rows.shape[1]
-        seen, counts = history.unique(return_counts=True)
-        some = values[:, seen]
-        some = torch.where(some > 0, some / case.repetition, some * case.repetition)
-        values[:, seen] = some - (case.frequency * counts + case.presence)
-    return values / case.temperature
-
-
-def torch_probabilities(case, rows):
-    """Probabilities [rows, k], and their token ids where k is not the vocabulary."""
-    values, ids = adjusted(case, rows), None
-    if case.top_k:
-        values, ids = torch.topk(values, case.top_k)
-    elif case.top_p < 1:
-        values, ids = torch.sort(values, descending=True)
-    probabilities = torch.softmax(values, dim=-1)
-    if case.min_p:
-        least = probabilities.amax(dim=-1, keepdim=True) * case.min_p
-        probabilities = torch.where(probabilities < least, 0.0, probabilities)
-    if case.top_p < 1:
-        mass = probabilities.cumsum(dim=-1)
-        cut = mass - probabilities >= case.top_p * mass[:, -1:]
-        probabilities = torch.where(cut, 0.0, probabilities)
-    return probabilities, ids
-
-
-def picked(ids, drawn):
-    return drawn if ids is None else ids.gather(1, drawn)
-
-
-def torch_pipeline(case):
-    """softmax, topk or sort, and multinomial, with one generator."""
-
-    def sample(_, rows):
-        probabilities, ids = torch_probabilities(case, rows)
-        return picked(ids, torch.multinomial(probabilities, 1))
-
-    return sample
-
-
-def torch_seeded(case):
-    """The same with a generator per row, as engines do for requests with seeds."""
-    generators = []
-
-    def sample(_, rows):
-        while len(generators) < len(rows):
-            generators.append(torch.Generator(rows.device).manual_seed(len(generators)))
-        probabilities, ids = torch_probabilities(case, rows)
-        noise = torch.empty_like(probabilities)
-        for row, generator in zip(noise, generators):
-            row.exponential_(generator=generator)
-        return picked(ids, (probabilities / noise).argmax(dim=-1, keepdim=True))
-
-    return sample
-
-
-def sorted_like_vllm(case):
-    """One sort of the whole row serves top-k and top-p; exponential noise draws."""
-
-    def sample(_, rows):
-        values = adjusted(case, rows)
-        if case.top_k or case.top_p < 1:
-            ordered, ids = values.sort(dim=-1)
-            if case.top_k:
-                ordered = ordered.masked_fill(ordered < ordered[:, -case.top_k, None], -torch.inf)
-            if case.top_p < 1:
-                cut = ordered.softmax(dim=-1).cumsum(dim=-1) <= 1 - case.top_p
-                cut[:, -1] = False
-                ordered = ordered.masked_fill(cut, -torch.inf)
-            values = torch.empty_like(ordered).scatter_(-1, ids, ordered)
-        probabilities = values.softmax(dim=-1)
-        if case.min_p:
-            least = probabilities.amax(dim=-1, keepdim=True) * case.min_p
-            probabilities = torch.where(probabilities < least, 0.0, probabilities)
-        return (probabilities / torch.empty_like(probabilities).exponential_()).argmax(dim=-1)
-
-    return sample
-
-
-def flashinfer(case):
-    import flashinfer.sampling as fi
-
-    def sample(_, rows):
-        values = adjusted(case, rows)
-        if case.top_k and case.top_p < 1 and not case.min_p:
-            return fi.top_k_top_p_sampling_from_logits(values, case.top_k, case.top_p)
-        probabilities = values.softmax(dim=-1)
-        if case.min_p:
-            probabilities = fi.top_k_renorm_probs(probabilities, case.top_k)
-            probabilities = fi.top_p_renorm_probs(probabilities, case.top_p)
-            return fi.min_p_sampling_from_probs(probabilities, case.min_p)
-        if case.top_k:
-            return fi.top_k_sampling_from_probs(probabilities, case.top_k)
-        if case.top_p < 1:
-            return fi.top_p_sampling_from_probs(probabilities, case.top_p)
-        return fi.sampling_from_probs(probabilities)
-
-    return sample
-
-
-PEERS = {
-    "torch": torch_pipeline,
-    "torch, seeded": torch_seeded,
-    "vLLM-style sort": sorted_like_vllm,
-    "FlashInfer": flashinfer,
-}
-
-
-def present_peers():
-    names = []
-    for name, make in PEERS.items():
-        with contextlib.suppress(ImportError):
-            make(CASES[0])
-            names.append(name)
-    return names
-
-
-def median(machine, sample, inputs, budget):
-    """Microseconds per call, of rounds through all inputs until `budget` seconds are spent, and
-    whether they were replayed from a graph."""
+def median(machine, sample, inputs, can_be_captured=True):
+    """Microseconds per call, of rounds through all inputs, and a * when they were short and could
+    not be replayed from a graph."""
 
     def work():
         for index, rows in enumerate(inputs):
             sample(index, rows)
 
     work()
-    few = inputs[0] is not None and len(inputs[0]) <= GRAPH_ROWS
-    replay = machine.captured(work) if few else None
+    one_round, note = work, ""
+    if machine.microseconds(work) / len(inputs) < GRAPH_BELOW_US:
+        one_round = machine.captured(work) if can_be_captured else None
+        if one_round is None:
+            one_round, note = work, "*"
     taken = []
-    end = time.perf_counter() + budget
+    end = time.perf_counter() + machine.figure_seconds
     while len(taken) < 3 or (time.perf_counter() < end and len(taken) < 200):
-        taken.append(machine.microseconds(replay or work) / len(inputs))
-    return statistics.median(taken), replay is not None or not few
+        taken.append(machine.microseconds(one_round) / len(inputs))
+    return statistics.median(taken), note
 
 
-def bytes_per_microsecond(machine, size):
+def bytes_per_microsecond(machine):
     """Of a copy, bytes read and written."""
+    size = machine.copy_bytes
     from_, to = (torch.ones(size, dtype=torch.uint8, device=machine.device) for _ in range(2))
-    copy, _ = median(machine, lambda *_: to.copy_(from_), [None] * 4, 0.5)
+    copy, _ = median(machine, lambda *_: to.copy_(from_), [None] * 4)
     return 2 * size / copy
 
 
-def make_inputs(machine, batch, vocab, dtype):
-    """Tensors [batch, vocab] of one allocation."""
-    size = batch * vocab * dtype.itemsize
-    count = max(2, -(-machine.rotated_bytes() // size))
-    generator = torch.Generator(machine.device).manual_seed(1)
-    every = torch.empty(count, batch, vocab, dtype=dtype, device=machine.device)
-    for rows in every:
-        rows.copy_(torch.randn(batch, vocab, generator=generator, device=machine.device) * 3)
-    return list(every)
+class Ours:
+    """The kernel over inputs, with a seed per row."""
+
+    def __init__(self, library, machine, case, inputs):
+        dtype = launch_api.DTYPES[str(inputs.rows[0].dtype).removeprefix("torch.")]
+        fields = {name: getattr(case, name) for name, _ in launch_api.GpuCase._fields_[:-1]}
+        gpu_case = launch_api.GpuCase(**fields, dtype=dtype)
+        self.machine = machine
+        self.plans = [
+            launch_api.Plan(library, gpu_case, rows.data_ptr(), *rows.shape, seed=index << 32,
+                            bitmasks=None if mask is None else mask.data_ptr())
+            for index, (rows, mask) in enumerate(zip(inputs.rows, inputs.bitmasks, strict=True))
+        ]  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for plan in self.plans:
+            plan.close()
+
+    def __call__(self, index, _):
+        # A capture has a stream of its own.
+        self.plans[index].launch(self.machine.stream())
+
+    def agrees(self):
+        return all(plan.agrees() for plan in self.plans)
 
 
-@dataclasses.dataclass
-class Cell:
-    """What was measured of a case; peers as multiples of the kernel's time."""
+def row(*columns):
+    print("| " + " | ".join(columns) + " |", flush=True)
 
-    case: str
+
+def header(*columns):
+    print()
+    row(*columns)
+    print("|---" * len(columns) + "|", flush=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where in the tables a figure stands."""
+
+    case: object
+    kind: object
     batch: int
     vocab: int
-    dtype: torch.dtype
-    kernel_us: float
-    passes: float
-    end_to_end_us: float
-    peers: dict
+
+    def columns(self):
+        return self.case.name, f"{self.batch} x {self.vocab}", self.kind.name
 
 
-def measure(library, machine, names, case, inputs, bandwidth, budget):
-    """A cell, printed."""
-    rows = inputs[0]
-    ours = TokenSampler(library, machine, case, inputs)
-    kernel, steady = median(machine, ours, inputs, budget)
-    ours.check()
-    host = rows.cpu()
-    calls = min(machine.most_calls, 10 if len(rows) > GRAPH_ROWS else 100)
-    cell = Cell(
-        case.name, *rows.shape, rows.dtype, kernel,
-        kernel * bandwidth / (rows.numel() * rows.element_size()), ours.end_to_end(machine.most_calls), {},
-    )  # fmt: skip
-    columns = [case.name, f"{cell.batch} x {cell.vocab}"]
-    columns += ["BF16" if rows.dtype == torch.bfloat16 else "FP32"]
-    columns += [f"{kernel:.1f}{'' if steady else '*'}", f"{cell.passes:.2f}"]
-    columns += [f"{cell.end_to_end_us:.1f}"]
-    columns += [f"{ours.from_host(host, on_cpu, calls):.1f}" for on_cpu in (False, True)]
-    ours.close()
-    for name in names:
-        # Its loop over the rows takes long.
-        some = inputs[:2] if name == "torch, seeded" else inputs
-        peer, steady = median(machine, PEERS[name](case), some, budget)
-        cell.peers[name] = peer / kernel
-        columns.append(f"{cell.peers[name]:.1f}{'' if steady else '*'}")
-    print("| " + " | ".join(columns) + " |", flush=True)
-    return cell
+class Bench:
+    def __init__(self, machine, library, seconds):
+        self.machine = machine
+        self.library = library
+        self.end = BEGAN + seconds
+        self.bandwidth = bytes_per_microsecond(machine)
+        self.failed = False
+        self.kernel_us = {}  # by place
+        print(f"{machine.name}; a copy moves {self.bandwidth / 1e6:.2f} TB/s", flush=True)
+
+    def in_time(self, what):
+        if time.monotonic() < self.end:
+            return True
+        print(f"stopped before {what}: the time is up", flush=True)
+        return False
+
+    def inputs(self, kind, batch, vocab):
+        self.machine.release()
+        return cases.make_inputs(
+            self.machine.device, kind, batch, vocab, self.machine.rotated_bytes
+        )
+
+    def case_at(self, place):
+        return dataclasses.replace(place.case, temperature=place.kind.temperature)
+
+    def ours(self, place, inputs, more=lambda ours: []):
+        """Columns: the kernel's time, its target, their ratio, passes, what `more` asks of it."""
+        with Ours(self.library, self.machine, self.case_at(place), inputs) as ours:
+            kernel, note = median(self.machine, ours, inputs.rows)
+            self.kernel_us[place] = kernel
+            if not ours.agrees():
+                self.failed = True
+                where = ", ".join(place.columns())
+                print(f"FAILED: {where}: the kernel and the sampler disagree", flush=True)
+            columns = [f"{kernel:.1f}{note}"]
+            has_target = place.vocab == self.machine.target_vocab
+            wanted = cases.target_us(place.kind, place.case, place.batch) if has_target else None
+            columns += [f"{wanted:g}", f"{wanted / kernel:.2f}"] if wanted else ["", ""]
+            size = inputs.rows[0].numel() * inputs.rows[0].element_size()
+            columns.append(f"{kernel * self.bandwidth / size:.2f}")
+            return columns + more(ours)
+
+    def end_to_end(self, ours):
+        return [f"{ours.plans[0].end_to_end(self.machine.calls):.1f}"]
+
+    def all_ways(self, inputs):
+        host = inputs.rows[0].cpu()
+        calls = min(self.machine.calls, 10 if len(host) > 8 else 100)
+
+        def columns(ours):
+            plan = ours.plans[0]
+            from_host = [plan.from_host(host.data_ptr(), cpu, calls) for cpu in (False, True)]
+            return self.end_to_end(ours) + [f"{time:.1f}" for time in from_host]
+
+        return columns
+
+    def peer(self, name, place, inputs):
+        """The peer's time as a multiple of the kernel's; None where it does not do the case."""
+        sample = peers.PEERS[name](self.case_at(place))
+        if sample is None:
+            return None
+        loops = name in peers.LOOPS
+        some = inputs.rows[:2] if loops else inputs.rows
+        peer, note = median(self.machine, sample, some, can_be_captured=not loops)
+        return peer, peer / self.kernel_us[place], note
+
+    def measure_targets(self):
+        """The kernel at the rows of the targets, then of other kinds."""
+        header("case", "rows", "data", "kernel us", "target", "target : kernel", "passes",
+               f"end to end us (filtered, 1 row: {cases.END_TO_END_TARGET_US})")  # fmt: skip
+        vocab = self.machine.target_vocab
+        for kind in [cases.FP32, cases.BF16, *cases.OTHER_KINDS]:
+            for batch in self.machine.target_batches:
+                if not self.in_time(f"{kind.name}, {batch} rows"):
+                    return
+                inputs = self.inputs(kind, batch, vocab)
+                for case in cases.TARGET_CASES[kind.targets_of or kind.name]:
+                    place = Place(case, kind, batch, vocab)
+                    row(*place.columns(), *self.ours(place, inputs, self.end_to_end))
+
+    def measure_peers(self, names):
+        """One peer after the other, so that what one does to the run is no other's loss."""
+        header("peer", "case", "rows", "data", "peer us", "peer : kernel", "at least")
+        for name in names:
+            try:
+                if not self.measure_peer(name):
+                    return
+            except Exception as error:  # whatever a peer fails with
+                print(f"skipped: the rest of {name}, for {error}", flush=True)
+
+    def measure_peer(self, name):
+        vocab = self.machine.target_vocab
+        for kind in (cases.FP32, cases.BF16):
+            for batch in self.machine.target_batches:
+                if not self.in_time(f"{name}, {kind.name}, {batch} rows"):
+                    return False
+                inputs = self.inputs(kind, batch, vocab)
+                for case in [*cases.TARGET_CASES[kind.name], cases.BOTH]:
+                    place = Place(case, kind, batch, vocab)
+                    if place not in self.kernel_us:
+                        self.ours(place, inputs)
+                    measured = self.peer(name, place, inputs)
+                    if measured is None:
+                        continue
+                    peer, ratio, note = measured
+                    wanted = (
+                        case == cases.FILTERED
+                        and kind == cases.FP32
+                        and batch in cases.PEER_TARGET_ROWS
+                    )
+                    least = cases.PEER_TARGETS.get(name) if wanted else None
+                    row(name, *place.columns(), f"{peer:.1f}{note}", f"{ratio:.1f}",
+                        f"{least}" if least else "")  # fmt: skip
+        return True
+
+    def measure_more(self, names):
+        """Every case, vocabulary and number of rows, with calls from the host and all peers."""
+        header("case", "rows", "data", "kernel us", "target", "target : kernel", "passes",
+               "end to end us", "from host us", "on the CPU us",
+               *[f"{name} : kernel" for name in names])  # fmt: skip
+        for vocab in self.machine.vocabs:
+            for batch in self.machine.batches:
+                for kind in (cases.FP32, cases.BF16, cases.REAL):
+                    inputs = self.inputs(kind, batch, vocab)
+                    for case in cases.EVERY_CASE:
+                        place = Place(case, kind, batch, vocab)
+                        if not self.in_time(", ".join(place.columns())):
+                            return
+                        columns = self.ours(place, inputs, self.all_ways(inputs))
+                        row(*place.columns(), *columns, *self.ratios(names, place, inputs))
+
+    def ratios(self, names, place, inputs):
+        for name in list(names):
+            try:
+                measured = self.peer(name, place, inputs)
+                yield "" if measured is None else f"{measured[1]:.1f}{measured[2]}"
+            except Exception as error:  # whatever a peer fails with
+                yield f"failed: {error}".splitlines()[0]
 
 
-def print_header(columns):
-    print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
-
-
-def print_targets(cells):
-    """Each target beside what was measured, as a ratio that is 1 or more where the target is met."""
-    print_header(["target", "at", "wanted", "measured", "ratio"])
-
-    def line(what, rows, wanted, measured, ratio):
-        print(f"| {what} | {rows} rows | {wanted} | {measured:.1f} | {ratio:.2f} |")
-
-    for cell in cells:
-        if (cell.case, cell.vocab, cell.dtype) != (TARGET_CASE, TARGET_VOCAB, torch.float32):
-            continue
-        rows = cell.batch
-        if rows in TARGET_KERNEL_US:
-            most = TARGET_KERNEL_US[rows]
-            line("kernel us", rows, f"at most {most}", cell.kernel_us, most / cell.kernel_us)
-        if rows >= TARGET_PASSES_FROM:
-            line("passes", rows, f"at most {TARGET_PASSES}", cell.passes,
-                 TARGET_PASSES / cell.passes)  # fmt: skip
-        if rows == 1:
-            line("end to end us", rows, f"below {TARGET_END_TO_END_US}", cell.end_to_end_us,
-                 TARGET_END_TO_END_US / cell.end_to_end_us)  # fmt: skip
-        for name, least in TARGET_PEERS.items():
-            if rows in TARGET_PEER_ROWS and name in cell.peers:
-                line(f"{name} : kernel", rows, f"at least {least}", cell.peers[name],
-                     cell.peers[name] / least)  # fmt: skip
+def launch(machine, library):
+    """The launches that ncu looks at, which run nothing else of the kernel."""
+    for case, kind, batch in LAUNCHES:
+        if machine.target_vocab != cases.TARGET_VOCAB:
+            batch = 1
+        inputs = cases.make_inputs(machine.device, kind, batch, machine.target_vocab, 0)
+        print(f"launch: {case.name}, {batch} x {machine.target_vocab}, {kind.name}", flush=True)
+        with Ours(library, machine, case, inputs) as ours:
+            ours(0, None)
+            if machine.device == "cuda":
+                torch.cuda.synchronize()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, nargs="+", default=BATCHES)
-    parser.add_argument("--vocab", type=int, nargs="+", default=VOCABS)
-    parser.add_argument("--seconds", type=float, default=0.05, help="per figure (default: 0.05)")
-    parser.add_argument("--emulated", action="store_true", help="without a GPU; times mean nothing")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--more", action="store_true", help="every cell, not those of the targets")
+    what.add_argument("--launches", action="store_true", help="four launches for a profiler")
+    parser.add_argument("--seconds", type=float, default=1e9,
+                        help="from the start, after which no cell begins")  # fmt: skip
+    parser.add_argument("--emulated", action="store_true", help="without a GPU")
     parser.add_argument("library", help="libtoken_sampler_gpu_bench.so")
     options = parser.parse_args()
+    if not options.emulated and not torch.cuda.is_available():
+        print("skipped: torch finds no GPU")
+        return SKIPPED
     machine = Emulated() if options.emulated else OnGpu()
-    library = load(options.library)
-    bandwidth = bytes_per_microsecond(machine, 64 << 20 if options.emulated else 2 << 30)
-    print(f"{machine.name()}, a copy moves {bandwidth / 1e6:.2f} TB/s, torch {torch.__version__}")
-    names = present_peers()
-    for name in PEERS:
-        if name not in names:
-            print(f"skipped: {name}")
-    columns = ["case", "rows", "type", "kernel us", "passes", "end to end us"]
-    columns += ["from host us", "on the CPU us"]
-    print_header(columns + [f"{name} : kernel" for name in names])
-    cells = []
-    for vocab in options.vocab:
-        for batch in options.batch:
-            for dtype in (torch.float32, torch.bfloat16):
-                inputs = make_inputs(machine, batch, vocab, dtype)
-                for case in CASES:
-                    cells.append(
-                        measure(library, machine, names, case, inputs, bandwidth, options.seconds)
-                    )
-    print_targets(cells)
+    library = launch_api.load(options.library)
+    if options.launches:
+        launch(machine, library)
+        return 0
+    bench = Bench(machine, library, options.seconds)
+    peers.print_versions()
+    if options.more:
+        bench.measure_more(peers.present_peers(cases.BOTH))
+    else:
+        bench.measure_targets()
+        bench.measure_peers(peers.present_peers(cases.BOTH))
+    return 1 if bench.failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

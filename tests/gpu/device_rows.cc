@@ -6,7 +6,6 @@
 #include <cstring>
 #include <numeric>
 #include <random>
-#include <utility>
 
 namespace token_sampler::testing {
 
@@ -41,14 +40,22 @@ std::vector<RowInput> RowsIn(const RowSource& source, absl::Span<const RowInput>
   return there;
 }
 
-absl::StatusOr<std::unique_ptr<DeviceBytes>> DeviceBytes::Create(const std::vector<char>& bytes) {
-  cuda::DeviceArray<char> memory;
-  absl::Status status = cuda::Allocate(bytes.size(), memory);
+absl::Status DeviceBytes::Put(const std::vector<char>& bytes) {
+  if (stream_ == nullptr) {
+    if (absl::Status status = cuda::Create(stream_); !status.ok()) return status;
+  }
+  if (bytes.size() > capacity_) {
+    const size_t capacity = std::max(bytes.size(), 2 * capacity_);
+    if (absl::Status status = cuda::Allocate(capacity, bytes_); !status.ok()) return status;
+    capacity_ = capacity;
+    place_.address = bytes_.get();
+  }
+  absl::Status status = cuda::ToStatus(cudaMemcpyAsync(bytes_.get(), bytes.data(), bytes.size(),
+                                                       cudaMemcpyHostToDevice, stream_.get()),
+                                       "cudaMemcpyAsync");
   if (!status.ok()) return status;
-  status = cuda::ToStatus(
-      cudaMemcpy(memory.get(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "cudaMemcpy");
-  if (!status.ok()) return status;
-  return std::unique_ptr<DeviceBytes>(new DeviceBytes(std::move(memory)));
+  // Pageable memory has been read when a copy returns, which may still be on its way.
+  return cuda::ToStatus(cudaStreamSynchronize(stream_.get()), "cudaStreamSynchronize");
 }
 
 absl::Status DeviceBytes::Read(uint64_t offset, size_t size, char* to) const {

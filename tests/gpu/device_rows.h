@@ -5,10 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "cuda/resources.h"
 #include "sampler/row_source.h"
@@ -28,21 +27,21 @@ RowLayout LayOutRows(absl::Span<const RowInput> rows, uint64_t seed);
 std::vector<RowInput> RowsIn(const RowSource& source, absl::Span<const RowInput> rows,
                              const RowLayout& layout);
 
-// Bytes on device 0.
+// Memory of device 0 for the rows of one call after the other: cudaMalloc and cudaFree wait for all
+// that the device does, so that they must not be part of each call.
 class DeviceBytes final : public RowSource {
  public:
-  static absl::StatusOr<std::unique_ptr<DeviceBytes>> Create(const std::vector<char>& bytes);
+  // Replaces what was there, which nobody may be reading. The bytes are on the device on return.
+  absl::Status Put(const std::vector<char>& bytes);
 
-  char* address() const { return bytes_.get(); }
   const DeviceMemory* device_memory() const override { return &place_; }
   absl::Status Read(uint64_t offset, size_t size, char* to) const override;
 
  private:
-  explicit DeviceBytes(cuda::DeviceArray<char> bytes)
-      : bytes_(std::move(bytes)), place_{.address = bytes_.get()} {}
-
-  const cuda::DeviceArray<char> bytes_;
-  const DeviceMemory place_;
+  cuda::Stream stream_;
+  cuda::DeviceArray<char> bytes_;
+  size_t capacity_ = 0;
+  DeviceMemory place_;
 };
 
 }  // namespace token_sampler::testing

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -32,6 +33,7 @@
 #include "tests/golden/golden_file.h"
 #include "tests/gpu/device_rows.h"
 #include "tests/gpu/ipc_check.h"
+#include "tests/gpu/launch_shapes.h"
 #include "tests/gpu/pinned_check.h"
 #include "tests/gpu/weight_checksum.h"
 
@@ -39,17 +41,20 @@ namespace token_sampler::testing {
 namespace {
 
 constexpr const char kUsage[] =
-    "Usage: token-sampler-gpu-check GOLDEN_FILE [--rows N] [--first-batch N] [--threads N] "
-    "[--quick]\n"
-    "       token-sampler-gpu-check --shapes\n"
+    "Usage: token-sampler-gpu-check GOLDEN_FILE [--rows N] [--seconds N] [--first-batch N] "
+    "[--threads N] [--quick]\n"
+    "       token-sampler-gpu-check --shapes | --card\n"
     "  --rows N         random rows to compare with the CPU sampler (default: 1000000)\n"
+    "  --seconds N      after which no random row begins, counted from the start of the program\n"
     "  --first-batch N  of the random rows (default: 1), to go on with others\n"
     "  --threads N      that call the sampler at once (default: one per core)\n"
     "  --quick          parts of the checks before the random rows, for slow tools\n"
-    "  --shapes         prints what launches an H100 or H200 would be given, and checks nothing\n";
+    "  --shapes         prints what launches an H100 or H200 would be given, and checks nothing\n"
+    "  --card           prints what the device is and what launches it is given, likewise\n";
 
 struct Options {
   std::string golden_file;
+  std::chrono::steady_clock::time_point end = std::chrono::steady_clock::time_point::max();
   uint64_t rows = 1'000'000;
   uint64_t first_batch = 1;
   unsigned threads = std::max(1u, std::thread::hardware_concurrency());
@@ -78,23 +83,6 @@ T Value(absl::StatusOr<T> value) {
 
 void Check(cudaError_t error, const char* call) { Check(cuda::ToStatus(error, call)); }
 
-// Device memory that is filled from the host.
-class DeviceCopy {
- public:
-  DeviceCopy(const void* values, size_t size) {
-    Check(cudaMalloc(&memory_, size), "cudaMalloc");
-    Check(cudaMemcpy(memory_, values, size, cudaMemcpyHostToDevice), "cudaMemcpy");
-  }
-  DeviceCopy(const DeviceCopy&) = delete;
-  DeviceCopy& operator=(const DeviceCopy&) = delete;
-  ~DeviceCopy() { static_cast<void>(cudaFree(memory_)); }
-
-  void* get() const { return memory_; }
-
- private:
-  void* memory_ = nullptr;
-};
-
 uint64_t HostChecksum(WeightScale scale, uint32_t first, uint32_t last) {
   uint64_t sum = 0;
   for (uint64_t bits = first; bits <= last; ++bits) {
@@ -115,7 +103,9 @@ bool CheckWeights(bool quick) {
                               {0.05, 0x8272e90b7603f3c4}};
   constexpr uint32_t kQuickCount = 100'000;
   cuda::Stream stream;
+  cuda::DeviceArray<unsigned long long> on_device;
   Check(cuda::Create(stream));
+  Check(cuda::Allocate(1, on_device));
   std::string difference;
   uint64_t count = 0;
   for (const Known& known : kKnown) {
@@ -130,11 +120,11 @@ bool CheckWeights(bool quick) {
       expected = HostChecksum(scale, first, last);
     }
     unsigned long long sum = 0;
-    const DeviceCopy on_device(&sum, sizeof(sum));
-    auto* const target = static_cast<unsigned long long*>(on_device.get());
-    Check(LaunchWeightChecksum(scale, first, last, target, stream.get()), "launch of AddChecksum");
+    Check(cudaMemsetAsync(on_device.get(), 0, sizeof(sum), stream.get()), "cudaMemsetAsync");
+    Check(LaunchWeightChecksum(scale, first, last, on_device.get(), stream.get()),
+          "launch of AddChecksum");
     Check(cudaStreamSynchronize(stream.get()), "cudaStreamSynchronize");
-    Check(cudaMemcpy(&sum, target, sizeof(sum), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    Check(cudaMemcpy(&sum, on_device.get(), sizeof(sum), cudaMemcpyDeviceToHost), "cudaMemcpy");
     count += uint64_t{last} - first + 1;
     if (sum != expected) difference = "differs at temperature " + std::to_string(known.temperature);
   }
@@ -172,21 +162,22 @@ std::vector<RowResult> Sample(const std::vector<RowInput>& inputs, Sampler& samp
 
 // In what the batch of a seed differs, from the host or, of every second batch, in the device's
 // memory.
-std::string BatchDifference(uint64_t seed, Sampler& cuda, Sampler& cpu, uint64_t& rows) {
+std::string BatchDifference(uint64_t seed, Sampler& cuda, Sampler& cpu, DeviceBytes& on_device,
+                            uint64_t& rows) {
   const RandomBatch batch = MakeBatch(seed);
   std::vector<RowInput> inputs = batch.Inputs();
   rows += inputs.size();
   const std::vector<RowResult> expected = Sample(inputs, cpu);
-  std::unique_ptr<DeviceBytes> on_device;
   if (seed % 2 != 0) {
     const RowLayout layout = LayOutRows(inputs, seed);
-    on_device = Value(DeviceBytes::Create(layout.bytes));
-    inputs = RowsIn(*on_device, inputs, layout);
+    Check(on_device.Put(layout.bytes));
+    inputs = RowsIn(on_device, inputs, layout);
   }
   std::vector<size_t> order(inputs.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::shuffle(order.begin(), order.end(), std::mt19937_64(seed));
   std::vector<RowInput> given;
+  given.reserve(order.size());
   for (const size_t i : order) given.push_back(inputs[i]);
   const std::vector<RowResult> actual = Sample(given, cuda);
   for (size_t i = 0; i < order.size(); ++i) {
@@ -207,9 +198,10 @@ bool CheckRandomRows(const Options& options, Sampler& cuda) {
   for (unsigned i = 0; i < options.threads; ++i) {
     threads.emplace_back([&] {
       const std::unique_ptr<Sampler> cpu = CreateCpuSampler({.threads = 1}).value();
-      while (done < options.rows) {
+      DeviceBytes on_device;
+      while (done < options.rows && std::chrono::steady_clock::now() < options.end) {
         uint64_t rows = 0;
-        const std::string found = BatchDifference(next_seed++, cuda, *cpu, rows);
+        const std::string found = BatchDifference(next_seed++, cuda, *cpu, on_device, rows);
         done += rows;
         if (found.empty()) continue;
         done = options.rows;
@@ -223,18 +215,18 @@ bool CheckRandomRows(const Options& options, Sampler& cuda) {
 }
 
 // A row gives the same tokens alone and among any number of others.
-bool CheckBatchSizes(Sampler& cuda) {
+bool CheckBatchSizes(const Options& options, Sampler& cuda) {
   constexpr uint64_t kSeed = 1'000'001;
-  constexpr size_t kRows = 300;
-  RandomBatch batch = MakeRandomBatch(kSeed, kRows, 3'000);
+  const size_t rows = options.quick ? 70 : 300;
+  RandomBatch batch = MakeRandomBatch(kSeed, rows, 3'000);
   LeaveToKernel(kSeed, batch);
   const std::vector<RowInput> inputs = batch.Inputs();
   const std::vector<RowResult> whole = Sample(inputs, cuda);
   std::string difference;
   for (const size_t size : {size_t{1}, size_t{2}, size_t{7}, size_t{64}, size_t{150}}) {
-    for (size_t begin = 0; begin < kRows; begin += size) {
+    for (size_t begin = 0; begin < rows; begin += size) {
       const auto first = inputs.begin() + static_cast<int64_t>(begin);
-      const size_t count = std::min(size, kRows - begin);
+      const size_t count = std::min(size, rows - begin);
       const auto part = Sample({first, first + static_cast<int64_t>(count)}, cuda);
       for (size_t i = 0; i < count; ++i) {
         if (RowDifference(part[i], whole[begin + i]).empty()) continue;
@@ -248,7 +240,7 @@ bool CheckBatchSizes(Sampler& cuda) {
 // The kernel in every shape of launch, whatever the sampler would choose on this device. Of long
 // rows some fit no shared memory.
 bool CheckPaths(const Options& options, Sampler& cpu) {
-  const size_t one_in = options.quick ? 16 : 1;
+  const size_t one_in = options.quick ? 32 : 1;
   std::vector<RandomBatch> batches;
   batches.push_back(MakeElementRows(301));
   batches.push_back(MakeStageRows());
@@ -271,13 +263,14 @@ bool CheckPaths(const Options& options, Sampler& cpu) {
 bool CheckLongRows(Sampler& cuda, Sampler& cpu) {
   constexpr int64_t kVocabs[] = {32'000, 50'257, 128'256, 151'936, 262'144, 524'288};
   std::string difference;
+  DeviceBytes on_device;
   for (const int64_t vocab : kVocabs) {
     const RandomBatch batch = MakeLongRow(vocab);
     const std::vector<RowInput> inputs = batch.Inputs();
     const RowLayout layout = LayOutRows(inputs, static_cast<uint64_t>(vocab));
-    const auto on_device = Value(DeviceBytes::Create(layout.bytes));
+    Check(on_device.Put(layout.bytes));
     const RowResult expected = Sample(inputs, cpu)[0];
-    const std::vector<RowInput> there = RowsIn(*on_device, inputs, layout);
+    const std::vector<RowInput> there = RowsIn(on_device, inputs, layout);
     for (const std::vector<RowInput>& given : {inputs, there}) {
       if (RowDifference(Sample(given, cuda)[0], expected).empty()) continue;
       difference = "differs: " + batch.rows[0]->description;
@@ -286,31 +279,15 @@ bool CheckLongRows(Sampler& cuda, Sampler& cpu) {
   return Report("long", std::size(kVocabs), "lengths", difference);
 }
 
-bool CheckIpc(Sampler& cuda, Sampler& cpu) {
-  const absl::StatusOr<std::string> difference = IpcDifference(cuda, cpu);
-  if (absl::IsUnimplemented(difference.status())) {
-    std::printf("skipped: ipc, which this system does not have\n");
-    return true;
+// Of memory that another process or the system shares with the device, which may refuse that.
+bool ReportShared(const char* name, uint64_t rows, const absl::StatusOr<std::string>& difference) {
+  const std::string message(difference.status().message());
+  if (!absl::IsUnimplemented(difference.status())) {
+    return Report(name, rows, "rows", difference.ok() ? *difference : message);
   }
-  return Report("ipc", kIpcRows, "rows",
-                difference.ok() ? *difference : std::string(difference.status().message()));
-}
-
-bool CheckPinned(Sampler& cuda, Sampler& cpu) {
-  return Report("pinned", kPinnedRows, "rows", Value(PinnedDifference(cuda, cpu)));
-}
-
-int PrintShapes() {
-  for (const uint32_t vocab : {32'000u, 128'256u, 151'936u, 262'144u, 524'288u}) {
-    for (const uint32_t rows : {1u, 64u, 1024u}) {
-      const cuda::LaunchShape shape = ChooseShape(kHopper, rows, vocab);
-      std::printf(
-          "%u x %u: %u blocks per row, %zu bytes of dynamic shared memory each, values in %s\n",
-          rows, vocab, shape.cluster_blocks, shape.shared_bytes,
-          shape.values_in_shared ? "it" : "device memory");
-    }
-  }
-  return EXIT_SUCCESS;
+  std::printf("skipped: %s, refused: %s\n", name, message.c_str());
+  std::fflush(stdout);
+  return true;
 }
 
 int Main(const Options& options) {
@@ -325,11 +302,16 @@ int Main(const Options& options) {
   same &= CheckGolden(options, **cuda);
   same &= CheckPaths(options, *cpu);
   same &= CheckLongRows(**cuda, *cpu);
-  same &= CheckBatchSizes(**cuda);
-  same &= CheckIpc(**cuda, *cpu);
-  same &= CheckPinned(**cuda, *cpu);
+  same &= CheckBatchSizes(options, **cuda);
   same &= CheckRandomRows(options, **cuda);
+  same &= ReportShared("ipc", kIpcRows, IpcDifference(**cuda, *cpu));
+  same &= ReportShared("pinned", kPinnedRows, PinnedDifference(**cuda, *cpu));
   return same ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int ReportCard() {
+  Check(PrintCard());
+  return EXIT_SUCCESS;
 }
 
 [[noreturn]] void FailWithUsage() {
@@ -345,6 +327,7 @@ uint64_t Number(const char* text) {
 }
 
 Options ParseOptions(char** arguments) {
+  const auto began = std::chrono::steady_clock::now();
   Options options;
   for (; *arguments != nullptr; ++arguments) {
     const std::string argument = *arguments;
@@ -352,6 +335,8 @@ Options ParseOptions(char** arguments) {
       options.quick = true;
     } else if (argument == "--rows") {
       options.rows = Number(*++arguments);
+    } else if (argument == "--seconds") {
+      options.end = began + std::chrono::seconds(Number(*++arguments));
     } else if (argument == "--first-batch") {
       options.first_batch = Number(*++arguments);
     } else if (argument == "--threads") {
@@ -374,6 +359,10 @@ int main(int count, char** argv) {
   if (count == 2 && std::strcmp(argv[1], testing::kIpcOwnerArgument) == 0) {
     return testing::RunIpcOwner();
   }
-  if (count == 2 && std::strcmp(argv[1], "--shapes") == 0) return testing::PrintShapes();
+  if (count == 2 && std::strcmp(argv[1], "--shapes") == 0) {
+    testing::PrintShapes();
+    return EXIT_SUCCESS;
+  }
+  if (count == 2 && std::strcmp(argv[1], "--card") == 0) return testing::ReportCard();
   return testing::Main(testing::ParseOptions(argv + 1));
 }

@@ -28,7 +28,7 @@ constexpr bool kEmulated = false;
 #endif
 
 constexpr uint64_t kSeed = 77;
-constexpr int kExitUnimplemented = 3;
+constexpr int kExitRefused = 3;
 constexpr size_t kHandleBytes = sizeof(cudaIpcMemHandle_t);
 
 // The same in both processes.
@@ -54,30 +54,20 @@ struct EventDestroy {
 };
 using Event = std::unique_ptr<std::remove_pointer_t<cudaEvent_t>, EventDestroy>;
 
+// Unimplemented when a call fails that only sharing needs.
+absl::Status ToSharingStatus(cudaError_t error, const char* call) {
+  const absl::Status status = cuda::ToStatus(error, call);
+  return status.ok() ? status : absl::UnimplementedError(status.message());
+}
+
 // The process that has the rows.
 class Owner {
  public:
   absl::Status Write(const std::vector<char>& bytes) {
     absl::Status status = cuda::Create(stream_);
     if (status.ok()) status = cuda::Allocate(bytes.size(), memory_);
-    cudaEvent_t made = nullptr;
-    if (status.ok()) {
-      status = cuda::ToStatus(
-          cudaEventCreateWithFlags(&made, cudaEventDisableTiming | cudaEventInterprocess),
-          "cudaEventCreateWithFlags");
-    }
-    event_.reset(made);
+    if (status.ok()) status = MakeHandles();
     if (!status.ok()) return status;
-    cudaIpcMemHandle_t memory_handle;
-    cudaIpcEventHandle_t event_handle;
-    status =
-        cuda::ToStatus(cudaIpcGetMemHandle(&memory_handle, memory_.get()), "cudaIpcGetMemHandle");
-    if (status.ok()) {
-      status = cuda::ToStatus(cudaIpcGetEventHandle(&event_handle, event_.get()),
-                              "cudaIpcGetEventHandle");
-    }
-    if (!status.ok()) return status;
-    handles_ = BytesOf(memory_handle) + BytesOf(event_handle);
     status = cuda::ToStatus(cudaMemcpyAsync(memory_.get(), bytes.data(), bytes.size(),
                                             cudaMemcpyHostToDevice, stream_.get()),
                             "cudaMemcpyAsync");
@@ -88,15 +78,31 @@ class Owner {
   const std::string& handles() const { return handles_; }
 
  private:
+  absl::Status MakeHandles() {
+    cudaEvent_t made = nullptr;
+    absl::Status status = ToSharingStatus(
+        cudaEventCreateWithFlags(&made, cudaEventDisableTiming | cudaEventInterprocess),
+        "cudaEventCreateWithFlags");
+    event_.reset(made);
+    cudaIpcMemHandle_t memory_handle;
+    cudaIpcEventHandle_t event_handle;
+    if (status.ok()) {
+      status = ToSharingStatus(cudaIpcGetMemHandle(&memory_handle, memory_.get()),
+                               "cudaIpcGetMemHandle");
+    }
+    if (status.ok()) {
+      status = ToSharingStatus(cudaIpcGetEventHandle(&event_handle, event_.get()),
+                               "cudaIpcGetEventHandle");
+    }
+    if (status.ok()) handles_ = BytesOf(memory_handle) + BytesOf(event_handle);
+    return status;
+  }
+
   cuda::Stream stream_;
   cuda::DeviceArray<char> memory_;
   Event event_;
   std::string handles_;
 };
-
-bool HasNoIpc(const absl::Status& status) {
-  return status.message().find("cudaErrorNotSupported") != absl::string_view::npos;
-}
 
 // This program again, as the owner.
 class OwnerProcess {
@@ -167,6 +173,10 @@ absl::StatusOr<std::string> DifferenceBehind(const std::string& handles, const S
   const absl::string_view both = handles;
   const auto memory = IpcMemory::Open(0, both.substr(0, kHandleBytes), both.substr(kHandleBytes),
                                       {0, shared.layout.bytes.size()});
+  // The handles are those of the owner, so that there is nothing wrong with them.
+  if (absl::IsInvalidArgument(memory.status())) {
+    return absl::UnimplementedError(memory.status().message());
+  }
   if (!memory.ok()) return memory.status();
   const IpcRows source(**memory);
   std::vector<RowResult> expected(shared.inputs.size());
@@ -197,7 +207,8 @@ absl::StatusOr<std::string> DifferenceOfAnotherProcess(const SharedRows& shared,
     }
     return difference;
   }
-  if (process.End() == kExitUnimplemented) return absl::UnimplementedError("no CUDA IPC here");
+  // It has said on standard error what was refused.
+  if (process.End() == kExitRefused) return absl::UnimplementedError("the owner of the rows");
   return absl::InternalError("the process that owns the rows gave no handles");
 }
 
@@ -208,7 +219,7 @@ int RunIpcOwner() {
   const absl::Status status = owner.Write(SharedRows().layout.bytes);
   if (!status.ok()) {
     std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
-    return HasNoIpc(status) ? kExitUnimplemented : EXIT_FAILURE;
+    return absl::IsUnimplemented(status) ? kExitRefused : EXIT_FAILURE;
   }
   std::fwrite(owner.handles().data(), 1, owner.handles().size(), stdout);
   std::fflush(stdout);

@@ -22,7 +22,7 @@ int RunIpcOwner();
 // In what the rows of such a process, which it starts, differ from what `cpu` says of them, or
 // empty. Under the emulation, where devices are within a process, this one holds the rows itself.
 // An error when a CUDA call fails in either process; Unimplemented when the device or the system
-// has no IPC.
+// refuses to share memory or events.
 absl::StatusOr<std::string> IpcDifference(Sampler& cuda, Sampler& cpu);
 
 }  // namespace token_sampler::testing

@@ -45,9 +45,11 @@ struct Plan {
   token_sampler::SamplingParams params;
   std::vector<uint32_t> output_ids;
   token_sampler::RowHistory history;
+  std::vector<uint8_t> bitmasks;
   DeviceRows source;
   std::vector<RowInput> inputs;
   token_sampler::cuda::LaunchShape shape;
+  token_sampler::cuda::DeviceArray<uint32_t> masks;
   token_sampler::cuda::DeviceArray<TokenEdit> edits;
   token_sampler::cuda::DeviceArray<RowJob> jobs;
   token_sampler::cuda::DeviceArray<uint32_t> tokens;
@@ -61,6 +63,17 @@ bool Succeeds(const absl::Status& status) {
 
 bool Succeeds(cudaError_t error, const char* call) {
   return Succeeds(token_sampler::cuda::ToStatus(error, call));
+}
+
+// On the device on return, which cudaMemcpy alone does not promise of pageable memory.
+template <typename T>
+bool CopyToDevice(const std::vector<T>& values, token_sampler::cuda::DeviceArray<T>& array) {
+  // There may be none.
+  return Succeeds(token_sampler::cuda::Allocate(std::max<size_t>(values.size(), 1), array)) &&
+         (values.empty() || Succeeds(cudaMemcpy(array.get(), values.data(),
+                                                values.size() * sizeof(T), cudaMemcpyHostToDevice),
+                                     "cudaMemcpy")) &&
+         Succeeds(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
 }
 
 absl::StatusOr<token_sampler::cuda::DeviceTraits> Prepare() {
@@ -124,13 +137,14 @@ struct TokenSamplerGpuCase {
   double frequency;
   double presence;
   uint32_t top_k;
-  uint32_t is_bfloat16;  // else float32
+  uint32_t dtype;  // the number of a DataType
 };
 
 // A launch over rows[count, vocab] on device 0, row r with seed + r; null on failure. The rows must
-// outlive it.
-void* TokenSamplerGpuPlan(const TokenSamplerGpuCase* gpu_case, const void* rows, int64_t count,
-                          int64_t vocab, uint64_t seed) {
+// outlive it. `bitmasks`, on the host, is [count, ceil(vocab / 32)] words of a bit per token, 1 =
+// allowed; null: all are.
+void* TokenSamplerGpuPlan(const TokenSamplerGpuCase* gpu_case, const void* rows,
+                          const uint8_t* bitmasks, int64_t count, int64_t vocab, uint64_t seed) {
   const auto traits = Prepare();
   if (!Succeeds(traits.status())) return nullptr;
   auto plan = std::make_unique<Plan>(rows);
@@ -146,18 +160,21 @@ void* TokenSamplerGpuPlan(const TokenSamplerGpuCase* gpu_case, const void* rows,
     plan->output_ids.push_back(i * 37 % 13'795 % static_cast<uint32_t>(vocab));
   }
   plan->history.output_ids = plan->output_ids;
+  const int64_t mask_bytes = (vocab + 31) / 32 * 4;
+  if (bitmasks != nullptr) plan->bitmasks.assign(bitmasks, bitmasks + count * mask_bytes);
   token_sampler::cuda::EditLister lister;
+  std::vector<uint32_t> masks;
   std::vector<TokenEdit> edits;
   std::vector<RowJob> jobs;
   for (int64_t row = 0; row < count; ++row) {
     RowInput input;
     input.source = &plan->source;
-    input.dtype = gpu_case->is_bfloat16 != 0 ? token_sampler::DataType::kBFloat16
-                                             : token_sampler::DataType::kFloat32;
+    input.dtype = static_cast<token_sampler::DataType>(gpu_case->dtype);
     input.vocab = vocab;
     input.source_offset = static_cast<uint64_t>(row) * token_sampler::ValueBytes(input);
     input.params = &plan->params;
     input.history = &plan->history;
+    if (bitmasks != nullptr) input.bitmask = plan->bitmasks.data() + row * mask_bytes;
     input.key.seed = seed + static_cast<uint64_t>(row);
     plan->inputs.push_back(input);
     jobs.push_back(token_sampler::cuda::PlanJob(input));
@@ -166,29 +183,25 @@ void* TokenSamplerGpuPlan(const TokenSamplerGpuCase* gpu_case, const void* rows,
     const std::vector<TokenEdit>& of_row = lister.List(input);
     jobs.back().num_edits = static_cast<uint32_t>(of_row.size());
     edits.insert(edits.end(), of_row.begin(), of_row.end());
+    const size_t words = token_sampler::cuda::MaskWords(input);
+    masks.resize(masks.size() + words);
+    if (words > 0) token_sampler::cuda::WriteMask(input, &masks[masks.size() - words]);
   }
-  edits.emplace_back();  // there may be none
-  if (!Succeeds(token_sampler::cuda::Allocate(edits.size(), plan->edits))) return nullptr;
-  const TokenEdit* next = plan->edits.get();
+  if (!CopyToDevice(edits, plan->edits) || !CopyToDevice(masks, plan->masks)) return nullptr;
+  const TokenEdit* next_edit = plan->edits.get();
+  const uint32_t* next_mask = plan->masks.get();
   for (RowJob& job : jobs) {
-    job.edits = next;
-    next += job.num_edits;
+    job.edits = next_edit;
+    next_edit += job.num_edits;
+    if (masks.empty()) continue;
+    job.mask = next_mask;
+    next_mask += masks.size() / jobs.size();
   }
   plan->shape = token_sampler::cuda::ChooseShape(*traits, static_cast<uint32_t>(count),
                                                  static_cast<uint32_t>(vocab));
   const std::vector<uint32_t> unset(jobs.size(), ~0u);  // no token, should the kernel not run
-  const bool ready = Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->jobs)) &&
-                     Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->tokens)) &&
-                     Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->statuses)) &&
-                     Succeeds(cudaMemcpy(plan->tokens.get(), unset.data(),
-                                         unset.size() * sizeof(uint32_t), cudaMemcpyHostToDevice),
-                              "cudaMemcpy") &&
-                     Succeeds(cudaMemcpy(plan->edits.get(), edits.data(),
-                                         edits.size() * sizeof(TokenEdit), cudaMemcpyHostToDevice),
-                              "cudaMemcpy") &&
-                     Succeeds(cudaMemcpy(plan->jobs.get(), jobs.data(),
-                                         jobs.size() * sizeof(RowJob), cudaMemcpyHostToDevice),
-                              "cudaMemcpy");
+  const bool ready = CopyToDevice(jobs, plan->jobs) && CopyToDevice(unset, plan->tokens) &&
+                     Succeeds(token_sampler::cuda::Allocate(jobs.size(), plan->statuses));
   return ready ? plan.release() : nullptr;
 }
 

@@ -2,65 +2,82 @@
 # Tests the CUDA sampler on this machine's GPU and measures it. See --help.
 set -uo pipefail
 
+# In the order of what is worth most when a run breaks off. The last part gets what is left.
+parts=(card quick target ncu full racecheck memcheck more)
+declare -A limits=([card]=5 [quick]=60 [target]=150 [ncu]=40 [full]=120 [racecheck]=60 [memcheck]=60)
+declare -A about=(
+  [card]="the card, its driver and clocks; how many blocks and clusters of each launch it takes"
+  [quick]="a part of every check, then random rows against the CPU sampler"
+  [target]="the benchmark's cells that have targets, other kinds of rows, and the peers"
+  [ncu]="four launches under Nsight Compute"
+  [full]="every check, then random rows"
+  [racecheck]="a part of the checks under compute-sanitizer"
+  [memcheck]="the same"
+  [more]="more of the benchmark, in the time that is left"
+)
+total=560
+grace=5
+
 usage() {
-  cat <<'END'
-Usage: tests/gpu/run.sh [--binaries FOLDER] [--only PART] [options]
+  cat <<END
+Usage: tests/gpu/run.sh [--binaries FOLDER] [--output FOLDER] [--only PART] [--emulated]
        tests/gpu/run.sh --build FOLDER
 
-On the GPU, in this order:
-  check      the weight function's checksums, the golden file, every path of the kernel in every shape
-             of launch, long rows, batches of every size, rows of another process, and random rows of
-             every feature and type against the CPU sampler
-  sanitizer  a part of that under compute-sanitizer's memcheck, racecheck and synccheck, where it runs
-  bench      the kernel's time against one read of the logits, and against torch, a sort as vLLM
-             does it, and FlashInfer; needs Python with torch, and skips what cannot be imported
+The whole run takes at most $total s. Each part writes PART.txt into the output folder as it goes. One that
+takes longer than its limit is stopped, and killed $grace s later; one that cannot run is skipped. Either
+way the next goes on. The parts, in this order, and their limits in seconds:
+
+END
+  for part in "${parts[@]}"; do
+    printf '  %-10s %4s  %s\n' "$part" "${limits[$part]:-rest}" "${about[$part]}"
+  done
+  cat <<END
 
 Builds what it needs, which takes nvcc and the packages of deploy/install-deps.sh; or takes it from a
-folder, so that a machine with a driver alone will do.
+folder, so that a machine with a driver alone will do. Parts of the benchmark need Python with torch.
 
   --build FOLDER     builds, on a machine that needs no GPU, and puts into FOLDER what to carry
   --binaries FOLDER  runs what is there
-  --only PART        check, sanitizer or bench
-  --rows N           random rows of the check (default: 1000000)
-  --quick            parts of the checks before the random rows
-  --limit SECONDS    that each tool of the sanitizer may take (default: 150)
+  --output FOLDER    for the results (default: results in the folder of the binaries)
+  --only PART        runs that one
+  --seconds N        for the whole run instead of $total; the limits shrink in proportion
   --emulated         the programs are those of the emulation, which need no GPU: tests this script
-  --batch, --vocab, --seconds: see bench.py --help
 
-A folder holds about 10 MB. To carry it where commands are cut off, run one part at a time, and pipe
-it to `tee`: what was printed until then is whole. The commit is that of the build.
+Python modules in FOLDER/peers of the binaries are imported before those of the machine: flashinfer, or
+topk_topp_triton.py of the sources of vLLM 0.27.1 (vllm/v1/sample/ops). What is missing is named.
+The commit is that of the build.
 END
 }
 
 binaries=
+output=
 build_only=false
-rows=1000000
-parts="check sanitizer bench"
-quick=()
-limit=150
+seconds=$total
 emulated=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --binaries) binaries=${2:?}; shift ;;
     --build) binaries=${2:?}; build_only=true; shift ;;
-    --rows) rows=${2:?}; shift ;;
+    --output) output=${2:?}; shift ;;
     --only)
-      parts=${2:?}
-      case "$parts" in check | sanitizer | bench) ;; *) usage >&2; exit 2 ;; esac
+      [[ " ${parts[*]} " == *" ${2:?} "* ]] || { usage >&2; exit 2; }
+      parts=("$2")
       shift
       ;;
-    --quick) quick=(--quick) ;;
-    --limit) limit=${2:?}; shift ;;
+    --seconds)
+      if ! [[ "${2:?}" =~ ^[1-9][0-9]{0,2}$ ]] || [ "$2" -gt "$total" ]; then usage >&2; exit 2; fi
+      seconds=$2
+      shift
+      ;;
     --emulated) emulated=(--emulated) ;;
     -h | --help) usage; exit 0 ;;
-    *) break ;;
+    *) usage >&2; exit 2 ;;
   esac
   shift
 done
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-golden=$root/tests/golden/golden.txt
 
 # pack FOLDER PROGRAM LIBRARY: these two, and the libraries they need that a bare machine lacks.
 pack() {
@@ -69,11 +86,16 @@ pack() {
   ldd "$2" "$3" | awk '/libabsl|libhwy|libboost/ {print $3}' | sort -u |
     xargs --no-run-if-empty cp -t "$1" || return
   git -C "$root" log -1 --format='commit %h' >"$1/commit" 2>/dev/null || true
+  echo "$1: $(du -sm "$1" | cut -f 1) MiB"
 }
 
 # build FOLDER
 build() {
   local tree=$root/build/release
+  if [ "${#emulated[@]}" -gt 0 ]; then
+    pack "$1" "${TOKEN_SAMPLER_EMULATED_CHECK:?}" "${TOKEN_SAMPLER_EMULATED_BENCH:?}"
+    return
+  fi
   [ -f "$tree/build.ninja" ] || (cd "$root" && cmake --preset release) || return
   cmake --build "$tree" --target token-sampler-gpu-check token_sampler_gpu_bench || return
   pack "$1" "$tree/bin/token-sampler-gpu-check" "$tree/tests/gpu/libtoken_sampler_gpu_bench.so"
@@ -81,63 +103,127 @@ build() {
 
 if [ -z "$binaries" ] || $build_only; then
   binaries=${binaries:-$root/build/gpu}
-  if [ "${#emulated[@]}" -gt 0 ]; then
-    pack "$binaries" "${TOKEN_SAMPLER_EMULATED_CHECK:?}" "${TOKEN_SAMPLER_EMULATED_BENCH:?}" || exit 1
-  else
-    build "$binaries" || exit 1
-  fi
+  build "$binaries" || exit 1
 fi
 if $build_only; then exit 0; fi
+
+milliseconds() { echo $((${EPOCHREALTIME//[!0-9]/} / 1000)); }
+began=$(milliseconds)
 binaries=$(cd "$binaries" && pwd) || exit 1
+output=${output:-$binaries/results}
+mkdir -p "$output" || exit 1
+export binaries
 export LD_LIBRARY_PATH=$binaries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export PYTHONPATH=$binaries/peers${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONUNBUFFERED=1
 export TOKEN_SAMPLER_TEST_DATA=$root/tests/data
-check=$binaries/token-sampler-gpu-check
-python=${PYTHON:-python3}
+check=("$binaries/token-sampler-gpu-check" "$root/tests/golden/golden.txt")
+python=("${PYTHON:-python3}" -B)
+library=$binaries/libtoken_sampler_gpu_bench.so
+quick_rows=(--rows 200000)
+full_rows=(--rows 1000000000)
+if [ "${#emulated[@]}" -gt 0 ]; then
+  quick_rows=(--rows 200)
+  full_rows=(--quick --rows 200)
+fi
 failed=false
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+summary=()
 
-check() {
-  "$check" "$golden" --rows "$rows" "${quick[@]}" || failed=true
+# in_seconds MILLISECONDS
+in_seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
+
+# found TOOL: where it is; fails where it is nowhere.
+found() { command -v "$1" || { [ -x "/usr/local/cuda/bin/$1" ] && echo "/usr/local/cuda/bin/$1"; }; }
+
+say() {  # say PART TEXT
+  echo "$1: $2"
+  summary+=("$(printf '%-10s %s' "$1" "$2")")
 }
 
-sanitizer() {
-  local sanitizer tool result
-  sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
-  for tool in memcheck racecheck synccheck; do
-    timeout "$limit" "$sanitizer" --tool "$tool" --error-exitcode 9 "$check" "$golden" --quick \
-      --threads 1 --rows 2000 >"$log" 2>&1
-    result=$?
-    # Some virtual machines do not let it at the device.
-    if [ "$result" -eq 127 ] || grep -q 'Device not supported' "$log"; then
-      echo "skipped: $tool"
-    elif [ "$result" -eq 124 ] && ! grep '^=========' "$log" | grep -qv COMPUTE-SANITIZER; then
-      echo "$tool: nothing found until it was stopped, after $limit s, behind:"
-      tail -n 1 "$log"
-    elif [ "$result" -ne 0 ]; then
-      cat "$log"
-      failed=true
-    else
-      echo "$tool: nothing found"
-    fi
-  done
+card_state() {
+  date -u +%Y-%m-%d
+  cat "$binaries/commit"
+  nvidia-smi --format=csv --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,clocks.max.mem,temperature.gpu,power.draw,power.limit ||
+    echo "skipped: nvidia-smi"
+  exec "$binaries/token-sampler-gpu-check" --card
+}
+export -f card_state
+
+# command_of PART SECONDS: sets the command that runs it and stops by itself after so many seconds.
+command_of() {
+  local tool
+  case "$1" in
+    card) command=(bash -c card_state) ;;
+    quick) command=("${check[@]}" --seconds "$2" --quick "${quick_rows[@]}") ;;
+    full) command=("${check[@]}" --seconds "$2" --first-batch 1000001 "${full_rows[@]}") ;;
+    target) command=("${python[@]}" "$here/bench.py" --seconds "$2" "${emulated[@]}" "$library") ;;
+    more) command=("${python[@]}" "$here/bench.py" --more --seconds "$2" "${emulated[@]}" "$library") ;;
+    ncu)
+      tool=$(found ncu) || return
+      command=("$tool" --clock-control none --target-processes all --kernel-name regex:SampleRows
+        --launch-count 4 --section SpeedOfLight --section WarpStateStats --section SchedulerStats
+        "${python[@]}" "$here/bench.py" --launches "${emulated[@]}" "$library")
+      ;;
+    racecheck | memcheck)
+      tool=$(found compute-sanitizer) || return
+      command=("$tool" --tool "$1" --error-exitcode 9 "${check[@]}" --quick --threads 1 --rows 2000)
+      ;;
+  esac
 }
 
-bench() {
-  local needed='import torch; assert torch.cuda.is_available()'
-  [ "${#emulated[@]}" -eq 0 ] || needed='import torch'
-  if "$python" -c "$needed" 2>/dev/null; then
-    "$python" -B "$here/bench.py" "${emulated[@]}" "$@" "$binaries/libtoken_sampler_gpu_bench.so" ||
-      failed=true
+# Whether a tool has said in FILE that it may not look at the device, as in some virtual machines.
+is_refused() {
+  grep -qE 'Device not supported|Failed to initialize the profiler|ERR_NVGPUCTRPERM' "$1"
+}
+
+# What compute-sanitizer has found until it was stopped.
+has_findings() {
+  grep '^=========' "$1" | grep -qvE 'COMPUTE-SANITIZER|terminat|SUMMARY: 0'
+}
+
+# judge PART RESULT SECONDS: what has become of it.
+judge() {
+  local file=$output/$1.txt
+  if [ "$2" -eq 0 ]; then
+    say "$1" "ok"
+  elif [ "$2" -eq 77 ] || is_refused "$file" || { [ "$1" = ncu ] && grep -q '^skipped: ' "$file"; }; then
+    say "$1" "skipped: $(grep -m 1 -E '^skipped: |^=+.*(rror|ailed)' "$file" | sed 's/^skipped: //')"
+  elif [ "$2" -ne 124 ] && [ "$2" -ne 137 ]; then
+    failed=true
+    say "$1" "FAILED with exit code $2"
+  elif [[ "$1" == *check ]] && ! has_findings "$file"; then
+    say "$1" "nothing found until it was stopped, after $3 s"
   else
-    echo "skipped: no Python with torch that finds a GPU"
+    failed=true
+    say "$1" "FAILED: stopped after $3 s"
   fi
 }
 
-date -u +%Y-%m-%d
-git -C "$root" log -1 --format='commit %h' 2>/dev/null || cat "$binaries/commit" 2>/dev/null
-for part in $parts; do
-  echo "== $part"
-  "$part" "$@"
+# run PART MILLISECONDS: with that limit.
+run() {
+  local command=() limit own
+  limit=$(in_seconds "$2")
+  # What it is given to stop by itself, the cell or the checks in progress included.
+  own=$(($2 * 85 / 100 / 1000))
+  echo "== $1, at most $limit s"
+  if ! command_of "$1" $((own > 0 ? own : 1)); then
+    say "$1" "skipped: the tool is not here"
+    return
+  fi
+  timeout -k "$(in_seconds "$grace_ms")" "$limit" "${command[@]}" >"$output/$1.txt" 2>&1 </dev/null
+  judge "$1" $? "$limit"
+  tail -n 25 "$output/$1.txt"
+}
+
+grace_ms=$((grace * 1000 * seconds / total))
+for part in "${parts[@]}"; do
+  if [ -n "${limits[$part]:-}" ]; then
+    run "$part" $((limits[$part] * 1000 * seconds / total))
+    continue
+  fi
+  left=$((seconds * 1000 - ($(milliseconds) - began) - grace_ms))
+  if [ "$left" -gt 0 ]; then run "$part" "$left"; else say "$part" "skipped: no time is left"; fi
 done
+echo "== summary, after $(in_seconds $(($(milliseconds) - began))) s"
+printf '%s\n' "${summary[@]}"
 ! $failed
