@@ -30,6 +30,7 @@
 #include "tests/conformance/path_rows.h"
 #include "tests/conformance/random_batch.h"
 #include "tests/conformance/row_difference.h"
+#include "tests/conformance/tiny_rows.h"
 #include "tests/golden/golden_file.h"
 #include "tests/gpu/device_rows.h"
 #include "tests/gpu/ipc_check.h"
@@ -143,12 +144,13 @@ bool CheckGolden(const Options& options, Sampler& cuda) {
   return Report("golden", cases.size(), "cases", difference);
 }
 
-// Mostly many short rows, then some of all lengths, now and then a very long one; two thirds of
-// them such that the kernel takes them.
+// Mostly many short rows, half as often tiny ones, then some of all lengths, now and then a very
+// long one; two thirds of them such that the kernel takes them.
 RandomBatch MakeBatch(uint64_t seed) {
   constexpr int64_t kLong[] = {32'000, 50'257, 128'256, 151'936, 262'144, 524'288};
   RandomBatch batch = seed % 250 == 7  ? MakeRandomRow(seed, kLong[seed / 250 % std::size(kLong)])
                       : seed % 10 == 3 ? MakeRandomBatch(seed, 6, 20'000)
+                      : seed % 10 < 3  ? MakeTinyRows(seed, 20)
                                        : MakeRandomBatch(seed, 20, 300);
   if (seed % 3 != 0) LeaveToKernel(seed, batch);
   return batch;
