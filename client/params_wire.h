@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler::client {

@@ -1,4 +1,4 @@
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 
 #include <google/protobuf/wrappers.pb.h>
 #include <grpcpp/channel.h>
@@ -21,10 +21,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/call_status.h"
-#include "client/sequence_stream.h"
 #include "client/stream_call.h"
 #include "client/verify_draft_wire.h"
 #include "client/wire.h"
+#include "token_sampler/sequence_stream.h"
 #include "token_sampler/v1/token_sampler.grpc.pb.h"
 
 namespace token_sampler::client {

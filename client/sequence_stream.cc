@@ -1,4 +1,4 @@
-#include "client/sequence_stream.h"
+#include "token_sampler/sequence_stream.h"
 
 #include <utility>
 

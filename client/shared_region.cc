@@ -1,4 +1,4 @@
-#include "client/shared_region.h"
+#include "token_sampler/shared_region.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

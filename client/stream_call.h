@@ -16,7 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler::client {

@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 #include "token_sampler/v1/tensor.pb.h"
 
 namespace token_sampler::client {

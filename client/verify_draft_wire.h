@@ -6,7 +6,7 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include "absl/status/statusor.h"
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler::client {

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler::client {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {
 

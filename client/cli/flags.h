@@ -15,8 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/sampler_client.h"
 #include "client/usage/command_line.h"
+#include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {
 

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
 #include "client/cli/flags.h"
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {
 namespace {

@@ -10,7 +10,7 @@
 #include "client/cli/commands.h"
 #include "client/cli/flags.h"
 #include "client/cli/table.h"
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {
 namespace {

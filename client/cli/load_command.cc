@@ -16,8 +16,8 @@
 #include "client/load/recorder.h"
 #include "client/load/report.h"
 #include "client/load/workload.h"
-#include "client/sampler_client.h"
-#include "client/shared_region.h"
+#include "token_sampler/sampler_client.h"
+#include "token_sampler/shared_region.h"
 
 namespace token_sampler::client {
 namespace {

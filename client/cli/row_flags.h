@@ -9,7 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {
 

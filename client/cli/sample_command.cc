@@ -23,8 +23,8 @@
 #include "client/cli/sampling_flags.h"
 #include "client/cli/table.h"
 #include "client/npy.h"
-#include "client/sampler_client.h"
-#include "client/shared_region.h"
+#include "token_sampler/sampler_client.h"
+#include "token_sampler/shared_region.h"
 
 namespace token_sampler::client {
 namespace {

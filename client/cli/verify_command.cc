@@ -20,8 +20,8 @@
 #include "client/cli/sampling_flags.h"
 #include "client/cli/table.h"
 #include "client/npy.h"
-#include "client/sampler_client.h"
 #include "client/usage/counted.h"
+#include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {
 namespace {

@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "client/load/recorder.h"
 #include "client/load/workload.h"
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {
 

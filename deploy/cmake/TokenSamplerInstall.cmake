@@ -7,16 +7,13 @@ if(NOT TOKEN_SAMPLER_SERVICE)
 endif()
 include(CMakePackageConfigHelpers)
 
-# Headers keep their path from the root, so they stand in a folder of their own.
-set(headers ${CMAKE_INSTALL_INCLUDEDIR}/token_sampler)
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/token_sampler)
 
-set_target_properties(token_sampler_options PROPERTIES EXPORT_NAME options)
-install(TARGETS token_sampler_options token_sampler_sampler token_sampler_proto token_sampler_client
+install(TARGETS token_sampler_proto token_sampler_client
   EXPORT token_sampler
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
-  FILE_SET HEADERS DESTINATION ${headers})
-install(DIRECTORY ${PROJECT_BINARY_DIR}/proto/token_sampler DESTINATION ${headers}
+  FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY ${PROJECT_BINARY_DIR}/proto/token_sampler DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
   FILES_MATCHING PATTERN "*.pb.h")
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/proto/token_sampler ${PROJECT_SOURCE_DIR}/proto/inference
   DESTINATION ${CMAKE_INSTALL_DATADIR}/token_sampler/proto FILES_MATCHING PATTERN "*.proto")

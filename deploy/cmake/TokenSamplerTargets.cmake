@@ -1,12 +1,9 @@
 # Flags of every first-party target, and the functions that make such targets.
 
-add_library(token_sampler_options INTERFACE)
-target_include_directories(token_sampler_options INTERFACE
-  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
-  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/token_sampler>)
-target_compile_features(token_sampler_options INTERFACE cxx_std_20)
+# Of this folder and those below: nothing of it reaches a program that links the libraries.
+include_directories(${PROJECT_SOURCE_DIR})
 # Contraction would fuse a * b + c on some machines and not on others: a different token.
-target_compile_options(token_sampler_options INTERFACE
+add_compile_options(
   $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>
   $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>)
 
@@ -30,19 +27,24 @@ if(TOKEN_SAMPLER_SANITIZE)
   endif()
 endif()
 
-# token_sampler_library(name SOURCES ... [HEADERS ...] [PUBLIC libs ...] [PRIVATE libs ...])
-# makes the static library token_sampler_<name> with the alias token_sampler::<name>.
+# token_sampler_library(name SOURCES ... [HEADERS ...] [HEADERS_BELOW folder] [PUBLIC libs ...]
+#                       [PRIVATE libs ...])
+# makes the static library token_sampler_<name> with the alias token_sampler::<name>. Includes of its
+# headers begin at the folder, or at the root.
 function(token_sampler_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "" "HEADERS_BELOW" "SOURCES;HEADERS;PUBLIC;PRIVATE" ${ARGN})
+  if(NOT ARG_HEADERS_BELOW)
+    set(ARG_HEADERS_BELOW ${PROJECT_SOURCE_DIR})
+  endif()
   set(target token_sampler_${name})
   add_library(${target} STATIC ${ARG_SOURCES})
   add_library(token_sampler::${name} ALIAS ${target})
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
-  target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}
+  target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS ${ARG_HEADERS_BELOW}
                  FILES ${ARG_HEADERS})
   target_compile_options(${target} PRIVATE ${TOKEN_SAMPLER_WARNINGS})
-  target_link_libraries(${target} PUBLIC token_sampler_options ${ARG_PUBLIC}
-                        PRIVATE ${ARG_PRIVATE})
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_link_libraries(${target} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
 endfunction()
 
 # token_sampler_precompile(target [GRPC] [HEADERS ...]) parses these headers once for all sources of
@@ -63,5 +65,5 @@ function(token_sampler_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_compile_options(${name} PRIVATE ${TOKEN_SAMPLER_WARNINGS})
-  target_link_libraries(${name} PRIVATE token_sampler_options ${ARG_LIBS})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS})
 endfunction()

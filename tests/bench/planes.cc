@@ -22,14 +22,14 @@
 #include <string>
 #include <vector>
 
-#include "client/sampler_client.h"
-#include "client/shared_region.h"
 #include "sampler/cpu/row_threads.h"
 #include "sampler/cpu/thread_pool.h"
 #include "sampler/cpu/usable_cpus.h"
 #include "sampler/cpu_sampler.h"
 #include "sampler/row_source.h"
 #include "server/server.h"
+#include "token_sampler/sampler_client.h"
+#include "token_sampler/shared_region.h"
 
 namespace token_sampler {
 namespace {

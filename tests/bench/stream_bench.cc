@@ -13,10 +13,10 @@
 #include <string>
 #include <vector>
 
-#include "client/sampler_client.h"
-#include "client/sequence_stream.h"
 #include "sampler/cpu_sampler.h"
 #include "server/server.h"
+#include "token_sampler/sampler_client.h"
+#include "token_sampler/sequence_stream.h"
 
 namespace token_sampler {
 namespace {

@@ -28,7 +28,7 @@ add_custom_command(OUTPUT ${counted}
 add_executable(kernel_paths_test kernel_paths_test.cc direct_launch.cc ${counted})
 target_compile_options(kernel_paths_test PRIVATE
   ${TOKEN_SAMPLER_WARNINGS} ${TOKEN_SAMPLER_TEST_OPTIONS})
-target_link_libraries(kernel_paths_test PRIVATE token_sampler_options token_sampler_simt_cuda
+target_link_libraries(kernel_paths_test PRIVATE token_sampler_simt_cuda
   token_sampler_conformance GTest::gmock_main ${runtime})
 target_link_options(kernel_paths_test PRIVATE -Wl,-u,__llvm_profile_runtime)
 

@@ -144,8 +144,8 @@ class ExamplesTest(unittest.TestCase):
 class CppExamplesTest(unittest.TestCase):
     # What the examples take for granted.
     SURROUNDINGS = """
-        #include "client/sampler_client.h"
-        #include "client/sequence_stream.h"
+        #include "token_sampler/sampler_client.h"
+        #include "token_sampler/sequence_stream.h"
         using namespace token_sampler::client;
         void Use(std::vector<float> logits, int64_t vocab, std::shared_ptr<float> buffer,
                  std::vector<uint32_t> prompt_ids) {
@@ -158,7 +158,7 @@ class CppExamplesTest(unittest.TestCase):
         self.assertGreaterEqual(len(examples), 2)
         output(
             CXX, "-std=c++20", "-Wall", "-Werror", "-Wno-unused-variable", "-fsyntax-only",
-            f"-I{ROOT}", "-xc++", "-",
+            f"-I{ROOT}/client/include", "-xc++", "-",
             input=self.SURROUNDINGS % "\n".join(examples),
         )  # fmt: skip
 

@@ -22,8 +22,10 @@ ALLOWED = {
     "server": ("server/", "sampler/", "client/usage/", "absl/", "spdlog/", "CLI/", "nlohmann/")
     + PROTO + KSERVE_PROTO + GRPC,
     "server/batching": ("server/batching/", "sampler/", "absl/"),
-    "client": ("client/", "absl/", "CLI/", "nlohmann/") + PROTO + GRPC,
+    "client": ("client/", "token_sampler/", "absl/", "CLI/", "nlohmann/") + GRPC,
     "client/usage": ("client/usage/", "absl/", "CLI/"),
+    # The installed headers: plain types, no messages.
+    "client/include": ("token_sampler/sampler_client.h", "absl/"),
 }
 
 # The only files of server/ that name a backend.

@@ -51,6 +51,7 @@ class IncludesTest(Tree):
         self.write("server/batching/a.cc", '#include "sampler/a.h"\n')
         self.write("client/a.cc", '#include "client/usage/a.h"\n#include <nlohmann/json.hpp>\n')
         self.write("client/usage/a.cc", '#include "client/usage/a.h"\n#include <CLI/CLI.hpp>\n')
+        self.write("client/b.cc", '#include "token_sampler/sampler_client.h"\n')
         self.assertEqual(check_includes.check(self.root), [])
 
     def test_rejects_every_include_against_the_direction(self):
@@ -76,6 +77,10 @@ class IncludesTest(Tree):
             ("client/usage/a.cc", '"client/wire.h"'),
             ("client/usage/a.cc", '"server/a.h"'),
             ("sampler/a.h", '"client/usage/a.h"'),
+            ("client/include/token_sampler/a.h", '"client/a.h"'),
+            ("client/include/token_sampler/a.h", '"token_sampler/v1/a.pb.h"'),
+            ("client/include/token_sampler/a.h", "<grpcpp/grpcpp.h>"),
+            ("server/a.cc", '"token_sampler/sampler_client.h"'),
         ]:
             with self.subTest(path=path, header=header):
                 self.write(path, f"#include <vector>\n  #  include {header}\n")

@@ -3,7 +3,9 @@
 
 #include <cstdio>
 
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
+#include "token_sampler/sequence_stream.h"
+#include "token_sampler/shared_region.h"
 
 int main() {
   const float logits[] = {0.0f, 1.0f, 2.0f};

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "absl/base/internal/sysinfo.h"
-#include "client/sampler_client.h"
 #include "tests/unit/client/fake_server.h"
+#include "token_sampler/sampler_client.h"
 
 // Taken instead of the C library's by gRPC's shared library: leaves the errno that Abseil leaves
 // where a lock has to be waited for, by the first thread of the process to do so.

@@ -1,6 +1,6 @@
 // The client library against a server in this process.
 
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

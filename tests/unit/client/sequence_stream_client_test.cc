@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "client/sequence_stream.h"
 #include "sampler/reference_sampler.h"
 #include "server/server.h"
 #include "tests/testing/gated_sampler.h"
+#include "token_sampler/sequence_stream.h"
 
 namespace token_sampler::client {
 namespace {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "client/sampler_client.h"
 #include "tests/unit/client/fake_server.h"
+#include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {
 namespace {

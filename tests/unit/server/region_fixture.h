@@ -15,10 +15,10 @@
 #include <utility>
 #include <vector>
 
-#include "client/sampler_client.h"
-#include "client/shared_region.h"
 #include "sampler/reference_sampler.h"
 #include "server/server.h"
+#include "token_sampler/sampler_client.h"
+#include "token_sampler/shared_region.h"
 
 namespace token_sampler {
 

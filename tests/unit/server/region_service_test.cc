@@ -18,10 +18,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "client/sampler_client.h"
-#include "client/shared_region.h"
 #include "tests/testing/fake_cuda_region.h"
 #include "tests/unit/server/region_fixture.h"
+#include "token_sampler/sampler_client.h"
+#include "token_sampler/shared_region.h"
 
 namespace token_sampler {
 namespace {

@@ -20,7 +20,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "client/sampler_client.h"
+#include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {
 

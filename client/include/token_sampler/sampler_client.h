@@ -38,7 +38,7 @@ size_t ElementSize(DataType type);
 // "f32", "f16", "bf16" or "f64".
 absl::string_view DataTypeName(DataType type);
 
-// Rows in memory that is registered with the server; see client/shared_region.h.
+// Rows in memory that is registered with the server; see token_sampler/shared_region.h.
 struct RegionRows {
   std::string name;         // of the region
   uint64_t offset = 0;      // of row 0, in bytes
@@ -500,7 +500,7 @@ class SamplerClient {
   // leaves the call OK; see DraftResult::failed().
   absl::StatusOr<VerifyDraftResult> VerifyDraft(const VerifyDraftRequest& request) const;
 
-  // Sequences that live in the server; see client/sequence_stream.h.
+  // Sequences that live in the server; see token_sampler/sequence_stream.h.
   SequenceStream OpenStream() const;
 
   // Makes the shared-memory object `key` (as of shm_open) known to the server under a name. The
