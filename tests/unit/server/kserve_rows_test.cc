@@ -67,9 +67,10 @@ TEST_F(KserveRowsTest, ASeedThatIsAParameterGivesEachRowItsStream) {
 }
 
 TEST_F(KserveRowsTest, SeedsOfTheRowsHaveStream0) {
-  for (const int64_t rows : {1, 3}) {
-    inference::ModelInferRequest request = Request(std::vector<float>(rows * 100), rows);
-    AddInput("seed", "UINT64", rows, std::vector<uint64_t>(rows, 42), request);
+  for (const size_t rows : {1u, 3u}) {
+    const auto count = static_cast<int64_t>(rows);
+    inference::ModelInferRequest request = Request(std::vector<float>(rows * 100), count);
+    AddInput("seed", "UINT64", count, std::vector<uint64_t>(rows, 42), request);
     EXPECT_THAT(Output<uint32_t>("stream", request), Each(0u));
     EXPECT_THAT(Output<uint64_t>("seed", request), Each(42u));
   }
