@@ -74,8 +74,8 @@ absl::Status Missing(int index, const char* field) {
   return Invalid("params[", index, "].", field, " must be set");
 }
 
-// What only says how a stage works is refused where it differs from the default and the value that
-// turns the stage on is not set, not even to off.
+// Refuses settings that differ from the default while the value that turns the stage on is not set,
+// not even to off: they would do nothing.
 absl::Status DecodeDry(const v1::Dry& message, int index, Dry& dry) {
   const Dry defaults;
   if (message.has_multiplier()) dry.multiplier = message.multiplier();

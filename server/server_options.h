@@ -25,8 +25,8 @@ struct ServerOptions {
   std::string device = "auto";  // auto, cpu or cuda
   int threads = 0;              // of the CPU sampler; 0: as many as this process has CPUs
   uint64_t max_message_bytes = uint64_t{256} << 20;  // of one request; at most 2^31 - 1
-  // Of the headers of one call. gRPC 1.51 breaks other calls of a connection whose headers are
-  // larger, so this is above what proxies let through.
+  // Limit of one call's headers. gRPC 1.51 lets larger ones break other calls of their connection,
+  // so this is above what proxies let through.
   uint64_t max_metadata_bytes = uint64_t{256} << 10;
   RequestLimits request;  // but for its regions, which are the server's
   RegionOptions regions;

@@ -18,7 +18,7 @@ struct HistoryFlags {
   bool none = false;  // there is none yet, and the request says so
   bool skip_unknown_ids = false;
 
-  // What to send; nothing when no flag says anything of a history.
+  // The history to send; none when no flag mentions one.
   std::optional<History> Get() const;
 };
 

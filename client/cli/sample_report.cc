@@ -23,7 +23,8 @@ std::string Percent(float logprob) { return PercentOf(std::exp(logprob)); }
 
 // Two digits do for the alternatives, of which a line holds several.
 std::string ShortPercent(float logprob) {
-  return absl::StrFormat("%.2g%%", 100 * std::exp(logprob));
+  const double percent = 100 * std::exp(logprob);
+  return percent < 99.5 ? absl::StrFormat("%.2g%%", percent) : "100%";  // not 1e+02%
 }
 
 // The word of a token, or its id where words are not known.

@@ -22,7 +22,7 @@ struct SamplingFlags {
   OutputOptions outputs() const;
 };
 
-// What they set must outlive the parsing. AddSamplingFlags adds those of parameters, history and
+// The targets must outlive the parsing. AddSamplingFlags adds the flags of parameters, history and
 // output; the others add fewer.
 void AddSamplingFlags(CLI::App& app, SamplingFlags& flags);
 void AddParamsFlags(CLI::App& app, SamplingParams& params);

@@ -101,7 +101,7 @@ class ClosedLoop {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  // What follows is guarded by mutex_.
+  // mutex_ guards all that follows.
   int running_ = 0;                            // slots
   absl::Duration end_ = absl::ZeroDuration();  // when the last slot ended
   // Slots after a call that failed, by when they go on, with their pause after the next failure.

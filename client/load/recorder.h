@@ -16,7 +16,7 @@
 namespace token_sampler::client {
 
 struct Measurements {
-  Histogram latency_ns;  // of the calls that went well, which alone count as throughput
+  Histogram latency_ns;  // of the calls that went well: only these count as throughput
   uint64_t rows = 0;     // of them, that came back with tokens
   uint64_t bytes = 0;    // sent in calls that went well
   uint64_t failed_rows = 0;

@@ -30,7 +30,7 @@ std::vector<std::string> CommandsOf(const CLI::App& app) {
   return commands;
 }
 
-// What to say of the first argument that nothing took, or empty when there is none.
+// The message about the first argument that nothing took, or empty when all were taken.
 std::string Unexpected(const CLI::App& app) {
   const std::vector<std::string> left = app.remaining();
   if (left.empty()) {

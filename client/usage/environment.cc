@@ -51,8 +51,8 @@ std::vector<std::string> Names(const char* const* environment) {
   return names;
 }
 
-// Whether Kubernetes has added the variable for a service of the pod's namespace, such as one that
-// is called token-sampler: the service's variable ..._SERVICE_HOST is there then.
+// Kubernetes adds variables for each service of the pod's namespace, such as one that is called
+// token-sampler. It always adds ..._SERVICE_HOST, which tells them from misspelt ones.
 bool IsOfService(absl::string_view name, const std::vector<std::string>& all) {
   return std::any_of(all.begin(), all.end(), [&](absl::string_view host) {
     if (!absl::ConsumeSuffix(&host, "_SERVICE_HOST")) return false;

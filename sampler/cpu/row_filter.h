@@ -104,7 +104,7 @@ class RowFilter {
   // Ends the survivors no earlier than at `end`.
   void KeepUpTo(const Cutoff& end);
 
-  // Where the first tokens end that every filter must keep.
+  // The end of the first tokens, which every filter must keep.
   const Cutoff& EndOfLeast();
   Cutoff EndOfFirst(uint64_t count);
 

@@ -23,7 +23,7 @@ using Words = std::vector<std::string>;
 
 constexpr double kNoQuota = std::numeric_limits<double>::infinity();
 
-// Where a hierarchy of groups is mounted.
+// A mounted hierarchy of groups.
 struct Mount {
   bool version_2;
   std::string group;   // that stands at the mount point
@@ -83,7 +83,7 @@ double QuotaOfFolder(const std::string& folder, bool version_2) {
 double QuotaBelow(const std::string& root, const Mount& mount) {
   const std::optional<std::string> own = OwnGroup(root, mount.version_2);
   if (!own.has_value()) return kNoQuota;
-  // A container may see its own group alone, at the mount point.
+  // A container may see only its own group, at the mount point.
   std::string path = mount.group == "/" ? *own : "";
   const std::string below = absl::StrCat(mount.group, "/");
   if (absl::StartsWith(*own, below)) path = own->substr(mount.group.size());

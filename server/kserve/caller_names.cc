@@ -64,7 +64,8 @@ absl::Status CallerNames::Translate(const absl::Status& status) const {
   return absl::Status(status.code(), Translate(status.message()));
 }
 
-// Where the caller set the field: an input has a part of it ("logit_bias") or all.
+// The field with the place where the caller set it: an input holds all of it, or a part
+// ("logit_bias").
 std::string CallerNames::WithPlace(absl::string_view field) const {
   const absl::string_view name = field.substr(0, field.find('['));
   const auto part = inputs_.lower_bound(name);

@@ -1,5 +1,5 @@
-// What a caller of the Open Inference Protocol calls the fields of the native request, so that the
-// native codec's errors name what the caller wrote.
+// The names that callers of the Open Inference Protocol use for fields of the native request, so
+// that the native codec's errors name what the caller wrote.
 
 #ifndef TOKEN_SAMPLER_SERVER_KSERVE_CALLER_NAMES_H_
 #define TOKEN_SAMPLER_SERVER_KSERVE_CALLER_NAMES_H_

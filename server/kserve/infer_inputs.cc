@@ -39,7 +39,7 @@ absl::Status CheckShape(const InferTensor& tensor, const ModelInputField& field,
   return absl::OkStatus();
 }
 
-// Whether the element only fills the row of a list, or stands for a state that is not set.
+// True for an element that only fills the row of a list, or stands for a state that is not set.
 bool IsPadding(const FieldValue& value, const ModelInputField& field) {
   if (const auto* text = std::get_if<std::string>(&value)) return text->empty();
   if (const auto* number = std::get_if<double>(&value); number && std::isnan(*number)) return true;
@@ -92,7 +92,7 @@ absl::Status TranslateHistory(const InferTensor& tensor, uint32_t rows, size_t c
   return status;
 }
 
-// Sequences of ids, each behind a -1 or at the start of its row.
+// Sequences of ids; each starts its row or follows a -1.
 absl::Status TranslateSequences(const InferTensor& tensor, size_t columns,
                                 v1::SampleRequest& request) {
   v1::TokenSequence* sequence = nullptr;

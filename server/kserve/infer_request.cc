@@ -145,7 +145,7 @@ absl::Status TranslateParameters(const inference::ModelInferRequest& request,
   return absl::OkStatus();
 }
 
-// A history that is there and empty says something, which the parameter alone does not.
+// An empty history says that there is none yet; the parameter without a history says nothing.
 absl::Status FinishHistories(v1::SampleRequest& request) {
   const v1::Histories& histories = request.histories();
   if (histories.has_prompt_ids() || histories.has_output_ids()) return absl::OkStatus();

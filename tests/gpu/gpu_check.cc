@@ -281,7 +281,8 @@ bool CheckLongRows(Sampler& cuda, Sampler& cpu) {
   return Report("long", std::size(kVocabs), "lengths", difference);
 }
 
-// Of memory that another process or the system shares with the device, which may refuse that.
+// Reports a check of memory that another process or the system shares with the device. A refusal is
+// no failure.
 bool ReportShared(const char* name, uint64_t rows, const absl::StatusOr<std::string>& difference) {
   const std::string message(difference.status().message());
   if (!absl::IsUnimplemented(difference.status())) {

@@ -65,7 +65,7 @@ bool Succeeds(cudaError_t error, const char* call) {
   return Succeeds(token_sampler::cuda::ToStatus(error, call));
 }
 
-// On the device on return, which cudaMemcpy alone does not promise of pageable memory.
+// Waits until the copy is done: for pageable memory, cudaMemcpy may return earlier.
 template <typename T>
 bool CopyToDevice(const std::vector<T>& values, token_sampler::cuda::DeviceArray<T>& array) {
   // There may be none.

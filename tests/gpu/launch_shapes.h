@@ -1,4 +1,4 @@
-// What launches of the kernel look like, printed.
+// Prints what launches of the kernel look like.
 
 #ifndef TOKEN_SAMPLER_TESTS_GPU_LAUNCH_SHAPES_H_
 #define TOKEN_SAMPLER_TESTS_GPU_LAUNCH_SHAPES_H_
@@ -10,8 +10,8 @@ namespace token_sampler::testing {
 // The shapes that an H100 or H200 would be given. Needs no device.
 void PrintShapes();
 
-// What device 0 is, the shapes that it is given, and of each how many blocks a multiprocessor takes
-// and how many clusters, so rows, the device has room for at once.
+// Prints what device 0 is, and for each shape that it is given, how many blocks fit on a
+// multiprocessor and how many clusters, and so rows, on the device at once.
 absl::Status PrintCard();
 
 }  // namespace token_sampler::testing

@@ -34,7 +34,7 @@ END
   cat <<END
 
 Builds what it needs, which takes nvcc and the packages of deploy/install-deps.sh; or takes it from a
-folder, so that a machine with a driver alone will do. Parts of the benchmark need Python with torch.
+folder, so that a machine with only a driver will do. Parts of the benchmark need Python with torch.
 
   --build FOLDER     builds, on a machine that needs no GPU, and puts into FOLDER what to carry
   --binaries FOLDER  runs what is there

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The example in Python of README.md prints what is said behind it.
+"""Runs README.md's Python example, which must print what README.md says after it.
 
 Usage: python_example_test.py SERVER
 """

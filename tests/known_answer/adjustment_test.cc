@@ -328,7 +328,7 @@ TEST(UnknownIdTest, EndsTheRepetitionsOfDry) {
   // It is in the window too.
   EXPECT_NEAR(penalty({3, 4, 9, 3}, 4, 4), 1, 1e-6);
   EXPECT_EQ(penalty({3, 4, 9, 3}, 4, 3), 0);
-  // What would go on is no token.
+  // The repetition would go on with an unknown id, which is no token.
   EXPECT_EQ(penalty({3, 9, 3}, 4), 0);
 }
 

@@ -270,7 +270,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
                       [kernel, values] { std::apply(kernel, values); });
 }
 
-// ---- What a stream would have been given: kernels alone, to ask about and not to run ----
+// ---- Captures: the kernels that a stream would have run, only to ask about ----
 
 enum cudaStreamCaptureMode {
   cudaStreamCaptureModeGlobal = 0,

@@ -136,6 +136,12 @@ TEST(SampleTableTest, ShowsWhatTheFiltersKept) {
                         "  1      0  of\n"));
 }
 
+TEST(SampleTableTest, WritesACertainTokenInFull) {
+  SampleReport report = TwoRows();
+  report.result.rows[0].kept_set = {{0, Log(0.9951)}, {1, Log(0.0049)}};
+  EXPECT_THAT(SampleTable(report, 120), HasSubstr("0 100%, 1 0.49%"));
+}
+
 TEST(SampleTableTest, ShowsHowManyIdsWereSkipped) {
   SampleReport report = TwoRows();
   report.result.rows[0].skipped_ids = 576;

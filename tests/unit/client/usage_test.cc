@@ -1,4 +1,4 @@
-// What people are told about what they typed: names, numbers, flags, variables.
+// Answers to what people typed: names, numbers, flags, variables.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// What rows bring along over the Open Inference Protocol: generators and histories, and parameters
-// that say nothing without them.
+// Generators and histories of rows over the Open Inference Protocol, and parameters that do nothing
+// without them.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// What rows bring along: their generators, and their histories. What would be silently without
-// effect is refused, and one seed does not mean one random number.
+// Generators and histories of rows. Fields that would do nothing are refused, and one seed does not
+// mean one random number.
 
 #include "server/row_fields.h"
 
@@ -84,7 +84,7 @@ TEST(KeysTest, RowsOfOneSeedDrawIndependently) {
   std::vector<uint32_t> streams(kRows);
   std::iota(streams.begin(), streams.end(), 0u);
   EXPECT_THAT(response.streams(), ::testing::ElementsAreArray(streams));
-  // What was told repeats the draws.
+  // The answer's seeds and streams repeat the draws.
   v1::SampleRequest again = Request(kRows, {1, 2, 5}, "");
   *again.mutable_keys()->mutable_seeds() = response.seeds();
   *again.mutable_keys()->mutable_streams() = response.streams();
@@ -118,7 +118,7 @@ TEST(KeysTest, WithASeedPerRowThePlaceDoesNotMatter) {
 TEST(KeysTest, RandomSeedsFitASignedInteger) {
   const v1::SampleResponse response = Sample(Request(1000, {1}, ""));
   EXPECT_THAT(response.seeds(), Each(Lt(uint64_t{1} << 63)));
-  // Of their 63 bits each is set in some.
+  // Each of their 63 bits is set in some seed.
   uint64_t any = 0;
   for (const uint64_t seed : response.seeds()) any |= seed;
   EXPECT_EQ(any, (uint64_t{1} << 63) - 1);
