@@ -3,11 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "sampler/cpu_sampler.h"
 #include "tests/testing/sample_row.h"
 
 namespace token_sampler {
@@ -55,6 +58,33 @@ TEST(TypicalTest, TheNextDoubleAboveAnEqualMassKeepsOneMore) {
   const SamplingParams above = {.typical_p = std::nextafter(.5, 1.)};
   EXPECT_EQ(KeptProbabilities(WeightRow(uniform, equal)).size(), 2u);
   EXPECT_EQ(KeptProbabilities(WeightRow(uniform, above)).size(), 3u);
+}
+
+TEST(TypicalTest, KeepsAllWhereTheMinimumIsAboveTheirNumber) {
+  const std::unique_ptr<Sampler> cpu = CreateCpuSampler({.threads = 1}).value();
+  for (Sampler* const sampler : {static_cast<Sampler*>(nullptr), cpu.get()}) {
+    const SamplingParams one = {.typical_p = .01, .min_tokens_to_keep = 4};
+    const std::vector<float> zeros(3);
+    const RowInput equals = LogitRow(zeros, one, {.seed = 1});
+    EXPECT_EQ(SampleRow(equals, sampler).token_ids, std::vector<uint32_t>{2});
+    EXPECT_EQ(KeptProbabilities(equals, sampler).size(), 3u);
+    const SamplingParams three = {.num_samples = 3, .typical_p = .25, .min_tokens_to_keep = 5};
+    std::vector<uint32_t> drawn =
+        SampleRow(WeightRow({20, 0, 0, 20, 20}, three), sampler).token_ids;
+    std::sort(drawn.begin(), drawn.end());
+    EXPECT_EQ(drawn, (std::vector<uint32_t>{0, 3, 4}));
+  }
+}
+
+// XTC leaves tokens 3 and 4, which hardly weigh anything beside token 0.
+TEST(TemperatureTest, WeighsAnewEvenAtOne) {
+  const std::unique_ptr<Sampler> cpu = CreateCpuSampler({.threads = 1}).value();
+  const SamplingParams params = {
+      .xtc_probability = 1, .xtc_threshold = 0, .stage_order = kLlamaCppOrder};
+  for (Sampler* const sampler : {static_cast<Sampler*>(nullptr), cpu.get()}) {
+    ExpectKept(KeptProbabilities(LogitRow({31, 1, .5f, 0, -1}, params), sampler),
+               {{3, .73106}, {4, .26894}});
+  }
 }
 
 TEST(TypicalTest, OfEqualsItKeepsTheFewestOrAll) {
