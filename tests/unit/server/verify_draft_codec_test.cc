@@ -83,8 +83,8 @@ TEST(VerifyDraftCodecTest, SequencesOfOneSeedHaveStreamsOfTheirOwn) {
   // The bonus of each, from the same flat row.
   v1::VerifyDraftRequest request = Changed("keys { seeds: 7 }");
   std::vector<float> target(5 * 1000, 0.0f);
-  for (const size_t row : {0, 1, 3}) target[row * 1000 + (row == 1 ? 2 : 1)] = 1.0f;
-  for (const size_t row : {2, 4}) {
+  for (const size_t row : {0u, 1u, 3u}) target[row * 1000 + (row == 1 ? 2 : 1)] = 1.0f;
+  for (const size_t row : {2u, 4u}) {
     std::fill_n(target.begin() + static_cast<std::ptrdiff_t>(row) * 1000, 1000, 1.0f);
   }
   SetTensor(5, target, *request.mutable_target());
