@@ -12,7 +12,8 @@ namespace token_sampler::cpu {
 void SeveralDraws::Draw(const RowInput& row, const TokenList& survivors, const Weigher& weigher,
                         RowResult& result) {
   const SamplingParams& params = *row.params;
-  std::copy_n(survivors.ids.data(), survivors.count, ids_.Reserve(survivors.count));
+  const uint32_t* ids = survivors.ids.data();
+  // Drawing changes weights.
   std::copy_n(survivors.weights.data(), survivors.count, weights_.Reserve(survivors.count));
   tree_.Build(weights_.data(), survivors.count);
   bool rest_is_listed = false;
@@ -21,10 +22,11 @@ void SeveralDraws::Draw(const RowInput& row, const TokenList& survivors, const W
       if (!rest_is_listed) ListRest(survivors);
       rest_is_listed = true;
       TakeRest(weigher);
+      ids = ids_.data();
     }
     const Uint128 uniform = UniformBits(row.key, RandomDomain::kToken, index);
     const size_t drawn = tree_.Find(ScaleUniform(uniform, tree_.total()));
-    result.token_ids.push_back(ids_[drawn]);
+    result.token_ids.push_back(ids[drawn]);
     if (!params.replacement) tree_.Remove(drawn);
   }
 }

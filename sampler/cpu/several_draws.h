@@ -36,8 +36,8 @@ class SeveralDraws {
   // weight, and moves them from rest_ to ids_, weights_ and the tree.
   void TakeRest(const Weigher& weigher);
 
-  Buffer<uint32_t> ids_;
-  Buffer<uint64_t> weights_;    // of ids_; 0 once drawn
+  Buffer<uint32_t> ids_;        // those of TakeRest
+  Buffer<uint64_t> weights_;    // of the survivors, or of ids_; 0 once drawn
   SumTree tree_;                // over weights_
   std::vector<uint64_t> rest_;  // order keys of the survivors without a weight, ascending
   std::vector<WeighedToken> taken_;
