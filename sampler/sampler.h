@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "sampler/data_type.h"
+#include "sampler/pace.h"
 #include "sampler/philox.h"
 #include "sampler/sampling_params.h"
 
@@ -62,6 +63,7 @@ struct RowInput {
   // ceil(vocab / 32) little-endian words, one bit per token, 1 = allowed; null: all are.
   const uint8_t* bitmask = nullptr;
   const RowState* state = nullptr;  // null: a new one
+  Pace* pace = nullptr;             // asked while the row is sampled; null: nobody is
 };
 
 // Why a row has no tokens, or what was done to it. Numbers are those of token_sampler.v1.RowCode.
