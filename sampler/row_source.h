@@ -29,8 +29,9 @@ class RowSource {
   virtual const DeviceMemory* device_memory() const { return nullptr; }
 
   // Page-locked host memory with byte 0 of the source, which every CUDA device copies from by DMA;
-  // null: none, or not any more. Such a copy reads page-locked pages whatever has become of the
-  // source, without a signal, so whoever makes copies asks Holds behind them.
+  // null: none, or not any more. Reading it raises no signal whatever has become of the source, be
+  // it by a device or by the CPU, with which CUDA makes small copies. So whoever makes copies asks
+  // Holds after them.
   virtual const char* pinned_memory() const { return nullptr; }
 
   // Whether what has been copied from pinned_memory() so far were bytes of the source. Once is

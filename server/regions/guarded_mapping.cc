@@ -6,28 +6,75 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <mutex>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
 namespace token_sampler {
-namespace {
 
-// What this thread copies from. Zero-initialised, so that a signal handler may read it.
-thread_local GuardedMapping* copied_from = nullptr;
+// A place in the list of mappings, which the signal handler walks. Places are reused and never
+// freed, so that it may do so at any time.
+struct GuardedMapping::Listed {
+  std::atomic<uintptr_t> begin{0};  // of the pages
+  std::atomic<size_t> bytes{0};     // 0: a free place
+  std::atomic<GuardedMapping*> mapping{nullptr};
+  Listed* next = nullptr;
+
+  // What one thread at a time does.
+  static Listed& Add(GuardedMapping& mapping);
+  void Remove();
+
+  // The mapping whose pages have the address. Whoever reads there keeps it alive.
+  static GuardedMapping* Find(uintptr_t address);
+
+ private:
+  static std::mutex mutex;
+  static std::atomic<Listed*> first;
+};
+
+std::mutex GuardedMapping::Listed::mutex;
+std::atomic<GuardedMapping::Listed*> GuardedMapping::Listed::first{nullptr};
+
+GuardedMapping::Listed& GuardedMapping::Listed::Add(GuardedMapping& mapping) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  Listed* place = first;
+  while (place != nullptr && place->bytes != 0) place = place->next;
+  if (place == nullptr) {
+    place = new Listed;
+    place->next = first;
+    first = place;
+  }
+  place->mapping = &mapping;
+  place->begin = reinterpret_cast<uintptr_t>(mapping.pages_);
+  place->bytes = mapping.page_bytes_;
+  return *place;
+}
+
+void GuardedMapping::Listed::Remove() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  bytes = 0;
+}
+
+GuardedMapping* GuardedMapping::Listed::Find(uintptr_t address) {
+  for (Listed* place = first; place != nullptr; place = place->next) {
+    const uintptr_t begin = place->begin;
+    const bool inside = address >= begin && address - begin < place->bytes;
+    // Else the size is that of a mapping which has taken the place meanwhile.
+    if (inside && place->begin == begin) return place->mapping;
+  }
+  return nullptr;
+}
+
+namespace {
 
 struct sigaction previous_action;
 
 }  // namespace
 
 void GuardedMapping::OnBusError(int, siginfo_t* info, void*) {
-  GuardedMapping* const mapping = copied_from;
-  if (mapping != nullptr) {
-    const auto* const address = static_cast<const char*>(info->si_addr);
-    const bool inside =
-        address >= mapping->pages_ && address < mapping->pages_ + mapping->page_bytes_;
-    if (inside && mapping->Replace()) return;
-  }
+  GuardedMapping* const mapping = Listed::Find(reinterpret_cast<uintptr_t>(info->si_addr));
+  if (mapping != nullptr && mapping->Replace()) return;
   // Somebody else's: the access is tried again and meets what was set before.
   sigaction(SIGBUS, &previous_action, nullptr);
 }
@@ -68,15 +115,18 @@ bool GuardedMapping::AllowWrites() {
   return mprotect(pages_, page_bytes_, PROT_READ | PROT_WRITE) == 0;
 }
 
-GuardedMapping::~GuardedMapping() { munmap(pages_, page_bytes_); }
+GuardedMapping::GuardedMapping(char* pages, size_t page_bytes, size_t begin)
+    : pages_(pages), page_bytes_(page_bytes), begin_(begin), listed_(Listed::Add(*this)) {}
+
+GuardedMapping::~GuardedMapping() {
+  listed_.Remove();
+  munmap(pages_, page_bytes_);
+}
 
 bool GuardedMapping::Copy(uint64_t offset, size_t size, char* to) {
-  copied_from = this;
+  std::memcpy(to, pages_ + begin_ + offset, size);
   // The signal comes in the midst of the copy, whatever a compiler makes of these lines.
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  std::memcpy(to, pages_ + begin_ + offset, size);
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  copied_from = nullptr;
   return !broken_;
 }
 

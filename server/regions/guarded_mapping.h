@@ -1,6 +1,10 @@
 // A mapping of memory that another process may truncate at any time, which the kernel answers with
 // SIGBUS: the signal is caught, and the read that met it fails.
 //
+// It is caught in every thread, whoever reads: a CUDA driver copies a few KiB of page-locked memory
+// with the CPU instead of by DMA (seen on an H100 with driver 580), by the page tables of the
+// process.
+//
 // Reading through the descriptor has no signal and takes three times as long as this (4.9 against
 // 14.8 GB/s of one thread on an AMD EPYC, Linux 6.18), more than the sampling itself.
 
@@ -18,7 +22,7 @@
 namespace token_sampler {
 
 // Thread-safe. The first one sets the process's action for SIGBUS; what was set before still gets
-// every SIGBUS that is not of a Copy.
+// every SIGBUS that is not of a mapping.
 class GuardedMapping {
  public:
   // Maps bytes [offset, offset + size) of a file, size > 0, for reading. ResourceExhausted when
@@ -34,6 +38,7 @@ class GuardedMapping {
   // the file was opened for reading.
   bool AllowWrites();
 
+  // Who reads them without Copy may meet zeros instead of the file, from then on.
   const char* pages() const { return pages_; }
   size_t page_bytes() const { return page_bytes_; }
   size_t begin() const { return begin_; }
@@ -43,17 +48,19 @@ class GuardedMapping {
   bool Copy(uint64_t offset, size_t size, char* to);
 
  private:
-  GuardedMapping(char* pages, size_t page_bytes, size_t begin)
-      : pages_(pages), page_bytes_(page_bytes), begin_(begin) {}
+  struct Listed;
+
+  GuardedMapping(char* pages, size_t page_bytes, size_t begin);
 
   static void OnBusError(int signal, siginfo_t* info, void* context);
 
-  // Puts zeros where the file was, so that the copy can go on to its end.
+  // Puts zeros where the file was, so that the read can go on to its end.
   bool Replace();
 
   char* const pages_;        // whole pages
   const size_t page_bytes_;  // how long they are
   const size_t begin_;       // of byte 0 among them
+  Listed& listed_;           // where the signal handler finds this
   std::atomic<bool> broken_{false};
 };
 

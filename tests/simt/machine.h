@@ -24,7 +24,9 @@ struct Device {
   size_t memory_bytes = size_t{1} << 30;    // beyond which cudaMalloc fails
   bool registers_read_only = true;          // host memory that the process may not write
   bool uses_host_page_tables = false;       // and so locks no host memory
-  bool shares_memory = true;                // with processes, and registers theirs: gVisor does not
+  size_t cpu_copy_bytes = size_t{64}
+                          << 10;  // of registered memory, copied with the CPU as asked for
+  bool shares_memory = true;      // with processes, and registers theirs: gVisor does not
 };
 
 // The machine as it is at the start: one device, no error, the order of indices. Streams, events

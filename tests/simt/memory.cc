@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/simt/machine_state.h"
@@ -196,8 +197,10 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
       (from_device != is_device(source) || to_device != is_device(target))) {
     return Failed(cudaErrorInvalidValue);
   }
-  if (source == nullptr) {
-    // Pageable memory is read before the call returns.
+  const bool by_cpu = source == nullptr || (source->registered && !from_device &&
+                                            bytes <= CurrentDevice(call).cpu_copy_bytes);
+  if (by_cpu) {
+    // Pageable memory is read before the call returns, and so is little of registered memory.
     const auto* first = static_cast<const char*>(from);
     simt::Add(*stream, [to, copy = std::vector<char>(first, first + bytes)] {
       std::memcpy(to, copy.data(), copy.size());
@@ -229,6 +232,18 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
   if (kind != cudaMemcpyHostToDevice || source == nullptr || source->type != cudaMemoryTypeHost ||
       target == nullptr || target->type != cudaMemoryTypeDevice) {
     return Failed(cudaErrorInvalidValue);
+  }
+  if (source->registered && width * height <= CurrentDevice(call).cpu_copy_bytes) {
+    std::vector<char> rows(width * height);
+    for (size_t row = 0; row < height; ++row) {
+      std::memcpy(&rows[row * width], static_cast<const char*>(from) + row * from_pitch, width);
+    }
+    simt::Add(*stream, [=, rows = std::move(rows)] {
+      for (size_t row = 0; row < height; ++row) {
+        std::memcpy(static_cast<char*>(to) + row * to_pitch, &rows[row * width], width);
+      }
+    });
+    return cudaSuccess;
   }
   simt::Add(*stream, [=, registered = source->registered] {
     for (size_t row = 0; row < height; ++row) {
