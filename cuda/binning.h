@@ -6,11 +6,15 @@
 
 #include <cuda_runtime.h>
 
+#include <cmath>
 #include <cstdint>
+
+#include "sampler/token_order.h"
 
 namespace token_sampler::cuda {
 
-inline constexpr uint32_t kBins = 2048;
+inline constexpr int kBinBits = 11;
+inline constexpr uint32_t kBins = 1u << kBinBits;
 
 // Divides the keys in [low, high]; bin 0 has the greatest.
 struct Binning {
@@ -27,9 +31,8 @@ struct Binning {
     return {low, ~uint64_t{0}, kByValue, first, per_value};
   }
   __device__ static Binning ByKey(uint64_t low, uint64_t high) {
-    uint32_t shift = 0;
-    while ((high - low) >> shift >= kBins) ++shift;
-    return {low, high, shift, 0.0f, 0.0f};
+    const int bits = high > low ? 64 - __clzll(static_cast<long long>(high - low)) : 0;
+    return {low, high, static_cast<uint32_t>(bits > kBinBits ? bits - kBinBits : 0), 0.0f, 0.0f};
   }
 
   __device__ bool Holds(uint64_t key) const { return key >= low && key <= high; }
@@ -38,6 +41,11 @@ struct Binning {
     // Rounding keeps the order, and so do bins made of the rounded.
     const float distance = (first - value) * per_value;
     return distance < static_cast<float>(kBins - 1) ? static_cast<uint32_t>(distance) : kBins - 1;
+  }
+  // Below the values of all keys in bins [0, last]; rounding leaves none of them out.
+  __device__ float Below(uint32_t last) const {
+    if (shift != kByValue) return FromOrderedBits(static_cast<uint32_t>(low >> 32));
+    return last < kBins - 1 ? first - static_cast<float>(last + 2) / per_value : -INFINITY;
   }
   // The tokens of one bin of keys.
   __device__ Binning Within(uint32_t bin) const {

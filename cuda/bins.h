@@ -35,25 +35,40 @@ __device__ inline void FillBins(uint64_t key, const Binning& binning, BlockMemor
   ClusterSync();
 }
 
-// Counts and weighs the tokens of the cluster's row in the bins of memory.binning, which thread 0
+__device__ inline void AddMass(uint64_t mass, uint32_t bin, BlockMemory& memory) {
+  const auto low = static_cast<uint32_t>(mass);
+  const uint32_t sum = atomicAdd(&memory.mass_low[bin], low) + low;
+  atomicAdd(&memory.mass_high[bin], static_cast<uint32_t>(mass >> 32) + (sum < low ? 1u : 0u));
+}
+
+// Counts and weighs the tokens of the cluster's row in the bins of memory.narrowing, which thread 0
 // may just have written.
-template <typename Part>
-__device__ void FillBins(const Part& part, const Weigher& weigh, bool with_mass,
+template <typename Part, typename Weigh>
+__device__ void FillBins(const Part& part, const Weigh& weigh, bool with_mass,
                          BlockMemory& memory) {
   ClearBins(memory);
-  const Binning binning = memory.binning;
-  for (uint32_t i = threadIdx.x; i < part.size(); i += kThreads) {
-    const float value = part.ValueAt(i);
-    const uint64_t key = OrderKey(value, part.TokenAt(i));
-    if (!binning.Holds(key)) continue;
+  const Binning binning = memory.narrowing.binning;
+  // The last bin is open and may have nearly all tokens, so it is summed in registers.
+  uint32_t last_count = 0;
+  uint64_t last_mass = 0;
+  part.ForEach([&](uint32_t index, float value) {
+    const uint64_t key = OrderKey(value, part.TokenAt(index));
+    if (!binning.Holds(key)) return;
     const uint32_t bin = binning.BinOf(key, value);
+    const uint64_t mass = with_mass ? weigh(value) : 0;
+    if (bin == kBins - 1) {
+      ++last_count;
+      last_mass += mass;
+      return;
+    }
     atomicAdd(&memory.counts[bin], 1u);
-    if (!with_mass) continue;
-    const uint64_t mass = weigh(value);
-    if (mass == 0) continue;
-    const auto low = static_cast<uint32_t>(mass);
-    const uint32_t sum = atomicAdd(&memory.mass_low[bin], low) + low;
-    atomicAdd(&memory.mass_high[bin], static_cast<uint32_t>(mass >> 32) + (sum < low ? 1u : 0u));
+    if (mass > 0) AddMass(mass, bin, memory);
+  });
+  last_count = WarpReduce(last_count, Sum());
+  last_mass = WarpReduce(last_mass, Sum());
+  if (Lane() == 0 && last_count > 0) {
+    atomicAdd(&memory.counts[kBins - 1], last_count);
+    AddMass(last_mass, kBins - 1, memory);
   }
   ClusterSync();
 }
@@ -119,7 +134,7 @@ class BinSums {
     uint32_t count = 0;
     uint64_t low = 0;
     uint32_t high = 0;
-#pragma unroll 2
+#pragma unroll 1
     for (uint32_t rank = 0; rank < ClusterBlocks(); ++rank) {
       const BlockMemory& block = *OfRank(&memory_, rank);
       count += block.counts[bin];

@@ -35,16 +35,23 @@ struct FoundBin {
   Portion inside;
 };
 
+// How far the end of a prefix has been found.
+struct Narrowing {
+  Binning binning;  // of the keys among which it is
+  Portion before;   // the tokens before those
+  uint64_t target;  // tokens or mass of the prefix
+};
+
 struct alignas(16) BlockMemory {
   RowJob job;
+  double plain_scale;           // of plain weights, once their largest is known
   uint64_t listed[kMaxListed];  // order keys; those of rank 0 are written by all blocks
   uint64_t copied[kMaxListed];  // this block's copy of them
   uint64_t sorted[kMaxListed];
   uint64_t warp_values[kWarps];
-  uint64_t warp_masses[kWarps];
   Portion exchanged[2];  // used in turn: one is written while the other may still be read
   Portion block_total;
-  Binning binning;
+  Narrowing narrowing;
   FoundBin found;
   uint32_t num_listed;
   uint32_t counts[kBins];
@@ -115,6 +122,10 @@ class Exchange {
   }
   __device__ Portion Of(uint32_t rank) const { return *OfRank(&memory_.exchanged[turn_], rank); }
 
+  // No block reads the memory of others but rank 0's from now on.
+  __device__ void End() { turn_ |= kOver; }
+  __device__ bool is_over() const { return turn_ >= kOver; }
+
   // The sums of what the blocks before this one published, and of all. By whole warps, a lane per
   // block.
   __device__ void Sums(Portion& before, Portion& total) const {
@@ -125,6 +136,9 @@ class Exchange {
   }
 
  private:
+  // One number for both, for registers are few.
+  static constexpr uint32_t kOver = 2;
+
   BlockMemory& memory_;
   uint32_t turn_ = 0;
 };

@@ -15,6 +15,7 @@ namespace token_sampler::cuda {
 __device__ inline uint32_t ClusterRank() { return 0; }
 __device__ inline uint32_t ClusterBlocks() { return 1; }
 __device__ inline void ClusterSync() { __syncthreads(); }
+__device__ inline void EndCluster(bool) {}
 template <typename T>
 __device__ T* OfRank(T* address, uint32_t) {
   return address;
@@ -29,6 +30,14 @@ __device__ inline uint32_t ClusterBlocks() {
 
 // A barrier of all threads of the cluster; what they wrote to shared memory is seen behind it.
 __device__ inline void ClusterSync() { cooperative_groups::this_cluster().sync(); }
+
+// The last barrier of a block: its shared memory lives until no other block reads it any more. One
+// of which nobody reads anything may leave at once.
+__device__ inline void EndCluster(bool may_leave) {
+  const auto cluster = cooperative_groups::this_cluster();
+  cluster.barrier_arrive();
+  if (!may_leave) cluster.barrier_wait();
+}
 
 // Where block `rank` has what this block has at `address` of its shared memory.
 template <typename T>

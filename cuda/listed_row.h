@@ -24,7 +24,9 @@ __device__ inline uint32_t SortListed(BlockMemory& memory) {
   if (has_key) memory.copied[threadIdx.x] = key;
   __syncthreads();
   uint32_t before = 0;
-  for (uint32_t i = 0; i < count; ++i) before += memory.copied[i] > key ? 1 : 0;
+  if (WarpOfThread() * kWarp < count) {
+    for (uint32_t i = 0; i < count; ++i) before += memory.copied[i] > key ? 1 : 0;
+  }
   if (has_key) memory.sorted[before] = key;
   __syncthreads();
   return count;
@@ -51,7 +53,7 @@ class ListedRow {
       case JobStage::kNone:
         break;
       case JobStage::kTemperature:
-        weigh_.SetScale(job_.scale);
+        weigh_.SetTemperature();
         break;
       case JobStage::kMinP:
         KeepFirst(PrefixAtLeast(CeilFraction(job_.min_p, weigh_.OfFirst())));
@@ -81,8 +83,10 @@ class ListedRow {
     __syncthreads();
     // The mass of the lower token ids.
     uint64_t before = 0;
-    for (uint32_t i = 0; i < count_; ++i) {
-      before += TokenOfOrderKey(memory_.sorted[i]) < token ? memory_.copied[i] : 0;
+    if (WarpOfThread() * kWarp < count_) {
+      for (uint32_t i = 0; i < count_; ++i) {
+        before += TokenOfOrderKey(memory_.sorted[i]) < token ? memory_.copied[i] : 0;
+      }
     }
 #pragma unroll 1
     for (uint32_t draw = 0; draw < job_.num_samples; ++draw) {

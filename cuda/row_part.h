@@ -25,8 +25,8 @@ TOKEN_SAMPLER_HOST_DEVICE constexpr uint32_t PartSize(uint32_t vocab, uint32_t c
   return (even + kMultiple - 1) / kMultiple * kMultiple;
 }
 
-// Room in shared memory for such a part, wherever in a vector it begins.
-constexpr uint32_t SharedFloats(uint32_t part) { return part + 3; }
+// Room in shared memory for such a part in whole vectors, wherever in the first one it begins.
+constexpr uint32_t SharedFloats(uint32_t part) { return part + 4; }
 
 // What stands for an invalid value among order keys; no token has it, for its id would be 2^32 - 1.
 inline constexpr uint64_t kInvalidKey = ~uint64_t{0};
@@ -43,6 +43,17 @@ struct Float32Vector {
     to[3] = __uint_as_float(words.w);
   }
 };
+
+// By the one instruction that devices have for it.
+__device__ inline float WidenOnDevice(uint16_t bits) {
+#if defined(__CUDA_ARCH__)
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+#else
+  return WidenFloat16(bits);
+#endif
+}
 
 template <float (*kWiden)(uint16_t)>
 struct Float16Vector {
@@ -90,9 +101,43 @@ class RowPart {
     }
   }
 
+  // Calls f(index, value) for those of the part that are this thread's of the block, in the order
+  // of their indices.
+  template <typename F>
+  __device__ void ForEach(F f) const {
+    for (uint32_t i = threadIdx.x; i < size_; i += kThreads) f(i, ValueAt(i));
+  }
+
+  // The same for values of at least `bound`, of which there are few; for some lesser ones too. In
+  // shared memory there are others around the part, whose value is that of a token that cannot be
+  // drawn.
+  template <typename F>
+  __device__ void ForEachAtLeast(float bound, F f) const {
+    if constexpr (kInShared) {
+      const uint32_t before = Before();
+      const auto* const fours = reinterpret_cast<const float4*>(shared_ - before);
+#pragma unroll 1
+      for (uint32_t i = threadIdx.x * 4; i < before + size_; i += kThreads * 4) {
+        const float4 four = fours[i / 4];
+        if (fmaxf(fmaxf(four.x, four.y), fmaxf(four.z, four.w)) < bound) continue;
+          // Read again, for it is rare, and takes fewer registers than to keep them.
+#pragma unroll 1
+        for (uint32_t index = i - before; index != i - before + 4; ++index) {
+          f(index, shared_[static_cast<int32_t>(index)]);
+        }
+      }
+    } else {
+      ForEach(f);
+    }
+  }
+
   // Reads the part and bans what the mask leaves out. The greatest key of those that this thread
   // read, one that is never drawn for none, kInvalidKey when a value is not allowed.
-  __device__ uint64_t Load() { return mask_ == nullptr ? LoadAs<false>() : LoadAs<true>(); }
+  __device__ uint64_t Load() {
+    const uint64_t greatest = mask_ == nullptr ? LoadAs<false>() : LoadAs<true>();
+    if constexpr (kInShared) BanOutside();
+    return greatest;
+  }
 
   // Applies the row's edits to a part in shared memory, loaded. Returns as Load, with the
   // `greatest` that Load gave this thread.
@@ -167,6 +212,15 @@ class RowPart {
     return 0.0f;
   }
 
+  // The mask's bits of `count` <= 32 tokens from `index` on; those above are any.
+  __device__ uint32_t MaskBits(uint32_t index, uint32_t count) const {
+    const uint32_t token = TokenAt(index);
+    const uint32_t* const words = mask_ + token / 32;
+    uint32_t bits = words[0] >> (token % 32);
+    if (token % 32 + count > 32) bits |= words[1] << (32 - token % 32);
+    return bits;
+  }
+
   // kMasked: there is a mask.
   template <bool kMasked>
   __device__ uint64_t LoadAs() {
@@ -174,7 +228,7 @@ class RowPart {
       case DataType::kFloat32:
         return LoadVectors<Float32Vector, kMasked>();
       case DataType::kFloat16:
-        return LoadVectors<Float16Vector<WidenFloat16>, kMasked>();
+        return LoadVectors<Float16Vector<WidenOnDevice>, kMasked>();
       case DataType::kBFloat16:
         return LoadVectors<Float16Vector<WidenBFloat16>, kMasked>();
       case DataType::kFloat64:
@@ -190,15 +244,33 @@ class RowPart {
   // What the value `read` at `index` counts as.
   template <bool kMasked>
   __device__ float Take(uint32_t index, float read, Greatest& greatest) const {
+    return TakeUnless(kMasked && IsMasked(index), index, read, greatest);
+  }
+  __device__ float TakeUnless(bool masked, uint32_t index, float read, Greatest& greatest) const {
     float value = read + 0.0f;  // -0 becomes +0
     if (!(value >= banned_ && value <= FLT_MAX)) greatest.allowed = false;
-    if (kMasked && IsMasked(index)) value = banned_;
+    if (masked) value = banned_;
     // The first of equal ones stays.
     if (value > greatest.value) {
       greatest.value = value;
       greatest.index = index;
     }
     return value;
+  }
+
+  // How many elements of the first vector in shared memory are not of the part.
+  __device__ uint32_t Before() const {
+    return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(shared_) % sizeof(float4) /
+                                 sizeof(float));
+  }
+
+  // The elements of the first and the last vector that are not of the part.
+  __device__ void BanOutside() const {
+    constexpr uint32_t kWidth = 4;
+    const uint32_t before = Before();
+    const uint32_t after = (kWidth - (before + size_) % kWidth) % kWidth;
+    if (threadIdx.x < before) (shared_ - before)[threadIdx.x] = banned_;
+    if (threadIdx.x < after) shared_[size_ + threadIdx.x] = banned_;
   }
 
   __device__ void Keep(uint32_t index, float value) const {
@@ -251,9 +323,10 @@ class RowPart {
   __device__ void TakeVector(uint32_t index, uint4 words, Greatest& greatest) const {
     float values[Vector::kElements];
     Vector::Unpack(words, values);
+    const uint32_t allowed = kMasked ? MaskBits(index, Vector::kElements) : ~0u;
 #pragma unroll
     for (uint32_t e = 0; e < Vector::kElements; ++e) {
-      values[e] = Take<kMasked>(index + e, values[e], greatest);
+      values[e] = TakeUnless(kMasked && (allowed >> e & 1) == 0, index + e, values[e], greatest);
     }
     if constexpr (kInShared) {
       for (uint32_t e = 0; e < Vector::kElements; e += 4) {
@@ -267,7 +340,7 @@ class RowPart {
   const uint32_t* const mask_;
   const DataType dtype_;
   const float banned_;  // the value of a token that cannot be drawn; none is below it
-  float* shared_;
+  float* shared_;       // of element 0 of the part
   uint32_t begin_;
   uint32_t size_;
 };

@@ -40,25 +40,32 @@ class RowOnCluster {
         memory_(memory),
         part_(part),
         exchange_(exchange),
-        first_key_(first_key),
-        weigh_(job, FromOrderedBits(static_cast<uint32_t>(first_key >> 32))),
+        first_token_(TokenOfOrderKey(first_key)),
+        weigh_(memory, FromOrderedBits(static_cast<uint32_t>(first_key >> 32))),
         least_key_(LeastDrawableKey(job)) {}
 
   // Draws to tokens[first_token ..]. `greatest` is the greatest key of the tokens that this
   // thread has read; the threads of the cluster share the row out.
   __device__ void Sample(uint64_t greatest, uint32_t* tokens) {
-    if (job_.top_k_first && job_.top_k <= kMaxListed / 2 && ListTopK(greatest)) {
-      return EndListed(0, tokens);
+    if (job_.top_k_first && job_.top_k <= kMaxListed / 2) {
+      if (const uint32_t listed = ListTopK(greatest); listed > 0) {
+        EndListed(0, listed, tokens);
+        return;
+      }
     }
     for (int i = 0; i < RowJob::kMaxStages && job_.stages[i] != JobStage::kNone; ++i) {
       const JobStage stage = job_.stages[i];
       if (stage == JobStage::kTemperature) {
-        if (job_.greedy) return TakeFirst(tokens);
-        weigh_.SetScale(job_.scale);
+        if (job_.greedy) {
+          TakeFirst(tokens);
+          return;
+        }
+        weigh_.SetTemperature();
       } else if (stage == JobStage::kMinP) {
         KeepMinP();
-      } else if (Narrow(stage)) {
-        return EndListed(i + 1, tokens);
+      } else if (const uint32_t listed = Narrow(stage); listed > 0) {
+        EndListed(i + 1, listed, tokens);
+        return;
       }
     }
     Draw(tokens);
@@ -69,7 +76,7 @@ class RowOnCluster {
     if (ClusterRank() != 0) return;
 #pragma unroll 1
     for (uint32_t draw = threadIdx.x; draw < job_.num_samples; draw += kThreads) {
-      tokens[job_.first_token + draw] = TokenOfOrderKey(first_key_);
+      tokens[job_.first_token + draw] = first_token_;
     }
   }
 
@@ -79,93 +86,88 @@ class RowOnCluster {
     const uint64_t threshold = CeilFraction(job_.min_p, weigh_.OfFirst());
     const SureDifferences sure = weigh_.Sure(threshold);
     uint64_t failing = 0;
-    for (uint32_t i = threadIdx.x; i < part_.size(); i += kThreads) {
-      const float value = part_.ValueAt(i);
+    part_.ForEach([&](uint32_t index, float value) {
       const float difference = value - weigh_.first();
-      if (difference > sure.at_or_above) continue;
-      const uint64_t key = OrderKey(value, part_.TokenAt(i));
-      if (key < least_key_ || key <= failing) continue;
+      if (difference > sure.at_or_above) return;
+      const uint64_t key = OrderKey(value, part_.TokenAt(index));
+      if (key < least_key_ || key <= failing) return;
       if (difference < sure.below || weigh_(value) < threshold) failing = key;
-    }
+    });
     failing = ClusterReduce(memory_, exchange_, failing, Max());
     if (failing >= least_key_) least_key_ = failing + 1;
   }
 
-  // Top-k or top-p. True when what is left stands in memory_.sorted of rank 0; else least_key_
-  // tells.
-  __device__ bool Narrow(JobStage stage) {
+  // Top-k or top-p. How many tokens are left where they stand in memory_.sorted of rank 0, which is
+  // the only one to know; 0: least_key_ tells.
+  __device__ uint32_t Narrow(JobStage stage) {
     const bool by_mass = stage == JobStage::kTopP;
     // What all threads know alike is kept out of their registers.
-    Binning& binning = memory_.binning;
+    Narrowing& narrowing = memory_.narrowing;
     if (threadIdx.x == 0) {
-      binning = Binning::ByValue(least_key_, weigh_.first(), weigh_.BinsPerValue(kBins));
+      narrowing = {
+          Binning::ByValue(least_key_, weigh_.first(), weigh_.BinsPerValue(kBins)), {0, 0}, 0};
     }
-    bool by_value = true;
-    Portion before = {0, 0};
-    uint64_t target = 0;
     while (true) {
-      FillBins(part_, weigh_, by_mass, memory_);
+      weigh_.Apply([&](auto weigh) { FillBins(part_, weigh, by_mass, memory_); });
+      const Portion before = narrowing.before;
+      uint64_t target = narrowing.target;
       BinSums sums(memory_, exchange_);
-      if (target == 0) {
+      const bool is_first = target == 0;
+      if (is_first) {
         target = by_mass ? CeilFraction(job_.top_p, sums.total().mass) : job_.top_k;
         if (target == 0) target = 1;
-        if (!by_mass && sums.total().count <= target) return false;
+        if (!by_mass && sums.total().count <= target) return 0;
       }
       const FoundBin& found = sums.Find(target - (by_mass ? before.mass : before.count), by_mass);
       if (before.count + found.before.count + found.inside.count <= kMaxListed) {
-        List(binning, 0, found.bin, true);
-        if (ClusterRank() == 0) {
-          num_left_ = SortListed(memory_);
-          num_left_ = by_mass ? PrefixOfMass(target, num_left_, weigh_, memory_)
-                              : static_cast<uint32_t>(target);
-        }
-        return true;
-      }
-      before.count += found.before.count;
-      before.mass += found.before.mass;
-      if (found.inside.count <= kMaxListed) {
-        List(binning, found.bin, found.bin, false);
+        List(narrowing.binning, 0, found.bin, true);
+        if (ClusterRank() != 0) return 1;
         const uint32_t count = SortListed(memory_);
-        const uint32_t kept = by_mass ? PrefixOfMass(target - before.mass, count, weigh_, memory_)
-                                      : static_cast<uint32_t>(target - before.count);
+        return by_mass ? PrefixOfMass(target, count, weigh_, memory_)
+                       : static_cast<uint32_t>(target);
+      }
+      const Portion up_to = {before.count + found.before.count, before.mass + found.before.mass};
+      if (found.inside.count <= kMaxListed) {
+        List(narrowing.binning, found.bin, found.bin, false);
+        const uint32_t count = SortListed(memory_);
+        const uint32_t kept = by_mass ? PrefixOfMass(target - up_to.mass, count, weigh_, memory_)
+                                      : static_cast<uint32_t>(target - up_to.count);
         least_key_ = memory_.sorted[kept - 1];
-        return false;
+        return 0;
       }
-      if (by_value) {
-        const Binning keys = KeysOf(binning, found.bin);
-        if (threadIdx.x == 0) binning = keys;
-      } else if (threadIdx.x == 0) {
-        binning = binning.Within(found.bin);
+      if (threadIdx.x == 0) {
+        narrowing.before = up_to;
+        narrowing.target = target;
       }
-      by_value = false;
+      const Binning next =
+          is_first ? KeysOf(narrowing.binning, found.bin) : narrowing.binning.Within(found.bin);
+      __syncthreads();
+      if (threadIdx.x == 0) narrowing.binning = next;
     }
   }
 
-  // Lists some prefix of the order that holds the first top_k tokens. False where none of at most
-  // kMaxListed tokens was found: nothing is listed then. As top_k threads have met a token each
-  // that is not below the top_k-th of their greatest, at least as many tokens of the row are not;
-  // and few more, for the others have nearly all met lesser ones.
-  __device__ bool ListTopK(uint64_t greatest) {
+  // Lists some prefix of the order that holds the first top_k tokens. Returns as Narrow; 0 where
+  // none of at most kMaxListed tokens was found: nothing is listed then. As top_k threads have met
+  // a token each that is not below the top_k-th of their greatest, at least as many tokens of the
+  // row are not; and few more, for the others have nearly all met lesser ones.
+  __device__ uint32_t ListTopK(uint64_t greatest) {
     const Binning binning =
         Binning::ByValue(least_key_, weigh_.first(), weigh_.BinsPerValue(kBins));
     FillBins(greatest, binning, memory_);
     BinSums sums(memory_, exchange_);
-    if (sums.total().count < job_.top_k) return false;
+    if (sums.total().count < job_.top_k) return 0;
     const uint32_t last = sums.Find(job_.top_k, false).bin;
     // The last bin is open.
-    if (last == kBins - 1) return false;
-    // A bin more than the last, so that rounding leaves none of its tokens out.
-    const float bound = weigh_.first() - static_cast<float>(last + 2) / binning.per_value;
-    for (uint32_t i = threadIdx.x; i < part_.size(); i += kThreads) {
-      const float value = part_.ValueAt(i);
-      if (value < bound) continue;
-      const uint64_t key = OrderKey(value, part_.TokenAt(i));
+    if (last == kBins - 1) return 0;
+    const float bound = binning.Below(last);
+    part_.ForEachAtLeast(bound, [&](uint32_t index, float value) {
+      if (value < bound) return;
+      const uint64_t key = OrderKey(value, part_.TokenAt(index));
       if (key >= least_key_) Append(key);
-    }
+    });
     ClusterSync();
-    if (*OfRank(&memory_.num_listed, 0) > kMaxListed) return false;
-    if (ClusterRank() == 0) num_left_ = SortListed(memory_);
-    return true;
+    if (*OfRank(&memory_.num_listed, 0) > kMaxListed) return 0;
+    return ClusterRank() == 0 ? SortListed(memory_) : 1;
   }
 
   // To the list of rank 0, as long as it has room.
@@ -177,16 +179,15 @@ class RowOnCluster {
   // Lists the tokens of bins [first, last], and of all before the first key of `binning` if told
   // to.
   __device__ void List(const Binning binning, uint32_t first, uint32_t last, bool with_greater) {
-    for (uint32_t i = threadIdx.x; i < part_.size(); i += kThreads) {
-      const float value = part_.ValueAt(i);
-      const uint64_t key = OrderKey(value, part_.TokenAt(i));
+    part_.ForEachAtLeast(binning.Below(last), [&](uint32_t index, float value) {
+      const uint64_t key = OrderKey(value, part_.TokenAt(index));
       bool listed = with_greater && key > binning.high;
       if (binning.Holds(key)) {
         const uint32_t bin = binning.BinOf(key, value);
         listed = bin >= first && bin <= last;
       }
       if (listed) Append(key);
-    }
+    });
     ClusterSync();
   }
 
@@ -194,21 +195,21 @@ class RowOnCluster {
   __device__ Binning KeysOf(const Binning binning, uint32_t bin) {
     uint64_t least = ~uint64_t{0};
     uint64_t greatest = 0;
-    for (uint32_t i = threadIdx.x; i < part_.size(); i += kThreads) {
-      const float value = part_.ValueAt(i);
-      const uint64_t key = OrderKey(value, part_.TokenAt(i));
-      if (!binning.Holds(key) || binning.BinOf(key, value) != bin) continue;
+    part_.ForEachAtLeast(binning.Below(bin), [&](uint32_t index, float value) {
+      const uint64_t key = OrderKey(value, part_.TokenAt(index));
+      if (!binning.Holds(key) || binning.BinOf(key, value) != bin) return;
       if (key < least) least = key;
       if (key > greatest) greatest = key;
-    }
+    });
     least = ClusterReduce(memory_, exchange_, least, Min());
     greatest = ClusterReduce(memory_, exchange_, greatest, Max());
     return Binning::ByKey(least, greatest);
   }
 
-  __device__ void EndListed(int stage, uint32_t* tokens) {
+  __device__ void EndListed(int stage, uint32_t count, uint32_t* tokens) {
+    exchange_.End();
     if (ClusterRank() != 0) return;
-    ListedRow listed(job_, num_left_, weigh_, memory_);
+    ListedRow listed(job_, count, weigh_, memory_);
     for (; stage < RowJob::kMaxStages && job_.stages[stage] != JobStage::kNone; ++stage) {
       if (job_.stages[stage] == JobStage::kTemperature && job_.greedy) return TakeFirst(tokens);
       listed.Apply(job_.stages[stage]);
@@ -217,40 +218,43 @@ class RowOnCluster {
   }
 
   // What a token weighs in the draw.
-  __device__ uint64_t MassAt(uint32_t index) const {
+  template <typename Weigh>
+  __device__ uint64_t MassAt(uint32_t index, const Weigh& weigh) const {
     const float value = part_.ValueAt(index);
-    return OrderKey(value, part_.TokenAt(index)) >= least_key_ ? weigh_(value) : 0;
+    return OrderKey(value, part_.TokenAt(index)) >= least_key_ ? weigh(value) : 0;
   }
 
-  // Each warp sums a run of neighbours; the run in which the target lies is walked.
+  // Each thread sums a run of neighbours; its warp walks the run in which the target lies.
   __device__ void Draw(uint32_t* tokens) {
-    const uint32_t run = (part_.size() + kThreads - 1) / kThreads * kWarp;
-    const uint32_t begin = WarpOfThread() * run;
+    // Odd, so that the threads of a warp read different banks.
+    const uint32_t run = (part_.size() + kThreads - 1) / kThreads | 1;
+    const uint32_t begin = threadIdx.x * run;
     const uint32_t end = begin + run < part_.size() ? begin + run : part_.size();
-    uint64_t mass = 0;
-    for (uint32_t i = begin + Lane(); i < end; i += kWarp) mass += MassAt(i);
-    mass = WarpReduce(mass, Sum());
-    if (Lane() == 0) memory_.warp_masses[WarpOfThread()] = mass;
-    __syncthreads();
+    const uint64_t mass = weigh_.Apply([&](auto weigh) {
+      uint64_t sum = 0;
+#pragma unroll 4
+      for (uint32_t i = begin; i < end; ++i) sum += MassAt(i, weigh);
+      return sum;
+    });
+    uint64_t before = BlockSumBefore(memory_, mass);
     uint64_t block = 0;
-    uint64_t before_warp = 0;
-    for (uint32_t warp = 0; warp < kWarps; ++warp) {
-      if (warp == WarpOfThread()) before_warp = block;
-      block += memory_.warp_masses[warp];
-    }
+    for (const uint64_t warp : memory_.warp_values) block += warp;
     exchange_.Publish({0, block});
     Portion lower_blocks;
     Portion row;
     exchange_.Sums(lower_blocks, row);
-    before_warp += lower_blocks.mass;
+    before += lower_blocks.mass;
     const uint64_t total = row.mass;
 #pragma unroll 1
     for (uint32_t draw = 0; draw < job_.num_samples; ++draw) {
       const uint64_t target =
           ScaleUniform(UniformBits(job_.key, RandomDomain::kToken, draw), total);
-      if (before_warp <= target && target - before_warp < mass) {
-        Walk(begin, end, target - before_warp, &tokens[job_.first_token + draw]);
-      }
+      const bool is_here = before <= target && target - before < mass;
+      const uint32_t where = __ballot_sync(kAllLanes, is_here ? 1 : 0);
+      if (where == 0) continue;
+      const int lane = __ffs(static_cast<int>(where)) - 1;
+      Walk(__shfl_sync(kAllLanes, begin, lane), __shfl_sync(kAllLanes, end, lane),
+           __shfl_sync(kAllLanes, target - before, lane), &tokens[job_.first_token + draw]);
     }
   }
 
@@ -259,7 +263,7 @@ class RowOnCluster {
 #pragma unroll 1
     for (uint32_t base = begin; base < end; base += kWarp) {
       const uint32_t index = base + Lane();
-      uint64_t sum = index < end ? MassAt(index) : 0;
+      uint64_t sum = index < end ? MassAt(index, weigh_) : 0;
       for (uint32_t distance = 1; distance < kWarp; distance *= 2) {
         const uint64_t lower = __shfl_up_sync(kAllLanes, sum, distance);
         if (Lane() >= distance) sum += lower;
@@ -279,10 +283,9 @@ class RowOnCluster {
   BlockMemory& memory_;
   const Part& part_;
   Exchange& exchange_;
-  const uint64_t first_key_;
+  const uint32_t first_token_;  // in the order
   Weigher weigh_;
-  uint64_t least_key_;     // the tokens with this key or a greater one are left
-  uint32_t num_left_ = 0;  // of memory_.sorted, in rank 0
+  uint64_t least_key_;  // the tokens with this key or a greater one are left
 };
 
 template <bool kInShared>
@@ -303,8 +306,7 @@ __global__ void __launch_bounds__(kThreads, kInShared ? kBlocksPerMultiprocessor
   if (ClusterRank() == 0 && threadIdx.x == 0) {
     statuses[row] = failed ? JobStatus::kFailed : JobStatus::kDrawn;
   }
-  // Shared memory lives until no other block reads it any more.
-  ClusterSync();
+  EndCluster(exchange.is_over() && ClusterRank() != 0);
 }
 
 size_t SharedBytes(uint32_t part) {

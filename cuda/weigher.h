@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "cuda/row_job.h"
+#include "cuda/block_memory.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
 
@@ -20,36 +20,59 @@ struct SureDifferences {
   float at_or_above;  // a greater one does not
 };
 
+// What it takes to weigh tokens, for a loop to have in registers.
+struct LogitWeights {
+  float first;  // the largest value of the row
+  WeightScale scale;
+  __device__ uint64_t operator()(float value) const { return LogitWeight(value - first, scale); }
+};
+struct PlainWeights {
+  double scale;
+  __device__ uint64_t operator()(float value) const { return PlainWeight(value, scale); }
+};
+
+// Keeps nearly all in shared memory, for registers are few.
 class Weigher {
  public:
-  // Weighs at temperature 1 against `first`, the largest value of the row.
-  __device__ Weigher(const RowJob& job, float first)
-      : is_logits_(job.is_logits), first_(first), scale_(job.scale_at_one) {
-    if (!is_logits_) plain_scale_ = PlainWeightScale(first, scale_.fraction_bits);
+  // Weighs at temperature 1 against `first`, the largest value of the row memory.job. In all
+  // threads of a block.
+  __device__ Weigher(BlockMemory& memory, float first) : memory_(memory), first_(first) {
+    if (memory.job.is_logits) return;
+    if (threadIdx.x == 0) {
+      memory.plain_scale = PlainWeightScale(first, memory.job.scale.fraction_bits);
+    }
+    __syncthreads();
   }
 
-  __device__ void SetScale(WeightScale scale) { scale_ = scale; }
+  // From now on at the temperature of the row.
+  __device__ void SetTemperature() { at_one_ = false; }
 
+  // f(LogitWeights) or f(PlainWeights), so that a loop need not ask which for every token.
+  template <typename F>
+  __device__ auto Apply(F f) const {
+    return memory_.job.is_logits ? f(LogitWeights{first_, scale()})
+                                 : f(PlainWeights{memory_.plain_scale});
+  }
   __device__ uint64_t operator()(float value) const {
-    return is_logits_ ? LogitWeight(value - first_, scale_) : PlainWeight(value, plain_scale_);
+    return Apply([value](auto weigh) { return weigh(value); });
   }
   __device__ uint64_t OfKey(uint64_t key) const {
     return (*this)(FromOrderedBits(static_cast<uint32_t>(key >> 32)));
   }
 
-  // Of a threshold: few differences lie between the two, and they alone have to be weighed. The
+  // Of a threshold: few differences lie between the two, and only they have to be weighed. The
   // mantissa bounds the logarithm, so that no function of a library decides.
   __device__ SureDifferences Sure(uint64_t threshold) const {
     // Lesser thresholds are coarse: rounding is as large as the steps between them.
     constexpr uint64_t kLeast = uint64_t{1} << 24;
-    if (!is_logits_ || threshold < kLeast) return {-INFINITY, INFINITY};
+    if (!memory_.job.is_logits || threshold < kLeast) return {-INFINITY, INFINITY};
     const int exponent = 63 - __clzll(threshold);
     const float mantissa =
         static_cast<float>(threshold >> (exponent - 23)) * (1.0f / (1 << 23)) - 1.0f;
     // m <= log2(1 + m) <= m + 0.0861 on [0, 1]; the rest is for rounding, here and of weights.
     constexpr float kRounding = 1.0f / 1024;
-    const float octaves = static_cast<float>(exponent - scale_.fraction_bits) + mantissa;
-    return {(octaves - kRounding) / scale_.high, (octaves + 0.0861f + kRounding) / scale_.high};
+    const float octaves = static_cast<float>(exponent - scale().fraction_bits) + mantissa;
+    return {(octaves - kRounding) / scale().high, (octaves + 0.0861f + kRounding) / scale().high};
   }
 
   __device__ float first() const { return first_; }
@@ -58,14 +81,17 @@ class Weigher {
   __device__ float BinsPerValue(uint32_t bins) const {
     constexpr float kOctaves = 32.0f;
     const float all = static_cast<float>(bins);
-    return is_logits_ ? scale_.high * (all / kOctaves) : all / first_;
+    return memory_.job.is_logits ? scale().high * (all / kOctaves) : all / first_;
   }
 
  private:
-  bool is_logits_;
-  float first_;
-  WeightScale scale_;
-  double plain_scale_ = 0.0;
+  __device__ const WeightScale& scale() const {
+    return at_one_ ? memory_.job.scale_at_one : memory_.job.scale;
+  }
+
+  const BlockMemory& memory_;
+  const float first_;
+  bool at_one_ = true;
 };
 
 }  // namespace token_sampler::cuda

@@ -59,8 +59,8 @@ TOKEN_SAMPLER_HOST_DEVICE inline uint64_t CeilFraction(double fraction, uint64_t
   const Uint128 product = Uint128{mantissa} * total;  // < 2^116
   if (product == 0) return 0;
   if (shift >= 128) return 1;
-  const Uint128 unit = Uint128{1} << shift;
-  return static_cast<uint64_t>((product + (unit - 1)) >> shift);
+  const auto floor = static_cast<uint64_t>(product >> shift);
+  return floor + ((Uint128{floor} << shift) != product ? 1 : 0);
 }
 
 }  // namespace token_sampler

@@ -30,12 +30,12 @@ inline constexpr int64_t kSlack = 64;
 
 // What turns a value into its weight. SPEC.md §4.
 struct Weigher {
-  bool plain = false;             // the values are weights, not logits
-  float floor = 0;                // lower values count as weights of 0
-  float max = 0;                  // logits: the largest of the row
-  WeightScale scale = {0, 0, 0};  // logits; of plain weights the fraction bits alone
-  float lowest_difference = 0;    // logits: the weight of max + this is 0
-  double plain_scale = 0;         // weights
+  bool plain = false;           // the values are weights, not logits
+  float floor = 0;              // lower values count as weights of 0
+  float max = 0;                // logits: the largest of the row
+  WeightScale scale = {};       // logits; of plain weights only the fraction bits
+  float lowest_difference = 0;  // logits: the weight of max + this is 0
+  double plain_scale = 0;       // weights
 
   // Of a value >= floor.
   uint64_t WeightOf(float value) const {

@@ -3,7 +3,7 @@
 
 Usage: check_kernels.py BUILD_DIR
 
-Fails when a kernel of cuda/ spills registers. Compiles each .cu file there again for that. Leaves
+Fails when a kernel of cuda/ spills more than MAX_SPILLED bytes of registers. Compiles each .cu file there again for that. Leaves
 what it prints in BUILD_DIR/kernels.txt. Shared memory that a launch asks for is not in it.
 """
 
@@ -18,6 +18,11 @@ import sys
 ENTRY = re.compile(r"Compiling entry function '(?P<name>\w+)' for '(?P<arch>\w+)'")
 STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
+
+
+# The kernel keeps all 64 registers that two blocks leave it busy in its loops; what it spills is
+# written before and read after them.
+MAX_SPILLED = 32
 
 
 def commands(build):
@@ -66,7 +71,7 @@ def main():
     )
     print(lines, end="")
     (build / "kernels.txt").write_text(lines)
-    return any(spilled for *_, spilled, _ in found) or not found
+    return any(spilled > MAX_SPILLED for *_, spilled, _ in found) or not found
 
 
 if __name__ == "__main__":
