@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "sampler/paced.h"
 
 namespace token_sampler {
 namespace {
@@ -35,22 +36,22 @@ bool NeedsOrder(const SamplingParams& params) {
 
 bool NeedsHistory(const SamplingParams& params) { return !HistoryReader(params).empty(); }
 
-void BanAllBut(const TokenSet& allowed, float banned, absl::Span<float> values) {
-  for (uint32_t id = 0; id < values.size(); ++id) {
-    if (!allowed.Has(id)) values[id] = banned;
-  }
+void BanAllBut(const TokenSet& allowed, float banned, absl::Span<float> values, Pace* pace) {
+  ForEachPaced(pace, values.size(), [&](size_t id) {
+    if (!allowed.Has(static_cast<uint32_t>(id))) values[id] = banned;
+  });
 }
 
 // One bit per token, 1 = allowed; bytes of little-endian words are in the order of the bits.
-void BanUnset(const uint8_t* bitmask, float banned, absl::Span<float> values) {
-  for (size_t first = 0; first < values.size(); first += 8) {
-    const uint8_t allowed = bitmask[first / 8];
-    if (allowed == 0xff) continue;
-    const absl::Span<float> eight = values.subspan(first, 8);
+void BanUnset(const uint8_t* bitmask, float banned, absl::Span<float> values, Pace* pace) {
+  ForEachPaced(pace, (values.size() + 7) / 8, [&](size_t byte) {
+    const uint8_t allowed = bitmask[byte];
+    if (allowed == 0xff) return;
+    const absl::Span<float> eight = values.subspan(byte * 8, 8);
     for (size_t i = 0; i < eight.size(); ++i) {
       if ((allowed >> i & 1) == 0) eight[i] = banned;
     }
-  }
+  });
 }
 
 bool EndsWith(Ids history, Ids tail) {
@@ -58,11 +59,19 @@ bool EndsWith(Ids history, Ids tail) {
          std::equal(tail.begin(), tail.end(), history.end() - tail.size());
 }
 
-void AddBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids history,
+void AddBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids history, Pace* pace,
                  std::vector<uint32_t>& banned) {
-  for (const std::vector<uint32_t>& word : bad_words) {
+  ForEachPaced(pace, bad_words.size(), [&](size_t i) {
+    const std::vector<uint32_t>& word = bad_words[i];
     if (EndsWith(history, Ids(word.data(), word.size() - 1))) banned.push_back(word.back());
-  }
+  });
+}
+
+// Appends `from` to `ids`.
+void AppendIds(Pace* pace, Ids from, std::vector<uint32_t>& ids) {
+  InPieces(pace, from.size(), kPieceItems * 8, [&](size_t begin, size_t end) {
+    ids.insert(ids.end(), from.data() + begin, from.data() + end);
+  });
 }
 
 // The part of the history that penalties look at.
@@ -76,14 +85,20 @@ RowHistory Newest(const RowHistory& history, int32_t last_n) {
   return newest;
 }
 
-std::string CheckIds(absl::string_view name, Ids ids, int64_t vocab) {
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] >= vocab) {
-      return absl::StrCat(name, "[", i, "] must be below the vocabulary of ", vocab, ", got ",
-                          ids[i]);
-    }
-  }
-  return "";
+std::string CheckIds(absl::string_view name, Ids ids, int64_t vocab, Pace* pace) {
+  std::string error;
+  InPieces(pace, ids.size(), kPieceItems * 8, [&](size_t begin, size_t end) {
+    if (!error.empty()) return;
+    // The largest first: without a branch per id.
+    uint32_t largest = 0;
+    for (size_t i = begin; i < end; ++i) largest = std::max(largest, ids[i]);
+    if (largest < vocab) return;
+    size_t first = begin;
+    while (ids[first] < vocab) ++first;
+    error = absl::StrCat(name, "[", first, "] must be below the vocabulary of ", vocab, ", got ",
+                         ids[first]);
+  });
+  return error;
 }
 
 }  // namespace
@@ -122,13 +137,14 @@ bool CountsSuffice(const SamplingParams& params) {
   return HasPenalties(params) && !NeedsOrder(params) && params.penalty_last_n < 0;
 }
 
-std::string CheckHistory(const RowInput& row) {
+std::string CheckHistory(const RowInput& row, Pace* pace) {
   const RowHistory& history = HistoryOf(row);
   if (!history.skip_unknown_ids) {
-    for (std::string error : {CheckIds("prompt_ids", history.prompt_ids, row.vocab),
-                              CheckIds("output_ids", history.output_ids, row.vocab),
-                              CheckIds("prompt_set", history.prompt_set, row.vocab),
-                              CheckIds("output_counts", history.output_count_ids, row.vocab)}) {
+    for (std::string error :
+         {CheckIds("prompt_ids", history.prompt_ids, row.vocab, pace),
+          CheckIds("output_ids", history.output_ids, row.vocab, pace),
+          CheckIds("prompt_set", history.prompt_set, row.vocab, pace),
+          CheckIds("output_counts", history.output_count_ids, row.vocab, pace)}) {
       if (!error.empty()) return error;
     }
   }
@@ -144,14 +160,15 @@ bool BansUnlisted(const RowInput& row) {
   return row.bitmask != nullptr || !row.params->allowed_ids.empty();
 }
 
-void BanUnlisted(const RowInput& row, TokenSet& allowed, absl::Span<float> values) {
+void BanUnlisted(const RowInput& row, TokenSet& allowed, absl::Span<float> values, Pace* pace) {
   const float banned = ImpossibleValue(row.kind);
-  if (!row.params->allowed_ids.empty()) {
+  const std::vector<uint32_t>& ids = row.params->allowed_ids;
+  if (!ids.empty()) {
     allowed.Reset(row.vocab);
-    for (const uint32_t id : row.params->allowed_ids) allowed.Add(id);
-    BanAllBut(allowed, banned, values);
+    ForEachPaced(pace, ids.size(), [&](size_t i) { allowed.Add(ids[i]); });
+    BanAllBut(allowed, banned, values, pace);
   }
-  if (row.bitmask != nullptr) BanUnset(row.bitmask, banned, values);
+  if (row.bitmask != nullptr) BanUnset(row.bitmask, banned, values, pace);
 }
 
 void ChangedTokens::Reset(const RowInput& row) {
@@ -172,70 +189,72 @@ void AdjustmentLists::CollectPenalized(const SamplingParams& params, const RowHi
   if (params.repetition_penalty != 1.0) {
     for (const Ids ids :
          {history.prompt_ids, history.prompt_set, history.output_ids, history.output_count_ids}) {
-      for (const uint32_t id : ids) {
-        if (id < vocab_) seen_.Add(id);
-      }
+      ForEachPaced(pace_, ids.size(), [&](size_t i) {
+        if (ids[i] < vocab_) seen_.Add(ids[i]);
+      });
     }
   }
   if (params.frequency_penalty == 0.0 && params.presence_penalty == 0.0) return;
-  for (const uint32_t id : history.output_ids) Count(id, 1);
-  for (size_t i = 0; i < history.output_count_ids.size(); ++i) {
-    Count(history.output_count_ids[i], history.output_counts[i]);
-  }
+  ForEachPaced(pace_, history.output_ids.size(),
+               [&](size_t i) { Count(history.output_ids[i], 1); });
+  ForEachPaced(pace_, history.output_count_ids.size(),
+               [&](size_t i) { Count(history.output_count_ids[i], history.output_counts[i]); });
 }
 
 void AdjustmentLists::CollectOrdered(const RowHistory& history) {
-  ordered_.insert(ordered_.end(), history.prompt_ids.begin(), history.prompt_ids.end());
-  ordered_.insert(ordered_.end(), history.output_ids.begin(), history.output_ids.end());
+  ordered_.reserve(history.prompt_ids.size() + history.output_ids.size());
+  AppendIds(pace_, history.prompt_ids, ordered_);
+  AppendIds(pace_, history.output_ids, ordered_);
   if (!history.skip_unknown_ids) return;
   // Different ones equal nothing, and so do not repeat.
   uint32_t next = vocab_;
-  for (uint32_t& id : ordered_) {
-    if (id >= vocab_) id = next++;
-  }
+  ForEachPaced(pace_, ordered_.size(), [&](size_t i) {
+    if (ordered_[i] >= vocab_) ordered_[i] = next++;
+  });
+}
+
+void AdjustmentLists::CollectBanned(const RowInput& row) {
+  const SamplingParams& params = *row.params;
+  banned_.clear();
+  AppendIds(pace_, params.banned_ids, banned_);
+  AddBadWords(params.bad_words, ordered_, pace_, banned_);
+  if (row.key.step < params.min_tokens) AppendIds(pace_, params.stop_ids, banned_);
 }
 
 void AdjustmentLists::CollectRepeating(size_t ngram_size) {
-  repeating_.clear();
+  repeating_.Reset(vocab_);
   if (ngram_size == 0) return;
-  if (ngram_size == 1) repeating_ = ordered_;
-  for (const RepeatedTail& tail : repetitions_.FindTails(ordered_)) {
-    if (tail.length + 1 >= ngram_size) repeating_.push_back(tail.next_id);
+  if (ngram_size == 1) {
+    ForEachPaced(pace_, ordered_.size(), [&](size_t i) {
+      if (ordered_[i] < vocab_) repeating_.Add(ordered_[i]);
+    });
+    return;
   }
-  std::erase_if(repeating_, [this](uint32_t id) { return id >= vocab_; });
+  repetitions_.VisitTails(ordered_, pace_, [&](uint32_t next_id, size_t length) {
+    if (length + 1 >= ngram_size && next_id < vocab_) repeating_.Add(next_id);
+  });
 }
 
-void AdjustmentLists::CollectDry(const Dry& dry) {
-  dry_ = {};
-  if (dry.multiplier == 0.0) return;
-  dry_ = repetitions_.FindDryPenalties(dry, ordered_);
-  // They come by ascending id.
-  while (!dry_.empty() && dry_.back().id >= vocab_) dry_.remove_suffix(1);
-}
-
-void AdjustmentLists::Collect(const RowInput& row) {
+void AdjustmentLists::Collect(const RowInput& row, Pace* pace) {
   const SamplingParams& params = *row.params;
   const RowHistory& history = HistoryOf(row);
+  pace_ = pace;
   vocab_ = static_cast<uint32_t>(row.vocab);
   ordered_.clear();
   if (params.no_repeat_ngram_size > 0 || !params.bad_words.empty() || params.dry.multiplier > 0.0) {
     CollectOrdered(history);
   }
-  banned_ = params.banned_ids;
-  AddBadWords(params.bad_words, ordered_, banned_);
-  if (row.key.step < params.min_tokens) {
-    banned_.insert(banned_.end(), params.stop_ids.begin(), params.stop_ids.end());
-  }
+  CollectBanned(row);
   CollectRepeating(params.no_repeat_ngram_size);
   seen_.Reset(row.vocab);
   output_.Reset(row.vocab);
   if (HasPenalties(params)) {
-    if (counts_.size() < static_cast<size_t>(row.vocab)) {
-      counts_.resize(static_cast<size_t>(row.vocab));
-    }
+    ResizePaced(pace, std::max(counts_.size(), static_cast<size_t>(row.vocab)), counts_);
     CollectPenalized(params, Newest(history, params.penalty_last_n));
   }
-  CollectDry(params.dry);
+  dry_ = {};
+  if (params.dry.multiplier == 0.0) return;
+  dry_ = repetitions_.FindDryPenalties(params.dry, ordered_, row.vocab, pace);
 }
 
 size_t MostAdjustedTokens(const RowInput& row) {
@@ -250,29 +269,32 @@ size_t MostAdjustedTokens(const RowInput& row) {
 
 const ChangedTokens& TokenAdjuster::Adjust(const RowInput& row, const RowInput& before) {
   const SamplingParams& params = *row.params;
-  lists_.Collect(row);
+  lists_.Collect(row, row.pace);
   changed_.Reset(before);
   const float banned = ImpossibleValue(row.kind);
-  for (const uint32_t id : lists_.banned()) changed_.Set(id, banned);
-  for (const TokenBias& bias : params.logit_bias) {
+  const auto for_each = [&row](const auto& list, const auto& body) {
+    ForEachPaced(row.pace, list.size(), [&](size_t i) { body(list[i]); });
+  };
+  for_each(lists_.banned(), [&](uint32_t id) { changed_.Set(id, banned); });
+  for_each(params.logit_bias, [&](const TokenBias& bias) {
     changed_.Set(bias.token_id, changed_.ValueOf(bias.token_id) + bias.value);
-  }
+  });
   const auto repetition = static_cast<float>(params.repetition_penalty);
-  for (const uint32_t id : lists_.repeated()) {
+  for_each(lists_.repeated(), [&](uint32_t id) {
     const float value = changed_.ValueOf(id);
     changed_.Set(id, value > 0 ? value / repetition : value * repetition);
-  }
+  });
   const auto frequency = static_cast<float>(params.frequency_penalty);
   const auto presence = static_cast<float>(params.presence_penalty);
-  for (const uint32_t id : lists_.counted()) {
+  for_each(lists_.counted(), [&](uint32_t id) {
     const float less_frequency =
         changed_.ValueOf(id) - frequency * static_cast<float>(lists_.CountOf(id));
     changed_.Set(id, less_frequency - presence);
-  }
-  for (const uint32_t id : lists_.repeating()) changed_.Set(id, banned);
-  for (const DryPenalty& penalty : lists_.dry()) {
+  });
+  for_each(lists_.repeating(), [&](uint32_t id) { changed_.Set(id, banned); });
+  for_each(lists_.dry(), [&](const DryPenalty& penalty) {
     changed_.Set(penalty.id, changed_.ValueOf(penalty.id) - penalty.value);
-  }
+  });
   return changed_;
 }
 

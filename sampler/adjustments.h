@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "sampler/data_type.h"
+#include "sampler/pace.h"
 #include "sampler/repetition.h"
 #include "sampler/sampler.h"
 #include "sampler/token_set.h"
@@ -34,20 +35,21 @@ uint32_t CountUnknownIds(const RowHistory& history, int64_t vocab);
 bool CountsSuffice(const SamplingParams& params);
 
 // Empty when the row's history has what its parameters need and its ids are below vocab or may be
-// skipped; else what is wrong. Cheap where there are no adjustments.
-std::string CheckHistory(const RowInput& row);
+// skipped; else what is wrong. Cheap where there are no adjustments. Asks `pace` meanwhile, if any,
+// and then may throw Interrupted (sampler/paced.h), as all below that take one.
+std::string CheckHistory(const RowInput& row, Pace* pace = nullptr);
 
 // Removes the tokens that the row's allowed_ids and bitmask leave out from its values, read as
 // float32 with -0 made +0; BansUnlisted: whether it has either. `allowed` is overwritten.
 bool BansUnlisted(const RowInput& row);
-void BanUnlisted(const RowInput& row, TokenSet& allowed, absl::Span<float> values);
+void BanUnlisted(const RowInput& row, TokenSet& allowed, absl::Span<float> values, Pace* pace);
 
 // The tokens on which the other adjustments act, in the order of SPEC.md §8. Reuses its memory from
 // row to row.
 class AdjustmentLists {
  public:
   // Of `row`, whose history must have passed CheckHistory. Lists hold until the next call.
-  void Collect(const RowInput& row);
+  void Collect(const RowInput& row, Pace* pace = nullptr);
 
   // Banned before logit_bias, by whichever rule, maybe twice.
   const std::vector<uint32_t>& banned() const { return banned_; }
@@ -57,24 +59,25 @@ class AdjustmentLists {
   const std::vector<uint32_t>& counted() const { return output_.ids(); }
   // How often one of them occurs.
   uint32_t CountOf(uint32_t id) const { return counts_[id]; }
-  // Banned by no_repeat_ngram_size, maybe twice.
-  const std::vector<uint32_t>& repeating() const { return repeating_; }
+  // Banned by no_repeat_ngram_size, each once.
+  const std::vector<uint32_t>& repeating() const { return repeating_.ids(); }
   absl::Span<const DryPenalty> dry() const { return dry_; }
 
  private:
+  void CollectBanned(const RowInput& row);
   void CollectPenalized(const SamplingParams& params, const RowHistory& history);
   void Count(uint32_t id, uint32_t count);
   void CollectOrdered(const RowHistory& history);
   // Of the ordered history; 0: none.
   void CollectRepeating(size_t ngram_size);
-  void CollectDry(const Dry& dry);
 
+  Pace* pace_ = nullptr;
   uint32_t vocab_ = 0;
   std::vector<uint32_t> banned_;
   TokenSet seen_;
   TokenSet output_;
   std::vector<uint32_t> counts_;  // per token; those of output_ mean something
-  std::vector<uint32_t> repeating_;
+  TokenSet repeating_;
   std::vector<uint32_t> ordered_;  // the history, in which each unknown id is one of its own
   RepetitionFinder repetitions_;
   absl::Span<const DryPenalty> dry_;
@@ -111,7 +114,7 @@ class TokenAdjuster {
  public:
   // Adjusts `row`, which as BanUnlisted left it is `before`. The history must have passed
   // CheckHistory. Afterwards a value may be +infinity, when a penalty below 1 overflows. The result
-  // holds until the next call.
+  // holds until the next call. Asks row.pace.
   const ChangedTokens& Adjust(const RowInput& row, const RowInput& before);
 
  private:

@@ -14,8 +14,10 @@
 #include "sampler/cpu/row_threads.h"
 #include "sampler/cpu/thread_pool.h"
 #include "sampler/cpu/usable_cpus.h"
+#include "sampler/paced.h"
 #include "sampler/pipeline.h"
 #include "sampler/row_source.h"
+#include "sampler/row_values.h"
 
 namespace token_sampler {
 namespace {
@@ -28,6 +30,10 @@ using cpu::ThreadPool;
 struct alignas(64) CacheLine {
   char bytes[64];
 };
+
+// A workspace that has seen a row of more items than this, tokens, draws and history, is not kept:
+// it may have tens of bytes for each of them, and no vocabulary is as long.
+constexpr uint64_t kKeptItems = uint64_t{1} << 21;
 
 // What threads that share the reading of one row take at a time.
 constexpr size_t kSliceBytes = size_t{128} << 10;
@@ -52,14 +58,13 @@ class CpuSampler final : public Sampler {
     const auto threads = static_cast<size_t>(pool_.threads());
     pool_.ForEach(cpu::ThreadsForRows(rows, threads), [&](size_t) {
       std::unique_ptr<Workspace> workspace = TakeWorkspace();
+      bool kept = true;
       for (size_t i = next++; i < rows.size(); i = next++) {
-        if (rows[i].source == nullptr) {
-          SampleRow(rows[i], slices, workspace->row_sampler, results[i]);
-        } else if (Load(rows[i], slices, *workspace, results[i])) {
-          SampleRow(workspace->loaded, slices, workspace->row_sampler, results[i]);
-        }
+        RunPaced([&] { SampleRow(rows[i], slices, *workspace, results[i]); },
+                 [&] { FailInterrupted(results[i]); });
+        kept = kept && Items(rows[i]) <= kKeptItems;
       }
-      ReturnWorkspace(std::move(workspace));
+      if (kept) ReturnWorkspace(std::move(workspace));
     });
     return absl::OkStatus();
   }
@@ -74,8 +79,25 @@ class CpuSampler final : public Sampler {
     RowInput loaded;  // with the values above
   };
 
-  static void SampleRow(const RowInput& row, ThreadPool* slices, RowSampler& row_sampler,
+  static uint64_t Items(const RowInput& row) {
+    uint64_t items = static_cast<uint64_t>(row.vocab) + row.params->num_samples;
+    if (row.history != nullptr) {
+      items += row.history->prompt_ids.size() + row.history->output_ids.size();
+    }
+    return items;
+  }
+
+  static void SampleRow(const RowInput& row, ThreadPool* slices, Workspace& workspace,
                         RowResult& result) {
+    if (row.source == nullptr) {
+      SampleLoaded(row, slices, workspace.row_sampler, result);
+    } else if (Load(row, slices, workspace, result)) {
+      SampleLoaded(workspace.loaded, slices, workspace.row_sampler, result);
+    }
+  }
+
+  static void SampleLoaded(const RowInput& row, ThreadPool* slices, RowSampler& row_sampler,
+                           RowResult& result) {
     // The few others take the general pipeline, which sorts.
     if (RowSampler::Takes(row)) {
       row_sampler.Sample(row, slices, result);
@@ -94,13 +116,24 @@ class CpuSampler final : public Sampler {
     workspace.loaded = row;
     workspace.loaded.values = values;
     workspace.loaded.source = nullptr;
-    if (slices == nullptr || bytes <= kSliceBytes) return ReadValues(row, values, result);
+    if ((slices == nullptr && row.pace == nullptr) || bytes <= kSliceBytes) {
+      return ReadValues(row, values, result);
+    }
     std::atomic<bool> ok{true};
-    slices->ForEach((bytes + kSliceBytes - 1) / kSliceBytes, [&](size_t i) {
+    const auto read = [&](size_t i) {
       const size_t begin = i * kSliceBytes;
       const size_t size = std::min(kSliceBytes, bytes - begin);
       if (!row.source->Read(row.source_offset + begin, size, values + begin).ok()) ok = false;
-    });
+    };
+    const size_t threads = slices == nullptr ? 1 : static_cast<size_t>(slices->threads());
+    InPieces(row.pace, (bytes + kSliceBytes - 1) / kSliceBytes, 4 * threads,
+             [&](size_t first, size_t last) {
+               if (slices != nullptr) {
+                 slices->ForEach(last - first, [&](size_t i) { read(first + i); });
+               } else {
+                 for (size_t i = first; i < last; ++i) read(i);
+               }
+             });
     // Read once more, for what is wrong.
     return ok || ReadValues(row, values, result);
   }

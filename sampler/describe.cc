@@ -6,9 +6,13 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "sampler/adjustments.h"
+#include "sampler/paced.h"
 #include "sampler/pipeline.h"
 #include "sampler/row_source.h"
+#include "sampler/row_values.h"
 #include "sampler/scaled_weights.h"
+#include "sampler/stages.h"
 #include "sampler/survivors.h"
 
 namespace token_sampler {
@@ -24,57 +28,104 @@ StageView View(std::string stage, const Survivors& survivors, uint32_t top_n) {
   view.max_probability = range.max;
   view.min_probability = range.min;
   const size_t count = std::min<size_t>(top_n, survivors.tokens.size());
-  for (size_t i = 0; i < count; ++i) {
+  view.top_token_ids.reserve(count);
+  view.top_probabilities.reserve(count);
+  ForEachPaced(survivors.pace, count, [&](size_t i) {
     view.top_token_ids.push_back(survivors.tokens[i].id);
     view.top_probabilities.push_back(static_cast<double>(survivors.tokens[i].weight) / total);
-  }
+  });
   return view;
 }
 
-// The share of `before` that is not in `after`.
-double RemovedMass(const Survivors& before, const Survivors& after, int64_t vocab) {
-  std::vector<bool> kept(static_cast<size_t>(vocab));
-  for (const Token& token : after.tokens) kept[token.id] = true;
-  uint64_t removed = 0;
-  for (const Token& token : before.tokens) removed += kept[token.id] ? 0 : token.weight;
-  return static_cast<double>(removed) / static_cast<double>(before.TotalWeight());
+// What the tokens of a view weigh, for the next one to tell what it has lost of them.
+class LastWeights {
+ public:
+  explicit LastWeights(const RowInput& row) : pace_(row.pace) {
+    ResizePaced(pace_, static_cast<size_t>(row.vocab), weights_);
+  }
+
+  // The share of the last weights that is not in `after`, some of the same tokens.
+  double RemovedBy(const Survivors& after) const {
+    uint64_t kept = 0;
+    ForEachPaced(pace_, after.tokens.size(),
+                 [&](size_t i) { kept += weights_[after.tokens[i].id]; });
+    return static_cast<double>(total_ - kept) / static_cast<double>(total_);
+  }
+
+  void Set(const Survivors& survivors) {
+    ForEachPaced(pace_, weights_.size(), [&](size_t id) { weights_[id] = 0; });
+    total_ = survivors.TotalWeight();
+    ForEachPaced(pace_, survivors.tokens.size(),
+                 [&](size_t i) { weights_[survivors.tokens[i].id] = survivors.tokens[i].weight; });
+  }
+
+ private:
+  Pace* const pace_;
+  std::vector<uint64_t> weights_;  // per token
+  uint64_t total_ = 0;
+};
+
+// Of a row that becomes greedy.
+Survivors FirstOf(const Survivors& survivors) {
+  return {.tokens = {survivors.tokens.front()},
+          .kind = survivors.kind,
+          .fraction_bits = survivors.fraction_bits,
+          .temperature = survivors.temperature,
+          .reference = survivors.reference};
 }
 
 std::vector<StageView> DescribeAsFloat32(const RowInput& row, uint32_t top_n, RowResult& result) {
-  // The row is prepared here for its first views, and once more by the pipeline.
   RowValues values;
   result.Clear();
   if (!PrepareValues(row, values, result)) return {};
-  Survivors before = SortTokens(row.kind, values.received);
-  std::vector<StageView> views = {View("input", before, top_n)};
-  const auto add = [&](std::string stage, Survivors after) {
+  if (std::string error = CheckState(row); !error.empty()) {
+    FailRow(RowCode::kInvalidInput, std::move(error), result);
+    return {};
+  }
+  StagedRow staged;
+  staged.survivors = SortTokens(row.kind, values.received, row.pace);
+  std::vector<StageView> views = {View("input", staged.survivors, top_n)};
+  LastWeights last(row);
+  last.Set(staged.survivors);
+  const auto add = [&](std::string stage, const Survivors& after) {
     views.push_back(View(std::move(stage), after, top_n));
-    views.back().removed_mass = RemovedMass(before, after, row.vocab);
-    before = std::move(after);
+    views.back().removed_mass = last.RemovedBy(after);
+    last.Set(after);
   };
-  add("adjusted", SortTokens(row.kind, values.adjusted));
-  const auto observe = [&](Stage stage, const StagedRow& staged) {
+  if (HasAdjustments(row) || result.code == RowCode::kUniform) {
+    // Before the others are made, for there may be much of them.
+    staged.survivors.tokens = {};
+    staged.survivors = SortTokens(row.kind, values.adjusted, row.pace);
+  }
+  values = {};
+  add("adjusted", staged.survivors);
+  const auto observe = [&](Stage stage, const StagedRow& now) {
     if (!StageIsOn(*row.params, stage)) return;
-    Survivors after = staged.survivors;
-    if (staged.greedy) after.tokens.resize(1);
-    add(absl::AsciiStrToLower(StageName(stage)), std::move(after));
+    add(absl::AsciiStrToLower(StageName(stage)),
+        now.greedy ? FirstOf(now.survivors) : now.survivors);
   };
-  ProcessedRow processed;
-  if (!ProcessRow(row, observe, processed, result)) return {};
+  RunStages(row, observe, staged);
   return views;
 }
 
 }  // namespace
 
 std::vector<StageView> DescribeRow(const RowInput& input, uint32_t top_n, RowResult& result) {
-  std::vector<char> read;
-  const LoadedRow loaded(input, read, result);
-  if (loaded.get() == nullptr) return {};
-  std::vector<StageView> views = DescribeAsFloat32(*loaded.get(), top_n, result);
-  std::vector<float> scaled;
-  if (const std::optional<RowInput> again = ScaledWeights(*loaded.get(), result, scaled)) {
-    views = DescribeAsFloat32(*again, top_n, result);
-  }
+  std::vector<StageView> views;
+  const auto describe = [&] {
+    std::vector<char> read;
+    const LoadedRow loaded(input, read, result);
+    if (loaded.get() == nullptr) return;
+    views = DescribeAsFloat32(*loaded.get(), top_n, result);
+    std::vector<float> scaled;
+    if (const std::optional<RowInput> again = ScaledWeights(*loaded.get(), result, scaled)) {
+      views = DescribeAsFloat32(*again, top_n, result);
+    }
+  };
+  RunPaced(describe, [&] {
+    views.clear();
+    FailInterrupted(result);
+  });
   return views;
 }
 

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "sampler/key_sort.h"
+#include "sampler/paced.h"
 #include "sampler/philox.h"
 #include "sampler/row_outputs.h"
 #include "sampler/scaled_weights.h"
@@ -16,13 +18,16 @@
 namespace token_sampler {
 namespace {
 
+// Draws between two questions to the row's pace where each looks at few tokens.
+constexpr uint32_t kPieceDraws = 256;
+
 // SPEC §6: the draws.
-bool Draw(const RowInput& row, Survivors left, RowResult& result) {
+bool Draw(const RowInput& row, const Survivors& survivors, RowResult& result) {
   const SamplingParams& params = *row.params;
+  if (FailsWithTooFew(params, survivors.tokens.size(), result)) return false;
+  Survivors left = CopyOf(survivors);
+  SortById(left);
   std::vector<Token>& tokens = left.tokens;
-  if (FailsWithTooFew(params, tokens.size(), result)) return false;
-  std::sort(tokens.begin(), tokens.end(),
-            [](const Token& a, const Token& b) { return a.id < b.id; });
   uint64_t total = left.TotalWeight();
   for (uint32_t index = 0; index < params.num_samples; ++index) {
     if (total == 0) {
@@ -30,15 +35,20 @@ bool Draw(const RowInput& row, Survivors left, RowResult& result) {
       total = left.TotalWeight();
     }
     const uint64_t target = ScaleUniform(UniformBits(row.key, RandomDomain::kToken, index), total);
-    auto drawn = tokens.begin();
-    for (uint64_t mass = drawn->weight; mass <= target; mass += drawn->weight) ++drawn;
-    result.token_ids.push_back(drawn->id);
-    if (row.outputs != nullptr && row.outputs->gumbel_softmax > 0.0) {
-      AppendGumbelSoftmax(row, index, drawn->id, tokens, result);
+    size_t drawn = 0;
+    for (uint64_t mass = tokens[0].weight; mass <= target; mass += tokens[drawn].weight) {
+      if (++drawn % kPieceItems == 0) Ask(row.pace);
     }
+    result.token_ids.push_back(tokens[drawn].id);
+    if (row.outputs != nullptr && row.outputs->gumbel_softmax > 0.0) {
+      AppendGumbelSoftmax(row, index, tokens[drawn].id, tokens, result);
+    }
+    if (index % kPieceDraws == kPieceDraws - 1) Ask(row.pace);
     if (params.replacement) continue;
-    total -= drawn->weight;
-    tokens.erase(drawn);
+    total -= tokens[drawn].weight;
+    ForEachPaced(row.pace, tokens.size() - drawn - 1,
+                 [&](size_t i) { tokens[drawn + i] = tokens[drawn + i + 1]; });
+    tokens.pop_back();
   }
   return true;
 }
@@ -50,6 +60,7 @@ bool TakeGreedy(const RowInput& row, const std::vector<Token>& tokens, RowResult
   for (uint32_t index = 0; index < params.num_samples; ++index) {
     const Token& taken = tokens[params.replacement ? 0 : index];
     result.token_ids.push_back(taken.id);
+    if (index % kPieceItems == kPieceItems - 1) Ask(row.pace);
     if (row.outputs != nullptr && row.outputs->gumbel_softmax > 0.0) {
       AppendGumbelSoftmax(row, index, taken.id, {{taken.id, taken.value, 1}}, result);
     }
@@ -74,7 +85,7 @@ void SampleAsFloat32(const RowInput& row, RowResult& result) {
   if (staged.greedy) survivors.tokens.resize(1);
   if (row.outputs->weights) WriteWeights(survivors, staged.greedy, result);
   if (row.outputs->logprob_mode == LogprobMode::kRaw) {
-    WriteDistribution(row, SortTokens(row.kind, processed.values.received), result);
+    WriteDistribution(row, SortTokens(row.kind, processed.values.received, row.pace), result);
   } else {
     WriteDistribution(row, survivors, result);
   }
@@ -91,13 +102,17 @@ bool ProcessRow(const RowInput& row, StageObserver observer, ProcessedRow& proce
     return false;
   }
   if (!PrepareValues(row, processed.values, result)) return false;
-  processed.staged.survivors = SortTokens(row.kind, processed.values.adjusted);
-  for (const Stage stage : row.params->stage_order) {
-    ApplyStage(row, stage, processed.staged);
-    observer(stage, processed.staged);
-    if (processed.staged.greedy) break;
-  }
+  processed.staged.survivors = SortTokens(row.kind, processed.values.adjusted, row.pace);
+  RunStages(row, observer, processed.staged);
   return true;
+}
+
+void RunStages(const RowInput& row, StageObserver observer, StagedRow& staged) {
+  for (const Stage stage : row.params->stage_order) {
+    ApplyStage(row, stage, staged);
+    observer(stage, staged);
+    if (staged.greedy) break;
+  }
 }
 
 bool ProcessRow(const RowInput& row, ProcessedRow& processed, RowResult& result) {
@@ -106,11 +121,14 @@ bool ProcessRow(const RowInput& row, ProcessedRow& processed, RowResult& result)
 }
 
 void SampleRowByPipeline(const RowInput& row, RowResult& result) {
-  SampleAsFloat32(row, result);
-  std::vector<float> scaled;
-  if (const std::optional<RowInput> again = ScaledWeights(row, result, scaled)) {
-    SampleAsFloat32(*again, result);
-  }
+  const auto sample = [&] {
+    SampleAsFloat32(row, result);
+    std::vector<float> scaled;
+    if (const std::optional<RowInput> again = ScaledWeights(row, result, scaled)) {
+      SampleAsFloat32(*again, result);
+    }
+  };
+  RunPaced(sample, [&] { FailInterrupted(result); });
 }
 
 }  // namespace token_sampler

@@ -11,7 +11,7 @@
 
 namespace token_sampler {
 
-// Samples one row from the beginning; `result` need not be clear.
+// Samples one row from the beginning; `result` need not be clear. A row whose pace stops it fails.
 void SampleRowByPipeline(const RowInput& row, RowResult& result);
 
 // A row whose stages have all acted.
@@ -23,10 +23,14 @@ struct ProcessedRow {
 // Called after each stage of the row's order that acted.
 using StageObserver = absl::FunctionRef<void(Stage, const StagedRow&)>;
 
-// Everything that comes before the draw. False when the row failed, as `result` then says.
+// Everything that comes before the draw. False when the row failed, as `result` then says. Throws
+// Interrupted (sampler/paced.h).
 bool ProcessRow(const RowInput& row, ProcessedRow& processed, RowResult& result);
 bool ProcessRow(const RowInput& row, StageObserver observer, ProcessedRow& processed,
                 RowResult& result);
+
+// The stages alone, of a row whose state passed CheckState and whose survivors are sorted.
+void RunStages(const RowInput& row, StageObserver observer, StagedRow& staged);
 
 }  // namespace token_sampler
 

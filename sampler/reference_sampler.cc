@@ -2,8 +2,10 @@
 
 #include <vector>
 
+#include "sampler/paced.h"
 #include "sampler/pipeline.h"
 #include "sampler/row_source.h"
+#include "sampler/row_values.h"
 
 namespace token_sampler {
 namespace {
@@ -15,8 +17,11 @@ class ReferenceSampler final : public Sampler {
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
     std::vector<char> values;
     for (size_t i = 0; i < rows.size(); ++i) {
-      const LoadedRow row(rows[i], values, results[i]);
-      if (row.get() != nullptr) SampleRowByPipeline(*row.get(), results[i]);
+      const auto sample = [&] {
+        const LoadedRow row(rows[i], values, results[i]);
+        if (row.get() != nullptr) SampleRowByPipeline(*row.get(), results[i]);
+      };
+      RunPaced(sample, [&] { FailInterrupted(results[i]); });
     }
     return absl::OkStatus();
   }

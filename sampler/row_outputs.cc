@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "sampler/elementary.h"
+#include "sampler/paced.h"
 #include "sampler/philox.h"
 #include "sampler/weight.h"
 
@@ -34,18 +35,24 @@ class Logprobs {
 };
 
 // Null when the distribution leaves it out.
-const Token* Find(uint32_t id, const std::vector<Token>& tokens) {
-  const auto token = std::find_if(tokens.begin(), tokens.end(),
-                                  [id](const Token& candidate) { return candidate.id == id; });
-  return token == tokens.end() ? nullptr : &*token;
+const Token* Find(uint32_t id, const Survivors& distribution) {
+  const std::vector<Token>& tokens = distribution.tokens;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i].id == id) return &tokens[i];
+    if (i % kPieceItems == kPieceItems - 1) Ask(distribution.pace);
+  }
+  return nullptr;
 }
 
-uint32_t Rank(const Token& token, RankMode mode, const std::vector<Token>& tokens) {
-  const auto greater = [&](const Token& other) { return other.value > token.value; };
-  const auto greater_equal = [&](const Token& other) { return other.value >= token.value; };
-  return static_cast<uint32_t>(mode == RankMode::kGreater
-                                   ? 1 + std::count_if(tokens.begin(), tokens.end(), greater)
-                                   : std::count_if(tokens.begin(), tokens.end(), greater_equal));
+uint32_t Rank(const Token& token, RankMode mode, const Survivors& distribution) {
+  const std::vector<Token>& tokens = distribution.tokens;
+  uint32_t rank = mode == RankMode::kGreater ? 1 : 0;
+  ForEachPaced(distribution.pace, tokens.size(), [&](size_t i) {
+    const bool counts =
+        mode == RankMode::kGreater ? tokens[i].value > token.value : tokens[i].value >= token.value;
+    rank += counts ? 1 : 0;
+  });
+  return rank;
 }
 
 // Exponential variables of rate 1, one per token and one more, from a draw's random bits.
@@ -76,20 +83,22 @@ void WriteDistribution(const RowInput& row, const Survivors& distribution, RowRe
   const Logprobs logprobs(distribution);
   for (const uint32_t id : result.token_ids) {
     if (!outputs.logprobs && !outputs.ranks) break;
-    const Token* token = Find(id, distribution.tokens);
+    Ask(row.pace);
+    const Token* token = Find(id, distribution);
     if (outputs.logprobs) {
       result.logprobs.push_back(token == nullptr ? -kInfinity : logprobs.Of(*token));
     }
     if (outputs.ranks) {
-      result.ranks.push_back(
-          token == nullptr ? 0 : Rank(*token, outputs.rank_mode, distribution.tokens));
+      result.ranks.push_back(token == nullptr ? 0 : Rank(*token, outputs.rank_mode, distribution));
     }
   }
   const size_t count = std::min<size_t>(outputs.top_logprobs, distribution.tokens.size());
-  for (size_t i = 0; i < count; ++i) {
+  result.top_token_ids.reserve(count);
+  result.top_logprobs.reserve(count);
+  ForEachPaced(row.pace, count, [&](size_t i) {
     result.top_token_ids.push_back(distribution.tokens[i].id);
     result.top_logprobs.push_back(logprobs.Of(distribution.tokens[i]));
-  }
+  });
   if (outputs.extremes) {
     const ProbabilityRange range = ProbabilityRangeOf(distribution);
     result.max_probability = range.max;
@@ -102,13 +111,14 @@ void WriteKeptSet(const RowInput& row, const Survivors& kept, RowResult& result)
   if (row.outputs->kept_count) result.kept_count = static_cast<uint32_t>(kept.tokens.size());
   if (!row.outputs->kept_set) return;
   const Logprobs logprobs(kept);
-  std::vector<Token> tokens = kept.tokens;
-  std::sort(tokens.begin(), tokens.end(),
-            [](const Token& a, const Token& b) { return a.id < b.id; });
-  for (const Token& token : tokens) {
-    result.kept_token_ids.push_back(token.id);
-    result.kept_logprobs.push_back(logprobs.Of(token));
-  }
+  Survivors by_id = CopyOf(kept);
+  SortById(by_id);
+  result.kept_token_ids.reserve(by_id.tokens.size());
+  result.kept_logprobs.reserve(by_id.tokens.size());
+  ForEachPaced(row.pace, by_id.tokens.size(), [&](size_t i) {
+    result.kept_token_ids.push_back(by_id.tokens[i].id);
+    result.kept_logprobs.push_back(logprobs.Of(by_id.tokens[i]));
+  });
 }
 
 void WriteWeights(const Survivors& kept, bool greedy, RowResult& result) {
@@ -118,20 +128,20 @@ void WriteWeights(const Survivors& kept, bool greedy, RowResult& result) {
     result.weights = {1};
     return;
   }
-  std::vector<Token> tokens = kept.tokens;
-  std::sort(tokens.begin(), tokens.end(),
-            [](const Token& a, const Token& b) { return a.id < b.id; });
-  for (const Token& token : tokens) {
-    if (token.weight == 0) continue;
+  Survivors by_id = CopyOf(kept);
+  SortById(by_id);
+  ForEachPaced(kept.pace, by_id.tokens.size(), [&](size_t i) {
+    const Token& token = by_id.tokens[i];
+    if (token.weight == 0) return;
     result.weighed_ids.push_back(token.id);
     result.weights.push_back(token.weight);
-  }
+  });
 }
 
 void AppendGumbelSoftmax(const RowInput& row, uint32_t index, uint32_t token_id,
                          const std::vector<Token>& tokens, RowResult& result) {
   uint64_t total = 0;
-  for (const Token& token : tokens) total += token.weight;
+  ForEachPaced(row.pace, tokens.size(), [&](size_t i) { total += tokens[i].weight; });
   // The drawn token won a race of exponential variables with the tokens' weights as rates; the
   // others arrived an exponential time of their rate after it. Gumbel noise is minus the logarithm
   // of such times.
@@ -139,10 +149,11 @@ void AppendGumbelSoftmax(const RowInput& row, uint32_t index, uint32_t token_id,
   const double winner = exponentials.OfMinimum() / static_cast<double>(total);
   const int fraction_bits = FractionBits(row.vocab);
   const WeightScale scale = MakeWeightScale(row.outputs->gumbel_softmax, fraction_bits);
-  std::vector<uint64_t> weights(static_cast<size_t>(row.vocab));
+  std::vector<uint64_t> weights;
+  ResizePaced(row.pace, static_cast<size_t>(row.vocab), weights);
   uint64_t sum = 0;
-  for (const Token& token : tokens) {
-    if (token.weight == 0) continue;
+  const auto weigh = [&](const Token& token) {
+    if (token.weight == 0) return;
     float difference = 0.0f;
     if (token.id != token_id) {
       const double behind =
@@ -151,11 +162,16 @@ void AppendGumbelSoftmax(const RowInput& row, uint32_t index, uint32_t token_id,
     }
     weights[token.id] = LogitWeight(difference, scale);
     sum += weights[token.id];
-  }
-  for (const uint64_t weight : weights) {
+  };
+  // Each takes some 100 ns.
+  InPieces(row.pace, tokens.size(), kPieceItems / 4, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) weigh(tokens[i]);
+  });
+  result.gumbel_softmax.reserve(weights.size() * row.params->num_samples);
+  ForEachPaced(row.pace, weights.size(), [&](size_t id) {
     result.gumbel_softmax.push_back(
-        static_cast<float>(static_cast<double>(weight) / static_cast<double>(sum)));
-  }
+        static_cast<float>(static_cast<double>(weights[id]) / static_cast<double>(sum)));
+  });
 }
 
 }  // namespace token_sampler

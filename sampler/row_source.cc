@@ -1,6 +1,7 @@
 #include "sampler/row_source.h"
 
 #include "absl/strings/str_cat.h"
+#include "sampler/paced.h"
 #include "sampler/row_values.h"
 
 namespace token_sampler {
@@ -20,11 +21,16 @@ bool ReadValues(const RowInput& row, char* to, RowResult& result) {
 LoadedRow::LoadedRow(const RowInput& row, std::vector<char>& values, RowResult& result)
     : row_(&row) {
   if (row.source == nullptr) return;
-  values.resize(ValueBytes(row));
+  ResizePaced(row.pace, ValueBytes(row), values);
   copy_ = row;
   copy_.values = values.data();
   copy_.source = nullptr;
-  row_ = ReadValues(row, values.data(), result) ? &copy_ : nullptr;
+  bool read = true;
+  InPieces(row.pace, values.size(), size_t{1} << 20, [&](size_t begin, size_t end) {
+    read = read && row.source->Read(row.source_offset + begin, end - begin, &values[begin]).ok();
+  });
+  // Read once more, for what is wrong.
+  row_ = read || ReadValues(row, values.data(), result) ? &copy_ : nullptr;
 }
 
 }  // namespace token_sampler

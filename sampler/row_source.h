@@ -51,7 +51,7 @@ size_t ValueBytes(const RowInput& row);
 bool ReadValues(const RowInput& row, char* to, RowResult& result);
 
 // The row with its values in memory: itself, or a copy that points into `values`. The row must
-// outlive it. Null, with the result set, as ReadValues.
+// outlive it. Null, with the result set, as ReadValues. Throws Interrupted (sampler/paced.h).
 class LoadedRow {
  public:
   LoadedRow(const RowInput& row, std::vector<char>& values, RowResult& result);

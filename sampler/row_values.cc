@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "sampler/adjustments.h"
+#include "sampler/paced.h"
 #include "sampler/token_set.h"
 
 namespace token_sampler {
@@ -42,16 +43,20 @@ float Repaired(InputKind kind, float value) {
   return CodeOfValue(kind, value) == RowCode::kOk ? value : ImpossibleValue(kind);
 }
 
-bool HasDrawable(InputKind kind, const std::vector<float>& values) {
-  const float impossible = ImpossibleValue(kind);
-  return std::any_of(values.begin(), values.end(),
-                     [impossible](float value) { return value != impossible; });
+bool HasDrawable(const RowInput& row, const std::vector<float>& values) {
+  const float impossible = ImpossibleValue(row.kind);
+  for (size_t id = 0; id < values.size(); ++id) {
+    if (values[id] != impossible) return true;
+    if (id % kPieceItems == kPieceItems - 1) Ask(row.pace);
+  }
+  return false;
 }
 
 // Makes values valid as the policy says. False when the row failed at one.
 bool MakeValid(const RowInput& row, std::vector<float>& values, RowResult& result) {
   const bool repair = row.params->invalid_values != InvalidValuePolicy::kFail;
   for (uint32_t id = 0; id < values.size(); ++id) {
+    if (id % kPieceItems == kPieceItems - 1) Ask(row.pace);
     if (CodeOfValue(row.kind, values[id]) == RowCode::kOk) continue;
     if (!repair) return !FailAt(row.kind, id, values[id], result);
     if (result.code == RowCode::kOk) {
@@ -67,30 +72,40 @@ bool MakeValid(const RowInput& row, std::vector<float>& values, RowResult& resul
 // Adjusts values that were received, or stand for such.
 void AdjustValues(const RowInput& row, std::vector<float>& values) {
   TokenSet allowed;
-  BanUnlisted(row, allowed, absl::MakeSpan(values));
+  BanUnlisted(row, allowed, absl::MakeSpan(values), row.pace);
   RowInput before = row;
   before.values = values.data();
   before.dtype = DataType::kFloat32;
   TokenAdjuster adjuster;
   const ChangedTokens& changed = adjuster.Adjust(row, before);
-  for (const uint32_t id : changed.ids()) values[id] = changed.ValueOf(id);
+  const std::vector<uint32_t>& ids = changed.ids();
+  ForEachPaced(row.pace, ids.size(), [&](size_t i) { values[ids[i]] = changed.ValueOf(ids[i]); });
+}
+
+// values = from.
+void CopyPaced(Pace* pace, const std::vector<float>& from, std::vector<float>& values) {
+  values.clear();
+  values.reserve(from.size());
+  InPieces(pace, from.size(), kPieceItems * 4, [&](size_t begin, size_t end) {
+    values.insert(values.end(), from.data() + begin, from.data() + end);
+  });
 }
 
 // Makes every token that adjustments do not ban equally likely.
 void MakeUniform(const RowInput& row, RowValues& values) {
   const float likely = IsLogits(row.kind) ? 0.0f : 1.0f;
-  values.adjusted.assign(values.adjusted.size(), likely);
-  if (!HasDrawable(row.kind, values.received)) values.received = values.adjusted;
+  ForEachPaced(row.pace, values.adjusted.size(), [&](size_t id) { values.adjusted[id] = likely; });
+  if (!HasDrawable(row, values.received)) CopyPaced(row.pace, values.adjusted, values.received);
   AdjustValues(row, values.adjusted);
   const float impossible = ImpossibleValue(row.kind);
-  for (float& value : values.adjusted) {
-    if (value != impossible) value = likely;
-  }
+  ForEachPaced(row.pace, values.adjusted.size(), [&](size_t id) {
+    if (values.adjusted[id] != impossible) values.adjusted[id] = likely;
+  });
 }
 
 // Adjusts the received values. False when the row failed.
 bool Adjust(const RowInput& row, RowValues& values, RowResult& result) {
-  values.adjusted = values.received;
+  CopyPaced(row.pace, values.received, values.adjusted);
   if (!HasAdjustments(row)) return true;
   AdjustValues(row, values.adjusted);
   return MakeValid(row, values.adjusted, result);
@@ -104,8 +119,11 @@ void FailRow(RowCode code, std::string message, RowResult& result) {
   result.message = std::move(message);
 }
 
+void FailInterrupted(RowResult& result) { FailRow(RowCode::kInvalidInput, "interrupted", result); }
+
 bool FailAtInvalidValue(const RowInput& row, RowResult& result) {
   for (int64_t id = 0; id < row.vocab; ++id) {
+    if (static_cast<size_t>(id) % kPieceItems == kPieceItems - 1) Ask(row.pace);
     const float value = LoadAsFloat(row.values, row.dtype, id) + 0.0f;
     if (FailAt(row.kind, static_cast<uint32_t>(id), value, result)) return true;
   }
@@ -130,17 +148,19 @@ bool FailsWithTooFew(const SamplingParams& params, size_t left, RowResult& resul
 }
 
 bool PrepareValues(const RowInput& row, RowValues& values, RowResult& result) {
-  values.received.resize(static_cast<size_t>(row.vocab));
-  for (size_t id = 0; id < values.received.size(); ++id) {
-    values.received[id] = LoadAsFloat(row.values, row.dtype, static_cast<int64_t>(id)) + 0.0f;
-  }
+  const auto vocab = static_cast<size_t>(row.vocab);
+  values.received.clear();
+  values.received.reserve(vocab);
+  ForEachPaced(row.pace, vocab, [&](size_t id) {
+    values.received.push_back(LoadAsFloat(row.values, row.dtype, static_cast<int64_t>(id)) + 0.0f);
+  });
   if (!MakeValid(row, values.received, result)) return false;
   const bool uniform = row.params->invalid_values == InvalidValuePolicy::kSanitizeUniform;
-  if (!uniform && !HasDrawable(row.kind, values.received)) {
+  if (!uniform && !HasDrawable(row, values.received)) {
     FailWithoutTokens(row.kind, result);
     return false;
   }
-  if (std::string error = CheckHistory(row); !error.empty()) {
+  if (std::string error = CheckHistory(row, row.pace); !error.empty()) {
     FailRow(RowCode::kInvalidInput, std::move(error), result);
     return false;
   }
@@ -148,10 +168,10 @@ bool PrepareValues(const RowInput& row, RowValues& values, RowResult& result) {
     result.message = absl::StrCat("after adjustments, ", result.message);
     return false;
   }
-  if (HasDrawable(row.kind, values.adjusted)) return true;
+  if (HasDrawable(row, values.adjusted)) return true;
   if (uniform) {
     MakeUniform(row, values);
-    if (HasDrawable(row.kind, values.adjusted)) {
+    if (HasDrawable(row, values.adjusted)) {
       result.code = RowCode::kUniform;
       result.message = "no token was left, so one was drawn uniformly";
       return true;

@@ -15,6 +15,9 @@ namespace token_sampler {
 // Makes `result` the failure of its row.
 void FailRow(RowCode code, std::string message, RowResult& result);
 
+// Fails a row whose pace stopped it.
+void FailInterrupted(RowResult& result);
+
 // Fails the row at the first of its values that may not be in it, read as float32. False when there
 // is none.
 bool FailAtInvalidValue(const RowInput& row, RowResult& result);
@@ -32,8 +35,8 @@ struct RowValues {
   std::vector<float> adjusted;  // [vocab]
 };
 
-// Reads, checks and adjusts the values of a row. False when the row failed. Else the code of
-// `result` says whether values were repaired.
+// Reads, checks and adjusts the values of a row. Throws Interrupted (sampler/paced.h). False when
+// the row failed. Else the code of `result` says whether values were repaired.
 bool PrepareValues(const RowInput& row, RowValues& values, RowResult& result);
 
 }  // namespace token_sampler

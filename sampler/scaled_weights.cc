@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "sampler/paced.h"
+
 namespace token_sampler {
 namespace {
 
@@ -26,21 +28,21 @@ std::optional<RowInput> ScaledWeights(const RowInput& row, const RowResult& fail
   if (!by_rounding || row.kind != InputKind::kWeights || row.dtype != DataType::kFloat64) {
     return std::nullopt;
   }
-  values.resize(static_cast<size_t>(row.vocab));
+  ResizePaced(row.pace, static_cast<size_t>(row.vocab), values);
   double largest = 0.0;
-  for (size_t id = 0; id < values.size(); ++id) {
+  ForEachPaced(row.pace, values.size(), [&](size_t id) {
     const double weight = WeightAt(row, id);
     if (IsProper(weight)) largest = std::max(largest, weight);
-  }
+  });
   int exponent = 0;
   std::frexp(largest, &exponent);
-  for (size_t id = 0; id < values.size(); ++id) {
+  ForEachPaced(row.pace, values.size(), [&](size_t id) {
     const double weight = WeightAt(row, id);
     // A weight above zero can be drawn; an invalid one is reported as it was sent.
     values[id] = IsProper(weight) ? std::max(static_cast<float>(std::ldexp(weight, -exponent)),
                                              std::numeric_limits<float>::denorm_min())
                                   : static_cast<float>(weight);
-  }
+  });
   RowInput scaled = row;
   scaled.values = values.data();
   scaled.dtype = DataType::kFloat32;

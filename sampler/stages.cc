@@ -9,7 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "sampler/elementary.h"
+#include "sampler/key_sort.h"
 #include "sampler/logit_spread.h"
+#include "sampler/paced.h"
 #include "sampler/token_order.h"
 #include "sampler/wide_integer.h"
 
@@ -28,22 +30,26 @@ const RowState& StateOf(const RowInput& row) {
 
 // ---- Filters: how many of the first survivors to keep ----
 
+// The longest prefix of tokens of which keeps(token) is true.
+template <class Keeps>
+size_t PrefixWhile(const Survivors& survivors, const Keeps& keeps, size_t kept = 0) {
+  const std::vector<Token>& tokens = survivors.tokens;
+  while (kept < tokens.size() && keeps(tokens[kept])) {
+    if (++kept % kPieceItems == 0) Ask(survivors.pace);
+  }
+  return kept;
+}
+
 // The longest prefix of weights that reach `threshold`.
 size_t PrefixAtLeast(uint64_t threshold, const Survivors& survivors) {
-  const std::vector<Token>& tokens = survivors.tokens;
-  size_t kept = 0;
-  while (kept < tokens.size() && tokens[kept].weight >= threshold) ++kept;
-  return kept;
+  return PrefixWhile(survivors, [&](const Token& token) { return token.weight >= threshold; });
 }
 
 // The longest prefix of tokens with ln(weight / 2^F) >= `threshold`.
 size_t PrefixOfLogAtLeast(double threshold, const Survivors& survivors) {
-  size_t kept = 0;
-  for (const Token& token : survivors.tokens) {
-    if (token.weight == 0 || LogOfWeight(token.weight, survivors.fraction_bits) < threshold) break;
-    ++kept;
-  }
-  return kept;
+  return PrefixWhile(survivors, [&](const Token& token) {
+    return token.weight != 0 && LogOfWeight(token.weight, survivors.fraction_bits) >= threshold;
+  });
 }
 
 // The prefix of `count` tokens, and with KEEP_ALL those that equal its last one.
@@ -52,7 +58,8 @@ size_t PrefixOfCount(size_t count, const SamplingParams& params, const Survivors
   if (count >= tokens.size()) return tokens.size();
   if (params.top_k_ties == TiePolicy::kKeepAll) {
     const float last = tokens[count - 1].value;
-    while (count < tokens.size() && tokens[count].value == last) ++count;
+    return PrefixWhile(
+        survivors, [&](const Token& token) { return token.value == last; }, count);
   }
   return count;
 }
@@ -65,21 +72,23 @@ size_t PrefixOfTopK(const SamplingParams& params, const Survivors& survivors) {
 size_t PrefixOfTopP(double top_p, const Survivors& survivors) {
   if (top_p >= 1.0) return survivors.tokens.size();
   const uint64_t threshold = CeilFraction(top_p, survivors.TotalWeight());
-  size_t kept = 0;
-  for (uint64_t mass = 0; mass < threshold; ++kept) mass += survivors.tokens[kept].weight;
-  return kept;
+  uint64_t mass = 0;
+  return PrefixWhile(survivors, [&](const Token& token) {
+    if (mass >= threshold) return false;
+    mass += token.weight;
+    return true;
+  });
 }
 
 size_t PrefixOfPLess(const Survivors& survivors) {
   const uint64_t total = survivors.TotalWeight();
   Uint128 squares = 0;
-  for (const Token& token : survivors.tokens) squares += Uint128{token.weight} * token.weight;
-  size_t kept = 0;
-  while (kept < survivors.tokens.size() &&
-         Uint128{survivors.tokens[kept].weight} * total >= squares) {
-    ++kept;
-  }
-  return kept;
+  ForEachPaced(survivors.pace, survivors.tokens.size(), [&](size_t i) {
+    const uint64_t weight = survivors.tokens[i].weight;
+    squares += Uint128{weight} * weight;
+  });
+  return PrefixWhile(survivors,
+                     [&](const Token& token) { return Uint128{token.weight} * total >= squares; });
 }
 
 size_t PrefixOfEta(double eta, const Survivors& survivors) {
@@ -93,11 +102,10 @@ size_t PrefixOfTopNSigma(double top_n_sigma, const Survivors& survivors) {
   const std::vector<Token>& tokens = survivors.tokens;
   if (top_n_sigma == 0.0 || tokens.front().value == tokens.back().value) return tokens.size();
   LogitSpread spread(tokens.front().value, tokens.back().value);
-  for (const Token& token : tokens) spread.Add(token.value);
+  ForEachPaced(survivors.pace, tokens.size(), [&](size_t i) { spread.Add(tokens[i].value); });
   const double limit = top_n_sigma * spread.Sigma();
-  size_t kept = 0;
-  while (kept < tokens.size() && spread.Distance(tokens[kept].value) <= limit) ++kept;
-  return kept;
+  return PrefixWhile(survivors,
+                     [&](const Token& token) { return spread.Distance(token.value) <= limit; });
 }
 
 size_t PrefixOfMirostat(const RowInput& row, const Survivors& survivors) {
@@ -124,6 +132,14 @@ size_t TopChoices(const RowInput& row, const Survivors& survivors) {
 
 // ---- Stages that do more than keep a prefix ----
 
+void RemoveFirst(size_t count, Survivors& survivors) {
+  if (count == 0) return;
+  std::vector<Token>& tokens = survivors.tokens;
+  ForEachPaced(survivors.pace, tokens.size() - count,
+               [&](size_t i) { tokens[i] = tokens[i + count]; });
+  tokens.resize(tokens.size() - count);
+}
+
 // Leaves the tokens whose surprise is nearest to its mean, the entropy.
 void KeepTypical(const SamplingParams& params, Survivors& survivors) {
   if (params.typical_p >= 1.0) return;
@@ -135,27 +151,34 @@ void KeepTypical(const SamplingParams& params, Survivors& survivors) {
   const uint64_t total = survivors.TotalWeight();
   const Int128 mean = SumLog2Weights(survivors);  // times total
   std::vector<Candidate> candidates;
-  for (size_t i = 0; i < survivors.tokens.size(); ++i) {
+  candidates.reserve(survivors.tokens.size());
+  ForEachPaced(survivors.pace, survivors.tokens.size(), [&](size_t i) {
     const Token& token = survivors.tokens[i];
     const Int128 difference = Int128{Log2Weight(token, survivors)} * total - mean;
     const auto distance = static_cast<Uint128>(difference < 0 ? -difference : difference);
     candidates.push_back({token.weight > 0 ? distance : ~Uint128{0}, i, token.weight});
-  }
-  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+  });
+  SortPaced(survivors.pace, candidates, [](const Candidate& a, const Candidate& b) {
     return a.distance != b.distance ? a.distance < b.distance : a.position < b.position;
   });
   const uint64_t threshold = CeilFraction(params.typical_p, total);
   size_t kept = 0;
-  for (uint64_t mass = 0; mass < threshold; ++kept) mass += candidates[kept].weight;
+  for (uint64_t mass = 0; mass < threshold; ++kept) {
+    if (kept % kPieceItems == kPieceItems - 1) Ask(survivors.pace);
+    mass += candidates[kept].weight;
+  }
   if (params.top_k_ties == TiePolicy::kKeepAll) {
     const Uint128 last = candidates[kept - 1].distance;
-    while (kept < candidates.size() && candidates[kept].distance == last) ++kept;
+    while (kept < candidates.size() && candidates[kept].distance == last) {
+      if (++kept % kPieceItems == 0) Ask(survivors.pace);
+    }
   }
   kept = std::min(std::max<size_t>(kept, params.min_tokens_to_keep), candidates.size());
   candidates.resize(kept);
-  std::sort(candidates.begin(), candidates.end(),
+  SortPaced(survivors.pace, candidates,
             [](const Candidate& a, const Candidate& b) { return a.position < b.position; });
-  for (size_t i = 0; i < kept; ++i) survivors.tokens[i] = survivors.tokens[candidates[i].position];
+  ForEachPaced(survivors.pace, kept,
+               [&](size_t i) { survivors.tokens[i] = survivors.tokens[candidates[i].position]; });
   survivors.tokens.resize(kept);
 }
 
@@ -193,23 +216,26 @@ AdaptiveSums AdaptiveSumsOf(const RowInput& row) {
 // New logits by the distance of probabilities from the target.
 void ApplyAdaptiveP(const RowInput& row, StagedRow& staged) {
   Survivors& survivors = staged.survivors;
-  staged.before_adaptive_p = survivors;
+  staged.before_adaptive_p = CopyOf(survivors);
   const double target = AdaptivePTarget(row);
   const auto total = static_cast<double>(survivors.TotalWeight());
-  for (Token& token : survivors.tokens) {
+  ForEachPaced(survivors.pace, survivors.tokens.size(), [&](size_t i) {
+    Token& token = survivors.tokens[i];
     token.value = AdaptivePLogit(static_cast<double>(token.weight) / total, target);
-  }
-  std::sort(survivors.tokens.begin(), survivors.tokens.end(), [](const Token& a, const Token& b) {
-    return OrderKey(a.value, a.id) > OrderKey(b.value, b.id);
   });
+  std::vector<Token> scratch;
+  SortByKey(
+      survivors.pace, survivors.tokens.data(), survivors.tokens.size(),
+      [](const Token& token) { return ~OrderKey(token.value, token.id); }, scratch);
   survivors.kind = InputKind::kLogits;
   survivors.Weigh(1.0);
 }
 
 double ProbabilityOf(uint32_t token_id, const Survivors& survivors) {
-  const auto token = std::find_if(survivors.tokens.begin(), survivors.tokens.end(),
-                                  [token_id](const Token& other) { return other.id == token_id; });
-  return static_cast<double>(token->weight) / static_cast<double>(survivors.TotalWeight());
+  const size_t place =
+      PrefixWhile(survivors, [token_id](const Token& other) { return other.id != token_id; });
+  return static_cast<double>(survivors.tokens[place].weight) /
+         static_cast<double>(survivors.TotalWeight());
 }
 
 // What is wrong with a field of the state, or an empty string.
@@ -344,8 +370,7 @@ void ApplyStage(const RowInput& row, Stage stage, StagedRow& staged) {
       if (params.p_less) kept = PrefixOfPLess(survivors);
       break;
     case Stage::kXtc:
-      tokens.erase(tokens.begin(),
-                   tokens.begin() + static_cast<std::ptrdiff_t>(TopChoices(row, survivors)));
+      RemoveFirst(TopChoices(row, survivors), survivors);
       return;
     case Stage::kMirostat:
       if (!params.mirostat.has_value()) return;

@@ -5,6 +5,8 @@
 #include <limits>
 
 #include "sampler/elementary.h"
+#include "sampler/key_sort.h"
+#include "sampler/paced.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
 
@@ -23,45 +25,83 @@ int64_t ToLog2Units(double octaves) {
 
 uint64_t Survivors::TotalWeight() const {
   uint64_t total = 0;
-  for (const Token& token : tokens) total += token.weight;
+  ForEachPaced(pace, tokens.size(), [&](size_t i) { total += tokens[i].weight; });
   return total;
 }
 
 void Survivors::Weigh(double at) {
   temperature = at;
   reference = tokens.front().value;
-  for (const Token& token : tokens) reference = std::max(reference, token.value);
+  ForEachPaced(pace, tokens.size(),
+               [&](size_t i) { reference = std::max(reference, tokens[i].value); });
   if (kind == InputKind::kLogits) {
     const WeightScale scale = MakeWeightScale(at, fraction_bits);
-    for (Token& token : tokens) token.weight = LogitWeight(token.value - reference, scale);
+    ForEachPaced(pace, tokens.size(), [&](size_t i) {
+      tokens[i].weight = LogitWeight(tokens[i].value - reference, scale);
+    });
   } else {
     const double scale = PlainWeightScale(reference, fraction_bits);
-    for (Token& token : tokens) token.weight = PlainWeight(token.value, scale);
+    ForEachPaced(pace, tokens.size(),
+                 [&](size_t i) { tokens[i].weight = PlainWeight(tokens[i].value, scale); });
   }
 }
 
-Survivors SortTokens(InputKind kind, absl::Span<const float> values) {
+Survivors SortTokens(InputKind kind, absl::Span<const float> values, Pace* pace) {
   Survivors survivors;
   survivors.kind = kind;
+  survivors.pace = pace;
   survivors.fraction_bits = FractionBits(static_cast<int64_t>(values.size()));
   const float impossible = ImpossibleValue(kind);
-  for (uint32_t id = 0; id < values.size(); ++id) {
-    if (values[id] != impossible) survivors.tokens.push_back({id, values[id], 0});
+  // Keys descend with the order; their complements ascend with it.
+  std::vector<uint64_t> keys;
+  keys.reserve(values.size());
+  ForEachPaced(pace, values.size(), [&](size_t i) {
+    if (values[i] != impossible) keys.push_back(~OrderKey(values[i], static_cast<uint32_t>(i)));
+  });
+  {
+    std::vector<uint64_t> scratch;
+    SortByKey<4>(
+        pace, keys.data(), keys.size(), [](uint64_t key) { return key; }, scratch);
   }
-  std::sort(survivors.tokens.begin(), survivors.tokens.end(), [](const Token& a, const Token& b) {
-    return OrderKey(a.value, a.id) > OrderKey(b.value, b.id);
+  survivors.tokens.reserve(keys.size());
+  ForEachPaced(pace, keys.size(), [&](size_t i) {
+    const float value = FromOrderedBits(static_cast<uint32_t>(~keys[i] >> 32));
+    survivors.tokens.push_back({TokenOfOrderKey(~keys[i]), value, 0});
   });
   survivors.Weigh(1.0);
   return survivors;
 }
 
+Survivors CopyOf(const Survivors& survivors) {
+  Survivors copy = {.tokens = {},
+                    .kind = survivors.kind,
+                    .fraction_bits = survivors.fraction_bits,
+                    .temperature = survivors.temperature,
+                    .reference = survivors.reference,
+                    .pace = survivors.pace};
+  copy.tokens.reserve(survivors.tokens.size());
+  InPieces(survivors.pace, survivors.tokens.size(), kPieceItems, [&](size_t begin, size_t end) {
+    const Token* const tokens = survivors.tokens.data();
+    copy.tokens.insert(copy.tokens.end(), tokens + begin, tokens + end);
+  });
+  return copy;
+}
+
+void SortById(Survivors& survivors) {
+  std::vector<Token> scratch;
+  SortByKey(
+      survivors.pace, survivors.tokens.data(), survivors.tokens.size(),
+      [](const Token& token) { return token.id; }, scratch);
+}
+
 ProbabilityRange ProbabilityRangeOf(const Survivors& survivors) {
   uint64_t largest = 0;
   uint64_t smallest = std::numeric_limits<uint64_t>::max();
-  for (const Token& token : survivors.tokens) {
-    largest = std::max(largest, token.weight);
-    if (token.weight > 0) smallest = std::min(smallest, token.weight);
-  }
+  ForEachPaced(survivors.pace, survivors.tokens.size(), [&](size_t i) {
+    const uint64_t weight = survivors.tokens[i].weight;
+    largest = std::max(largest, weight);
+    if (weight > 0) smallest = std::min(smallest, weight);
+  });
   const auto total = static_cast<double>(survivors.TotalWeight());
   return {static_cast<double>(largest) / total, static_cast<double>(smallest) / total};
 }
@@ -86,9 +126,15 @@ int64_t Log2Weight(const Token& token, const Survivors& survivors) {
 
 Int128 SumLog2Weights(const Survivors& survivors) {
   Int128 sum = 0;
-  for (const Token& token : survivors.tokens) {
-    sum += Int128{Log2Weight(token, survivors)} * token.weight;
-  }
+  const WeightScale scale = MakeWeightScale(survivors.temperature, survivors.fraction_bits);
+  ForEachPaced(survivors.pace, survivors.tokens.size(), [&](size_t i) {
+    const Token& token = survivors.tokens[i];
+    if (token.weight == 0) return;
+    const int64_t log = survivors.kind == InputKind::kWeights
+                            ? Log2PlainWeight(token.weight, survivors.fraction_bits)
+                            : Log2LogitWeight(token.value - survivors.reference, scale);
+    sum += Int128{log} * token.weight;
+  });
   return sum;
 }
 

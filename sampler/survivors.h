@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "sampler/pace.h"
 #include "sampler/sampling_params.h"
 #include "sampler/weight.h"
 #include "sampler/wide_integer.h"
@@ -25,6 +26,7 @@ struct Survivors {
   int fraction_bits;         // of the weights
   double temperature = 1.0;  // at which they were weighed
   float reference = 0.0f;    // the value that has the weight 2^F then: the largest (logits)
+  Pace* pace = nullptr;      // asked by all that goes over the tokens, which may throw Interrupted
 
   uint64_t TotalWeight() const;
 
@@ -33,7 +35,13 @@ struct Survivors {
 };
 
 // The tokens of checked values that have a probability, sorted, weighed at temperature 1.
-Survivors SortTokens(InputKind kind, absl::Span<const float> values);
+Survivors SortTokens(InputKind kind, absl::Span<const float> values, Pace* pace = nullptr);
+
+// A copy, as `=` makes one.
+Survivors CopyOf(const Survivors& survivors);
+
+// Brings the tokens into ascending order of their ids.
+void SortById(Survivors& survivors);
 
 // The largest and the smallest probability of tokens that have a weight.
 struct ProbabilityRange {

@@ -3,6 +3,7 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_TOKEN_SET_H_
 #define TOKEN_SAMPLER_SAMPLER_TOKEN_SET_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -14,7 +15,11 @@ class TokenSet {
  public:
   // Empties the set, for ids below `vocab` from now on.
   void Reset(int64_t vocab) {
-    for (const uint32_t id : ids_) bits_[id / 64] = 0;
+    if (ids_.size() < bits_.size()) {
+      for (const uint32_t id : ids_) bits_[id / 64] = 0;
+    } else {
+      std::fill(bits_.begin(), bits_.end(), 0);
+    }
     ids_.clear();
     const auto words = static_cast<size_t>(vocab / 64 + 1);
     if (words > bits_.size()) bits_.resize(words);

@@ -4,12 +4,12 @@
 #include <cstddef>
 #include <deque>
 #include <limits>
-#include <numeric>
 #include <unordered_map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "sampler/paced.h"
 #include "sampler/philox.h"
 #include "sampler/wide_integer.h"
 
@@ -33,9 +33,9 @@ struct Masses {
 };
 
 // Takes the weights of a row that was sampled with kWeights.
-Masses TakeMasses(RowResult& sampled) {
+Masses TakeMasses(RowResult& sampled, Pace* pace) {
   Masses masses = {std::move(sampled.weighed_ids), std::move(sampled.weights)};
-  masses.total = std::accumulate(masses.weights.begin(), masses.weights.end(), uint64_t{0});
+  ForEachPaced(pace, masses.weights.size(), [&](size_t i) { masses.total += masses.weights[i]; });
   return masses;
 }
 
@@ -54,26 +54,28 @@ bool Accepts(Uint128 uniform, const Masses& target, const Masses& draft, uint32_
 // Calls visit(i, residual) with what a rejected token of `draft` leaves of each target.ids[i]:
 // max(0, target - draft).
 template <typename Visitor>
-void ForEachResidual(const Masses& draft, const Masses& target, Visitor visit) {
+void ForEachResidual(const Masses& draft, const Masses& target, Pace* pace, Visitor visit) {
   size_t at = 0;
-  for (size_t i = 0; i < target.ids.size(); ++i) {
-    while (at < draft.ids.size() && draft.ids[at] < target.ids[i]) ++at;
+  ForEachPaced(pace, target.ids.size(), [&](size_t i) {
+    while (at < draft.ids.size() && draft.ids[at] < target.ids[i]) {
+      if (++at % kPieceItems == 0) Ask(pace);
+    }
     const bool drafted = at < draft.ids.size() && draft.ids[at] == target.ids[i];
     const Uint128 kept = Uint128{target.weights[i]} * draft.total;
     const Uint128 taken = Uint128{drafted ? draft.weights[at] : 0} * target.total;
     visit(i, kept > taken ? kept - taken : Uint128{0});
-  }
+  });
 }
 
 // Makes `target` its residual. Something is left, because the draft exceeds the target at the
 // rejected token.
-void LeaveResidual(const Masses& draft, Masses& target) {
+void LeaveResidual(const Masses& draft, Masses& target, Pace* pace) {
   Uint128 sum = 0;
-  ForEachResidual(draft, target, [&](size_t, Uint128 residual) { sum += residual; });
+  ForEachResidual(draft, target, pace, [&](size_t, Uint128 residual) { sum += residual; });
   int shift = 0;
   while (sum >> shift >> kResidualBits != 0) ++shift;
   uint64_t total = 0;
-  ForEachResidual(draft, target, [&](size_t i, Uint128 residual) {
+  ForEachResidual(draft, target, pace, [&](size_t i, Uint128 residual) {
     target.weights[i] = static_cast<uint64_t>(residual >> shift);
     total += target.weights[i];
   });
@@ -81,10 +83,12 @@ void LeaveResidual(const Masses& draft, Masses& target) {
 }
 
 // The first token, by id, whose running sum of weights exceeds the scaled uniform.
-uint32_t DrawFrom(const Masses& masses, Uint128 uniform) {
+uint32_t DrawFrom(const Masses& masses, Uint128 uniform, Pace* pace) {
   const uint64_t target = ScaleUniform(uniform, masses.total);
   size_t i = 0;
-  for (uint64_t mass = masses.weights[0]; mass <= target; mass += masses.weights[i]) ++i;
+  for (uint64_t mass = masses.weights[0]; mass <= target; mass += masses.weights[i]) {
+    if (++i % kPieceItems == 0) Ask(pace);
+  }
   return masses.ids[i];
 }
 
@@ -177,17 +181,32 @@ class Walk {
 
   // What NextRow came to.
   void Take(RowResult& sampled) {
+    RunPaced([&] { TakeSampled(sampled); }, [this] { Interrupt(); });
+  }
+
+  Pace* pace() const { return draft_.target[RowOf(node_)].pace; }
+
+ private:
+  void Interrupt() {
+    result_.Clear();
+    result_.code = RowCode::kInvalidInput;
+    result_.message = "interrupted";
+    ended_ = true;
+  }
+
+  void TakeSampled(RowResult& sampled) {
     if (tried_ != kNone) {
-      if (Succeeded("draft", static_cast<size_t>(tried_), sampled)) Try(TakeMasses(sampled));
+      if (Succeeded("draft", static_cast<size_t>(tried_), sampled)) {
+        Try(TakeMasses(sampled, pace()));
+      }
     } else if (Succeeded("target", RowOf(node_), sampled)) {
       if (!DraftRowsDecide() || sampled.greedy) return TakeOwn(sampled.token_ids[0]);
-      target_ = TakeMasses(sampled);
+      target_ = TakeMasses(sampled, pace());
       tried_ = ChildOf(node_);
       try_index_ = 0;
     }
   }
 
- private:
   // The place of a node's row in `target`; the root's is 0.
   static size_t RowOf(int32_t node) { return static_cast<size_t>(node) + 1; }
 
@@ -244,12 +263,12 @@ class Walk {
     if (WeightOf(id, drafted) > 0) {
       const Uint128 uniform = UniformBits(Key(), RandomDomain::kDraftAccept, try_index_);
       if (Accepts(uniform, target_, drafted, id)) return Accept(tried_);
-      LeaveResidual(drafted, target_);
+      LeaveResidual(drafted, target_, pace());
     }
     tried_ = next_sibling_[static_cast<size_t>(tried_)];
     ++try_index_;
     if (tried_ == kNone) {
-      End(DrawFrom(target_, UniformBits(Key(), RandomDomain::kDraftResidual, 0)));
+      End(DrawFrom(target_, UniformBits(Key(), RandomDomain::kDraftResidual, 0), pace()));
     }
   }
 

@@ -17,8 +17,8 @@ namespace token_sampler {
 // One sequence. The drafted tokens are the nodes of a tree, whose root is the position before the
 // first of them. Nothing is owned; all of it must outlive the call.
 //
-// Of a row, values, dtype, kind, vocab and, in `target`, bitmask are looked at. All rows of a
-// sequence have the same vocab, those of `target` and those of `draft` each the same kind.
+// Of a row, values, dtype, kind, vocab and, in `target`, bitmask and pace are looked at. All rows
+// of a sequence have the same vocab, those of `target` and those of `draft` each the same kind.
 struct DraftInput {
   absl::Span<const RowInput> target;       // [nodes + 1]: the root's row, then one per node
   absl::Span<const RowInput> draft = {};   // [nodes]: what each token was drawn from; or empty:

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "sampler/paced.h"
 #include "sampler/token_order.h"
 
 namespace token_sampler::cpu {
@@ -10,22 +11,31 @@ namespace {
 // Below this many candidates a bisection, whose steps read all of them, is the fastest.
 constexpr size_t kBisectCount = 128;
 
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// Candidates between two questions to the row's pace; a multiple of every group of the kernels.
+constexpr size_t kPiece = size_t{kListPiece};
+
 }  // namespace
 
 Cutoff CutoffFinder::FindByCount(const TokenList& list, uint64_t count) {
-  return Find({list.values.data(), list.ids.data(), nullptr, list.count}, count);
+  return Find({list.values.data(), list.ids.data(), nullptr, list.count, list.pace}, count);
 }
 
 Cutoff CutoffFinder::FindByMass(const TokenList& list, uint64_t mass) {
-  return Find({list.values.data(), list.ids.data(), list.weights.data(), list.count}, mass);
+  return Find({list.values.data(), list.ids.data(), list.weights.data(), list.count, list.pace},
+              mass);
 }
 
 Cutoff CutoffFinder::Find(Candidates candidates, uint64_t target) {
   const RowKernels& floats = kernels_.For(DataType::kFloat32);
   while (true) {
-    const auto count = static_cast<int64_t>(candidates.count);
     column_max_.Reserve(candidates.count);
-    const Extent extent = floats.scan(candidates.values, 0, count, true, column_max_.data());
+    Extent extent = {-kInfinity, kInfinity, false};
+    InPieces(candidates.pace, candidates.count, kPiece, [&](size_t begin, size_t end) {
+      extent = extent.With(floats.scan(candidates.values, static_cast<int64_t>(begin),
+                                       static_cast<int64_t>(end), true, column_max_.data()));
+    });
     if (extent.min == extent.max) {
       // All tie, so they have the same weight, and the ids decide.
       const uint64_t each = candidates.weights == nullptr ? 1 : candidates.weights[0];
@@ -41,12 +51,14 @@ bool CutoffFinder::Narrow(Extent extent, Candidates& candidates, uint64_t& targe
   const float scale = static_cast<float>(kBins) / (extent.max - extent.min);
   if (scale > std::numeric_limits<float>::max()) return false;
   uint32_t* bins = bins_.Reserve(candidates.count);
-  kernels_.bin(candidates.values, static_cast<int64_t>(candidates.count), extent.max, scale,
-               kBins - 1, bins);
   for (auto& table : tables_) table.fill(0);
-  for (size_t i = 0; i < candidates.count; ++i) {
-    tables_[i % kTables][bins[i]] += candidates.weights == nullptr ? 1 : candidates.weights[i];
-  }
+  InPieces(candidates.pace, candidates.count, kPiece, [&](size_t begin, size_t end) {
+    kernels_.bin(candidates.values + begin, static_cast<int64_t>(end - begin), extent.max, scale,
+                 kBins - 1, bins + begin);
+    for (size_t i = begin; i < end; ++i) {
+      tables_[i % kTables][bins[i]] += candidates.weights == nullptr ? 1 : candidates.weights[i];
+    }
+  });
   uint32_t bin = 0;
   while (true) {
     uint64_t mass = 0;
@@ -58,29 +70,37 @@ bool CutoffFinder::Narrow(Extent extent, Candidates& candidates, uint64_t& targe
 
   narrowed_.Reserve(candidates.count);
   size_t kept = 0;
-  for (size_t i = 0; i < candidates.count; ++i) {
-    narrowed_.values[kept] = candidates.values[i];
-    narrowed_.ids[kept] = candidates.ids[i];
-    if (candidates.weights != nullptr) narrowed_.weights[kept] = candidates.weights[i];
-    kept += bins[i] == bin ? 1 : 0;
-  }
+  InPieces(candidates.pace, candidates.count, kPiece, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      narrowed_.values[kept] = candidates.values[i];
+      narrowed_.ids[kept] = candidates.ids[i];
+      if (candidates.weights != nullptr) narrowed_.weights[kept] = candidates.weights[i];
+      kept += bins[i] == bin ? 1 : 0;
+    }
+  });
   const bool fewer = kept < candidates.count;
   candidates = {narrowed_.values.data(), narrowed_.ids.data(),
-                candidates.weights == nullptr ? nullptr : narrowed_.weights.data(), kept};
+                candidates.weights == nullptr ? nullptr : narrowed_.weights.data(), kept,
+                candidates.pace};
   return fewer;
 }
 
 uint64_t CutoffFinder::MassAtLeast(const Candidates& candidates, float threshold) {
-  if (candidates.weights == nullptr) {
-    return kernels_.count_at_least(candidates.values, candidates.count, threshold);
-  }
-  return kernels_.sum_at_least(candidates.values, candidates.weights, candidates.count, threshold);
+  uint64_t mass = 0;
+  InPieces(candidates.pace, candidates.count, kPiece, [&](size_t begin, size_t end) {
+    const float* const values = candidates.values + begin;
+    mass += candidates.weights == nullptr
+                ? kernels_.count_at_least(values, end - begin, threshold)
+                : kernels_.sum_at_least(values, candidates.weights + begin, end - begin, threshold);
+  });
+  return mass;
 }
 
 Cutoff CutoffFinder::Bisect(Extent extent, const Candidates& candidates, uint64_t target) {
   uint32_t low = OrderedBits(extent.min + 0.0f);
   uint32_t high = OrderedBits(extent.max + 0.0f);
   while (low < high) {
+    Ask(candidates.pace);
     const uint32_t middle = low + (high - low + 1) / 2;
     if (MassAtLeast(candidates, FromOrderedBits(middle)) >= target) {
       low = middle;
@@ -92,6 +112,7 @@ Cutoff CutoffFinder::Bisect(Extent extent, const Candidates& candidates, uint64_
   uint64_t mass = MassAtLeast(candidates, FromOrderedBits(low + 1));
   size_t i = 0;
   for (;; ++i) {
+    if (i % kPiece == kPiece - 1) Ask(candidates.pace);
     if (candidates.values[i] != value) continue;
     mass += candidates.weights == nullptr ? 1 : candidates.weights[i];
     if (mass >= target) return {value, candidates.ids[i]};

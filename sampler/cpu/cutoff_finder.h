@@ -10,6 +10,7 @@
 #include "sampler/cpu/buffer.h"
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/token_list.h"
+#include "sampler/pace.h"
 
 namespace token_sampler::cpu {
 
@@ -34,6 +35,7 @@ class CutoffFinder {
     const uint32_t* ids;
     const uint64_t* weights;
     size_t count;
+    Pace* pace;
   };
 
   Cutoff Find(Candidates candidates, uint64_t target);

@@ -301,19 +301,19 @@ HWY_INLINE Collected CollectFew(const void* values, int64_t begin, const Wanted&
 }
 
 template <DataType type>
-size_t Collect(const void* values, int64_t count, const float* column_max, ValueRange range,
-               size_t limit, float* out_values, uint32_t* out_positions) {
+size_t Collect(const void* values, int64_t begin, int64_t end, const float* column_max,
+               ValueRange range, size_t limit, float* out_values, uint32_t* out_positions) {
   const Floats d;
   const Wanted wanted(range);
   Collected to = {out_values, out_positions, 0};
-  for (int64_t group = 0; group < count && to.count < limit;
+  for (int64_t group = begin; group < end && to.count < limit;
        group += kGroup, column_max += kLanes) {
     const size_t columns = hn::CountTrue(d, hn::Ge(hn::LoadU(d, column_max), wanted.low));
     if (columns == 0) continue;
-    const int64_t end = std::min(group + kGroup, count);
-    to = columns <= kLanes / 2 && end - group == kGroup
+    const int64_t group_end = std::min(group + kGroup, end);
+    to = columns <= kLanes / 2 && group_end - group == kGroup
              ? CollectFew<type>(values, group, wanted, to)
-             : CollectRange<type>(values, group, end, wanted, to);
+             : CollectRange<type>(values, group, group_end, wanted, to);
   }
   return to.count;
 }

@@ -70,10 +70,11 @@ struct RowKernels {
   // Position of the first value >= target, or count. `column_max` is from scan(0, count).
   int64_t (*find_first)(const void* values, int64_t count, const float* column_max, float target);
 
-  // Writes values and positions of the tokens in `range`, in order, and returns how many. Stops
-  // after the group in which their number reaches `limit`. `column_max` is from scan(0, count).
-  size_t (*collect)(const void* values, int64_t count, const float* column_max, ValueRange range,
-                    size_t limit, float* out_values, uint32_t* out_positions);
+  // Writes values and positions of the tokens of [begin, end) in `range`, in order, and returns how
+  // many. Stops after the group in which their number reaches `limit`. `begin` is a multiple of the
+  // group; `column_max` is from scan(0, count), and starts with the group of `begin`.
+  size_t (*collect)(const void* values, int64_t begin, int64_t end, const float* column_max,
+                    ValueRange range, size_t limit, float* out_values, uint32_t* out_positions);
 
   // Widens the range to out[0 ..], -0 to +0.
   void (*widen)(const void* values, int64_t begin, int64_t end, float* out);

@@ -16,9 +16,9 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 template <class Fails>
 float LeastKept(const TokenList& list, const Fails& fails) {
   float last = -kInfinity;
-  for (size_t i = 0; i < list.count; ++i) {
+  list.ForEach([&](size_t i) {
     if (fails(i)) last = std::max(last, list.values[i]);
-  }
+  });
   return last == -kInfinity ? last : std::nextafter(last, kInfinity);
 }
 
@@ -31,15 +31,15 @@ int64_t Log2Weight(const TokenList& list, size_t i, const Weigher& weigher) {
 
 Int128 SumLog2Weights(const TokenList& list, const Weigher& weigher) {
   Int128 sum = 0;
-  for (size_t i = 0; i < list.count; ++i) {
+  list.ForEach([&](size_t i) {
     if (list.weights[i] > 0) sum += Int128{Log2Weight(list, i, weigher)} * list.weights[i];
-  }
+  });
   return sum;
 }
 
 Uint128 SumSquares(const TokenList& list) {
   Uint128 sum = 0;
-  for (size_t i = 0; i < list.count; ++i) sum += Uint128{list.weights[i]} * list.weights[i];
+  list.ForEach([&](size_t i) { sum += Uint128{list.weights[i]} * list.weights[i]; });
   return sum;
 }
 
@@ -63,10 +63,11 @@ float LeastOfLogWeight(double threshold, const TokenList& list, const Weigher& w
 }
 
 float LeastOfSigmas(double sigmas, float largest, const TokenList& list) {
-  const float smallest = *std::min_element(list.values.data(), list.values.data() + list.count);
+  float smallest = largest;
+  list.ForEach([&](size_t i) { smallest = std::min(smallest, list.values[i]); });
   if (smallest == largest) return -kInfinity;
   LogitSpread spread(largest, smallest);
-  for (size_t i = 0; i < list.count; ++i) spread.Add(list.values[i]);
+  list.ForEach([&](size_t i) { spread.Add(list.values[i]); });
   const double limit = sigmas * spread.Sigma();
   return LeastKept(list, [&](size_t i) { return spread.Distance(list.values[i]) > limit; });
 }

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "sampler/paced.h"
+
 namespace token_sampler::cpu {
 namespace {
 
@@ -57,6 +59,7 @@ ValueRange NucleusGuess::Find(ScannedRow& row, const Weigher& weigher, double to
   const auto head_mass = static_cast<double>(head_.TotalWeight());
 
   const size_t count = row.TakeSample(sample_);
+  Ask(row.input().pace);
   if (count == 0) return {weigher.floor, kInfinity};
   const float low = std::max(weigher.floor, SmallestOfSample(count));
   const float scale = static_cast<float>(kBins) / (head - low);

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 
 #include "sampler/cpu/list_sums.h"
 #include "sampler/elementary.h"
+#include "sampler/key_sort.h"
+#include "sampler/paced.h"
 #include "sampler/survivors.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
@@ -47,40 +48,97 @@ uint64_t OutputWriter::CountAtLeast(float value, const Distribution& distributio
   return distribution.row->CountAtLeast(above) + static_cast<uint64_t>(end - list_.ids.data());
 }
 
+void OutputWriter::ListAll(const Distribution& distribution) {
+  distribution.row->Collect({distribution.last.value, kInfinity}, list_);
+  list_.Retain(distribution.last);
+}
+
+void OutputWriter::SortKeys() {
+  keys_.clear();
+  keys_.reserve(list_.count);
+  // Keys descend with the order; their complements ascend with it.
+  list_.ForEach([&](size_t i) { keys_.push_back(~list_.KeyOf(i)); });
+  // The list is in the order of the ids, which the lower halves hold.
+  SortByKey<4>(
+      list_.pace, keys_.data(), keys_.size(), [](uint64_t key) { return key; }, sorted_keys_);
+  ForEachPaced(list_.pace, keys_.size(), [&](size_t i) { keys_[i] = ~keys_[i]; });
+}
+
 void OutputWriter::WriteTopLogprobs(uint32_t wanted, const Distribution& distribution,
                                     double log_total, RowResult& result) {
   distribution.row->CollectFirst(wanted, list_);
   list_.Retain(distribution.last);
   if (wanted < list_.count) list_.Retain(cutoffs_.FindByCount(list_, wanted));
-  uint64_t* keys = keys_.Reserve(list_.count);
-  for (size_t i = 0; i < list_.count; ++i) keys[i] = list_.KeyOf(i);
-  std::sort(keys, keys + list_.count, std::greater<>());
-  for (size_t i = 0; i < list_.count; ++i) {
-    const float value = FromOrderedBits(static_cast<uint32_t>(keys[i] >> 32));
-    result.top_token_ids.push_back(TokenOfOrderKey(keys[i]));
+  SortKeys();
+  result.top_token_ids.reserve(keys_.size());
+  result.top_logprobs.reserve(keys_.size());
+  ForEachPaced(list_.pace, keys_.size(), [&](size_t i) {
+    const float value = FromOrderedBits(static_cast<uint32_t>(keys_[i] >> 32));
+    result.top_token_ids.push_back(TokenOfOrderKey(keys_[i]));
     result.top_logprobs.push_back(Logprob(value, distribution, log_total));
+  });
+}
+
+uint32_t OutputWriter::RankOf(uint32_t id, RankMode mode, const Distribution& distribution) {
+  const float value = distribution.row->ValueOf(id);
+  if (!distribution.last.Keeps(value, id)) return 0;
+  return static_cast<uint32_t>(
+      mode == RankMode::kGreater
+          ? 1 + distribution.row->CountAtLeast(std::nextafter(value, kInfinity))
+          : CountAtLeast(value, distribution));
+}
+
+void OutputWriter::RankAll(RankMode mode, const Distribution& distribution) {
+  ListAll(distribution);
+  SortKeys();
+  Pace* const pace = list_.pace;
+  const auto vocab = static_cast<size_t>(distribution.row->input().vocab);
+  ResizePaced(pace, vocab, ranks_);
+  InPieces(pace, vocab, size_t{kListPiece}, [&](size_t begin, size_t end) {
+    std::fill(ranks_.data() + begin, ranks_.data() + end, 0u);
+  });
+  const auto same = [this](size_t a, size_t b) { return keys_[a] >> 32 == keys_[b] >> 32; };
+  size_t end_of_ties = 0;
+  uint32_t rank = 0;
+  ForEachPaced(pace, keys_.size(), [&](size_t i) {
+    if (i == end_of_ties) {
+      while (end_of_ties < keys_.size() && same(i, end_of_ties)) {
+        if (++end_of_ties % kPieceItems == 0) Ask(pace);
+      }
+      rank = static_cast<uint32_t>(mode == RankMode::kGreater ? 1 + i : end_of_ties);
+    }
+    ranks_[TokenOfOrderKey(keys_[i])] = rank;
+  });
+}
+
+void OutputWriter::WriteRanks(RankMode mode, const Distribution& distribution, RowResult& result) {
+  // More draws than this take longer by a pass over the row each than by a sort of it.
+  constexpr size_t kFewDraws = 64;
+  const std::vector<uint32_t>& ids = result.token_ids;
+  result.ranks.reserve(ids.size());
+  if (ids.size() <= kFewDraws) {
+    for (const uint32_t id : ids) result.ranks.push_back(RankOf(id, mode, distribution));
+    return;
   }
+  RankAll(mode, distribution);
+  ForEachPaced(distribution.row->input().pace, ids.size(),
+               [&](size_t i) { result.ranks.push_back(ranks_[ids[i]]); });
 }
 
 void OutputWriter::WriteDistribution(const OutputOptions& outputs, const Distribution& distribution,
                                      RowResult& result) {
   const double log_total = LogOf(distribution.total, distribution);
-  for (const uint32_t id : result.token_ids) {
-    const float value = distribution.row->ValueOf(id);
-    const bool contained = distribution.last.Keeps(value, id);
-    if (outputs.logprobs) {
-      result.logprobs.push_back(contained ? Logprob(value, distribution, log_total) : -kInfinity);
-    }
-    if (outputs.ranks) {
-      uint64_t rank = 0;
-      if (contained && outputs.rank_mode == RankMode::kGreater) {
-        rank = 1 + distribution.row->CountAtLeast(std::nextafter(value, kInfinity));
-      } else if (contained) {
-        rank = CountAtLeast(value, distribution);
-      }
-      result.ranks.push_back(static_cast<uint32_t>(rank));
-    }
+  if (outputs.logprobs) {
+    result.logprobs.reserve(result.token_ids.size());
+    ForEachPaced(distribution.row->input().pace, result.token_ids.size(), [&](size_t i) {
+      const uint32_t id = result.token_ids[i];
+      const float value = distribution.row->ValueOf(id);
+      result.logprobs.push_back(distribution.last.Keeps(value, id)
+                                    ? Logprob(value, distribution, log_total)
+                                    : -kInfinity);
+    });
   }
+  if (outputs.ranks) WriteRanks(outputs.rank_mode, distribution, result);
   if (outputs.top_logprobs > 0) {
     WriteTopLogprobs(outputs.top_logprobs, distribution, log_total, result);
   }
@@ -89,8 +147,7 @@ void OutputWriter::WriteDistribution(const OutputOptions& outputs, const Distrib
 
 void OutputWriter::WriteSpread(const OutputOptions& outputs, const Distribution& distribution,
                                RowResult& result) {
-  distribution.row->Collect({distribution.last.value, kInfinity}, list_);
-  list_.Retain(distribution.last);
+  ListAll(distribution);
   list_.Weigh(distribution.weigher, kernels_);
   if (outputs.entropy) {
     result.entropy = Entropy(SumLog2Weights(list_, distribution.weigher), distribution.total,
@@ -99,11 +156,11 @@ void OutputWriter::WriteSpread(const OutputOptions& outputs, const Distribution&
   if (!outputs.extremes) return;
   uint64_t largest = 0;
   uint64_t smallest = std::numeric_limits<uint64_t>::max();
-  for (size_t i = 0; i < list_.count; ++i) {
+  list_.ForEach([&](size_t i) {
     const uint64_t weight = list_.weights[i];
     largest = std::max(largest, weight);
     if (weight > 0) smallest = std::min(smallest, weight);
-  }
+  });
   const auto total = static_cast<double>(distribution.total);
   result.max_probability = static_cast<double>(largest) / total;
   result.min_probability = static_cast<double>(smallest) / total;
@@ -116,12 +173,13 @@ void OutputWriter::WriteKeptSet(const OutputOptions& outputs, const Distribution
   }
   if (!outputs.kept_set) return;
   const double log_total = LogOf(kept.total, kept);
-  kept.row->Collect({kept.last.value, kInfinity}, list_);
-  list_.Retain(kept.last);
-  for (size_t i = 0; i < list_.count; ++i) {
+  ListAll(kept);
+  result.kept_token_ids.reserve(list_.count);
+  result.kept_logprobs.reserve(list_.count);
+  list_.ForEach([&](size_t i) {
     result.kept_token_ids.push_back(list_.ids[i]);
     result.kept_logprobs.push_back(Logprob(list_.values[i] + 0.0f, kept, log_total));
-  }
+  });
 }
 
 }  // namespace token_sampler::cpu

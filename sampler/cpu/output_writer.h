@@ -5,8 +5,8 @@
 #define TOKEN_SAMPLER_SAMPLER_CPU_OUTPUT_WRITER_H_
 
 #include <cstdint>
+#include <vector>
 
-#include "sampler/cpu/buffer.h"
 #include "sampler/cpu/cutoff_finder.h"
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/scanned_row.h"
@@ -47,13 +47,29 @@ class OutputWriter {
   void WriteSpread(const OutputOptions& outputs, const Distribution& distribution,
                    RowResult& result);
 
+  void WriteRanks(RankMode mode, const Distribution& distribution, RowResult& result);
+
+  // By a pass over the row; 0 for a token that the distribution leaves out.
+  uint32_t RankOf(uint32_t id, RankMode mode, const Distribution& distribution);
+
+  // Fills ranks_ with those of all tokens, by sorting them.
+  void RankAll(RankMode mode, const Distribution& distribution);
+
+  // Collects the distribution's tokens into list_.
+  void ListAll(const Distribution& distribution);
+
+  // Sorts the keys_ of list_, the likeliest first.
+  void SortKeys();
+
   // The number of the distribution's tokens >= value.
   uint64_t CountAtLeast(float value, const Distribution& distribution);
 
   const Kernels& kernels_;
   CutoffFinder cutoffs_;
   TokenList list_;
-  Buffer<uint64_t> keys_;
+  std::vector<uint64_t> keys_;
+  std::vector<uint64_t> sorted_keys_;
+  std::vector<uint32_t> ranks_;  // per token
 };
 
 }  // namespace token_sampler::cpu

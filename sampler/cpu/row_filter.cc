@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "sampler/cpu/list_sums.h"
+#include "sampler/paced.h"
 #include "sampler/stages.h"
 #include "sampler/weight.h"
 #include "sampler/wide_integer.h"
@@ -56,6 +57,7 @@ void RowFilter::Run(ScannedRow& row) {
       Act(Stage::kTopK);
     }
     Act(*stage);
+    Ask(row.input().pace);
   }
   if (!greedy_ || used_mirostat_) Sum();
 }
@@ -206,6 +208,7 @@ void RowFilter::AddToBlocks() {
     for (; !with_ties && begin < end && ids[begin] <= last_.id; ++begin) {
       if (list_.values[begin] == last_.value) mass += list_.weights[begin];
     }
+    if (block % 64 == 63) Ask(list_.pace);
     block_mass_[static_cast<size_t>(block)] += mass;
     total_ += mass;
     begin = end;
@@ -244,9 +247,9 @@ float RowFilter::MinPValue(uint64_t threshold) {
   row_->Collect(range, list_);
   list_.Weigh(weigher_, kernels_);
   float value = range.low;
-  for (size_t i = 0; i < list_.count; ++i) {
+  list_.ForEach([&](size_t i) {
     if (list_.weights[i] < threshold) value = std::max(value, NextAbove(list_.values[i]));
-  }
+  });
   return value;
 }
 

@@ -113,11 +113,11 @@ void RowFilter::RemoveTopChoices() {
   const float least = LeastOfWeight(threshold, list_);
   uint64_t last = std::numeric_limits<uint64_t>::max();  // key of the last choice
   size_t choices = 0;
-  for (size_t i = 0; i < list_.count; ++i) {
-    if (list_.values[i] < least) continue;
+  list_.ForEach([&](size_t i) {
+    if (list_.values[i] < least) return;
     ++choices;
     last = std::min(last, list_.KeyOf(i));
-  }
+  });
   if (choices < 2 || list_.count - (choices - 1) < params.min_tokens_to_keep) return;
   list_.RetainIf([&](size_t i) { return list_.KeyOf(i) <= last; });
   Remake(row_->input().kind);
@@ -128,10 +128,10 @@ void RowFilter::ActAdaptiveP() {
   const uint64_t total = list_.TotalWeight();
   before_adaptive_p_ = {row_, weigher_, total};
   const double target = AdaptivePTarget(row_->input());
-  for (size_t i = 0; i < list_.count; ++i) {
+  list_.ForEach([&](size_t i) {
     list_.values[i] =
         AdaptivePLogit(static_cast<double>(list_.weights[i]) / static_cast<double>(total), target);
-  }
+  });
   Remake(InputKind::kLogits);
   SetTemperature(1.0);
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
@@ -10,8 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "sampler/adjustments.h"
+#include "sampler/key_sort.h"
+#include "sampler/paced.h"
 #include "sampler/philox.h"
-#include "sampler/pipeline.h"
 #include "sampler/row_values.h"
 #include "sampler/scaled_weights.h"
 #include "sampler/stages.h"
@@ -48,7 +48,7 @@ bool RowSampler::Takes(const RowInput& row) {
 
 ScannedRow* RowSampler::Prepare(const RowInput& row, ThreadPool* pool, RowResult& result) {
   if (!received_.Scan(row, pool, result)) return nullptr;
-  if (std::string error = CheckHistory(row); !error.empty()) {
+  if (std::string error = CheckHistory(row, row.pace); !error.empty()) {
     FailRow(RowCode::kInvalidInput, std::move(error), result);
     return nullptr;
   }
@@ -64,13 +64,27 @@ ScannedRow* RowSampler::Adjust(ThreadPool* pool, RowResult& result) {
   if (BansUnlisted(row)) {
     listed_input_ = received_.Widen(listed_values_);
     BanUnlisted(row, allowed_,
-                absl::MakeSpan(listed_values_.data(), static_cast<size_t>(row.vocab)));
+                absl::MakeSpan(listed_values_.data(), static_cast<size_t>(row.vocab)), row.pace);
     if (!listed_.Scan(listed_input_, pool, result)) return nullptr;
     listed = &listed_;
   }
   const ChangedTokens& changed = adjuster_.Adjust(row, listed->input());
   if (changed.ids().empty()) return listed;
   return adjusted_.ScanChanged(*listed, changed, result) ? &adjusted_ : nullptr;
+}
+
+ScannedRow* RowSampler::Repair(const RowInput& row, ThreadPool* pool, RowResult& result) {
+  result.Clear();
+  if (!PrepareValues(row, repaired_, result)) return nullptr;
+  const auto scan = [&](const std::vector<float>& values, RowInput& input, ScannedRow& scanned) {
+    input = row;
+    input.values = values.data();
+    input.dtype = DataType::kFloat32;
+    scanned.Scan(input, pool, scanned_);
+  };
+  scan(repaired_.received, repaired_input_, received_);
+  scan(repaired_.adjusted, repaired_adjusted_input_, adjusted_);
+  return &adjusted_;
 }
 
 void RowSampler::Sample(const RowInput& row, ThreadPool* pool, RowResult& result) {
@@ -83,13 +97,10 @@ void RowSampler::Sample(const RowInput& row, ThreadPool* pool, RowResult& result
 void RowSampler::SampleAsFloat32(const RowInput& input, ThreadPool* pool, RowResult& result) {
   result.Clear();
   ScannedRow* row = Prepare(input, pool, result);
-  if (row == nullptr) {
-    // The pipeline alone repairs values.
-    if (input.params->invalid_values != InvalidValuePolicy::kFail) {
-      SampleRowByPipeline(input, result);
-    }
-    return;
+  if (row == nullptr && input.params->invalid_values != InvalidValuePolicy::kFail) {
+    row = Repair(input, pool, result);
   }
+  if (row == nullptr) return;
   const bool first_of_all = TakesFirstOfAll(input);
   if (!first_of_all) {
     filter_.Run(*row);
@@ -104,6 +115,7 @@ void RowSampler::SampleAsFloat32(const RowInput& input, ThreadPool* pool, RowRes
         input, first_of_all ? DrawnProbabilities() : filter_.ProbabilitiesOf(drawn), drawn);
   }
   if (input.outputs == nullptr) return;
+  Ask(input.pace);
 
   Distribution kept;
   kept.row = row;
@@ -132,15 +144,18 @@ void RowSampler::WriteWeights(RowResult& result) {
   const TokenList& list = filter_.list();
   std::vector<uint32_t>& ids = result.weighed_ids;
   std::vector<uint64_t>& weights = result.weights;
-  ids.assign(list.ids.data(), list.ids.data() + list.count);
-  weights.assign(list.weights.data(), list.weights.data() + list.count);
-  auto drawable =
-      static_cast<size_t>(std::find(weights.begin(), weights.end(), 0) - weights.begin());
-  for (size_t i = drawable; i < list.count; ++i) {
+  ids.reserve(list.count);
+  weights.reserve(list.count);
+  InPieces(list.pace, list.count, size_t{kListPiece}, [&](size_t begin, size_t end) {
+    ids.insert(ids.end(), list.ids.data() + begin, list.ids.data() + end);
+    weights.insert(weights.end(), list.weights.data() + begin, list.weights.data() + end);
+  });
+  size_t drawable = 0;
+  list.ForEach([&](size_t i) {
     ids[drawable] = ids[i];
     weights[drawable] = weights[i];
     drawable += weights[i] > 0 ? 1 : 0;
-  }
+  });
   ids.resize(drawable);
   weights.resize(drawable);
 }
@@ -168,16 +183,25 @@ bool RowSampler::TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& resul
   const SamplingParams& params = *row.input().params;
   const uint32_t wanted = params.num_samples;
   if (wanted == 1 || params.replacement) {
-    result.token_ids.assign(wanted, row.First());
+    const uint32_t first = row.First();
+    result.token_ids.reserve(wanted);
+    InPieces(row.input().pace, wanted, kPieceItems * 4, [&](size_t begin, size_t end) {
+      result.token_ids.insert(result.token_ids.end(), end - begin, first);
+    });
     return true;
   }
   row.CollectFirst(wanted, list_);
   list_.Retain(last);
   if (FailsWithTooFew(params, list_.count, result)) return false;
-  uint64_t* keys = keys_.Reserve(list_.count);
-  for (size_t i = 0; i < list_.count; ++i) keys[i] = list_.KeyOf(i);
-  std::partial_sort(keys, keys + wanted, keys + list_.count, std::greater<>());
-  for (uint32_t i = 0; i < wanted; ++i) result.token_ids.push_back(TokenOfOrderKey(keys[i]));
+  keys_.clear();
+  keys_.reserve(list_.count);
+  // Keys descend with the order; their complements ascend with it.
+  list_.ForEach([&](size_t i) { keys_.push_back(~list_.KeyOf(i)); });
+  SortByKey<4>(
+      list_.pace, keys_.data(), keys_.size(), [](uint64_t key) { return key; }, sorted_keys_);
+  result.token_ids.reserve(wanted);
+  ForEachPaced(list_.pace, wanted,
+               [&](size_t i) { result.token_ids.push_back(TokenOfOrderKey(~keys_[i])); });
   return true;
 }
 
@@ -192,7 +216,10 @@ bool RowSampler::Draw(ScannedRow& row, RowResult& result) {
 uint32_t RowSampler::DrawFromList(uint64_t target) {
   const TokenList& list = filter_.list();
   size_t i = 0;
-  for (; list.weights[i] <= target; ++i) target -= list.weights[i];
+  for (; list.weights[i] <= target; ++i) {
+    target -= list.weights[i];
+    if (i % size_t{kListPiece} == size_t{kListPiece} - 1) Ask(list.pace);
+  }
   return list.ids[i];
 }
 

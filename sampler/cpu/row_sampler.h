@@ -15,6 +15,7 @@
 #include "sampler/cpu/several_draws.h"
 #include "sampler/cpu/thread_pool.h"
 #include "sampler/cpu/token_list.h"
+#include "sampler/row_values.h"
 #include "sampler/sampler.h"
 #include "sampler/token_set.h"
 
@@ -35,7 +36,7 @@ class RowSampler {
   static bool Takes(const RowInput& row);
 
   // Samples `row` into `result`. Passes over a long row are shared by the threads of `pool`; null:
-  // this thread alone.
+  // this thread alone. Throws Interrupted (sampler/paced.h).
   void Sample(const RowInput& row, ThreadPool* pool, RowResult& result);
 
  private:
@@ -44,6 +45,10 @@ class RowSampler {
 
   // Checks and adjusts the values. Null, with the result set, when the row cannot be sampled.
   ScannedRow* Prepare(const RowInput& row, ThreadPool* pool, RowResult& result);
+
+  // Does the same for a row that Prepare failed and whose parameters ask for repairs. The result
+  // then has the code of what was done.
+  ScannedRow* Repair(const RowInput& row, ThreadPool* pool, RowResult& result);
 
   // Adjusts the received row, as Prepare does.
   ScannedRow* Adjust(ThreadPool* pool, RowResult& result);
@@ -68,6 +73,10 @@ class RowSampler {
   ScannedRow listed_;  // without the tokens that are not listed as allowed
   Buffer<float> listed_values_;
   RowInput listed_input_;
+  RowValues repaired_;
+  RowInput repaired_input_;
+  RowInput repaired_adjusted_input_;
+  RowResult scanned_;  // of rows that have been checked
   TokenSet allowed_;
   TokenAdjuster adjuster_;
   ScannedRow adjusted_;
@@ -76,7 +85,8 @@ class RowSampler {
   TokenList list_;
   Buffer<uint64_t> block_weights_;
   Buffer<uint64_t> block_mass_;
-  Buffer<uint64_t> keys_;
+  std::vector<uint64_t> keys_;
+  std::vector<uint64_t> sorted_keys_;
   SeveralDraws several_draws_;
   std::vector<float> scaled_weights_;
 };

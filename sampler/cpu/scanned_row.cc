@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "sampler/key_sort.h"
+#include "sampler/paced.h"
 #include "sampler/row_values.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
@@ -16,6 +18,10 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Rows at least this long are worth sharing among threads.
 constexpr int64_t kSliceTokens = int64_t{1} << 16;
+
+// What one thread does of a long row between two questions to its pace. A multiple of every unit in
+// which a row is divided, and of the period of TakeSample.
+constexpr int64_t kPieceTokens = int64_t{1} << 17;
 
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -29,16 +35,29 @@ size_t ScannedRow::SliceCount() const {
 void ScannedRow::ForSlices(int64_t unit,
                            absl::FunctionRef<void(size_t, int64_t, int64_t)> body) const {
   const auto slices = static_cast<int64_t>(SliceCount());
-  const int64_t units = CeilDivide(row_->vocab, unit);
-  const auto run = [&](size_t slice) {
-    const auto i = static_cast<int64_t>(slice);
-    body(slice, units * i / slices * unit, std::min(units * (i + 1) / slices * unit, row_->vocab));
-  };
-  if (slices == 1) {
-    run(0);
-  } else {
-    pool_->ForEach(static_cast<size_t>(slices), run);
-  }
+  InPieces(pace(), static_cast<size_t>(CeilDivide(row_->vocab, unit)),
+           static_cast<size_t>(slices * kPieceTokens / unit), [&](size_t first, size_t last) {
+             const auto begin = static_cast<int64_t>(first);
+             const auto units = static_cast<int64_t>(last) - begin;
+             const auto run = [&](size_t slice) {
+               const auto i = static_cast<int64_t>(slice);
+               body(slice, (begin + units * i / slices) * unit,
+                    std::min((begin + units * (i + 1) / slices) * unit, row_->vocab));
+             };
+             if (slices == 1) {
+               run(0);
+             } else {
+               pool_->ForEach(static_cast<size_t>(slices), run);
+             }
+           });
+}
+
+template <class Body>
+void ScannedRow::ForPieces(const Body& body) const {
+  InPieces(pace(), static_cast<size_t>(row_->vocab), size_t{kPieceTokens},
+           [&](size_t begin, size_t end) {
+             body(static_cast<int64_t>(begin), static_cast<int64_t>(end));
+           });
 }
 
 void ScannedRow::Begin(const RowInput& row, ThreadPool* pool) {
@@ -73,11 +92,12 @@ bool ScannedRow::Finish(Extent extent, RowResult& result) {
 
 bool ScannedRow::Scan(const RowInput& row, ThreadPool* pool, RowResult& result) {
   Begin(row, pool);
-  slice_extents_.resize(SliceCount());
+  slice_extents_.assign(SliceCount(), Extent{-kInfinity, kInfinity, false});
   const bool with_min = row.kind == InputKind::kWeights;
   ForSlices(kernels_.group(), [&](size_t slice, int64_t begin, int64_t end) {
-    slice_extents_[slice] =
-        loops_->scan(row.values, begin, end, with_min, column_max_.data() + begin / kGroupVectors);
+    if (begin == end) return;
+    slice_extents_[slice] = slice_extents_[slice].With(
+        loops_->scan(row.values, begin, end, with_min, column_max_.data() + begin / kGroupVectors));
   });
   Extent extent = slice_extents_[0];
   for (const Extent& part : slice_extents_) extent = extent.With(part);
@@ -90,12 +110,15 @@ bool ScannedRow::ScanChanged(const ScannedRow& before, const ChangedTokens& chan
   changed_ = &changed;
   std::copy_n(before.column_max_.data(), columns_, column_max_.data());
   Extent extent = {-kInfinity, kInfinity, false};
-  for (const uint32_t id : changed.ids()) {
-    const float value = ValueOf(id);
-    extent.min = std::min(extent.min, value);
-    extent.suspicious |= std::isnan(value) || value == kInfinity;
-    UpdateColumn(id, before.ValueOf(id));
-  }
+  const std::vector<uint32_t>& ids = changed.ids();
+  InPieces(pace(), ids.size(), kPieceItems / 4, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      const float value = ValueOf(ids[i]);
+      extent.min = std::min(extent.min, value);
+      extent.suspicious |= std::isnan(value) || value == kInfinity;
+      UpdateColumn(ids[i], before.ValueOf(ids[i]));
+    }
+  });
   return Finish(extent, result);
 }
 
@@ -113,7 +136,9 @@ RowInput ScannedRow::Widen(Buffer<float>& values) const {
 void ScannedRow::CopyChanged() {
   if (changed_ == nullptr) return;
   copy_ = Widen(copied_values_);
-  for (const uint32_t id : changed_->ids()) copied_values_[id] = changed_->ValueOf(id);
+  const std::vector<uint32_t>& ids = changed_->ids();
+  ForEachPaced(pace(), ids.size(),
+               [&](size_t i) { copied_values_[ids[i]] = changed_->ValueOf(ids[i]); });
   row_ = &copy_;
   loops_ = &kernels_.For(copy_.dtype);
   changed_ = nullptr;
@@ -207,35 +232,44 @@ void ScannedRow::Collect(ValueRange range, TokenList& list) { CollectUpTo(SIZE_M
 
 void ScannedRow::CollectUpTo(size_t limit, ValueRange range, TokenList& list) {
   list.Reserve(static_cast<size_t>(row_->vocab));
-  list.count = loops_->collect(row_->values, row_->vocab, column_max_.data(), range, limit,
-                               list.values.data(), list.ids.data());
+  list.count = 0;
+  list.pace = pace();
+  ForPieces([&](int64_t begin, int64_t end) {
+    if (list.count >= limit) return;
+    list.count += loops_->collect(
+        row_->values, begin, end, column_max_.data() + begin / kGroupVectors, range,
+        limit - list.count, list.values.data() + list.count, list.ids.data() + list.count);
+  });
   if (changed_ != nullptr) ApplyChanges(range, list);
 }
 
 void ScannedRow::ApplyChanges(ValueRange range, TokenList& list) {
   size_t kept = 0;
-  for (size_t i = 0; i < list.count; ++i) {
+  list.ForEach([&](size_t i) {
     const uint32_t id = list.ids[i];
     list.values[kept] = list.values[i];
     list.ids[kept] = id;
     kept += changed_->Has(id) ? 0 : 1;
-  }
+  });
   added_ids_.clear();
-  for (const uint32_t id : changed_->ids()) {
-    const float value = changed_->ValueOf(id);
-    if (value >= range.low && value < range.high) added_ids_.push_back(id);
-  }
-  std::sort(added_ids_.begin(), added_ids_.end());
+  const std::vector<uint32_t>& ids = changed_->ids();
+  ForEachPaced(pace(), ids.size(), [&](size_t i) {
+    const float value = changed_->ValueOf(ids[i]);
+    if (value >= range.low && value < range.high) added_ids_.push_back(ids[i]);
+  });
+  SortByKey(
+      pace(), added_ids_.data(), added_ids_.size(), [](uint32_t id) { return id; }, sorted_ids_);
   // From the end, so that those behind a new one make room for it.
   size_t added = added_ids_.size();
   list.count = kept + added;
   while (added > 0) {
     const uint32_t id = added_ids_[added - 1];
     for (; kept > 0 && list.ids[kept - 1] > id; --kept) {
+      if (kept % kPieceItems == 0) Ask(pace());
       list.values[kept + added - 1] = list.values[kept - 1];
       list.ids[kept + added - 1] = list.ids[kept - 1];
     }
-    --added;
+    if (--added % kPieceItems == 0) Ask(pace());
     list.values[kept + added] = changed_->ValueOf(id);
     list.ids[kept + added] = id;
   }
@@ -253,13 +287,17 @@ void ScannedRow::CollectFirst(uint64_t count, TokenList& list) {
   Collect({next, kInfinity}, others_);
   list.Reserve(ties_.count + others_.count);
   list.count = 0;
+  list.pace = pace();
   size_t tie = 0;
   for (size_t other = 0; other <= others_.count; ++other) {
     const uint32_t end = other < others_.count ? others_.ids[other] : UINT32_MAX;
     for (; tie < ties_.count && ties_.ids[tie] < end; ++tie) {
+      if (list.count % kPieceItems == 0) Ask(pace());
       list.Append(ties_.values[tie], ties_.ids[tie]);
     }
-    if (other < others_.count) list.Append(others_.values[other], end);
+    if (other == others_.count) break;
+    if (list.count % kPieceItems == 0) Ask(pace());
+    list.Append(others_.values[other], end);
   }
 }
 
@@ -311,7 +349,13 @@ uint64_t ScannedRow::CountAtLeast(float value) {
 size_t ScannedRow::TakeSample(Buffer<float>& values) {
   CopyChanged();
   values.Reserve(columns_);
-  return loops_->sample(row_->values, row_->vocab, values.data());
+  const auto element = static_cast<int64_t>(ElementSize(row_->dtype));
+  size_t taken = 0;
+  ForPieces([&](int64_t begin, int64_t end) {
+    taken += loops_->sample(static_cast<const char*>(row_->values) + begin * element, end - begin,
+                            values.data() + taken);
+  });
+  return taken;
 }
 
 }  // namespace token_sampler::cpu

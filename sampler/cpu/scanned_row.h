@@ -96,6 +96,12 @@ class ScannedRow {
   // Makes the maximum of the token's column right, `before` being its value when that was found.
   void UpdateColumn(uint32_t id, float before);
 
+  Pace* pace() const { return row_->pace; }
+
+  // Calls body(begin, end) for pieces of [0, vocab) that begin at multiples of the group.
+  template <class Body>
+  void ForPieces(const Body& body) const;
+
   // Collects up to the group in which their number reaches `limit`.
   void CollectUpTo(size_t limit, ValueRange range, TokenList& list);
 
@@ -108,7 +114,8 @@ class ScannedRow {
   // About the greatest value from `low` on that `count` of the columns hold or exceed.
   float Quantile(const Buffer<float>& columns, size_t size, uint64_t count, float low) const;
 
-  // Splits [0, vocab) among threads at multiples of `unit`, and runs body(slice, begin, end).
+  // Splits [0, vocab) among threads at multiples of `unit`, and runs body(slice, begin, end); of a
+  // long row with a pace for one piece after the other.
   void ForSlices(int64_t unit, absl::FunctionRef<void(size_t, int64_t, int64_t)> body) const;
   size_t SliceCount() const;
 
@@ -116,6 +123,7 @@ class ScannedRow {
   const RowInput* row_ = nullptr;
   const ChangedTokens* changed_ = nullptr;  // of row_; null: none
   std::vector<uint32_t> added_ids_;
+  std::vector<uint32_t> sorted_ids_;
   RowInput copy_;
   Buffer<float> copied_values_;
   const RowKernels* loops_ = nullptr;

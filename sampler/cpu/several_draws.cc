@@ -1,45 +1,64 @@
 #include "sampler/cpu/several_draws.h"
 
 #include <algorithm>
+#include <cstddef>
 
+#include "sampler/key_sort.h"
+#include "sampler/paced.h"
 #include "sampler/philox.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
 #include "sampler/wide_integer.h"
 
 namespace token_sampler::cpu {
+namespace {
+
+// Draws between two questions to the row's pace: where the cache holds little of the tree, one
+// takes some 400 ns.
+constexpr size_t kPieceDraws = 2048;
+
+}  // namespace
 
 void SeveralDraws::Draw(const RowInput& row, const TokenList& survivors, const Weigher& weigher,
                         RowResult& result) {
   const SamplingParams& params = *row.params;
   const uint32_t* ids = survivors.ids.data();
   // Drawing changes weights.
-  std::copy_n(survivors.weights.data(), survivors.count, weights_.Reserve(survivors.count));
-  tree_.Build(weights_.data(), survivors.count);
+  const uint64_t* const weights = survivors.weights.data();
+  uint64_t* const own = weights_.Reserve(survivors.count);
+  InPieces(row.pace, survivors.count, size_t{kListPiece}, [&](size_t begin, size_t end) {
+    std::copy(weights + begin, weights + end, own + begin);
+  });
+  tree_.Build(own, survivors.count, row.pace);
+  result.token_ids.reserve(params.num_samples);
   bool rest_is_listed = false;
-  for (uint32_t index = 0; index < params.num_samples; ++index) {
-    if (tree_.total() == 0) {
-      if (!rest_is_listed) ListRest(survivors);
-      rest_is_listed = true;
-      TakeRest(weigher);
-      ids = ids_.data();
+  InPieces(row.pace, params.num_samples, kPieceDraws, [&](size_t begin, size_t end) {
+    for (size_t index = begin; index < end; ++index) {
+      if (tree_.total() == 0) {
+        if (!rest_is_listed) ListRest(survivors);
+        rest_is_listed = true;
+        TakeRest(weigher, row.pace);
+        ids = ids_.data();
+      }
+      const Uint128 uniform =
+          UniformBits(row.key, RandomDomain::kToken, static_cast<uint32_t>(index));
+      const size_t drawn = tree_.Find(ScaleUniform(uniform, tree_.total()));
+      result.token_ids.push_back(ids[drawn]);
+      if (!params.replacement) tree_.Remove(drawn);
     }
-    const Uint128 uniform = UniformBits(row.key, RandomDomain::kToken, index);
-    const size_t drawn = tree_.Find(ScaleUniform(uniform, tree_.total()));
-    result.token_ids.push_back(ids[drawn]);
-    if (!params.replacement) tree_.Remove(drawn);
-  }
+  });
 }
 
 void SeveralDraws::ListRest(const TokenList& survivors) {
   rest_.clear();
-  for (size_t i = 0; i < survivors.count; ++i) {
+  survivors.ForEach([&](size_t i) {
     if (survivors.weights[i] == 0) rest_.push_back(survivors.KeyOf(i));
-  }
-  std::sort(rest_.begin(), rest_.end());
+  });
+  SortByKey(
+      survivors.pace, rest_.data(), rest_.size(), [](uint64_t key) { return key; }, sorted_rest_);
 }
 
-void SeveralDraws::TakeRest(const Weigher& weigher) {
+void SeveralDraws::TakeRest(const Weigher& weigher, Pace* pace) {
   const auto value_of = [](uint64_t key) {
     return FromOrderedBits(static_cast<uint32_t>(key >> 32));
   };
@@ -55,6 +74,7 @@ void SeveralDraws::TakeRest(const Weigher& weigher) {
   auto end = rest_.end();
   auto passed_over = rest_.end();
   while (end != rest_.begin() && !has_none_from(value_of(*(end - 1)))) {
+    if ((end - rest_.begin()) % std::ptrdiff_t{kPieceItems} == 0) Ask(pace);
     const uint64_t key = *--end;
     const uint64_t weight = anew.WeightOf(value_of(key));
     if (weight == 0) {
@@ -64,15 +84,16 @@ void SeveralDraws::TakeRest(const Weigher& weigher) {
     }
   }
   rest_.erase(end, passed_over);
-  std::sort(taken_.begin(), taken_.end(),
-            [](const WeighedToken& a, const WeighedToken& b) { return a.id < b.id; });
+  SortByKey(
+      pace, taken_.data(), taken_.size(), [](const WeighedToken& token) { return token.id; },
+      sorted_taken_);
   uint32_t* ids = ids_.Reserve(taken_.size());
   uint64_t* weights = weights_.Reserve(taken_.size());
-  for (size_t i = 0; i < taken_.size(); ++i) {
+  ForEachPaced(pace, taken_.size(), [&](size_t i) {
     ids[i] = taken_[i].id;
     weights[i] = taken_[i].weight;
-  }
-  tree_.Build(weights, taken_.size());
+  });
+  tree_.Build(weights, taken_.size(), pace);
 }
 
 }  // namespace token_sampler::cpu

@@ -11,6 +11,7 @@
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/sum_tree.h"
 #include "sampler/cpu/token_list.h"
+#include "sampler/pace.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler::cpu {
@@ -34,13 +35,15 @@ class SeveralDraws {
 
   // Weighs the first of rest_ anew, against the largest value among them, as far as they get a
   // weight, and moves them from rest_ to ids_, weights_ and the tree.
-  void TakeRest(const Weigher& weigher);
+  void TakeRest(const Weigher& weigher, Pace* pace);
 
   Buffer<uint32_t> ids_;        // those of TakeRest
   Buffer<uint64_t> weights_;    // of the survivors, or of ids_; 0 once drawn
   SumTree tree_;                // over weights_
   std::vector<uint64_t> rest_;  // order keys of the survivors without a weight, ascending
+  std::vector<uint64_t> sorted_rest_;
   std::vector<WeighedToken> taken_;
+  std::vector<WeighedToken> sorted_taken_;
 };
 
 }  // namespace token_sampler::cpu

@@ -9,13 +9,15 @@
 #include <cstdint>
 
 #include "sampler/cpu/buffer.h"
+#include "sampler/paced.h"
 
 namespace token_sampler::cpu {
 
 class SumTree {
  public:
   // Starts over with `weights` [count >= 1], which stay the caller's and must outlive their use.
-  void Build(uint64_t* weights, size_t count) {
+  // Asks `pace` meanwhile.
+  void Build(uint64_t* weights, size_t count, Pace* pace) {
     size_t nodes = 0;
     for (size_t width = count; width > 1; nodes += width) width = Parents(width);
     nodes_.Reserve(nodes);
@@ -30,6 +32,7 @@ class SumTree {
       levels_[depth_] = free;
       widths_[depth_] = Parents(width);
       for (size_t child = 0; child < width; child += kFanOut) {
+        if (child % kPieceItems == 0 && child > 0) Ask(pace);
         uint64_t sum = 0;
         for (size_t i = child; i < std::min(child + kFanOut, width); ++i) sum += children[i];
         *free++ = sum;

@@ -8,6 +8,7 @@
 
 #include "sampler/cpu/buffer.h"
 #include "sampler/cpu/kernels.h"
+#include "sampler/paced.h"
 #include "sampler/token_order.h"
 
 namespace token_sampler::cpu {
@@ -22,11 +23,15 @@ struct Cutoff {
   }
 };
 
+// Tokens of a list that simple loops take at a time.
+inline constexpr int64_t kListPiece = int64_t{1} << 16;
+
 struct TokenList {
   Buffer<float> values;
   Buffer<uint32_t> ids;
   Buffer<uint64_t> weights;
   size_t count = 0;
+  Pace* pace = nullptr;  // asked by loops over the list: that of the row it was collected from
 
   void Reserve(size_t capacity) {
     values.Reserve(capacity);
@@ -41,8 +46,17 @@ struct TokenList {
   }
 
   void Weigh(const Weigher& weigher, const Kernels& kernels) {
-    kernels.For(DataType::kFloat32)
-        .weigh(values.data(), 0, static_cast<int64_t>(count), weigher, weights.data());
+    const RowKernels& floats = kernels.For(DataType::kFloat32);
+    InPieces(pace, count, size_t{kListPiece}, [&](size_t begin, size_t end) {
+      floats.weigh(values.data(), static_cast<int64_t>(begin), static_cast<int64_t>(end), weigher,
+                   weights.data() + begin);
+    });
+  }
+
+  // Calls body(i) for each token i, in order.
+  template <class Body>
+  void ForEach(const Body& body) const {
+    ForEachPaced(pace, count, body);
   }
 
   // Its place in the total order.
@@ -52,14 +66,16 @@ struct TokenList {
   template <class Keeps>
   void RetainIf(const Keeps& keeps) {
     size_t kept = 0;
-    for (size_t i = 0; i < count; ++i) {
-      // Without a branch: which tokens stay is hard to predict.
-      const size_t next = kept + (keeps(i) ? 1 : 0);
-      values[kept] = values[i];
-      ids[kept] = ids[i];
-      weights[kept] = weights[i];
-      kept = next;
-    }
+    InPieces(pace, count, size_t{kListPiece}, [&](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; ++i) {
+        // Without a branch: which tokens stay is hard to predict.
+        const size_t next = kept + (keeps(i) ? 1 : 0);
+        values[kept] = values[i];
+        ids[kept] = ids[i];
+        weights[kept] = weights[i];
+        kept = next;
+      }
+    });
     count = kept;
   }
 
@@ -70,7 +86,7 @@ struct TokenList {
 
   uint64_t TotalWeight() const {
     uint64_t total = 0;
-    for (size_t i = 0; i < count; ++i) total += weights[i];
+    ForEach([&](size_t i) { total += weights[i]; });
     return total;
   }
 };

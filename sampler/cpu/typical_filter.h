@@ -43,6 +43,14 @@ class TypicalFilter {
   // Sorts the tokens into bins by their distances, of which `largest` is the largest.
   void FillBins(const TokenList& list, Uint128 largest);
 
+  // The bin in which the shortest prefix ends that reaches `mass` and has `count` tokens; takes off
+  // both what the bins before it have.
+  size_t TakeBin(uint64_t& mass, size_t& count) const;
+
+  // Leaves of candidates_ those of one of finer bins, and returns their number. Overwrites the sums
+  // of FillBins.
+  size_t Narrow(size_t size, uint64_t& mass, size_t& count, Pace* pace);
+
   // The last token of the shortest prefix, by distance, that reaches `mass`, at most the list's,
   // and has `count` tokens, 1 .. list.count.
   Candidate FindLast(const TokenList& list, uint64_t mass, size_t count);

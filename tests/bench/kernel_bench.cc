@@ -68,7 +68,7 @@ void Collect(benchmark::State& state, const Kernels* kernels, float low) {
   Bench bench(*kernels);
   const auto& loops = kernels->For(DataType::kFloat32);
   for (auto _ : state) {
-    benchmark::DoNotOptimize(loops.collect(bench.row.data(), kVocab, bench.columns.data(),
+    benchmark::DoNotOptimize(loops.collect(bench.row.data(), 0, kVocab, bench.columns.data(),
                                            {low, std::numeric_limits<float>::infinity()}, SIZE_MAX,
                                            bench.floats.data(), bench.words.data()));
   }
