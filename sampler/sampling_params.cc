@@ -330,4 +330,26 @@ absl::Status ValidateParams(const SamplingParams& params, InputKind kind, int64_
   return absl::OkStatus();
 }
 
+void ShortenLists(int64_t vocab, SamplingParams& params) {
+  const bool has_short_words =
+      std::any_of(params.bad_words.begin(), params.bad_words.end(),
+                  [](const std::vector<uint32_t>& word) { return word.size() == 1; });
+  if (has_short_words) {
+    std::erase_if(params.bad_words, [&params](const std::vector<uint32_t>& word) {
+      if (word.size() == 1) params.banned_ids.push_back(word[0]);
+      return word.size() == 1;
+    });
+  }
+  for (std::vector<uint32_t>* ids : {&params.allowed_ids, &params.banned_ids, &params.stop_ids}) {
+    if (ids->size() < 2) continue;
+    std::vector<bool> seen(static_cast<size_t>(vocab));
+    std::erase_if(*ids, [&seen](uint32_t id) {
+      if (seen[id]) return true;
+      seen[id] = true;
+      return false;
+    });
+    ids->shrink_to_fit();
+  }
+}
+
 }  // namespace token_sampler

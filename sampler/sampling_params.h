@@ -177,6 +177,12 @@ struct ParamsLocation {
 absl::Status ValidateParams(const SamplingParams& params, InputKind kind, int64_t vocab,
                             const ParamsLocation& location);
 
+// Makes the lists of what is allowed and banned as short as they can be, without changing what they
+// say: no id stands in one twice, and bad words of one token become banned ids. Every row that uses
+// the parameters goes through the lists. The parameters must have passed ValidateParams for
+// `vocab`.
+void ShortenLists(int64_t vocab, SamplingParams& params);
+
 }  // namespace token_sampler
 
 #endif  // TOKEN_SAMPLER_SAMPLER_SAMPLING_PARAMS_H_

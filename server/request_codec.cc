@@ -28,6 +28,7 @@ absl::Status ChooseProfiles(const v1::SampleRequest& request, std::vector<RowInp
     if (!valid.has_value()) {
       const std::string profile = absl::StrCat("params[", chosen[r], "]");
       valid = ValidateParams(*row.params, row.kind, row.vocab, {.profile = profile});
+      if (valid->ok()) ShortenLists(row.vocab, decoded.profiles[chosen[r]]);
     }
     if (!valid->ok()) {
       decoded.row_errors.resize(rows.size());

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <vector>
 
 namespace token_sampler {
 namespace {
@@ -201,6 +202,19 @@ TEST(ValidateParamsMessageTest, LeavesOutAnUnknownRow) {
   params.top_p = 2;
   EXPECT_EQ(ValidateParams(params, kLogits, 5, {}).message(),
             "params.top_p must be in [0, 1], got 2");
+}
+
+TEST(ShortenListsTest, NamesEachTokenOnce) {
+  SamplingParams params;
+  params.allowed_ids = {9, 3, 9, 3, 1};
+  params.banned_ids = {7, 7, 7};
+  params.stop_ids = {5, 4, 5};
+  params.bad_words = {{7}, {1, 2}, {8}, {3}};
+  ShortenLists(10, params);
+  EXPECT_EQ(params.allowed_ids, (std::vector<uint32_t>{9, 3, 1}));
+  EXPECT_EQ(params.banned_ids, (std::vector<uint32_t>{7, 8, 3}));
+  EXPECT_EQ(params.stop_ids, (std::vector<uint32_t>{5, 4}));
+  EXPECT_EQ(params.bad_words, (std::vector<std::vector<uint32_t>>{{1, 2}}));
 }
 
 }  // namespace
