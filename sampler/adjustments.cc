@@ -68,7 +68,8 @@ void AddBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids histor
 }
 
 // Appends `from` to `ids`.
-void AppendIds(Pace* pace, Ids from, std::vector<uint32_t>& ids) {
+template <class Vector>
+void AppendIds(Pace* pace, Ids from, Vector& ids) {
   InPieces(pace, from.size(), kPieceItems * 8, [&](size_t begin, size_t end) {
     ids.insert(ids.end(), from.data() + begin, from.data() + end);
   });

@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "sampler/data_type.h"
+#include "sampler/large_memory.h"
 #include "sampler/pace.h"
 #include "sampler/repetition.h"
 #include "sampler/sampler.h"
@@ -76,9 +77,9 @@ class AdjustmentLists {
   std::vector<uint32_t> banned_;
   TokenSet seen_;
   TokenSet output_;
-  std::vector<uint32_t> counts_;  // per token; those of output_ mean something
+  LargeVector<uint32_t> counts_;  // per token; those of output_ mean something
   TokenSet repeating_;
-  std::vector<uint32_t> ordered_;  // the history, in which each unknown id is one of its own
+  LargeVector<uint32_t> ordered_;  // the history, in which each unknown id is one of its own
   RepetitionFinder repetitions_;
   absl::Span<const DryPenalty> dry_;
 };

@@ -7,6 +7,7 @@
 
 #include "absl/strings/ascii.h"
 #include "sampler/adjustments.h"
+#include "sampler/large_memory.h"
 #include "sampler/paced.h"
 #include "sampler/pipeline.h"
 #include "sampler/row_source.h"
@@ -61,7 +62,7 @@ class LastWeights {
 
  private:
   Pace* const pace_;
-  std::vector<uint64_t> weights_;  // per token
+  LargeVector<uint64_t> weights_;  // per token
   uint64_t total_ = 0;
 };
 
@@ -113,7 +114,7 @@ std::vector<StageView> DescribeAsFloat32(const RowInput& row, uint32_t top_n, Ro
 std::vector<StageView> DescribeRow(const RowInput& input, uint32_t top_n, RowResult& result) {
   std::vector<StageView> views;
   const auto describe = [&] {
-    std::vector<char> read;
+    LargeVector<char> read;
     const LoadedRow loaded(input, read, result);
     if (loaded.get() == nullptr) return;
     views = DescribeAsFloat32(*loaded.get(), top_n, result);

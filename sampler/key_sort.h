@@ -8,8 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <utility>
-#include <vector>
 
+#include "sampler/large_memory.h"
 #include "sampler/paced.h"
 
 namespace token_sampler {
@@ -19,7 +19,7 @@ namespace token_sampler {
 // already. `scratch` is overwritten, and keeps what it has allocated.
 template <size_t kSorted = 0, class Item, class KeyOf>
 void SortByKey(Pace* pace, Item* items, size_t count, const KeyOf& key_of,
-               std::vector<Item>& scratch) {
+               LargeVector<Item>& scratch) {
   constexpr size_t kFew = 2048;  // which a sort by comparisons takes less time for
   if (count <= kFew) {
     std::sort(items, items + count,
@@ -64,7 +64,7 @@ void SortByKey(Pace* pace, Item* items, size_t count, const KeyOf& key_of,
 
 // Sorts `items` by `less`, of which no two are equal, by merging sorted pieces.
 template <class Item, class Less>
-void SortPaced(Pace* pace, std::vector<Item>& items, const Less& less) {
+void SortPaced(Pace* pace, LargeVector<Item>& items, const Less& less) {
   if (pace == nullptr || items.size() <= kPieceItems / 2) {
     std::sort(items.begin(), items.end(), less);
     return;
@@ -72,7 +72,7 @@ void SortPaced(Pace* pace, std::vector<Item>& items, const Less& less) {
   InPieces(pace, items.size(), kPieceItems / 2, [&](size_t begin, size_t end) {
     std::sort(items.data() + begin, items.data() + end, less);
   });
-  std::vector<Item> merged;
+  LargeVector<Item> merged;
   merged.reserve(items.size());
   for (size_t width = kPieceItems / 2; width < items.size(); width *= 2) {
     merged.clear();

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <vector>
 
 #include "sampler/pace.h"
 
@@ -45,8 +44,8 @@ void ForEachPaced(Pace* pace, size_t count, const Body& body) {
 }
 
 // vector.resize(size): memory that is touched for the first time takes longer than most loops.
-template <class T>
-void ResizePaced(Pace* pace, size_t size, std::vector<T>& vector) {
+template <class Vector>
+void ResizePaced(Pace* pace, size_t size, Vector& vector) {
   if (vector.size() > size) vector.resize(size);
   const size_t before = vector.size();
   vector.reserve(size);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sampler/key_sort.h"
+#include "sampler/large_memory.h"
 #include "sampler/paced.h"
 #include "sampler/philox.h"
 #include "sampler/row_outputs.h"
@@ -27,7 +28,7 @@ bool Draw(const RowInput& row, const Survivors& survivors, RowResult& result) {
   if (FailsWithTooFew(params, survivors.tokens.size(), result)) return false;
   Survivors left = CopyOf(survivors);
   SortById(left);
-  std::vector<Token>& tokens = left.tokens;
+  LargeVector<Token>& tokens = left.tokens;
   uint64_t total = left.TotalWeight();
   for (uint32_t index = 0; index < params.num_samples; ++index) {
     if (total == 0) {
@@ -54,7 +55,7 @@ bool Draw(const RowInput& row, const Survivors& survivors, RowResult& result) {
 }
 
 // Temperature 0: the first tokens of the order, no random number.
-bool TakeGreedy(const RowInput& row, const std::vector<Token>& tokens, RowResult& result) {
+bool TakeGreedy(const RowInput& row, const LargeVector<Token>& tokens, RowResult& result) {
   const SamplingParams& params = *row.params;
   if (FailsWithTooFew(params, tokens.size(), result)) return false;
   for (uint32_t index = 0; index < params.num_samples; ++index) {

@@ -1,7 +1,6 @@
 #include "sampler/reference_sampler.h"
 
-#include <vector>
-
+#include "sampler/large_memory.h"
 #include "sampler/paced.h"
 #include "sampler/pipeline.h"
 #include "sampler/row_source.h"
@@ -15,7 +14,7 @@ class ReferenceSampler final : public Sampler {
   absl::string_view name() const override { return "reference"; }
   std::string device() const override { return "one thread, scalar"; }
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
-    std::vector<char> values;
+    LargeVector<char> values;
     for (size_t i = 0; i < rows.size(); ++i) {
       const auto sample = [&] {
         const LoadedRow row(rows[i], values, results[i]);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "sampler/large_memory.h"
 #include "sampler/paced.h"
 #include "sampler/sampling_params.h"
 #include "sampler/token_set.h"
@@ -36,9 +37,9 @@ class RepetitionFinder {
                                                 int64_t vocab, Pace* pace);
 
  private:
-  std::vector<uint32_t> lengths_;
+  LargeVector<uint32_t> lengths_;
   TokenSet repeated_;
-  std::vector<uint32_t> longest_;  // per token; those of repeated_ mean something
+  LargeVector<uint32_t> longest_;  // per token; those of repeated_ mean something
   std::vector<DryPenalty> penalties_;
 };
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "sampler/elementary.h"
+#include "sampler/large_memory.h"
 #include "sampler/paced.h"
 #include "sampler/philox.h"
 #include "sampler/weight.h"
@@ -36,7 +37,7 @@ class Logprobs {
 
 // Null when the distribution leaves it out.
 const Token* Find(uint32_t id, const Survivors& distribution) {
-  const std::vector<Token>& tokens = distribution.tokens;
+  const LargeVector<Token>& tokens = distribution.tokens;
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i].id == id) return &tokens[i];
     if (i % kPieceItems == kPieceItems - 1) Ask(distribution.pace);
@@ -45,7 +46,7 @@ const Token* Find(uint32_t id, const Survivors& distribution) {
 }
 
 uint32_t Rank(const Token& token, RankMode mode, const Survivors& distribution) {
-  const std::vector<Token>& tokens = distribution.tokens;
+  const LargeVector<Token>& tokens = distribution.tokens;
   uint32_t rank = mode == RankMode::kGreater ? 1 : 0;
   ForEachPaced(distribution.pace, tokens.size(), [&](size_t i) {
     const bool counts =
@@ -139,7 +140,7 @@ void WriteWeights(const Survivors& kept, bool greedy, RowResult& result) {
 }
 
 void AppendGumbelSoftmax(const RowInput& row, uint32_t index, uint32_t token_id,
-                         const std::vector<Token>& tokens, RowResult& result) {
+                         const LargeVector<Token>& tokens, RowResult& result) {
   uint64_t total = 0;
   ForEachPaced(row.pace, tokens.size(), [&](size_t i) { total += tokens[i].weight; });
   // The drawn token won a race of exponential variables with the tokens' weights as rates; the
@@ -149,7 +150,7 @@ void AppendGumbelSoftmax(const RowInput& row, uint32_t index, uint32_t token_id,
   const double winner = exponentials.OfMinimum() / static_cast<double>(total);
   const int fraction_bits = FractionBits(row.vocab);
   const WeightScale scale = MakeWeightScale(row.outputs->gumbel_softmax, fraction_bits);
-  std::vector<uint64_t> weights;
+  LargeVector<uint64_t> weights;
   ResizePaced(row.pace, static_cast<size_t>(row.vocab), weights);
   uint64_t sum = 0;
   const auto weigh = [&](const Token& token) {

@@ -4,8 +4,8 @@
 #define TOKEN_SAMPLER_SAMPLER_ROW_OUTPUTS_H_
 
 #include <cstdint>
-#include <vector>
 
+#include "sampler/large_memory.h"
 #include "sampler/sampler.h"
 #include "sampler/survivors.h"
 
@@ -23,7 +23,7 @@ void WriteWeights(const Survivors& kept, bool greedy, RowResult& result);
 // Appends a relaxed one-hot vector [vocab] of draw number `index`, which drew `token_id` from
 // `tokens` in any order; those of weight 0 get 0.
 void AppendGumbelSoftmax(const RowInput& row, uint32_t index, uint32_t token_id,
-                         const std::vector<Token>& tokens, RowResult& result);
+                         const LargeVector<Token>& tokens, RowResult& result);
 
 }  // namespace token_sampler
 

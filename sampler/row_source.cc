@@ -1,6 +1,7 @@
 #include "sampler/row_source.h"
 
 #include "absl/strings/str_cat.h"
+#include "sampler/large_memory.h"
 #include "sampler/paced.h"
 #include "sampler/row_values.h"
 
@@ -18,7 +19,7 @@ bool ReadValues(const RowInput& row, char* to, RowResult& result) {
   return false;
 }
 
-LoadedRow::LoadedRow(const RowInput& row, std::vector<char>& values, RowResult& result)
+LoadedRow::LoadedRow(const RowInput& row, LargeVector<char>& values, RowResult& result)
     : row_(&row) {
   if (row.source == nullptr) return;
   ResizePaced(row.pace, ValueBytes(row), values);

@@ -6,9 +6,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "absl/status/status.h"
+#include "sampler/large_memory.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler {
@@ -54,7 +54,7 @@ bool ReadValues(const RowInput& row, char* to, RowResult& result);
 // outlive it. Null, with the result set, as ReadValues. Throws Interrupted (sampler/paced.h).
 class LoadedRow {
  public:
-  LoadedRow(const RowInput& row, std::vector<char>& values, RowResult& result);
+  LoadedRow(const RowInput& row, LargeVector<char>& values, RowResult& result);
 
   const RowInput* get() const { return row_; }
 

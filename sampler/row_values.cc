@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "sampler/adjustments.h"
+#include "sampler/large_memory.h"
 #include "sampler/paced.h"
 #include "sampler/token_set.h"
 
@@ -43,7 +44,7 @@ float Repaired(InputKind kind, float value) {
   return CodeOfValue(kind, value) == RowCode::kOk ? value : ImpossibleValue(kind);
 }
 
-bool HasDrawable(const RowInput& row, const std::vector<float>& values) {
+bool HasDrawable(const RowInput& row, const LargeVector<float>& values) {
   const float impossible = ImpossibleValue(row.kind);
   for (size_t id = 0; id < values.size(); ++id) {
     if (values[id] != impossible) return true;
@@ -53,7 +54,7 @@ bool HasDrawable(const RowInput& row, const std::vector<float>& values) {
 }
 
 // Makes values valid as the policy says. False when the row failed at one.
-bool MakeValid(const RowInput& row, std::vector<float>& values, RowResult& result) {
+bool MakeValid(const RowInput& row, LargeVector<float>& values, RowResult& result) {
   const bool repair = row.params->invalid_values != InvalidValuePolicy::kFail;
   for (uint32_t id = 0; id < values.size(); ++id) {
     if (id % kPieceItems == kPieceItems - 1) Ask(row.pace);
@@ -70,7 +71,7 @@ bool MakeValid(const RowInput& row, std::vector<float>& values, RowResult& resul
 }
 
 // Adjusts values that were received, or stand for such.
-void AdjustValues(const RowInput& row, std::vector<float>& values) {
+void AdjustValues(const RowInput& row, LargeVector<float>& values) {
   TokenSet allowed;
   BanUnlisted(row, allowed, absl::MakeSpan(values), row.pace);
   RowInput before = row;
@@ -83,7 +84,7 @@ void AdjustValues(const RowInput& row, std::vector<float>& values) {
 }
 
 // values = from.
-void CopyPaced(Pace* pace, const std::vector<float>& from, std::vector<float>& values) {
+void CopyPaced(Pace* pace, const LargeVector<float>& from, LargeVector<float>& values) {
   values.clear();
   values.reserve(from.size());
   InPieces(pace, from.size(), kPieceItems * 4, [&](size_t begin, size_t end) {

@@ -6,8 +6,8 @@
 
 #include <cstddef>
 #include <string>
-#include <vector>
 
+#include "sampler/large_memory.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler {
@@ -31,8 +31,8 @@ bool FailsWithTooFew(const SamplingParams& params, size_t left, RowResult& resul
 
 // Values as float32, with -0 made +0, all valid, at least one of a token that can be drawn.
 struct RowValues {
-  std::vector<float> received;  // [vocab], repaired where the parameters ask for it
-  std::vector<float> adjusted;  // [vocab]
+  LargeVector<float> received;  // [vocab], repaired where the parameters ask for it
+  LargeVector<float> adjusted;  // [vocab]
 };
 
 // Reads, checks and adjusts the values of a row. Throws Interrupted (sampler/paced.h). False when

@@ -5,11 +5,11 @@
 #include <cstddef>
 #include <limits>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "sampler/elementary.h"
 #include "sampler/key_sort.h"
+#include "sampler/large_memory.h"
 #include "sampler/logit_spread.h"
 #include "sampler/paced.h"
 #include "sampler/token_order.h"
@@ -33,7 +33,7 @@ const RowState& StateOf(const RowInput& row) {
 // The longest prefix of tokens of which keeps(token) is true.
 template <class Keeps>
 size_t PrefixWhile(const Survivors& survivors, const Keeps& keeps, size_t kept = 0) {
-  const std::vector<Token>& tokens = survivors.tokens;
+  const LargeVector<Token>& tokens = survivors.tokens;
   while (kept < tokens.size() && keeps(tokens[kept])) {
     if (++kept % kPieceItems == 0) Ask(survivors.pace);
   }
@@ -54,7 +54,7 @@ size_t PrefixOfLogAtLeast(double threshold, const Survivors& survivors) {
 
 // The prefix of `count` tokens, and with KEEP_ALL those that equal its last one.
 size_t PrefixOfCount(size_t count, const SamplingParams& params, const Survivors& survivors) {
-  const std::vector<Token>& tokens = survivors.tokens;
+  const LargeVector<Token>& tokens = survivors.tokens;
   if (count >= tokens.size()) return tokens.size();
   if (params.top_k_ties == TiePolicy::kKeepAll) {
     const float last = tokens[count - 1].value;
@@ -99,7 +99,7 @@ size_t PrefixOfEta(double eta, const Survivors& survivors) {
 }
 
 size_t PrefixOfTopNSigma(double top_n_sigma, const Survivors& survivors) {
-  const std::vector<Token>& tokens = survivors.tokens;
+  const LargeVector<Token>& tokens = survivors.tokens;
   if (top_n_sigma == 0.0 || tokens.front().value == tokens.back().value) return tokens.size();
   LogitSpread spread(tokens.front().value, tokens.back().value);
   ForEachPaced(survivors.pace, tokens.size(), [&](size_t i) { spread.Add(tokens[i].value); });
@@ -134,7 +134,7 @@ size_t TopChoices(const RowInput& row, const Survivors& survivors) {
 
 void RemoveFirst(size_t count, Survivors& survivors) {
   if (count == 0) return;
-  std::vector<Token>& tokens = survivors.tokens;
+  LargeVector<Token>& tokens = survivors.tokens;
   ForEachPaced(survivors.pace, tokens.size() - count,
                [&](size_t i) { tokens[i] = tokens[i + count]; });
   tokens.resize(tokens.size() - count);
@@ -150,7 +150,7 @@ void KeepTypical(const SamplingParams& params, Survivors& survivors) {
   };
   const uint64_t total = survivors.TotalWeight();
   const Int128 mean = SumLog2Weights(survivors);  // times total
-  std::vector<Candidate> candidates;
+  LargeVector<Candidate> candidates;
   candidates.reserve(survivors.tokens.size());
   ForEachPaced(survivors.pace, survivors.tokens.size(), [&](size_t i) {
     const Token& token = survivors.tokens[i];
@@ -223,7 +223,7 @@ void ApplyAdaptiveP(const RowInput& row, StagedRow& staged) {
     Token& token = survivors.tokens[i];
     token.value = AdaptivePLogit(static_cast<double>(token.weight) / total, target);
   });
-  std::vector<Token> scratch;
+  LargeVector<Token> scratch;
   SortByKey(
       survivors.pace, survivors.tokens.data(), survivors.tokens.size(),
       [](const Token& token) { return ~OrderKey(token.value, token.id); }, scratch);
@@ -287,7 +287,7 @@ double MirostatMu(const RowInput& row) {
 // the fit of their code.
 uint64_t Mirostat1Count(double mu, int64_t vocab, const Survivors& survivors) {
   constexpr uint64_t kAll = std::numeric_limits<uint64_t>::max();
-  const std::vector<Token>& tokens = survivors.tokens;
+  const LargeVector<Token>& tokens = survivors.tokens;
   const size_t fitted = std::min(kMirostatFitted, PrefixAtLeast(1, survivors));
   if (fitted < 2) return 1;
   double products = 0.0;
@@ -332,7 +332,7 @@ float AdaptivePLogit(double probability, double target) {
 void ApplyStage(const RowInput& row, Stage stage, StagedRow& staged) {
   const SamplingParams& params = *row.params;
   Survivors& survivors = staged.survivors;
-  std::vector<Token>& tokens = survivors.tokens;
+  LargeVector<Token>& tokens = survivors.tokens;
   size_t kept = tokens.size();
   switch (stage) {
     case Stage::kTemperature:

@@ -6,6 +6,7 @@
 
 #include "sampler/elementary.h"
 #include "sampler/key_sort.h"
+#include "sampler/large_memory.h"
 #include "sampler/paced.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
@@ -53,13 +54,13 @@ Survivors SortTokens(InputKind kind, absl::Span<const float> values, Pace* pace)
   survivors.fraction_bits = FractionBits(static_cast<int64_t>(values.size()));
   const float impossible = ImpossibleValue(kind);
   // Keys descend with the order; their complements ascend with it.
-  std::vector<uint64_t> keys;
+  LargeVector<uint64_t> keys;
   keys.reserve(values.size());
   ForEachPaced(pace, values.size(), [&](size_t i) {
     if (values[i] != impossible) keys.push_back(~OrderKey(values[i], static_cast<uint32_t>(i)));
   });
   {
-    std::vector<uint64_t> scratch;
+    LargeVector<uint64_t> scratch;
     SortByKey<4>(
         pace, keys.data(), keys.size(), [](uint64_t key) { return key; }, scratch);
   }
@@ -88,7 +89,7 @@ Survivors CopyOf(const Survivors& survivors) {
 }
 
 void SortById(Survivors& survivors) {
-  std::vector<Token> scratch;
+  LargeVector<Token> scratch;
   SortByKey(
       survivors.pace, survivors.tokens.data(), survivors.tokens.size(),
       [](const Token& token) { return token.id; }, scratch);

@@ -4,9 +4,9 @@
 #define TOKEN_SAMPLER_SAMPLER_SURVIVORS_H_
 
 #include <cstdint>
-#include <vector>
 
 #include "absl/types/span.h"
+#include "sampler/large_memory.h"
 #include "sampler/pace.h"
 #include "sampler/sampling_params.h"
 #include "sampler/weight.h"
@@ -21,7 +21,7 @@ struct Token {
 };
 
 struct Survivors {
-  std::vector<Token> tokens;  // in the order of SPEC.md §3
+  LargeVector<Token> tokens;  // in the order of SPEC.md §3
   InputKind kind;
   int fraction_bits;         // of the weights
   double temperature = 1.0;  // at which they were weighed

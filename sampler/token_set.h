@@ -21,6 +21,7 @@ class TokenSet {
       std::fill(bits_.begin(), bits_.end(), 0);
     }
     ids_.clear();
+    ids_.reserve(static_cast<size_t>(vocab));  // there are no more, and growth would copy many
     const auto words = static_cast<size_t>(vocab / 64 + 1);
     if (words > bits_.size()) bits_.resize(words);
   }

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "sampler/cpu/kernels.h"
+#include "sampler/large_memory.h"
 
 namespace token_sampler::cpu {
 
@@ -16,7 +17,8 @@ class Buffer {
   // Room for `count` elements and the kernels' slack. The contents are lost when it grows.
   T* Reserve(size_t count) {
     if (count > capacity_) {
-      data_ = std::make_unique_for_overwrite<T[]>(count + kSlack);
+      data_.reset();
+      data_.reset(LargeAllocator<T>().allocate(count + kSlack));
       capacity_ = count;
     }
     return data_.get();
@@ -28,7 +30,11 @@ class Buffer {
   const T& operator[](size_t i) const { return data_[i]; }
 
  private:
-  std::unique_ptr<T[]> data_;
+  struct Free {
+    void operator()(T* memory) const { LargeAllocator<T>().deallocate(memory, 0); }
+  };
+
+  std::unique_ptr<T[], Free> data_;
   size_t capacity_ = 0;
 };
 

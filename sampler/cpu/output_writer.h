@@ -5,12 +5,12 @@
 #define TOKEN_SAMPLER_SAMPLER_CPU_OUTPUT_WRITER_H_
 
 #include <cstdint>
-#include <vector>
 
 #include "sampler/cpu/cutoff_finder.h"
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/scanned_row.h"
 #include "sampler/cpu/token_list.h"
+#include "sampler/large_memory.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler::cpu {
@@ -67,9 +67,9 @@ class OutputWriter {
   const Kernels& kernels_;
   CutoffFinder cutoffs_;
   TokenList list_;
-  std::vector<uint64_t> keys_;
-  std::vector<uint64_t> sorted_keys_;
-  std::vector<uint32_t> ranks_;  // per token
+  LargeVector<uint64_t> keys_;
+  LargeVector<uint64_t> sorted_keys_;
+  LargeVector<uint32_t> ranks_;  // per token
 };
 
 }  // namespace token_sampler::cpu

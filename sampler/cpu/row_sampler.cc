@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "sampler/adjustments.h"
 #include "sampler/key_sort.h"
+#include "sampler/large_memory.h"
 #include "sampler/paced.h"
 #include "sampler/philox.h"
 #include "sampler/row_values.h"
@@ -76,7 +77,7 @@ ScannedRow* RowSampler::Adjust(ThreadPool* pool, RowResult& result) {
 ScannedRow* RowSampler::Repair(const RowInput& row, ThreadPool* pool, RowResult& result) {
   result.Clear();
   if (!PrepareValues(row, repaired_, result)) return nullptr;
-  const auto scan = [&](const std::vector<float>& values, RowInput& input, ScannedRow& scanned) {
+  const auto scan = [&](const LargeVector<float>& values, RowInput& input, ScannedRow& scanned) {
     input = row;
     input.values = values.data();
     input.dtype = DataType::kFloat32;

@@ -15,6 +15,7 @@
 #include "sampler/cpu/several_draws.h"
 #include "sampler/cpu/thread_pool.h"
 #include "sampler/cpu/token_list.h"
+#include "sampler/large_memory.h"
 #include "sampler/row_values.h"
 #include "sampler/sampler.h"
 #include "sampler/token_set.h"
@@ -85,8 +86,8 @@ class RowSampler {
   TokenList list_;
   Buffer<uint64_t> block_weights_;
   Buffer<uint64_t> block_mass_;
-  std::vector<uint64_t> keys_;
-  std::vector<uint64_t> sorted_keys_;
+  LargeVector<uint64_t> keys_;
+  LargeVector<uint64_t> sorted_keys_;
   SeveralDraws several_draws_;
   std::vector<float> scaled_weights_;
 };

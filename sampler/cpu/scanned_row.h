@@ -14,6 +14,7 @@
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/thread_pool.h"
 #include "sampler/cpu/token_list.h"
+#include "sampler/large_memory.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler::cpu {
@@ -122,8 +123,8 @@ class ScannedRow {
   const Kernels& kernels_;
   const RowInput* row_ = nullptr;
   const ChangedTokens* changed_ = nullptr;  // of row_; null: none
-  std::vector<uint32_t> added_ids_;
-  std::vector<uint32_t> sorted_ids_;
+  LargeVector<uint32_t> added_ids_;
+  LargeVector<uint32_t> sorted_ids_;
   RowInput copy_;
   Buffer<float> copied_values_;
   const RowKernels* loops_ = nullptr;

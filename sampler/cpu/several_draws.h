@@ -5,12 +5,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "sampler/cpu/buffer.h"
 #include "sampler/cpu/kernels.h"
 #include "sampler/cpu/sum_tree.h"
 #include "sampler/cpu/token_list.h"
+#include "sampler/large_memory.h"
 #include "sampler/pace.h"
 #include "sampler/sampler.h"
 
@@ -40,10 +40,10 @@ class SeveralDraws {
   Buffer<uint32_t> ids_;        // those of TakeRest
   Buffer<uint64_t> weights_;    // of the survivors, or of ids_; 0 once drawn
   SumTree tree_;                // over weights_
-  std::vector<uint64_t> rest_;  // order keys of the survivors without a weight, ascending
-  std::vector<uint64_t> sorted_rest_;
-  std::vector<WeighedToken> taken_;
-  std::vector<WeighedToken> sorted_taken_;
+  LargeVector<uint64_t> rest_;  // order keys of the survivors without a weight, ascending
+  LargeVector<uint64_t> sorted_rest_;
+  LargeVector<WeighedToken> taken_;
+  LargeVector<WeighedToken> sorted_taken_;
 };
 
 }  // namespace token_sampler::cpu

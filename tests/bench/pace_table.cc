@@ -1,8 +1,7 @@
-// Prints how long rows of every kind take, and how long the longest piece of each is between two
-// questions to its pace.
+// Prints how much CPU time rows of every kind take, and how long the longest piece of each is
+// between two questions to its pace.
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -25,13 +24,13 @@ constexpr char kUsage[] = R"(Usage: token-sampler-pace-bench [--vocab N] [--thre
   --threads N    of the sampler (default 1)
   NAME           rows whose name begins so alone
 
-The longest piece is measured in the time that the asking thread spent on a CPU, so that other
-processes do not lengthen it.
+Times are those that the process, and for the longest piece the asking thread, spent on a CPU, so that
+other processes do not lengthen them.
 )";
 
-double ThreadSeconds() {
+double CpuSeconds(clockid_t clock) {
   timespec time;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  clock_gettime(clock, &time);
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
@@ -39,7 +38,7 @@ double ThreadSeconds() {
 class TimedPace final : public Pace {
  public:
   bool GoOn() override {
-    const double now = ThreadSeconds();
+    const double now = CpuSeconds(CLOCK_THREAD_CPUTIME_ID);
     longest_ = std::max(longest_, now - last_);
     last_ = now;
     ++asked_;
@@ -50,16 +49,16 @@ class TimedPace final : public Pace {
   int64_t asked() const { return asked_; }
 
  private:
-  double last_ = ThreadSeconds();
+  double last_ = CpuSeconds(CLOCK_THREAD_CPUTIME_ID);
   double longest_ = 0;
   int64_t asked_ = 0;
 };
 
 template <class Body>
 double Seconds(const Body& body) {
-  const auto begin = std::chrono::steady_clock::now();
+  const double begin = CpuSeconds(CLOCK_PROCESS_CPUTIME_ID);
   body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return CpuSeconds(CLOCK_PROCESS_CPUTIME_ID) - begin;
 }
 
 template <class Sample>
@@ -94,7 +93,7 @@ int Main(int argc, char** argv) {
   const auto many = static_cast<uint32_t>(std::min<size_t>(vocab, kMaxDraws));
   const auto sampler = CreateCpuSampler({.threads = threads});
   if (!sampler.ok()) return 2;
-  std::puts("| row | ms without a pace | ms with one | questions | longest piece, ms |");
+  std::puts("| row | CPU ms without a pace | with one | questions | longest piece, ms |");
   std::puts("|---|---|---|---|---|");
   testing::ForEachLongRow(vocab, many, vocab, [&](testing::LongRow& row) {
     if (row.name.rfind(begin, 0) != 0) return;
