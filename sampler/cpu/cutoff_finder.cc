@@ -55,8 +55,9 @@ bool CutoffFinder::Narrow(Extent extent, Candidates& candidates, uint64_t& targe
   InPieces(candidates.pace, candidates.count, kPiece, [&](size_t begin, size_t end) {
     kernels_.bin(candidates.values + begin, static_cast<int64_t>(end - begin), extent.max, scale,
                  kBins - 1, bins + begin);
+    const uint64_t* const weights = candidates.weights;
     for (size_t i = begin; i < end; ++i) {
-      tables_[i % kTables][bins[i]] += candidates.weights == nullptr ? 1 : candidates.weights[i];
+      tables_[i % kTables][bins[i]] += weights == nullptr ? 1 : weights[i];
     }
   });
   uint32_t bin = 0;
@@ -71,12 +72,16 @@ bool CutoffFinder::Narrow(Extent extent, Candidates& candidates, uint64_t& targe
   narrowed_.Reserve(candidates.count);
   size_t kept = 0;
   InPieces(candidates.pace, candidates.count, kPiece, [&](size_t begin, size_t end) {
+    // Of the loop alone, so that they stay in registers.
+    const Candidates from = candidates;
+    size_t to = kept;
     for (size_t i = begin; i < end; ++i) {
-      narrowed_.values[kept] = candidates.values[i];
-      narrowed_.ids[kept] = candidates.ids[i];
-      if (candidates.weights != nullptr) narrowed_.weights[kept] = candidates.weights[i];
-      kept += bins[i] == bin ? 1 : 0;
+      narrowed_.values[to] = from.values[i];
+      narrowed_.ids[to] = from.ids[i];
+      if (from.weights != nullptr) narrowed_.weights[to] = from.weights[i];
+      to += bins[i] == bin ? 1 : 0;
     }
+    kept = to;
   });
   const bool fewer = kept < candidates.count;
   candidates = {narrowed_.values.data(), narrowed_.ids.data(),

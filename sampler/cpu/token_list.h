@@ -67,14 +67,16 @@ struct TokenList {
   void RetainIf(const Keeps& keeps) {
     size_t kept = 0;
     InPieces(pace, count, size_t{kListPiece}, [&](size_t begin, size_t end) {
+      size_t to = kept;  // of the loop alone, so that it stays in a register
       for (size_t i = begin; i < end; ++i) {
         // Without a branch: which tokens stay is hard to predict.
-        const size_t next = kept + (keeps(i) ? 1 : 0);
-        values[kept] = values[i];
-        ids[kept] = ids[i];
-        weights[kept] = weights[i];
-        kept = next;
+        const size_t next = to + (keeps(i) ? 1 : 0);
+        values[to] = values[i];
+        ids[to] = ids[i];
+        weights[to] = weights[i];
+        to = next;
       }
+      kept = to;
     });
     count = kept;
   }
