@@ -70,6 +70,7 @@ void AddBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids histor
 // Appends `from` to `ids`.
 template <class Vector>
 void AppendIds(Pace* pace, Ids from, Vector& ids) {
+  ids.reserve(ids.size() + from.size());
   InPieces(pace, from.size(), kPieceItems * 8, [&](size_t begin, size_t end) {
     ids.insert(ids.end(), from.data() + begin, from.data() + end);
   });
@@ -176,7 +177,8 @@ void ChangedTokens::Reset(const RowInput& row) {
   row_ = &row;
   ids_.Reset(row.vocab);
   if (row.vocab <= capacity_) return;
-  values_ = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(row.vocab));
+  values_.reset();
+  values_.reset(LargeAllocator<float>().allocate(static_cast<size_t>(row.vocab)));
   capacity_ = row.vocab;
 }
 

@@ -106,7 +106,12 @@ class ChangedTokens {
  private:
   const RowInput* row_ = nullptr;
   TokenSet ids_;
-  std::unique_ptr<float[]> values_;  // per token; those of ids_ mean something
+  // Per token; those of ids_ mean something. They are set in any order, so each page would be
+  // touched for the first time at a moment of its own: large ones are fewer.
+  struct Free {
+    void operator()(float* values) const { LargeAllocator<float>().deallocate(values, 0); }
+  };
+  std::unique_ptr<float[], Free> values_;
   int64_t capacity_ = 0;
 };
 
