@@ -4,8 +4,10 @@
 #include <atomic>
 #include <cstddef>
 #include <mutex>
+#include <thread>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "sampler/cpu/buffer.h"
@@ -51,12 +53,14 @@ class CpuSampler final : public Sampler {
                         limit_.empty() ? "" : " by ", limit_, ", ", kernels_.name);
   }
 
+  int rows_at_once() const override { return pool_.threads(); }
+
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
     ThreadPool* slices = rows.size() < static_cast<size_t>(pool_.threads()) ? &pool_ : nullptr;
     std::atomic<size_t> next = 0;
     // Each thread keeps a workspace from row to row, for its cache holds it.
     const auto threads = static_cast<size_t>(pool_.threads());
-    pool_.ForEach(cpu::ThreadsForRows(rows, threads), [&](size_t) {
+    const auto sample_rows = [&](size_t) {
       std::unique_ptr<Workspace> workspace = TakeWorkspace();
       bool kept = true;
       for (size_t i = next++; i < rows.size(); i = next++) {
@@ -65,7 +69,13 @@ class CpuSampler final : public Sampler {
         kept = kept && Items(rows[i]) <= kKeptItems;
       }
       if (kept) ReturnWorkspace(std::move(workspace));
-    });
+    };
+    const size_t sharing = cpu::ThreadsForRows(rows, threads);
+    if (!rows.empty() && rows.front().pace != nullptr) {
+      RunOnThreadsOfItsOwn(sharing, sample_rows);
+    } else {
+      pool_.ForEach(sharing, sample_rows);
+    }
     return absl::OkStatus();
   }
 
@@ -85,6 +95,14 @@ class CpuSampler final : public Sampler {
       items += row.history->prompt_ids.size() + row.history->output_ids.size();
     }
     return items;
+  }
+
+  // For rows with a pace, which may wait long in it: threads of the pool would be missed by others.
+  static void RunOnThreadsOfItsOwn(size_t count, absl::FunctionRef<void(size_t)> body) {
+    std::vector<std::thread> threads;
+    for (size_t i = 1; i < count; ++i) threads.emplace_back([body, i] { body(i); });
+    body(0);
+    for (std::thread& thread : threads) thread.join();
   }
 
   static void SampleRow(const RowInput& row, ThreadPool* slices, Workspace& workspace,

@@ -140,6 +140,9 @@ class Sampler {
   // How many calls of Sample go on at once without waiting for each other.
   virtual int parallel_calls() const { return 1; }
 
+  // How many rows of one call are sampled side by side, at least 1.
+  virtual int rows_at_once() const { return 1; }
+
   // What it left to the CPU sampler since it was made, one entry per reason; empty for a backend
   // that does all itself. Rows that fail are not counted.
   virtual std::vector<Fallback> fallbacks() const { return {}; }

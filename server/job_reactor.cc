@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -11,13 +12,15 @@
 namespace token_sampler {
 namespace {
 
-// When a caller whose job found the queue full should try again (gRPC proposal A6).
-constexpr char kRetryPushbackMs[] = "50";
+// When a caller should try again that was refused for another reason than the queue, which says
+// itself (gRPC proposal A6).
+constexpr std::chrono::milliseconds kRetryAfter(50);
 
 }  // namespace
 
 void JobReactor::Submit(std::shared_ptr<SamplingJob> job) {
   job->deadline = std::min<TimePoint>(job->deadline, context_->deadline());
+  job->identity = identity_;
   job_ = job;
   entered_ = calls_.Enter();
   const absl::Status status = entered_ ? batcher_.Submit(job) : OpenCalls::Refusal();
@@ -26,7 +29,9 @@ void JobReactor::Submit(std::shared_ptr<SamplingJob> job) {
 
 void JobReactor::Complete(const absl::Status& status) {
   if (status.code() == absl::StatusCode::kResourceExhausted) {
-    context_->AddTrailingMetadata("grpc-retry-pushback-ms", kRetryPushbackMs);
+    std::chrono::milliseconds wait = job_ == nullptr ? retry_after_ : job_->retry_after;
+    if (wait.count() == 0) wait = kRetryAfter;
+    context_->AddTrailingMetadata("grpc-retry-pushback-ms", std::to_string(wait.count()));
   }
   if (status.code() == absl::StatusCode::kInternal) {
     spdlog::error("sampling failed: {}", std::string(status.message()));

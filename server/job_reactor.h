@@ -5,10 +5,12 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <memory>
 
 #include "absl/status/status.h"
 #include "server/batching/batcher.h"
+#include "server/call_identity.h"
 #include "server/open_calls.h"
 
 namespace token_sampler {
@@ -19,7 +21,14 @@ class JobReactor final : public grpc::ServerUnaryReactor {
  public:
   // What is referred to must outlive the call.
   JobReactor(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context)
-      : batcher_(batcher), calls_(calls), context_(context) {}
+      : batcher_(batcher),
+        calls_(calls),
+        context_(context),
+        identity_(IdentityOfPeer(context->peer())) {}
+
+  // ResourceExhausted when no job of this caller would be accepted: there is no need to read its
+  // request. For Complete.
+  absl::Status CheckRoom() { return batcher_.CheckRoom(identity_, retry_after_); }
 
   // Queues the job until its own deadline or the call's, the earlier one, unless no call is
   // accepted any more. Its Done is called in any case and must call Complete. Call it at most once,
@@ -37,6 +46,8 @@ class JobReactor final : public grpc::ServerUnaryReactor {
   Batcher& batcher_;
   OpenCalls& calls_;
   grpc::CallbackServerContext* const context_;
+  const CallIdentity identity_;
+  std::chrono::milliseconds retry_after_{0};
   std::shared_ptr<SamplingJob> job_;
   bool entered_ = false;
 };

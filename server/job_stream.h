@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "server/batching/batcher.h"
 #include "server/batching/mutex.h"
+#include "server/call_identity.h"
 #include "server/open_calls.h"
 #include "server/status_mapping.h"
 
@@ -26,7 +27,10 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
  public:
   // What is referred to must outlive the call.
   JobStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context)
-      : batcher_(batcher), calls_(calls), context_(context) {}
+      : batcher_(batcher),
+        calls_(calls),
+        context_(context),
+        identity_(IdentityOfPeer(context->peer())) {}
 
   // Starts the stream; call it once.
   static JobStream* Begin(std::shared_ptr<JobStream> stream) {
@@ -97,6 +101,7 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   // case.
   void Submit(const std::shared_ptr<SamplingJob>& job) {
     job->deadline = std::min<TimePoint>(job->deadline, context_->deadline());
+    job->identity = identity_;
     {
       MutexLock lock(mutex_);
       job_ = job;
@@ -137,6 +142,7 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   Batcher& batcher_;
   OpenCalls& calls_;
   grpc::CallbackServerContext* const context_;
+  const CallIdentity identity_;
   bool entered_ = false;
   Request request_;
   Response response_;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "sampler/describe.h"
+#include "server/batching/work_estimate.h"
 #include "server/describe_codec.h"
 #include "server/field_check.h"
 #include "server/invalid_argument.h"
@@ -164,7 +165,8 @@ grpc::ServerUnaryReactor* SamplingService::Sample(grpc::CallbackServerContext* c
                                                   grpc::ByteBuffer* response) {
   auto* reactor = new JobReactor(batcher_, calls_, context);
   auto job = std::make_shared<SampleJob>(*reactor, *response);
-  const absl::Status status = job->Decode(*request, CallLimits(*context));
+  absl::Status status = reactor->CheckRoom();
+  if (status.ok()) status = job->Decode(*request, CallLimits(*context));
   if (status.ok()) {
     reactor->Submit(std::move(job));
   } else {
@@ -178,8 +180,11 @@ grpc::ServerUnaryReactor* SamplingService::VerifyDraft(grpc::CallbackServerConte
                                                        v1::VerifyDraftResponse* response) {
   auto* reactor = new JobReactor(batcher_, calls_, context);
   auto job = std::make_shared<VerifyDraftJob>(*reactor, *response);
-  const absl::Status status = DecodeVerifyDraft(*request, CallLimits(*context), job->decoded);
+  absl::Status status = reactor->CheckRoom();
+  if (status.ok()) status = DecodeVerifyDraft(*request, CallLimits(*context), job->decoded);
   if (status.ok()) {
+    WorkEstimator estimator;
+    for (const DraftInput& draft : job->decoded.inputs) job->work += estimator.OfDraft(draft);
     job->rows = std::move(job->decoded.rows);  // the batcher counts them; they stay in their place
     job->bytes = AllValueBytes(job->rows);
     reactor->Submit(std::move(job));
@@ -217,10 +222,13 @@ grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext*
                                                     v1::DescribeResponse* response) {
   auto* reactor = new JobReactor(batcher_, calls_, context);
   auto job = std::make_shared<DescribeJob>(*reactor, *response);
-  const absl::Status status =
-      DecodeDescribe(*request, CallLimits(*context), job->decoded, job->top_n);
+  absl::Status status = reactor->CheckRoom();
+  if (status.ok()) {
+    status = DecodeDescribe(*request, CallLimits(*context), job->decoded, job->top_n);
+  }
   if (status.ok()) {
     job->rows = std::move(job->decoded.inputs);
+    job->work = WorkEstimator().OfDescription(job->rows[0]);
     job->bytes = AllValueBytes(job->rows);
     reactor->Submit(std::move(job));
   } else {

@@ -1,16 +1,65 @@
 #include "server/batching/batcher.h"
 
+#include <algorithm>
 #include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/batching/turn.h"
+#include "server/batching/work_estimate.h"
 
 namespace token_sampler {
 namespace {
 
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
 constexpr char kStopped[] = "the server is shutting down";
 constexpr char kExpired[] = "the deadline passed before the rows were sampled";
 constexpr char kCallerGone[] = "the caller has gone";
+constexpr char kMadeRoom[] =
+    "the queue is full, and the call gave its place to a caller that holds less of it";
+
+// When callers who were refused should come again.
+constexpr milliseconds kSoonest(5);
+constexpr milliseconds kLatest(5000);
+
+// Of the rows that jobs with turns hold at a time, together, unless there is one such job alone:
+// sorting a row takes 100 bytes a token and more.
+constexpr int64_t kMaxTurnTokens = int64_t{1} << 25;
+
+// Ends a computation that samples batch after batch, when nobody wants its result any more.
+class EndableSampler final : public Sampler {
+ public:
+  EndableSampler(Sampler& sampler, Pace& pace) : sampler_(sampler), pace_(pace) {}
+
+  absl::string_view name() const override { return sampler_.name(); }
+  std::string device() const override { return sampler_.device(); }
+  absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
+    if (!pace_.GoOn()) return absl::CancelledError(kCallerGone);
+    return sampler_.Sample(rows, results);
+  }
+
+ private:
+  Sampler& sampler_;
+  Pace& pace_;
+};
+
+nanoseconds ToTime(double time) { return nanoseconds(static_cast<int64_t>(std::min(time, 1e18))); }
+
+// Fills in what is not known yet of the job's work.
+void EstimateWork(SamplingJob& job, std::vector<uint64_t>& row_work, double& worst_case) {
+  if (job.work > 0) return;
+  WorkEstimator estimator;
+  row_work.reserve(job.rows.size());
+  for (const RowInput& row : job.rows) {
+    const uint64_t work = estimator.OfRow(row);
+    row_work.push_back(work);
+    job.work += work;
+    worst_case = std::max(
+        worst_case, static_cast<double>(estimator.OfRepairedRow(row)) / static_cast<double>(work));
+  }
+}
 
 }  // namespace
 
@@ -19,8 +68,18 @@ absl::Status SamplingJob::Run(Sampler& sampler) {
   return sampler.Sample(rows, absl::MakeSpan(results));
 }
 
+int64_t SamplingJob::TokensAtOnce(size_t rows_at_once) const {
+  int64_t longest = 0;
+  for (const RowInput& row : rows) longest = std::max(longest, row.vocab);
+  return longest * static_cast<int64_t>(std::min(rows.size(), rows_at_once));
+}
+
 Batcher::Batcher(Sampler& sampler, const BatcherOptions& options, const Clock& clock)
-    : sampler_(sampler), options_(options), clock_(clock) {
+    : sampler_(sampler),
+      options_(options),
+      clock_(clock),
+      rows_at_once_(static_cast<size_t>(sampler.rows_at_once())),
+      max_turns_(rows_at_once_ + 3) {
   const int executors =
       options_.num_executors > 0 ? options_.num_executors : sampler.parallel_calls();
   for (int i = 0; i < executors; ++i) {
@@ -30,125 +89,459 @@ Batcher::Batcher(Sampler& sampler, const BatcherOptions& options, const Clock& c
 
 Batcher::~Batcher() { Stop(); }
 
+// ---- The queue ----
+
 absl::Status Batcher::Submit(std::shared_ptr<SamplingJob> job) {
+  if (job->row_work_.empty()) {
+    EstimateWork(*job, job->row_work_, job->worst_case_);
+    job->work_left_ = job->work;
+  }
+  uint64_t longest = job->work;
+  if (!job->runs_alone && !job->row_work_.empty()) {
+    longest = *std::max_element(job->row_work_.begin(), job->row_work_.end());
+  }
+  Jobs pushed_out;
+  absl::Status status;
   {
     MutexLock lock(mutex_);
     if (stopping_) return absl::UnavailableError(kStopped);
     if (job->cancelled_) return absl::CancelledError(kCallerGone);
-    const uint64_t rows = queued_rows_ + job->rows.size();
-    const uint64_t bytes = queued_bytes_ + job->bytes;
-    if (!queue_.empty() && (rows > options_.max_queued_rows || bytes > options_.max_queued_bytes)) {
-      ++counters_.refused;
-      return absl::ResourceExhaustedError(
-          absl::StrCat("the queue is full: with this call it would hold ", rows, " of at most ",
-                       options_.max_queued_rows, " rows and ", bytes, " of at most ",
-                       options_.max_queued_bytes, " bytes"));
+    job->takes_turns_ = static_cast<double>(longest) * job->worst_case_ * speed_.factor() >
+                        static_cast<double>(options_.slice.count());
+    const uint64_t rows = job->rows.size();
+    const FairQueue::Load& load = queue_.load();
+    const TimePoint now = clock_.Now();
+    if (load.jobs > 0 && job->deadline != TimePoint::max()) {
+      const nanoseconds wait =
+          TimeOf(queue_.WorkUntilDone(job->identity, job->takes_turns_, job->work));
+      if (wait > job->deadline - now) {
+        ++counters_.refused;
+        job->retry_after = PromiseRoom(job->work);
+        return absl::ResourceExhaustedError(absl::StrCat(
+            "the queue is too long: the call would take about ",
+            std::chrono::duration_cast<milliseconds>(wait).count(), " ms, and its deadline is in ",
+            std::chrono::duration_cast<milliseconds>(job->deadline - now).count(), " ms"));
+      }
     }
-    queued_rows_ = rows;
-    queued_bytes_ = bytes;
-    SamplingJob& queued = *job;
-    queued.position_ = queue_.insert(queue_.end(), std::move(job));
-    queued.queued_ = true;
+    while (load.jobs > 0 && (load.rows + rows > options_.max_queued_rows ||
+                             load.bytes + job->bytes > options_.max_queued_bytes)) {
+      SamplingJob* const victim = queue_.MostHeld(
+          job->identity, rows, job->bytes, options_.max_queued_rows, options_.max_queued_bytes);
+      if (victim == nullptr) {
+        status = RefuseFull(rows, job->bytes, job->work, job->retry_after);
+        break;
+      }
+      victim->retry_after = PromiseRoom(victim->work);
+      Drop(*victim, absl::ResourceExhaustedError(kMadeRoom), pushed_out);
+    }
+    if (status.ok()) {
+      if (load.jobs == 0) last_progress_ = now;
+      queue_.Push(std::move(job));
+    }
   }
-  job_added_.NotifyOne();
+  if (status.ok()) job_added_.NotifyOne();
+  for (const auto& victim : pushed_out) victim->Done(absl::ResourceExhaustedError(kMadeRoom));
+  return status;
+}
+
+absl::Status Batcher::CheckRoom(const CallIdentity& identity, milliseconds& retry_after) {
+  MutexLock lock(mutex_);
+  const FairQueue::Load& load = queue_.load();
+  const bool full =
+      load.rows >= options_.max_queued_rows || load.bytes >= options_.max_queued_bytes;
+  if (load.jobs == 0 || !full ||
+      queue_.MostHeld(identity, 1, 0, options_.max_queued_rows, options_.max_queued_bytes)) {
+    return absl::OkStatus();
+  }
+  // What the caller's work would have been is not known: as much as that of the others, on average.
+  return RefuseFull(1, 0, load.work / load.jobs, retry_after);
+}
+
+absl::Status Batcher::RefuseFull(uint64_t rows, uint64_t bytes, uint64_t work,
+                                 milliseconds& retry_after) {
+  ++counters_.refused;
+  retry_after = PromiseRoom(work);
+  const FairQueue::Load& load = queue_.load();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the queue is full: with this call it would hold ", load.rows + rows,
+                   " of at most ", options_.max_queued_rows, " rows and ", load.bytes + bytes,
+                   " of at most ", options_.max_queued_bytes, " bytes"));
+}
+
+nanoseconds Batcher::TimeOf(uint64_t work) const {
+  const double threads = static_cast<double>(rows_at_once_ * executors_.size());
+  return ToTime(static_cast<double>(work) * speed_.factor() / threads);
+}
+
+milliseconds Batcher::PromiseRoom(uint64_t work) {
+  // Who is refused first comes back first, when half of what waits now is done: one place after the
+  // other, so that they do not all come at once.
+  const TimePoint now = clock_.Now();
+  promised_until_ = std::max(promised_until_, now + TimeOf(queue_.load().work / 2)) + TimeOf(work);
+  promised_until_ = std::clamp<TimePoint>(promised_until_, now + kSoonest, now + kLatest);
+  return std::chrono::ceil<milliseconds>(promised_until_ - now);
+}
+
+bool Batcher::Drop(SamplingJob& job, const absl::Status& status, Jobs& dropped) {
+  std::shared_ptr<SamplingJob> removed = queue_.Remove(job);
+  ++counters_.dropped;
+  if (job.turn_ != nullptr) {
+    job.turn_->end = status;
+    job.turn_->resumed.NotifyAll();
+    return false;
+  }
+  if (job.status_.ok()) job.status_ = status;
+  if (job.pieces_ > 0) return false;
+  dropped.push_back(std::move(removed));
+  return true;
+}
+
+absl::Status Batcher::EndReason(const SamplingJob& job) const {
+  if (!job.status_.ok()) return job.status_;
+  if (job.deadline < clock_.Now()) return absl::DeadlineExceededError(kExpired);
+  if (job.cancelled_) return absl::CancelledError(kCallerGone);
+  if (stopping_) return absl::UnavailableError(kStopped);
   return absl::OkStatus();
 }
 
 void Batcher::Cancel(SamplingJob& job) {
-  std::shared_ptr<SamplingJob> dropped;
+  Jobs dropped;
+  absl::Status status;
   {
     MutexLock lock(mutex_);
     job.cancelled_ = true;
-    if (!job.queued_) return;
-    dropped = RemoveFromQueue(job.position_);
-    ++counters_.dropped;
+    status = EndReason(job);
+    if (job.line_ != nullptr) {
+      Drop(job, status, dropped);
+    } else if (job.turn_ != nullptr) {
+      job.turn_->resumed.NotifyAll();
+    }
   }
-  dropped->Done(dropped->deadline < clock_.Now() ? absl::DeadlineExceededError(kExpired)
-                                                 : absl::CancelledError(kCallerGone));
+  for (const auto& left : dropped) left->Done(status);
 }
 
 void Batcher::Stop() {
   Jobs left;
+  std::vector<std::thread> turn_threads;
   {
     MutexLock lock(mutex_);
     stopping_ = true;
-    while (!queue_.empty()) left.push_back(RemoveFromQueue(queue_.begin()));
+    queue_.ResumeAll();
+    while (SamplingJob* job = queue_.Next()) Drop(*job, absl::UnavailableError(kStopped), left);
+    turn_threads.swap(turn_threads_);
   }
   job_added_.NotifyAll();
+  turn_started_.NotifyAll();
   for (const auto& job : left) job->Done(absl::UnavailableError(kStopped));
   for (std::thread& executor : executors_) executor.join();
   executors_.clear();
+  for (std::thread& thread : turn_threads) thread.join();
 }
 
 BatcherCounters Batcher::counters() const {
   MutexLock lock(mutex_);
   BatcherCounters counters = counters_;
-  counters.waiting = queue_.size();
+  counters.waiting = queue_.load().jobs;
   return counters;
 }
 
-std::shared_ptr<SamplingJob> Batcher::RemoveFromQueue(Queue::iterator position) {
-  std::shared_ptr<SamplingJob> job = std::move(*position);
-  queue_.erase(position);
-  job->queued_ = false;
-  queued_rows_ -= job->rows.size();
-  queued_bytes_ -= job->bytes;
-  return job;
+std::optional<TimePoint> Batcher::StuckSince() const {
+  MutexLock lock(mutex_);
+  if (queue_.load().jobs == 0) return std::nullopt;
+  return last_progress_;
 }
+
+// ---- Executors ----
 
 void Batcher::RunExecutor() {
-  Jobs batch;
-  Jobs dropped;
-  while (TakeJobs(batch, dropped)) {
-    for (const auto& job : dropped) {
-      job->Done(absl::DeadlineExceededError(kExpired));
-    }
-    if (!batch.empty()) SampleJobs(batch);
-    batch.clear();
-    dropped.clear();
+  Batch batch;
+  while (TakeBatch(batch)) {
+    for (const auto& job : batch.dropped) job->Done(absl::DeadlineExceededError(kExpired));
+    if (!batch.pieces.empty()) Sample(batch);
+    if (!batch.turns.empty()) LendTurns(batch);
+    batch = Batch();
   }
 }
 
-bool Batcher::TakeJobs(Jobs& batch, Jobs& dropped) {
+bool Batcher::TakeBatch(Batch& batch) {
   MutexLock lock(mutex_);
-  while (queue_.empty() && !stopping_) job_added_.Wait(mutex_);
+  SamplingJob* next = nullptr;
+  while ((next = NextJob()) == nullptr && !stopping_) job_added_.Wait(mutex_);
   if (stopping_) return false;
-  const TimePoint now = clock_.Now();
-  uint64_t batch_rows = 0;
-  while (!queue_.empty()) {
-    SamplingJob& job = *queue_.front();
-    const bool drop = job.deadline < now;
-    if (!drop) {
-      const bool full = batch_rows + job.rows.size() > options_.max_batch_rows;
-      if (!batch.empty() && (full || job.runs_alone || batch.front()->runs_alone)) break;
-      batch_rows += job.rows.size();
-      job.taken = now;
+  batch.began = clock_.Now();
+  for (; next != nullptr; next = NextJob()) {
+    if (IsLate(*next, batch.began)) {
+      Drop(*next, absl::DeadlineExceededError(kExpired), batch.dropped);
+      continue;
     }
-    (drop ? dropped : batch).push_back(RemoveFromQueue(queue_.begin()));
+    if (next->takes_turns_) {
+      if (!batch.pieces.empty() || batch.turns.size() == rows_at_once_) break;
+      TakeTurn(*next, batch);
+      continue;
+    }
+    const size_t rows = batch.turns.empty() ? RowsToTake(*next, batch) : 0;
+    if (rows == 0) break;
+    const bool alone = next->runs_alone;
+    TakePiece(*next, rows, batch);
+    if (alone) break;
   }
-  counters_.dropped += dropped.size();
-  if (!batch.empty()) ++counters_.batches;
-  counters_.rows += batch_rows;
+  if (!batch.pieces.empty()) ++counters_.batches;
+  counters_.rows += batch.rows;
+  counters_.turns += batch.turns.size();
+  last_progress_ = batch.began;
+  if (next != nullptr && executors_.size() > 1) job_added_.NotifyOne();
   return true;
 }
 
-void Batcher::SampleJobs(Jobs& batch) {
-  if (batch.size() == 1) {
-    SamplingJob& job = *batch.front();
-    job.Done(job.Run(sampler_));
-    return;
+SamplingJob* Batcher::NextJob() {
+  SamplingJob* next = queue_.Next();
+  while (next != nullptr && next->takes_turns_ && next->turn_ == nullptr && !CanStartTurns(*next)) {
+    queue_.Suspend(*next);
+    next = queue_.Next();
+  }
+  return next;
+}
+
+bool Batcher::IsLate(const SamplingJob& job, TimePoint now) const {
+  if (job.deadline < now) return true;
+  // An estimate alone ends no call that keeps nobody waiting, nor one whose work would be lost.
+  if (job.next_row_ > 0 || job.turn_ != nullptr || queue_.load().jobs == 1) return false;
+  const double threads = static_cast<double>(std::clamp<size_t>(job.rows.size(), 1, rows_at_once_));
+  return ToTime(static_cast<double>(job.work_left_) * speed_.factor() / threads) >
+         job.deadline - now;
+}
+
+size_t Batcher::RowsToTake(const SamplingJob& job, const Batch& batch) const {
+  const size_t left = job.rows.size() - job.next_row_;
+  const bool first = batch.pieces.empty();
+  if (job.runs_alone) return first ? left : 0;
+  const double slice = static_cast<double>(options_.slice.count()) *
+                       static_cast<double>(rows_at_once_) / speed_.factor();
+  const double work = static_cast<double>(job.work_left_) * job.worst_case_;
+  const uint64_t room = options_.max_batch_rows - std::min(options_.max_batch_rows, batch.rows);
+  if (left <= room && batch.most_work + work <= slice) return left;
+  // A job that fits into a batch of its own is not cut for the rest of this one.
+  if (!first && left <= options_.max_batch_rows && work <= slice) return 0;
+  size_t rows = 0;
+  for (double most = batch.most_work; rows < left && rows < room; ++rows) {
+    most += static_cast<double>(job.row_work_[job.next_row_ + rows]) * job.worst_case_;
+    if (most > slice && (!first || rows >= rows_at_once_)) break;
+  }
+  return rows;
+}
+
+void Batcher::TakePiece(SamplingJob& job, size_t rows, Batch& batch) {
+  if (job.next_row_ == 0) {
+    job.taken = batch.began;
+    if (!job.runs_alone) job.results.resize(job.rows.size());
+  }
+  uint64_t work = job.work_left_;
+  if (rows < job.rows.size() - job.next_row_) {
+    const auto first = job.row_work_.begin() + static_cast<std::ptrdiff_t>(job.next_row_);
+    work = 0;
+    for (auto row = first; row != first + static_cast<std::ptrdiff_t>(rows); ++row) work += *row;
+  }
+  const size_t first = job.next_row_;
+  queue_.TakeRows(job, rows, work);
+  ++job.pieces_;
+  batch.rows += rows;
+  batch.work += static_cast<double>(work);
+  batch.most_work += static_cast<double>(work) * job.worst_case_;
+  std::shared_ptr<SamplingJob> owner =
+      job.next_row_ == job.rows.size() ? queue_.Remove(job) : *job.position_;
+  batch.pieces.push_back({std::move(owner), first, rows});
+}
+
+void Batcher::Sample(const Batch& batch) {
+  SamplingJob& front = *batch.pieces.front().job;
+  std::vector<absl::Status> statuses;
+  std::shared_ptr<Turn> turn;
+  absl::Status status;
+  if (front.runs_alone) {
+    turn = std::make_shared<Turn>(*this, front);
+    turn->yields = false;
+    for (RowInput& row : front.rows) row.pace = turn.get();
+    EndableSampler endable(sampler_, *turn);
+    status = front.Run(endable);
+  } else {
+    status = SamplePieces(batch.pieces);
+  }
+  std::vector<std::pair<SamplingJob*, absl::Status>> done;
+  {
+    MutexLock lock(mutex_);
+    for (const Piece& piece : batch.pieces) {
+      SamplingJob& job = *piece.job;
+      --job.pieces_;
+      if (job.status_.ok()) job.status_ = turn == nullptr || turn->end.ok() ? status : turn->end;
+      if (!job.status_.ok() && job.line_ != nullptr) {
+        // Only what the others of its rows would have been is lost.
+        queue_.Remove(job);
+      }
+      if (job.pieces_ > 0 || job.line_ != nullptr) continue;
+      // A job all of whose rows were sampled is whole, even if its caller went meanwhile.
+      if (job.status_.ok() && job.next_row_ < job.rows.size()) job.status_ = EndReason(job);
+      done.emplace_back(&job, job.status_);
+    }
+  }
+  for (const auto& [job, its_status] : done) job->Done(its_status);
+  MutexLock lock(mutex_);
+  const double threads =
+      static_cast<double>(std::clamp<size_t>(batch.rows, 1, front.runs_alone ? 1 : rows_at_once_));
+  last_progress_ = clock_.Now();
+  speed_.Add(ToTime(batch.work / threads), last_progress_ - batch.began);
+}
+
+absl::Status Batcher::SamplePieces(const std::vector<Piece>& pieces) {
+  if (pieces.size() == 1) {
+    const Piece& piece = pieces.front();
+    return sampler_.Sample(absl::MakeConstSpan(piece.job->rows).subspan(piece.first, piece.count),
+                           absl::MakeSpan(piece.job->results).subspan(piece.first, piece.count));
   }
   std::vector<RowInput> rows;
-  for (const auto& job : batch) rows.insert(rows.end(), job->rows.begin(), job->rows.end());
+  for (const Piece& piece : pieces) {
+    const auto first = piece.job->rows.begin() + static_cast<std::ptrdiff_t>(piece.first);
+    rows.insert(rows.end(), first, first + static_cast<std::ptrdiff_t>(piece.count));
+  }
   std::vector<RowResult> results(rows.size());
   const absl::Status status = sampler_.Sample(rows, absl::MakeSpan(results));
-  auto first = results.begin();
-  for (const auto& job : batch) {
-    const auto last = first + static_cast<std::ptrdiff_t>(job->rows.size());
-    job->results.assign(std::make_move_iterator(first), std::make_move_iterator(last));
-    first = last;
+  auto sampled = results.begin();
+  for (const Piece& piece : pieces) {
+    for (size_t i = 0; i < piece.count; ++i) {
+      piece.job->results[piece.first + i] = std::move(*sampled++);
+    }
+  }
+  return status;
+}
+
+// ---- Turns ----
+
+bool Batcher::CanStartTurns(const SamplingJob& job) const {
+  if (turn_takers_ == 0) return true;
+  if (turn_takers_ == max_turns_) return false;
+  const auto own = turn_takers_of_client_.find(job.identity.client);
+  // No client has all of the threads.
+  if (own != turn_takers_of_client_.end() && own->second == (max_turns_ + 1) / 2) return false;
+  return turn_tokens_ + job.TokensAtOnce(rows_at_once_) <= kMaxTurnTokens;
+}
+
+void Batcher::TakeTurn(SamplingJob& job, Batch& batch) {
+  const bool starts = job.turn_ == nullptr;
+  if (starts) {
+    job.taken = batch.began;
+    if (!job.runs_alone) job.results.resize(job.rows.size());
+    job.turn_ = std::make_shared<Turn>(*this, job);
+    ++turn_takers_;
+    ++turn_takers_of_client_[job.identity.client];
+    turn_tokens_ += job.TokensAtOnce(rows_at_once_);
+    batch.rows += job.rows.size();
+  }
+  job.turn_->began = batch.began;
+  job.turn_->state = Turn::State::kRunning;
+  batch.turns.push_back(queue_.Remove(job));
+  if (!starts) {
+    job.turn_->resumed.NotifyAll();
+    return;
+  }
+  starting_.push_back(batch.turns.back());
+  if (turn_threads_.size() < turn_takers_) {
+    turn_threads_.emplace_back([this] { RunTurnThread(); });
+  }
+  turn_started_.NotifyOne();
+}
+
+void Batcher::LendTurns(Batch& batch) {
+  MutexLock lock(mutex_);
+  for (std::shared_ptr<SamplingJob>& job : batch.turns) {
+    Turn& turn = *job->turn_;
+    while (turn.state == Turn::State::kRunning && turn.end.ok()) turn_ended_.Wait(mutex_);
+    if (stopping_) turn.resumed.NotifyAll();  // to end: it will not wait in the queue any more
+    if (turn.state != Turn::State::kWaiting || !turn.end.ok() || stopping_) continue;
+    const auto threads = static_cast<int64_t>(std::min(job->rows.size(), rows_at_once_));
+    const nanoseconds had = std::max(nanoseconds(0), nanoseconds(clock_.Now() - turn.began));
+    const auto work = static_cast<uint64_t>(had.count() * threads);
+    job->work_left_ -= std::min(job->work_left_, work);
+    const SamplingJob& waiting = *job;
+    queue_.Push(std::move(job));
+    queue_.Charge(waiting, work);
+  }
+}
+
+bool Batcher::GoOn(Turn& turn) {
+  MutexLock lock(mutex_);
+  last_progress_ = clock_.Now();
+  while (turn.end.ok()) {
+    turn.end = EndReason(turn.job);
+    if (!turn.end.ok()) break;
+    if (turn.state == Turn::State::kRunning) {
+      const nanoseconds had = clock_.Now() - turn.began;
+      if (!turn.yields || (had.count() >= 0 && had < options_.slice)) return true;
+      if (NextJob() == nullptr) return true;
+      turn.state = Turn::State::kWaiting;
+      turn_ended_.NotifyAll();
+    }
+    turn.resumed.Wait(mutex_);
+  }
+  if (turn.job.line_ != nullptr && turn.job.turn_ != nullptr) queue_.Remove(turn.job);
+  turn_ended_.NotifyAll();
+  turn.resumed.NotifyAll();
+  return false;
+}
+
+void Batcher::RunTurnThread() {
+  while (true) {
+    std::shared_ptr<SamplingJob> job;
+    {
+      MutexLock lock(mutex_);
+      while (starting_.empty() && !stopping_) turn_started_.Wait(mutex_);
+      if (starting_.empty()) return;
+      job = std::move(starting_.front());
+      starting_.pop_front();
+    }
+    absl::Status status = SampleByTurns(*job);
+    {
+      MutexLock lock(mutex_);
+      // Other errors are what became of a computation that was told to end.
+      if (!job->turn_->end.ok()) status = job->turn_->end;
+      job->turn_->state = Turn::State::kOver;
+      --turn_takers_;
+      turn_tokens_ -= job->TokensAtOnce(rows_at_once_);
+      const auto of_client = turn_takers_of_client_.find(job->identity.client);
+      if (--of_client->second == 0) turn_takers_of_client_.erase(of_client);
+      queue_.ResumeAll();
+      last_progress_ = clock_.Now();
+    }
+    turn_ended_.NotifyAll();
+    job_added_.NotifyAll();
     job->Done(status);
   }
+}
+
+absl::Status Batcher::SampleByTurns(SamplingJob& job) {
+  Turn& turn = *job.turn_;
+  for (RowInput& row : job.rows) row.pace = &turn;
+  if (!turn.GoOn()) return absl::OkStatus();
+  if (job.runs_alone) {
+    EndableSampler endable(sampler_, turn);
+    return job.Run(endable);
+  }
+  // As many rows at a time as there are threads, or as are short.
+  const uint64_t slice = static_cast<uint64_t>(options_.slice.count()) / 2;
+  const absl::Span<const RowInput> rows = job.rows;
+  size_t first = 0;
+  while (first < rows.size()) {
+    uint64_t work = 0;
+    size_t count = 0;
+    for (; first + count < rows.size(); ++count) {
+      work += static_cast<uint64_t>(static_cast<double>(job.row_work_[first + count]) *
+                                    job.worst_case_);
+      if (count >= rows_at_once_ && work > slice) break;
+    }
+    absl::Status status = sampler_.Sample(rows.subspan(first, count),
+                                          absl::MakeSpan(job.results).subspan(first, count));
+    if (!status.ok() || !turn.GoOn()) return status;
+    first += count;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace token_sampler

@@ -1,15 +1,21 @@
 // The queue between those who ask for samples and the threads that sample.
 //
-// A job is the rows of one call. Executor threads take the jobs in their order; while they are busy
-// jobs gather, and the next batch takes as many as fit. An idle executor takes a job at once: no
-// job ever waits for company.
+// A job is the rows of one call. An idle executor takes a job at once: no job ever waits for
+// company. While the executors are busy jobs gather, and the next batch takes as many as fit into a
+// slice of time, in the order of fair_queue.h. A job of more rows than that is sampled in pieces,
+// between which others are served. What cannot be cut, a long row or a draft, runs on a thread of
+// its own that works only while an executor lends it its turn (sampler/pace.h).
 
 #ifndef TOKEN_SAMPLER_SERVER_BATCHING_BATCHER_H_
 #define TOKEN_SAMPLER_SERVER_BATCHING_BATCHER_H_
 
+#include <chrono>
 #include <cstdint>
-#include <list>
+#include <deque>
+#include <map>
 #include <memory>
+#include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -17,46 +23,18 @@
 #include "absl/types/span.h"
 #include "sampler/sampler.h"
 #include "server/batching/clock.h"
+#include "server/batching/fair_queue.h"
+#include "server/batching/measured_speed.h"
 #include "server/batching/mutex.h"
+#include "server/batching/sampling_job.h"
 
 namespace token_sampler {
 
-// Rows of one call, and what happens when they are done. Derived classes own what the rows point
-// to.
-class SamplingJob {
- public:
-  virtual ~SamplingJob() = default;
-
-  // Called once for each job that Submit accepted, on an executor thread or in Cancel or Stop. When
-  // `status` is OK, results[i] belongs to rows[i]. Otherwise it is Cancelled or DeadlineExceeded
-  // (the job left the queue unsampled), Unavailable (the batcher stopped), or the sampler's own
-  // error. Must not block: other jobs wait behind it.
-  virtual void Done(const absl::Status& status) = 0;
-
-  // What an executor does with a job that it does not sample together with others: samples `rows`
-  // into `results`. Returns the status for Done.
-  virtual absl::Status Run(Sampler& sampler);
-
-  std::vector<RowInput> rows;
-  std::vector<RowResult> results;         // same length, filled before Done
-  bool runs_alone = false;                // never sampled together with others
-  TimePoint deadline = TimePoint::max();  // not sampled when it is taken later than this
-  uint64_t bytes = 0;                     // memory that the job holds while it waits
-  TimePoint taken;                        // when it left the queue to be sampled
-
- private:
-  friend class Batcher;
-
-  // The batcher's own, under its mutex.
-  std::list<std::shared_ptr<SamplingJob>>::iterator position_;  // in the queue, while queued_
-  bool queued_ = false;
-  bool cancelled_ = false;
-};
-
 struct BatcherOptions {
-  int num_executors = 1;              // threads that call the sampler; 0: its parallel_calls()
-  uint64_t max_batch_rows = 1024;     // rows per call of the sampler; a larger job goes alone
-  uint64_t max_queued_rows = 65'536;  // waiting; a job beyond either is refused,
+  int num_executors = 1;           // threads that call the sampler; 0: its parallel_calls()
+  uint64_t max_batch_rows = 1024;  // rows per call of the sampler
+  std::chrono::nanoseconds slice = std::chrono::milliseconds(2);  // how long others wait at most
+  uint64_t max_queued_rows = 65'536;              // waiting; a job beyond either is refused,
   uint64_t max_queued_bytes = uint64_t{1} << 30;  // unless nothing waits
 };
 
@@ -64,8 +42,9 @@ struct BatcherOptions {
 struct BatcherCounters {
   uint64_t batches = 0;
   uint64_t rows = 0;     // sampled
-  uint64_t refused = 0;  // jobs that found the queue full
-  uint64_t dropped = 0;  // jobs that were cancelled or expired in the queue
+  uint64_t refused = 0;  // jobs that found the queue full, or would have been too late
+  uint64_t dropped = 0;  // jobs that were cancelled, expired or pushed out in the queue
+  uint64_t turns = 0;    // lent to jobs with threads of their own
   uint64_t waiting = 0;  // jobs in the queue now
 };
 
@@ -81,43 +60,110 @@ class Batcher {
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
-  // Queues the job. When this is not OK, Done is not called: ResourceExhausted when the queue is
-  // full, Unavailable after Stop, Cancelled after Cancel.
+  // Queues the job. When this is not OK, Done is not called: ResourceExhausted, with the job's
+  // retry_after set, when the queue is full or the deadline would likely pass before the job were
+  // done; Unavailable after Stop; Cancelled after Cancel.
   absl::Status Submit(std::shared_ptr<SamplingJob> job);
 
-  // Whoever waits for the job has gone. If it is still queued it leaves the queue now, and Done is
-  // called here; a job under way is finished as if nothing had happened.
+  // Whether Submit would refuse any job of this caller: ResourceExhausted, with `retry_after`, when
+  // the queue is full. For those who are spared reading a request.
+  absl::Status CheckRoom(const CallIdentity& identity, std::chrono::milliseconds& retry_after);
+
+  // Whoever waits for the job has gone. If nothing of it is being sampled it leaves the queue now,
+  // and Done is called here; else when what is being sampled has ended, which is soon.
   void Cancel(SamplingJob& job);
 
-  // Refuses new jobs, finishes the batches under way, completes what is still queued with
-  // Unavailable, and joins the threads. Idempotent; call it from one thread.
+  // Refuses new jobs, finishes the batches under way, interrupts what takes turns, completes
+  // everything else with Unavailable, and joins the threads. Idempotent; call it from one thread.
   void Stop();
 
   BatcherCounters counters() const;
 
+  // Since when work has waited and no executor has got on with anything; none: nothing waits. Tells
+  // a server that is busy from one that hangs.
+  std::optional<TimePoint> StuckSince() const;
+
  private:
-  using Queue = std::list<std::shared_ptr<SamplingJob>>;
+  friend struct Turn;
+
   using Jobs = std::vector<std::shared_ptr<SamplingJob>>;
 
-  std::shared_ptr<SamplingJob> RemoveFromQueue(Queue::iterator position)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Rows of a job that are sampled by one call.
+  struct Piece {
+    std::shared_ptr<SamplingJob> job;
+    size_t first = 0;
+    size_t count = 0;
+  };
+
+  // What an executor does next.
+  struct Batch {
+    std::vector<Piece> pieces;
+    uint64_t rows = 0;
+    double work = 0;       // if no value needs repair
+    double most_work = 0;  // if all do
+    Jobs turns;            // instead of pieces: those to which it lends its turn
+    Jobs dropped;
+    TimePoint began;
+  };
+
   void RunExecutor();
-  // Waits for jobs; puts those to sample into `batch` and those to drop into `dropped`. False when
-  // the batcher stops.
-  bool TakeJobs(Jobs& batch, Jobs& dropped);
-  void SampleJobs(Jobs& batch);
+
+  // Waits for jobs, and puts those to sample and those to drop into `batch`. False when the batcher
+  // stops.
+  bool TakeBatch(Batch& batch);
+  // The next job that can be sampled now; null: none.
+  SamplingJob* NextJob() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether the job will not be done in time, if there is reason to believe so.
+  bool IsLate(const SamplingJob& job, TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // How many of the job's rows go into the batch.
+  size_t RowsToTake(const SamplingJob& job, const Batch& batch) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakePiece(SamplingJob& job, size_t rows, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool CanStartTurns(const SamplingJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeTurn(SamplingJob& job, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  void Sample(const Batch& batch);
+  absl::Status SamplePieces(const std::vector<Piece>& pieces);
+  // Waits until those that have the executor's turn have given it back.
+  void LendTurns(Batch& batch);
+
+  // Jobs that take turns, one after the other.
+  void RunTurnThread();
+  absl::Status SampleByTurns(SamplingJob& job);
+  bool GoOn(Turn& turn);
+
+  // Why nobody wants the job any more; OK: somebody does.
+  absl::Status EndReason(const SamplingJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status RefuseFull(uint64_t rows, uint64_t bytes, uint64_t work,
+                          std::chrono::milliseconds& retry_after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes `job` out of the queue. True when nothing of it is under way: its Done is to be called.
+  bool Drop(SamplingJob& job, const absl::Status& status, Jobs& dropped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::chrono::nanoseconds TimeOf(uint64_t work) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::chrono::milliseconds PromiseRoom(uint64_t work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Sampler& sampler_;
   const BatcherOptions options_;
   const Clock& clock_;
+  const size_t rows_at_once_;  // of the sampler
+  const size_t max_turns_;     // jobs that take turns at a time
 
   mutable Mutex mutex_;
   CondVar job_added_;
-  Queue queue_ ABSL_GUARDED_BY(mutex_);
-  uint64_t queued_rows_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t queued_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  CondVar turn_ended_;    // for executors that lend theirs
+  CondVar turn_started_;  // for threads without a job
+  FairQueue queue_ ABSL_GUARDED_BY(mutex_);
+  MeasuredSpeed speed_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::shared_ptr<SamplingJob>> starting_ ABSL_GUARDED_BY(mutex_);
+  size_t turn_takers_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t turn_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // of the rows that they hold at a time
+  std::map<std::string, size_t> turn_takers_of_client_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  TimePoint promised_until_ ABSL_GUARDED_BY(mutex_);
+  TimePoint last_progress_ ABSL_GUARDED_BY(mutex_);
   BatcherCounters counters_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::thread> turn_threads_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> executors_;
 };
 

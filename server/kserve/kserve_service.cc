@@ -152,8 +152,10 @@ grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext*
   auto* reactor = new JobReactor(batcher_, calls_, context);
   auto job = std::make_shared<InferJob>(
       *response, statistics_, [reactor](const absl::Status& status) { reactor->Complete(status); });
-  const absl::Status status =
-      job->Decode(*messages->request(), limits_.ForPeer(context->peer(), regions_));
+  absl::Status status = reactor->CheckRoom();
+  if (status.ok()) {
+    status = job->Decode(*messages->request(), limits_.ForPeer(context->peer(), regions_));
+  }
   if (status.ok()) {
     reactor->Submit(std::move(job));
   } else {

@@ -23,8 +23,11 @@ class GatedSampler final : public Sampler {
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
     MutexLock lock(mutex_);
     batch_rows_.push_back(rows.size());
+    batch_steps_.emplace_back();
+    for (const RowInput& row : rows) batch_steps_.back().push_back(row.key.step);
     changed_.NotifyAll();
-    while (closed_) changed_.Wait(mutex_);
+    while (closed_ && passes_ == 0) changed_.Wait(mutex_);
+    if (closed_) --passes_;
     for (size_t i = 0; i < rows.size(); ++i) {
       results[i].Clear();
       results[i].token_ids.push_back(static_cast<uint32_t>(rows[i].key.step));
@@ -44,6 +47,13 @@ class GatedSampler final : public Sampler {
     changed_.NotifyAll();
   }
 
+  // Lets one call more end although the sampler is closed.
+  void LetOnePass() {
+    MutexLock lock(mutex_);
+    ++passes_;
+    changed_.NotifyAll();
+  }
+
   // What the next call to finish returns.
   void FailNext(absl::Status status) {
     MutexLock lock(mutex_);
@@ -56,6 +66,12 @@ class GatedSampler final : public Sampler {
     while (batch_rows_.size() < calls) changed_.Wait(mutex_);
   }
 
+  // The steps of the rows of each call, in order.
+  std::vector<std::vector<uint64_t>> batch_steps() const {
+    MutexLock lock(mutex_);
+    return batch_steps_;
+  }
+
   // The number of rows of each call, in order.
   std::vector<size_t> batch_rows() const {
     MutexLock lock(mutex_);
@@ -66,8 +82,10 @@ class GatedSampler final : public Sampler {
   mutable Mutex mutex_;
   CondVar changed_;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  int passes_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status next_status_ ABSL_GUARDED_BY(mutex_);
   std::vector<size_t> batch_rows_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::vector<uint64_t>> batch_steps_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace token_sampler

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <optional>
 
+#include "tests/testing/batcher_jobs.h"
 #include "tests/testing/gated_sampler.h"
 
 namespace token_sampler {
@@ -13,64 +14,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-class FakeClock final : public Clock {
- public:
-  TimePoint Now() const override { return TimePoint(std::chrono::seconds(seconds_.load())); }
-  void SetSeconds(int seconds) { seconds_ = seconds; }
-
- private:
-  std::atomic<int> seconds_ = 0;
-};
-
-// Counts how often it was done, and keeps with which status.
-class TestJob final : public SamplingJob {
- public:
-  TestJob(size_t row_count, uint64_t first_step) {
-    for (size_t r = 0; r < row_count; ++r) {
-      RowInput row;
-      row.key.step = first_step + r;
-      rows.push_back(row);
-    }
-    bytes = row_count;
-  }
-
-  void Done(const absl::Status& status) override {
-    MutexLock lock(mutex_);
-    ++times_done_;
-    status_ = status;
-    done_.NotifyAll();
-  }
-
-  absl::Status Await() {
-    MutexLock lock(mutex_);
-    while (times_done_ == 0) done_.Wait(mutex_);
-    return status_;
-  }
-
-  int times_done() {
-    MutexLock lock(mutex_);
-    return times_done_;
-  }
-
-  std::vector<uint32_t> tokens() const {
-    std::vector<uint32_t> all;
-    for (const RowResult& result : results) {
-      all.insert(all.end(), result.token_ids.begin(), result.token_ids.end());
-    }
-    return all;
-  }
-
- private:
-  Mutex mutex_;
-  CondVar done_;
-  int times_done_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::Status status_ ABSL_GUARDED_BY(mutex_);
-};
-
-std::shared_ptr<TestJob> MakeJob(size_t row_count, uint64_t first_step = 0) {
-  return std::make_shared<TestJob>(row_count, first_step);
-}
 
 class BatcherTest : public testing::Test {
  protected:
@@ -121,14 +64,14 @@ TEST_F(BatcherTest, JobsGatherWhileTheExecutorIsBusyAndGetTheirOwnResults) {
   EXPECT_EQ(counters.rows, 7);
 }
 
-TEST_F(BatcherTest, ABatchTakesWholeJobsInOrderUpToItsLimit) {
+TEST_F(BatcherTest, ABatchTakesJobsInOrderUpToItsLimitAndCutsThoseThatAreLarger) {
   Batcher& batcher = StartBusy({.max_batch_rows = 4});
   std::vector<std::shared_ptr<TestJob>> jobs;
   for (const size_t rows : {2u, 2u, 3u, 9u, 1u}) jobs.push_back(MakeJob(rows));
   for (const auto& job : jobs) ASSERT_TRUE(batcher.Submit(job).ok());
   sampler_.Open();
   for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
-  EXPECT_THAT(sampler_.batch_rows(), ElementsAre(1, 4, 3, 9, 1));
+  EXPECT_THAT(sampler_.batch_rows(), ElementsAre(1, 4, 4, 4, 4, 1));
 }
 
 TEST_F(BatcherTest, AJobThatRunsAloneSharesNoBatch) {

@@ -1,0 +1,80 @@
+// The rows of one call on their way through the batcher.
+
+#ifndef TOKEN_SAMPLER_SERVER_BATCHING_SAMPLING_JOB_H_
+#define TOKEN_SAMPLER_SERVER_BATCHING_SAMPLING_JOB_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "sampler/sampler.h"
+#include "server/batching/clock.h"
+
+namespace token_sampler {
+
+// Among whom time and the places of the queue are shared: first among clients, then among the
+// connections of a client.
+struct CallIdentity {
+  std::string client = {};
+  std::string connection = {};
+};
+
+struct QueueNode;
+struct Turn;
+
+// Rows of one call, and what happens when they are done. Derived classes own what the rows point
+// to.
+class SamplingJob {
+ public:
+  virtual ~SamplingJob() = default;
+
+  // Called once for each job that Submit accepted, on a thread of the batcher or in Submit, Cancel
+  // or Stop. When `status` is OK, results[i] belongs to rows[i]. Otherwise it is Cancelled or
+  // DeadlineExceeded, ResourceExhausted (the job made room in a full queue for a caller that holds
+  // less of it), Unavailable (the batcher stopped), or the sampler's own error. Must not block:
+  // other jobs wait behind it.
+  virtual void Done(const absl::Status& status) = 0;
+
+  // What is done with a job that runs alone: samples `rows` into `results`, which have the same
+  // length. The rows' `pace` is set. Returns the status for Done.
+  virtual absl::Status Run(Sampler& sampler);
+
+  std::vector<RowInput> rows;
+  std::vector<RowResult> results;         // same length, filled before Done
+  bool runs_alone = false;                // sampled by Run, never in pieces or with others
+  TimePoint deadline = TimePoint::max();  // nothing is sampled for it later than this
+  uint64_t bytes = 0;                     // memory that the job holds while it waits
+  CallIdentity identity;                  // who waits for it
+  uint64_t work = 0;                      // of all rows, as work_estimate.h; 0: Submit estimates it
+  TimePoint taken;                        // when its first rows left the queue to be sampled
+  std::chrono::milliseconds retry_after{0};  // when refused: how long the caller should wait
+
+ private:
+  friend class Batcher;
+  friend class FairQueue;
+
+  // Of the rows that are sampled at a time when it takes turns.
+  int64_t TokensAtOnce(size_t rows_at_once) const;
+
+  // The batcher's own, under its mutex once the job is submitted.
+  std::vector<uint64_t> row_work_;  // of each row; empty: it runs alone
+  uint64_t work_left_ = 0;          // of the rows that are not handed out
+  double worst_case_ = 1.0;         // how many times as long it may take if values need repair
+  size_t next_row_ = 0;             // the first that is not handed out
+  int pieces_ = 0;                  // handed out and not yet sampled
+  bool takes_turns_ = false;        // too long for a slice: has a thread of its own while it runs
+  bool cancelled_ = false;
+  absl::Status status_;                                         // the first error of its pieces
+  std::shared_ptr<Turn> turn_;                                  // once it runs so
+  QueueNode* line_ = nullptr;                                   // where it waits; null: nowhere
+  std::list<std::shared_ptr<SamplingJob>>::iterator position_;  // there
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_BATCHING_SAMPLING_JOB_H_

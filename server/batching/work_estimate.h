@@ -1,0 +1,44 @@
+// What a row will take, estimated from what it asks before any of it is done.
+//
+// An estimate need not be right, for the batcher learns how fast the machine is, and a row that
+// takes longer is interrupted. It must not be far too low for anything that a caller can ask.
+
+#ifndef TOKEN_SAMPLER_SERVER_BATCHING_WORK_ESTIMATE_H_
+#define TOKEN_SAMPLER_SERVER_BATCHING_WORK_ESTIMATE_H_
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "sampler/sampler.h"
+#include "sampler/verify_draft.h"
+
+namespace token_sampler {
+
+// In nanoseconds of one core of a server of 2025 (AMD EPYC with AVX-512), on rows that are hard for
+// their filters. Never 0, and at most kMaxWork. Not thread-safe: one for each call, whose rows
+// share profiles.
+class WorkEstimator {
+ public:
+  static constexpr uint64_t kMaxWork = uint64_t{1} << 46;  // 20 hours
+
+  // Of sampling the row, if its values need no repair.
+  uint64_t OfRow(const RowInput& row);
+
+  // The same if they do, where the parameters let them be repaired.
+  uint64_t OfRepairedRow(const RowInput& row);
+
+  // Of describing the row: each stage sorts it.
+  uint64_t OfDescription(const RowInput& row);
+
+  // Of verifying all of a draft.
+  uint64_t OfDraft(const DraftInput& draft);
+
+ private:
+  double OfBadWords(const SamplingParams& params);
+
+  std::unordered_map<const SamplingParams*, double> bad_words_;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_BATCHING_WORK_ESTIMATE_H_

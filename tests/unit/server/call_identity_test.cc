@@ -1,0 +1,31 @@
+#include "server/call_identity.h"
+
+#include <gtest/gtest.h>
+
+namespace token_sampler {
+namespace {
+
+TEST(CallIdentityTest, ConnectionsOfAnAddressAreOneClient) {
+  const CallIdentity a = IdentityOfPeer("ipv4:10.1.2.3:50000");
+  const CallIdentity b = IdentityOfPeer("ipv4:10.1.2.3:50001");
+  EXPECT_EQ(a.client, "ipv4:10.1.2.3");
+  EXPECT_EQ(a.client, b.client);
+  EXPECT_NE(a.connection, b.connection);
+  EXPECT_NE(a.client, IdentityOfPeer("ipv4:10.1.2.4:50000").client);
+}
+
+TEST(CallIdentityTest, ASiteWithManyIpv6AddressesIsOneClient) {
+  const std::string client = IdentityOfPeer("ipv6:[2001:db8::1]:50000").client;
+  EXPECT_EQ(IdentityOfPeer("ipv6:%5B2001:db8:0:0:ffff::2%5D:1").client, client);
+  EXPECT_NE(IdentityOfPeer("ipv6:[2001:db8:0:1::1]:50000").client, client);
+  EXPECT_NE(IdentityOfPeer("ipv6:[::ffff:10.1.2.3]:1").client,
+            IdentityOfPeer("ipv6:[::ffff:10.1.2.4]:1").client);
+}
+
+TEST(CallIdentityTest, ClientsOfUnixSocketsAreOne) {
+  EXPECT_EQ(IdentityOfPeer("unix:").client, "unix:");
+  EXPECT_EQ(IdentityOfPeer("unix:/run/a:1").client, "unix:/run/a:1");
+}
+
+}  // namespace
+}  // namespace token_sampler
