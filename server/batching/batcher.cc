@@ -319,6 +319,8 @@ size_t Batcher::RowsToTake(const SamplingJob& job, const Batch& batch) const {
                        static_cast<double>(rows_at_once_) / speed_.factor();
   const double work = static_cast<double>(job.work_left_) * job.worst_case_;
   const uint64_t room = options_.max_batch_rows - std::min(options_.max_batch_rows, batch.rows);
+  // Small jobs go without a large one: they would be answered later by all of its time.
+  if (!first && std::min(work, slice) > std::max(batch.most_work, slice / 8)) return 0;
   if (left <= room && batch.most_work + work <= slice) return left;
   // A job that fits into a batch of its own is not cut for the rest of this one.
   if (!first && left <= options_.max_batch_rows && work <= slice) return 0;
