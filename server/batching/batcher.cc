@@ -28,6 +28,9 @@ constexpr milliseconds kLatest(5000);
 // sorting a row takes 100 bytes a token and more.
 constexpr int64_t kMaxTurnTokens = int64_t{1} << 25;
 
+// An answer of so many values takes a slice to write and to send.
+constexpr uint64_t kLargeAnswer = uint64_t{1} << 16;
+
 // Ends a computation that samples batch after batch, when nobody wants its result any more.
 class EndableSampler final : public Sampler {
  public:
@@ -78,11 +81,11 @@ Batcher::Batcher(Sampler& sampler, const BatcherOptions& options, const Clock& c
     : sampler_(sampler),
       options_(options),
       clock_(clock),
+      num_executors_(static_cast<size_t>(options.num_executors > 0 ? options.num_executors
+                                                                   : sampler.parallel_calls())),
       rows_at_once_(static_cast<size_t>(sampler.rows_at_once())),
       max_turns_(rows_at_once_ + 3) {
-  const int executors =
-      options_.num_executors > 0 ? options_.num_executors : sampler.parallel_calls();
-  for (int i = 0; i < executors; ++i) {
+  for (size_t i = 0; i < num_executors_; ++i) {
     executors_.emplace_back([this] { RunExecutor(); });
   }
 }
@@ -100,14 +103,17 @@ absl::Status Batcher::Submit(std::shared_ptr<SamplingJob> job) {
   if (!job->runs_alone && !job->row_work_.empty()) {
     longest = *std::max_element(job->row_work_.begin(), job->row_work_.end());
   }
+  uint64_t values = 0;
+  for (const RowInput& row : job->rows) values += job->runs_alone ? 0 : MostValues(row);
   Jobs pushed_out;
   absl::Status status;
   {
     MutexLock lock(mutex_);
     if (stopping_) return absl::UnavailableError(kStopped);
     if (job->cancelled_) return absl::CancelledError(kCallerGone);
-    job->takes_turns_ = static_cast<double>(longest) * job->worst_case_ * speed_.factor() >
-                        static_cast<double>(options_.slice.count());
+    job->takes_turns_ =
+        values > kLargeAnswer || static_cast<double>(longest) * job->worst_case_ * speed_.factor() >
+                                     static_cast<double>(options_.slice.count());
     const uint64_t rows = job->rows.size();
     const FairQueue::Load& load = queue_.load();
     const TimePoint now = clock_.Now();
@@ -169,7 +175,7 @@ absl::Status Batcher::RefuseFull(uint64_t rows, uint64_t bytes, uint64_t work,
 }
 
 nanoseconds Batcher::TimeOf(uint64_t work) const {
-  const double threads = static_cast<double>(rows_at_once_ * executors_.size());
+  const double threads = static_cast<double>(rows_at_once_ * num_executors_);
   return ToTime(static_cast<double>(work) * speed_.factor() / threads);
 }
 
@@ -289,7 +295,7 @@ bool Batcher::TakeBatch(Batch& batch) {
   counters_.rows += batch.rows;
   counters_.turns += batch.turns.size();
   last_progress_ = batch.began;
-  if (next != nullptr && executors_.size() > 1) job_added_.NotifyOne();
+  if (next != nullptr && num_executors_ > 1) job_added_.NotifyOne();
   return true;
 }
 
@@ -505,16 +511,20 @@ void Batcher::RunTurnThread() {
       // Other errors are what became of a computation that was told to end.
       if (!job->turn_->end.ok()) status = job->turn_->end;
       job->turn_->state = Turn::State::kOver;
+      last_progress_ = clock_.Now();
+    }
+    turn_ended_.NotifyAll();
+    // A large answer holds nobody, and this thread until it is written: so there are few at a time.
+    job->Done(status);
+    {
+      MutexLock lock(mutex_);
       --turn_takers_;
       turn_tokens_ -= job->TokensAtOnce(rows_at_once_);
       const auto of_client = turn_takers_of_client_.find(job->identity.client);
       if (--of_client->second == 0) turn_takers_of_client_.erase(of_client);
       queue_.ResumeAll();
-      last_progress_ = clock_.Now();
     }
-    turn_ended_.NotifyAll();
     job_added_.NotifyAll();
-    job->Done(status);
   }
 }
 
@@ -527,7 +537,7 @@ absl::Status Batcher::SampleByTurns(SamplingJob& job) {
     return job.Run(endable);
   }
   // As many rows at a time as there are threads, or as are short.
-  const uint64_t slice = static_cast<uint64_t>(options_.slice.count()) / 2;
+  const uint64_t slice = static_cast<uint64_t>(options_.slice.count()) * rows_at_once_ / 2;
   const absl::Span<const RowInput> rows = job.rows;
   size_t first = 0;
   while (first < rows.size()) {

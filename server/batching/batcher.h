@@ -146,6 +146,7 @@ class Batcher {
   Sampler& sampler_;
   const BatcherOptions options_;
   const Clock& clock_;
+  const size_t num_executors_;
   const size_t rows_at_once_;  // of the sampler
   const size_t max_turns_;     // jobs that take turns at a time
 

@@ -39,6 +39,9 @@ class WorkEstimator {
   std::unordered_map<const SamplingParams*, double> bad_words_;
 };
 
+// An upper bound of the numbers that the row's result holds.
+uint64_t MostValues(const RowInput& row);
+
 }  // namespace token_sampler
 
 #endif  // TOKEN_SAMPLER_SERVER_BATCHING_WORK_ESTIMATE_H_

@@ -183,6 +183,54 @@ TEST_F(TurnsTest, FewRowsRunAtATimeAndNoClientHasAllThreads) {
   for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
 }
 
+// An answer that takes long to write, until the test lets it.
+class LargeAnswer final : public SamplingJob {
+ public:
+  LargeAnswer(const SamplingParams& params, const OutputOptions& outputs) {
+    RowInput row;
+    row.vocab = 100'000;
+    row.params = &params;
+    row.outputs = &outputs;
+    rows = {row};
+  }
+
+  void Done(const absl::Status&) override {
+    MutexLock lock(mutex_);
+    writing_ = true;
+    changed_.NotifyAll();
+    while (!written_) changed_.Wait(mutex_);
+  }
+
+  void AwaitWriting() {
+    MutexLock lock(mutex_);
+    while (!writing_) changed_.Wait(mutex_);
+  }
+
+  void Finish() {
+    MutexLock lock(mutex_);
+    written_ = true;
+    changed_.NotifyAll();
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar changed_;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool written_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+TEST_F(TurnsTest, ALargeAnswerHoldsNobodyWhileItIsWritten) {
+  sampler_.Open();
+  const SamplingParams params;
+  const OutputOptions outputs = {.top_logprobs = 100'000};
+  const auto large = std::make_shared<LargeAnswer>(params, outputs);
+  ASSERT_TRUE(batcher_->Submit(large).ok());
+  large->AwaitWriting();
+  EXPECT_TRUE(Submit("other", 5, 1)->Await().ok());
+  EXPECT_TRUE(Submit("other", 5, kLongVocab)->Await().ok());
+  large->Finish();
+}
+
 // Samples 50 batches of one short row, as verifying a draft does.
 class ManyBatches final : public SamplingJob {
  public:

@@ -150,6 +150,20 @@ TEST(WorkEstimateTest, ADraftIsAllOfItsRows) {
   EXPECT_GT(of_draft(19, true), 2 * of_draft(19, false));
 }
 
+TEST(WorkEstimateTest, CountsTheNumbersOfAnAnswer) {
+  Row row = {.vocab = 1000};
+  row.params.num_samples = 10;
+  EXPECT_EQ(MostValues(row.input()), 10);
+  row.outputs = {.logprobs = true, .top_logprobs = 5, .ranks = true};
+  EXPECT_EQ(MostValues(row.input()), 40);
+  row.outputs = {.kept_set = true};
+  EXPECT_EQ(MostValues(row.input()), 2010);
+  row.params.top_k = 7;
+  EXPECT_EQ(MostValues(row.input()), 24);
+  row.outputs = {.gumbel_softmax = 1.0};
+  EXPECT_EQ(MostValues(row.input()), 10'010);
+}
+
 TEST(WorkEstimateTest, IsBounded) {
   Row row = {.vocab = kMaxVocab};
   row.params.num_samples = 1u << 31;
