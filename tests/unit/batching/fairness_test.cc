@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "server/batching/batcher.h"
 #include "tests/testing/batcher_jobs.h"
