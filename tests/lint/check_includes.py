@@ -22,6 +22,7 @@ ALLOWED = {
     "server": ("server/", "sampler/", "client/usage/", "absl/", "spdlog/", "CLI/", "nlohmann/")
     + PROTO + KSERVE_PROTO + GRPC,
     "server/batching": ("server/batching/", "sampler/", "absl/"),
+    "server/memory": ("server/memory/", "sampler/", "absl/"),
     "client": ("client/", "token_sampler/", "absl/", "CLI/", "nlohmann/") + GRPC,
     "client/usage": ("client/usage/", "absl/", "CLI/"),
     # The installed headers: plain types, no messages.
