@@ -58,6 +58,11 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   AddFlag(app, "--address-file", options.address_file,
           "Write the bound addresses here, one per line, once serving");
   AddFlag(app, "--max-message-bytes", options.max_message_bytes, "Largest request");
+  AddFlag(app, "--max-response-bytes", options.request.max_response_bytes, "Largest answer");
+  AddFlag(
+      app, "--memory-budget", options.memory_budget,
+      "Bytes that requests, answers and sequences may take together; 0: half of what the cgroup "
+      "or the machine has");
   AddFlag(app, "--max-metadata-bytes", options.max_metadata_bytes,
           "Largest headers of a call; larger ones may break other calls of their connection");
   AddFlag(app, "--max-rows", options.request.max_rows, "Most rows of one call");

@@ -5,6 +5,35 @@
 #include "server/field_check.h"
 
 namespace token_sampler {
+namespace {
+
+uint64_t NumStagesOn(const SamplingParams& params) {
+  uint64_t on = 0;
+  for (auto stage = Stage::kTemperature; stage <= Stage::kTopKTopP;
+       stage = static_cast<Stage>(static_cast<int>(stage) + 1)) {
+    if (StageIsOn(params, stage)) ++on;
+  }
+  return on;
+}
+
+// The views show the row as it came and as it was adjusted, and behind each stage that is on.
+absl::Status MeasureViews(const SamplingParams& params, uint32_t top_n, const RequestLimits& limits,
+                          AnswerSize& answer) {
+  constexpr uint64_t kViewBytes = 128;
+  constexpr uint64_t kViewMemoryBytes = 1024;
+  constexpr uint64_t kTokenBytes = sizeof(uint32_t) + sizeof(double);
+  // In arrays that double, in the view and in the message, and in its bytes.
+  constexpr uint64_t kCopies = 5;
+  const uint64_t views = 2 + NumStagesOn(params);
+  answer.message = views * (kViewBytes + top_n * kTokenBytes);
+  answer.memory = views * (kViewMemoryBytes + top_n * kTokenBytes * kCopies);
+  if (answer.message <= limits.max_response_bytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "top_n must be smaller: the answer could have ", answer.message, " bytes, at most ",
+      limits.max_response_bytes, " may be (--max-response-bytes), got ", top_n));
+}
+
+}  // namespace
 
 absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLimits& limits,
                             DecodedSample& decoded, uint32_t& top_n) {
@@ -27,7 +56,16 @@ absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLim
                                                    Counted(sample.tensor().vocab(), "token"),
                                                    " of the row, got ", top_n));
   }
-  return DecodeSample(sample, limits, decoded);
+  absl::Status status = DecodeSample(sample, limits, decoded);
+  if (status.ok())
+    status = MeasureViews(*decoded.inputs.front().params, top_n, limits, decoded.answer);
+  return status;
+}
+
+uint64_t DescribeWorkBytes(const RowInput& row) {
+  // Measured: 2.7 GiB for 2^24 tokens, most of it sorted tokens before and after a stage.
+  constexpr uint64_t kTokenBytes = 176;
+  return static_cast<uint64_t>(row.vocab) * kTokenBytes;
 }
 
 void EncodeDescribe(const DecodedSample& decoded, const std::vector<StageView>& views,

@@ -13,9 +13,13 @@
 
 namespace token_sampler {
 
-// As DecodeSample of the request's one row. `top_n` is how many tokens a view shows.
+// As DecodeSample of the request's one row; decoded.answer is that of the views. `top_n` is how
+// many tokens a view shows.
 absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLimits& limits,
                             DecodedSample& decoded, uint32_t& top_n);
+
+// What DescribeRow needs while it runs.
+uint64_t DescribeWorkBytes(const RowInput& row);
 
 // `views` and `result` are of DescribeRow.
 void EncodeDescribe(const DecodedSample& decoded, const std::vector<StageView>& views,

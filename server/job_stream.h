@@ -62,8 +62,6 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   }
 
   void OnWriteDone(bool ok) override {
-    // The next request may be long in coming, and takes memory of its own.
-    request_.Clear();
     OnAnswered();
     MutexLock lock(mutex_);
     answering_ = false;
@@ -94,7 +92,7 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   // submitted. The request stays until then.
   virtual void OnRequest(Request& request) = 0;
 
-  // The answer has gone: what was kept of the request is needed no more.
+  // The answer has gone.
   virtual void OnAnswered() {}
 
   // Queues a job until its own deadline or the stream's, the earlier one. Its Done is called in any
@@ -119,6 +117,7 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
       answered = std::move(job_);
     }
     answered.reset();
+    request_.Clear();  // the caller may be long in reading, too
     this->StartWrite(&response_);
   }
 

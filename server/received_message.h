@@ -1,4 +1,4 @@
-// A message as the transport received it, in the pieces that it came in.
+// A message as the transport received it, parsed once the ledger has granted what it takes.
 
 #ifndef TOKEN_SAMPLER_SERVER_RECEIVED_MESSAGE_H_
 #define TOKEN_SAMPLER_SERVER_RECEIVED_MESSAGE_H_
@@ -15,43 +15,99 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "server/invalid_argument.h"
+#include "server/memory/ledger.h"
+#include "server/parsed_size.h"
+#include "server/row_fields.h"
 #include "server/sliced_request.h"
 
 namespace token_sampler {
 
-// Keeps the memory of the pieces until it goes, receives another or is cleared.
+// Keeps the memory of the pieces until it goes, receives another or is cleared. Of a type that has
+// no ParseSliced the pieces are let go at once, and the message that had them should be too.
 template <typename Request>
 class ReceivedMessage {
  public:
-  // InvalidArgument when it is no such message.
+  explicit ReceivedMessage(const RequestLimits& limits)
+      : limits_({limits.max_rows, limits.max_parsed_bytes}),
+        memory_(limits.ledger, Account::kRequests) {}
+
+  // InvalidArgument when it is no such message, or MeasureParsed refuses it; ResourceExhausted when
+  // there is no memory for it.
   absl::Status Parse(const grpc::ByteBuffer& message) {
     Clear();
+    absl::Status status = memory_.Grow(message.Length());
+    if (!status.ok()) return status;
     // The slices stay as they are.
-    if (!message.Dump(&slices_).ok()) return absl::InternalError("the request has no bytes");
+    if (message.Length() > 0 && !message.Dump(&slices_).ok()) {
+      return absl::InternalError("the request's bytes cannot be read");
+    }
     SlicedBytes bytes;
     for (const grpc::Slice& slice : slices_) {
       bytes.Add({reinterpret_cast<const char*>(slice.begin()), slice.size()});
     }
-    if (ParseSliced(bytes, request_, data_)) return absl::OkStatus();
-    return Invalid("the request must be a ", Request::descriptor()->full_name(), ", its ",
-                   bytes.size(), " bytes are none");
+    ParsedSize size;
+    status = MeasureParsed(*Request::descriptor(), bytes, limits_, size);
+    const uint64_t pieces = slices_.size() * kPieceBytes;
+    if (status.ok()) status = memory_.Grow(pieces + size.kept + size.scratch);
+    if (!status.ok()) return status;
+    if (!ParseBytes(bytes)) {
+      return Invalid("the request must be a ", Request::descriptor()->full_name(), ", its ",
+                     bytes.size(), " bytes are none");
+    }
+    if (!kSliced) slices_ = {};
+    memory_.ShrinkTo(size.kept + (kSliced ? bytes.size() + pieces : 0));
+    return absl::OkStatus();
   }
 
   void Clear() {
+    // A cleared message keeps what its lists have allocated, for the next one like it.
+    if (memory_.bytes() > kLargeBytes) {
+      Request().Swap(&request_);
+      slices_ = {};
+    }
     request_.Clear();
     data_ = SlicedBytes();
     slices_.clear();
+    memory_.ShrinkTo(0);
   }
 
-  // Without the values of its tensor, which are `data`.
+  // Where there is ParseSliced, without the values of its tensor, which are `data`.
   const Request& request() const { return request_; }
+  Request& mutable_request() { return request_; }
   const SlicedBytes& data() const { return data_; }
 
+  // What all of it takes.
+  uint64_t bytes() const { return memory_.bytes(); }
+
  private:
+  static constexpr bool kSliced =
+      requires(const SlicedBytes& bytes, Request& request, SlicedBytes& data) {
+    ParseSliced(bytes, request, data);
+  };
+  // What a piece takes besides its bytes: in gRPC, here and in SlicedBytes, in arrays that double.
+  static constexpr uint64_t kPieceBytes = 128;
+  static constexpr uint64_t kLargeBytes = uint64_t{64} << 10;
+
+  bool ParseBytes(const SlicedBytes& bytes) {
+    if constexpr (kSliced) {
+      return ParseSliced(bytes, request_, data_);
+    } else {
+      return ParseWhole(bytes, request_);
+    }
+  }
+
+  const ParseLimits limits_;
+  MemoryGrant memory_;
   std::vector<grpc::Slice> slices_;
   Request request_;
   SlicedBytes data_;
 };
+
+// gRPC shows a call its request as const. The buffer is the call's own all the same, and once its
+// message has been parsed or answered it would only take memory until the call is over.
+inline void LetGo(const grpc::ByteBuffer& request) {
+  const_cast<grpc::ByteBuffer&>(request).Clear();
+}
 
 // Writes a message for the transport to send. ResourceExhausted when it is larger than protobuf's
 // limit of 2 GiB.

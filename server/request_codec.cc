@@ -142,6 +142,14 @@ void AddStatus(uint32_t row, RowCode code, const std::string& message,
 
 }  // namespace
 
+void DecodedSample::Release() {
+  candidates = {};
+  profiles = {};
+  histories = {};
+  states = {};
+  inputs = {};
+}
+
 uint64_t MostKept(const RowInput& row) {
   const SamplingParams& params = *row.params;
   const auto vocab = static_cast<uint64_t>(row.vocab);
@@ -152,6 +160,36 @@ uint64_t MostKept(const RowInput& row) {
 
 bool TokensAlone(const OutputOptions& outputs) {
   return !WantsDetails(outputs) && !outputs.kept_set;
+}
+
+absl::Status MeasureAnswer(size_t all_rows, const std::vector<RowInput>& rows,
+                           const OutputOptions& outputs, const RequestLimits& limits,
+                           AnswerSize& answer) {
+  // Token ids, ranks and floats take at most 4 bytes each, on the wire and in memory.
+  constexpr uint64_t kValueBytes = 4;
+  // Results grow by doubling, and so does what they are copied to.
+  constexpr uint64_t kCopies = 4;
+  // The rest of a row: its key and state, its message if it fails.
+  constexpr uint64_t kRowMessageBytes = 256;
+  constexpr uint64_t kRowMemoryBytes = 1536;
+  uint64_t values = 0;
+  for (const RowInput& row : rows) {
+    const auto vocab = static_cast<uint64_t>(row.vocab);
+    const uint64_t draws = row.params->num_samples;
+    uint64_t per_draw = 1;
+    if (outputs.logprobs) ++per_draw;
+    if (outputs.ranks) ++per_draw;
+    if (outputs.gumbel_softmax > 0.0) per_draw += vocab;
+    values += draws * per_draw + 2 * std::min<uint64_t>(outputs.top_logprobs, vocab);
+    if (outputs.kept_set) values += 2 * MostKept(row);
+  }
+  answer.message = all_rows * kRowMessageBytes + values * kValueBytes;
+  answer.memory = all_rows * kRowMemoryBytes + values * kValueBytes * kCopies;
+  if (answer.message <= limits.max_response_bytes) return absl::OkStatus();
+  return Invalid("the answer could have ", answer.message, " bytes, at most ",
+                 limits.max_response_bytes,
+                 " may be (--max-response-bytes): ask for less besides the tokens, draw fewer, or "
+                 "send fewer rows");
 }
 
 absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<RowInput>& rows,
@@ -230,7 +268,7 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
     decoded.inputs.push_back(rows[r]);
   }
   if (decoded.inputs.empty()) return absl::InvalidArgumentError(decoded.row_errors.front());
-  return absl::OkStatus();
+  return MeasureAnswer(rows.size(), decoded.inputs, decoded.outputs, limits, decoded.answer);
 }
 
 absl::Status CallStatus(const absl::Status& status, std::shared_ptr<const RegionRows> region_rows) {

@@ -21,12 +21,21 @@ namespace token_sampler {
 // Draws, and values of each other output, of all rows of one call: bounds the response.
 inline constexpr uint64_t kMaxValuesPerCall = uint64_t{1} << 24;
 
+// What an answer takes at most.
+struct AnswerSize {
+  uint64_t message = 0;  // bytes on the wire
+  uint64_t memory = 0;   // of the rows as they are sampled, their results, and the answer from them
+};
+
 // A request as the sampler takes it. Rows point into the request and into this object, so neither
 // may move or go while they are in use.
 struct DecodedSample {
   DecodedSample() = default;
   DecodedSample(const DecodedSample&) = delete;
   DecodedSample& operator=(const DecodedSample&) = delete;
+
+  // Frees what is needed for sampling alone, once the answer is there.
+  void Release();
 
   std::shared_ptr<const RegionRows> region_rows;  // when the rows lie in a region
   DecodedCandidates candidates;  // where the rows are, when the tensor has candidates
@@ -40,11 +49,13 @@ struct DecodedSample {
   std::vector<RowInput> inputs;         // the rows that can be sampled
   std::vector<std::string> row_errors;  // [rows], empty where the parameters are valid; or no
                                         // entries when all are
+  AnswerSize answer;
 };
 
-// InvalidArgument names the field, its value and what is accepted. A profile whose values are out
-// of range fails the rows that use it; when that is every row, it is the call's error. `data`, if
-// it is not null, is used instead of the bytes in request.tensor.data.
+// InvalidArgument names the field, its value and what is accepted; so it does when the answer could
+// be too large. A profile whose values are out of range fails the rows that use it; when that is
+// every row, it is the call's error. `data`, if it is not null, is used instead of the bytes in
+// request.tensor.data.
 absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits& limits,
                           DecodedSample& decoded, const SlicedBytes* data = nullptr);
 
@@ -57,6 +68,12 @@ absl::Status CallStatus(const absl::Status& status, std::shared_ptr<const Region
 // they bound the answer.
 absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<RowInput>& rows,
                            OutputOptions& outputs);
+
+// The size of the answer to a call of so many rows, of which `rows` can be sampled. InvalidArgument
+// when it is above the limit.
+absl::Status MeasureAnswer(size_t all_rows, const std::vector<RowInput>& rows,
+                           const OutputOptions& outputs, const RequestLimits& limits,
+                           AnswerSize& answer);
 
 // How many tokens the row's filters keep at most. Only top-k bounds that beforehand.
 uint64_t MostKept(const RowInput& row);

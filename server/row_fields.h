@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "sampler/sampler.h"
+#include "server/memory/ledger.h"
 #include "server/regions/region_registry.h"
 #include "server/regions/region_rows.h"
 #include "server/sliced_request.h"
@@ -21,14 +22,20 @@
 namespace token_sampler {
 
 struct RequestLimits {
-  uint32_t max_rows = 4096;           // per call
-  uint32_t max_vocab = 1u << 24;      // at most kMaxVocab
-  RegionRegistry* regions = nullptr;  // that tensors may lie in; null: none
-  bool remote_peer = false;           // whether the call comes from another machine
+  uint32_t max_rows = 4096;                         // per call
+  uint32_t max_vocab = 1u << 24;                    // at most kMaxVocab
+  RegionRegistry* regions = nullptr;                // that tensors may lie in; null: none
+  bool remote_peer = false;                         // whether the call comes from another machine
+  Ledger* ledger = nullptr;                         // that grants memory; null: there is no budget
+  uint64_t max_parsed_bytes = uint64_t{256} << 20;  // of one request, once it is parsed
+  uint64_t max_response_bytes = uint64_t{128} << 20;  // of one answer
 
   // Those of one call by the peer.
   RequestLimits ForPeer(absl::string_view peer, RegionRegistry& of_server) const {
-    return {max_rows, max_vocab, &of_server, RegionRegistry::IsRemote(peer)};
+    RequestLimits limits = *this;
+    limits.regions = &of_server;
+    limits.remote_peer = RegionRegistry::IsRemote(peer);
+    return limits;
   }
 };
 

@@ -18,98 +18,170 @@
 namespace token_sampler {
 namespace {
 
-// What the values of the rows take, wherever they lie.
-uint64_t AllValueBytes(const std::vector<RowInput>& rows) {
-  uint64_t bytes = 0;
-  for (const RowInput& row : rows) bytes += ValueBytes(row);
-  return bytes;
-}
-
-class SampleJob final : public SamplingJob {
+// A unary call that answers with a message. Memory of the answer is held until gRPC has sent it.
+template <typename Request, typename Response>
+class UnaryJob : public SamplingJob {
  public:
-  SampleJob(JobReactor& reactor, grpc::ByteBuffer& response)
-      : reactor_(reactor), response_(response) {}
+  UnaryJob(JobReactor& reactor, const grpc::ByteBuffer& message, grpc::ByteBuffer& response,
+           const RequestLimits& limits)
+      : limits_(limits),
+        received_(limits),
+        message_(message),
+        reactor_(reactor),
+        response_(response),
+        answer_memory_(limits.ledger, Account::kAnswers) {}
 
-  absl::Status Decode(const grpc::ByteBuffer& message, const RequestLimits& limits) {
-    absl::Status status = received_.Parse(message);
-    if (status.ok())
-      status = DecodeSample(received_.request(), limits, decoded_, &received_.data());
-    if (!status.ok()) return status;
-    rows = std::move(decoded_.inputs);
-    bytes = AllValueBytes(rows);
-    return absl::OkStatus();
-  }
-
-  void Done(const absl::Status& sampled) override {
-    absl::Status status = CallStatus(sampled, std::move(decoded_.region_rows));
-    if (status.ok()) {
-      FinishCandidates(decoded_.candidates, absl::MakeSpan(results));
-      v1::SampleResponse response;
-      EncodeSample(decoded_, results, response);
-      status = SerializeMessage(response, response_);
-    }
+ protected:
+  // Serialises the answer if there is one and ends the call: the last that Done does.
+  void Complete(absl::Status status, Response& answer) {
+    results = {};
+    if (status.ok()) status = SerializeMessage(answer, response_);
+    Response().Swap(&answer);
+    received_.Clear();
+    LetGo(message_);
+    answer_memory_.ShrinkTo(response_.Length());
     reactor_.Complete(status);
   }
+
+  const RequestLimits limits_;
+  ReceivedMessage<Request> received_;
+  const grpc::ByteBuffer& message_;
+
+  // Grants what the answer and what leads to it will take.
+  absl::Status GrantAnswer(uint64_t needed) { return answer_memory_.Grow(needed); }
 
  private:
   JobReactor& reactor_;
   grpc::ByteBuffer& response_;
-  ReceivedMessage<v1::SampleRequest> received_;
-  DecodedSample decoded_;
+  MemoryGrant answer_memory_;
 };
 
-class VerifyDraftJob final : public SamplingJob {
+class SampleJob final : public UnaryJob<v1::SampleRequest, v1::SampleResponse> {
  public:
-  VerifyDraftJob(JobReactor& reactor, v1::VerifyDraftResponse& response)
-      : reactor_(reactor), response_(response) {
-    runs_alone = true;
-  }
+  using UnaryJob::UnaryJob;
 
-  absl::Status Run(Sampler& sampler) override {
-    results_.resize(decoded.inputs.size());
-    return VerifyDrafts(sampler, decoded.inputs, absl::MakeSpan(results_));
+  absl::Status Decode() {
+    absl::Status status = received_.Parse(message_);
+    if (status.ok())
+      status = DecodeSample(received_.request(), limits_, decoded_, &received_.data());
+    if (status.ok()) status = GrantAnswer(decoded_.answer.memory);
+    if (!status.ok()) return status;
+    rows = std::move(decoded_.inputs);
+    bytes = received_.bytes();
+    return absl::OkStatus();
   }
 
   void Done(const absl::Status& sampled) override {
-    const absl::Status status = CallStatus(CallStatus(sampled, std::move(decoded.target_rows)),
-                                           std::move(decoded.draft_rows));
-    if (status.ok()) EncodeVerifyDraft(decoded, results_, response_);
-    reactor_.Complete(status);
+    const absl::Status status = CallStatus(sampled, std::move(decoded_.region_rows));
+    v1::SampleResponse response;
+    if (status.ok()) {
+      FinishCandidates(decoded_.candidates, absl::MakeSpan(results));
+      EncodeSample(decoded_, results, response);
+    }
+    decoded_.Release();
+    Complete(status, response);
   }
 
-  DecodedDrafts decoded;
-
  private:
-  JobReactor& reactor_;
-  v1::VerifyDraftResponse& response_;
-  std::vector<DraftResult> results_;
+  DecodedSample decoded_;
 };
 
-class DescribeJob final : public SamplingJob {
+class VerifyDraftJob final : public UnaryJob<v1::VerifyDraftRequest, v1::VerifyDraftResponse> {
  public:
-  DescribeJob(JobReactor& reactor, v1::DescribeResponse& response)
-      : reactor_(reactor), response_(response) {
+  VerifyDraftJob(JobReactor& reactor, const grpc::ByteBuffer& message, grpc::ByteBuffer& response,
+                 const RequestLimits& limits)
+      : UnaryJob(reactor, message, response, limits) {
     runs_alone = true;
   }
 
+  absl::Status Decode() {
+    absl::Status status = received_.Parse(message_);
+    LetGo(message_);
+    if (status.ok()) status = DecodeVerifyDraft(received_.request(), limits_, decoded_);
+    if (status.ok()) status = GrantAnswer(DraftAnswerBytes(decoded_));
+    if (!status.ok()) return status;
+    WorkEstimator estimator;
+    for (const DraftInput& draft : decoded_.inputs) work += estimator.OfDraft(draft);
+    rows = std::move(decoded_.rows);  // the batcher counts them; they stay in their place
+    bytes = received_.bytes();
+    return absl::OkStatus();
+  }
+
+  absl::Status Run(Sampler& sampler) override {
+    MemoryGrant work(limits_.ledger, Account::kWork);
+    if (absl::Status status = work.Grow(DraftWorkBytes(decoded_)); !status.ok()) return status;
+    results_.resize(decoded_.inputs.size());
+    return VerifyDrafts(sampler, decoded_.inputs, absl::MakeSpan(results_));
+  }
+
+  void Done(const absl::Status& sampled) override {
+    const absl::Status status = CallStatus(CallStatus(sampled, std::move(decoded_.target_rows)),
+                                           std::move(decoded_.draft_rows));
+    v1::VerifyDraftResponse response;
+    if (status.ok()) EncodeVerifyDraft(decoded_, results_, response);
+    Complete(status, response);
+  }
+
+ private:
+  DecodedDrafts decoded_;
+  std::vector<DraftResult> results_;
+};
+
+class DescribeJob final : public UnaryJob<v1::DescribeRequest, v1::DescribeResponse> {
+ public:
+  DescribeJob(JobReactor& reactor, const grpc::ByteBuffer& message, grpc::ByteBuffer& response,
+              const RequestLimits& limits)
+      : UnaryJob(reactor, message, response, limits) {
+    runs_alone = true;
+  }
+
+  absl::Status Decode() {
+    absl::Status status = received_.Parse(message_);
+    LetGo(message_);
+    if (status.ok()) status = DecodeDescribe(received_.request(), limits_, decoded_, top_n_);
+    if (status.ok()) status = GrantAnswer(decoded_.answer.memory);
+    if (!status.ok()) return status;
+    rows = std::move(decoded_.inputs);
+    work = WorkEstimator().OfDescription(rows[0]);
+    bytes = received_.bytes();
+    return absl::OkStatus();
+  }
+
   absl::Status Run(Sampler&) override {
+    MemoryGrant work(limits_.ledger, Account::kWork);
+    if (absl::Status status = work.Grow(DescribeWorkBytes(rows[0])); !status.ok()) return status;
     RowResult result;
-    const std::vector<StageView> views = DescribeRow(rows[0], top_n, result);
-    EncodeDescribe(decoded, views, result, response_);
+    const std::vector<StageView> views = DescribeRow(rows[0], top_n_, result);
+    EncodeDescribe(decoded_, views, result, response_);
     return absl::OkStatus();
   }
 
   void Done(const absl::Status& status) override {
-    reactor_.Complete(CallStatus(status, std::move(decoded.region_rows)));
+    Complete(CallStatus(status, std::move(decoded_.region_rows)), response_);
   }
 
-  DecodedSample decoded;
-  uint32_t top_n = 0;
-
  private:
-  JobReactor& reactor_;
-  v1::DescribeResponse& response_;
+  DecodedSample decoded_;
+  uint32_t top_n_ = 0;
+  v1::DescribeResponse response_;
 };
+
+// Decodes the request of a new call and queues it, or answers with what is wrong with it.
+template <typename Job>
+grpc::ServerUnaryReactor* Start(Batcher& batcher, OpenCalls& calls,
+                                grpc::CallbackServerContext* context, const RequestLimits& limits,
+                                const grpc::ByteBuffer& request, grpc::ByteBuffer& response) {
+  auto* reactor = new JobReactor(batcher, calls, context);
+  auto job = std::make_shared<Job>(*reactor, request, response, limits);
+  absl::Status status = reactor->CheckRoom();
+  if (status.ok()) status = job->Decode();
+  if (status.ok()) {
+    reactor->Submit(std::move(job));
+  } else {
+    reactor->Complete(status);
+  }
+  return reactor;
+}
 
 // What a request sets and its kind of region does not have is refused, not ignored.
 absl::Status RegisterOne(const v1::RegisterRegionRequest& request, const std::string& peer,
@@ -153,7 +225,6 @@ SamplingService::SamplingService(Batcher& batcher, OpenCalls& calls, const Sampl
       regions_(regions),
       limits_(limits),
       sequence_limits_(sequence_limits),
-      sequence_memory_(sequence_limits.max_bytes),
       info_(std::move(info)) {}
 
 RequestLimits SamplingService::CallLimits(const grpc::CallbackServerContext& context) const {
@@ -163,35 +234,20 @@ RequestLimits SamplingService::CallLimits(const grpc::CallbackServerContext& con
 grpc::ServerUnaryReactor* SamplingService::Sample(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
-  auto* reactor = new JobReactor(batcher_, calls_, context);
-  auto job = std::make_shared<SampleJob>(*reactor, *response);
-  absl::Status status = reactor->CheckRoom();
-  if (status.ok()) status = job->Decode(*request, CallLimits(*context));
-  if (status.ok()) {
-    reactor->Submit(std::move(job));
-  } else {
-    reactor->Complete(status);
-  }
-  return reactor;
+  return Start<SampleJob>(batcher_, calls_, context, CallLimits(*context), *request, *response);
 }
 
 grpc::ServerUnaryReactor* SamplingService::VerifyDraft(grpc::CallbackServerContext* context,
-                                                       const v1::VerifyDraftRequest* request,
-                                                       v1::VerifyDraftResponse* response) {
-  auto* reactor = new JobReactor(batcher_, calls_, context);
-  auto job = std::make_shared<VerifyDraftJob>(*reactor, *response);
-  absl::Status status = reactor->CheckRoom();
-  if (status.ok()) status = DecodeVerifyDraft(*request, CallLimits(*context), job->decoded);
-  if (status.ok()) {
-    WorkEstimator estimator;
-    for (const DraftInput& draft : job->decoded.inputs) job->work += estimator.OfDraft(draft);
-    job->rows = std::move(job->decoded.rows);  // the batcher counts them; they stay in their place
-    job->bytes = AllValueBytes(job->rows);
-    reactor->Submit(std::move(job));
-  } else {
-    reactor->Complete(status);
-  }
-  return reactor;
+                                                       const grpc::ByteBuffer* request,
+                                                       grpc::ByteBuffer* response) {
+  return Start<VerifyDraftJob>(batcher_, calls_, context, CallLimits(*context), *request,
+                               *response);
+}
+
+grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request,
+                                                    grpc::ByteBuffer* response) {
+  return Start<DescribeJob>(batcher_, calls_, context, CallLimits(*context), *request, *response);
 }
 
 grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerContext* context,
@@ -214,27 +270,7 @@ grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerCon
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* SamplingService::SampleStream(
     grpc::CallbackServerContext* context) {
   return SequenceStream::Begin(std::make_shared<SequenceStream>(
-      batcher_, calls_, context, CallLimits(*context), sequence_limits_, sequence_memory_));
-}
-
-grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext* context,
-                                                    const v1::DescribeRequest* request,
-                                                    v1::DescribeResponse* response) {
-  auto* reactor = new JobReactor(batcher_, calls_, context);
-  auto job = std::make_shared<DescribeJob>(*reactor, *response);
-  absl::Status status = reactor->CheckRoom();
-  if (status.ok()) {
-    status = DecodeDescribe(*request, CallLimits(*context), job->decoded, job->top_n);
-  }
-  if (status.ok()) {
-    job->rows = std::move(job->decoded.inputs);
-    job->work = WorkEstimator().OfDescription(job->rows[0]);
-    job->bytes = AllValueBytes(job->rows);
-    reactor->Submit(std::move(job));
-  } else {
-    reactor->Complete(status);
-  }
-  return reactor;
+      batcher_, calls_, context, CallLimits(*context), sequence_limits_));
 }
 
 grpc::ServerUnaryReactor* SamplingService::RegisterRegion(grpc::CallbackServerContext* context,

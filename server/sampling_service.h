@@ -11,24 +11,24 @@
 #include "server/open_calls.h"
 #include "server/regions/region_registry.h"
 #include "server/request_codec.h"
-#include "server/sequences/memory_budget.h"
 #include "server/sequences/sequence.h"
 #include "token_sampler/v1/token_sampler.grpc.pb.h"
 
 namespace token_sampler {
 
-// Sample and SampleStream take requests as bytes (sliced_request.h), the others as messages.
+// What is sampled comes as bytes, which are measured before they are parsed (received_message.h),
+// the rest as messages.
 template <typename Service>
 using RawSampleMethods = v1::TokenSampler::WithRawCallbackMethod_Sample<
-    v1::TokenSampler::WithRawCallbackMethod_SampleStream<Service>>;
+    v1::TokenSampler::WithRawCallbackMethod_SampleStream<
+        v1::TokenSampler::WithRawCallbackMethod_VerifyDraft<
+            v1::TokenSampler::WithRawCallbackMethod_Describe<Service>>>>;
 template <typename Service>
 using RegionMethods = v1::TokenSampler::WithCallbackMethod_RegisterRegion<
     v1::TokenSampler::WithCallbackMethod_UnregisterRegion<
         v1::TokenSampler::WithCallbackMethod_ListRegions<Service>>>;
 template <typename Service>
-using OtherMethods =
-    v1::TokenSampler::WithCallbackMethod_VerifyDraft<v1::TokenSampler::WithCallbackMethod_Describe<
-        v1::TokenSampler::WithCallbackMethod_GetServerInfo<Service>>>;
+using OtherMethods = v1::TokenSampler::WithCallbackMethod_GetServerInfo<Service>;
 
 // Thread-safe, as gRPC calls it from many threads.
 class SamplingService final
@@ -40,9 +40,6 @@ class SamplingService final
                   RegionRegistry& regions, const RequestLimits& limits,
                   const SequenceLimits& sequence_limits, v1::GetServerInfoResponse info);
 
-  // What the sequences of all streams hold.
-  uint64_t sequence_bytes() const { return sequence_memory_.used(); }
-
   grpc::ServerUnaryReactor* Sample(grpc::CallbackServerContext* context,
                                    const grpc::ByteBuffer* request,
                                    grpc::ByteBuffer* response) override;
@@ -50,14 +47,14 @@ class SamplingService final
       grpc::CallbackServerContext* context) override;
 
   grpc::ServerUnaryReactor* VerifyDraft(grpc::CallbackServerContext* context,
-                                        const v1::VerifyDraftRequest* request,
-                                        v1::VerifyDraftResponse* response) override;
+                                        const grpc::ByteBuffer* request,
+                                        grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
                                           const v1::GetServerInfoRequest* request,
                                           v1::GetServerInfoResponse* response) override;
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
-                                     const v1::DescribeRequest* request,
-                                     v1::DescribeResponse* response) override;
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* RegisterRegion(grpc::CallbackServerContext* context,
                                            const v1::RegisterRegionRequest* request,
                                            v1::RegisterRegionResponse* response) override;
@@ -77,7 +74,6 @@ class SamplingService final
   RegionRegistry& regions_;
   const RequestLimits limits_;
   const SequenceLimits sequence_limits_;
-  MemoryBudget sequence_memory_;
   const v1::GetServerInfoResponse info_;
 };
 

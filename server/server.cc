@@ -4,6 +4,7 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <mutex>
 #include <utility>
 
@@ -11,9 +12,23 @@
 #include "absl/strings/str_join.h"
 #include "server/field_check.h"
 #include "server/listen_address.h"
+#include "server/memory/machine_memory.h"
 
 namespace token_sampler {
 namespace {
+
+uint64_t MemoryBudget(const ServerOptions& options) {
+  return options.memory_budget > 0 ? options.memory_budget : DefaultMemoryBudget(MachineMemory());
+}
+
+RequestLimits CallLimits(const ServerOptions& options, Ledger& ledger) {
+  // A small message may well take more than its size once it is parsed.
+  constexpr uint64_t kLeastParsedBytes = uint64_t{64} << 20;
+  RequestLimits limits = options.request;
+  limits.ledger = &ledger;
+  limits.max_parsed_bytes = std::max(options.max_message_bytes, kLeastParsedBytes);
+  return limits;
+}
 
 v1::GetServerInfoResponse MakeInfo(const ServerOptions& options, const Sampler& sampler) {
   v1::GetServerInfoResponse info;
@@ -25,6 +40,8 @@ v1::GetServerInfoResponse MakeInfo(const ServerOptions& options, const Sampler& 
   info.set_max_vocab(options.request.max_vocab);
   info.set_max_message_bytes(options.max_message_bytes);
   info.set_max_num_samples(kMaxDraws);
+  info.set_max_response_bytes(options.request.max_response_bytes);
+  info.set_memory_budget_bytes(MemoryBudget(options));
   for (std::string& feature : ImplementedFeatures()) info.add_features(std::move(feature));
   return info;
 }
@@ -41,11 +58,15 @@ void EnablePluginsOnce() {
 }  // namespace
 
 Server::Server(const ServerOptions& options, Sampler& sampler)
-    : regions_(options.regions),
+    : ledger_(MemoryBudget(options)),
+      regions_(options.regions),
       batcher_(sampler, options.batcher),
-      service_(batcher_, calls_, sampler, regions_, options.request, options.sequences,
+      service_(batcher_, calls_, sampler, regions_, CallLimits(options, ledger_), options.sequences,
                MakeInfo(options, sampler)),
-      kserve_service_(batcher_, calls_, regions_, options.request) {}
+      kserve_service_(batcher_, calls_, regions_, CallLimits(options, ledger_)) {
+  ledger_.LimitAccount(Account::kSequences, options.sequences.max_bytes, "--max-sequence-bytes",
+                       "close some");
+}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
                                                       Sampler& sampler) {

@@ -13,6 +13,7 @@
 #include "sampler/sampler.h"
 #include "server/batching/batcher.h"
 #include "server/kserve/kserve_service.h"
+#include "server/memory/ledger.h"
 #include "server/open_calls.h"
 #include "server/regions/region_registry.h"
 #include "server/sampling_service.h"
@@ -43,12 +44,16 @@ class Server {
 
   BatcherCounters counters() const { return batcher_.counters(); }
 
+  // What callers make the server hold.
+  const Ledger& ledger() const { return ledger_; }
+
   // Memory that the sequences of all streams hold.
-  uint64_t sequence_bytes() const { return service_.sequence_bytes(); }
+  uint64_t sequence_bytes() const { return ledger_.used(Account::kSequences); }
 
  private:
   Server(const ServerOptions& options, Sampler& sampler);
 
+  Ledger ledger_;           // outlives all that holds memory
   RegionRegistry regions_;  // outlives the jobs that read from it
   OpenCalls calls_;
   Batcher batcher_;

@@ -20,6 +20,10 @@ constexpr uint64_t kMaxMetadataBytes = uint64_t{16} << 20;  // gRPC's own limit
 constexpr NumberFlag kNumberFlags[] = {
     {"--max-message-bytes", 1024, std::numeric_limits<int32_t>::max(),
      [](const ServerOptions& options) { return options.max_message_bytes; }},
+    {"--max-response-bytes", 65536, std::numeric_limits<int32_t>::max(),
+     [](const ServerOptions& options) { return uint64_t{options.request.max_response_bytes}; }},
+    {"--memory-budget", 0, kMaxUint64,
+     [](const ServerOptions& options) { return options.memory_budget; }},
     {"--max-metadata-bytes", 8192, kMaxMetadataBytes,
      [](const ServerOptions& options) { return options.max_metadata_bytes; }},
     {"--threads", 0, kMaxCpuThreads,

@@ -25,10 +25,11 @@ struct ServerOptions {
   std::string device = "auto";  // auto, cpu or cuda
   int threads = 0;              // of the CPU sampler; 0: as many as this process has CPUs
   uint64_t max_message_bytes = uint64_t{256} << 20;  // of one request; at most 2^31 - 1
+  uint64_t memory_budget = 0;  // of what callers make the server hold; 0: DefaultMemoryBudget
   // Limit of one call's headers. gRPC 1.51 lets larger ones break other calls of their connection,
   // so this is above what proxies let through.
   uint64_t max_metadata_bytes = uint64_t{256} << 10;
-  RequestLimits request;  // but for its regions, which are the server's
+  RequestLimits request;  // but for regions, ledger and max_parsed_bytes, which the server sets
   RegionOptions regions;
   SequenceLimits sequences;
   BatcherOptions batcher = {.num_executors = 0};

@@ -162,6 +162,11 @@ SlicedBytes SlicedBytes::Part(uint64_t offset, uint64_t size) const {
   return part;
 }
 
+bool ParseWhole(const SlicedBytes& message, google::protobuf::MessageLite& request) {
+  PieceStream pieces(message);
+  return request.ParseFromZeroCopyStream(&pieces);
+}
+
 bool ParseSliced(const SlicedBytes& message, v1::SampleRequest& request, SlicedBytes& data) {
   DataPlace place;
   if (!ParseWithout({v1::SampleRequest::kTensorFieldNumber, v1::Tensor::kDataFieldNumber}, message,

@@ -4,6 +4,8 @@
 #ifndef TOKEN_SAMPLER_SERVER_SLICED_REQUEST_H_
 #define TOKEN_SAMPLER_SERVER_SLICED_REQUEST_H_
 
+#include <google/protobuf/message_lite.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -41,6 +43,9 @@ class SlicedBytes final : public RowSource {
   std::vector<uint64_t> ends_;             // [pieces]: where each ends among all bytes
   uint64_t size_ = 0;
 };
+
+// Parses the message as protobuf does. False when it is none.
+bool ParseWhole(const SlicedBytes& message, google::protobuf::MessageLite& request);
 
 // Parses the message as protobuf would, but for tensor.data, or step.tensor.data: when it is set it
 // is empty in `request`, and its bytes are `data`. False when protobuf would not parse the message.

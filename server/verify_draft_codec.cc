@@ -1,5 +1,6 @@
 #include "server/verify_draft_codec.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <numeric>
 #include <optional>
@@ -126,6 +127,36 @@ absl::Status CheckProfile(const SamplingParams& params, uint32_t index,
 }
 
 }  // namespace
+
+uint64_t DraftAnswerBytes(const DecodedDrafts& decoded) {
+  constexpr uint64_t kSequenceBytes = 1024;
+  constexpr uint64_t kNodeBytes = 64;  // an id and a node, each in a result and in the answer
+  return decoded.keys.size() * kSequenceBytes + decoded.rows.size() * kNodeBytes;
+}
+
+uint64_t DraftWorkBytes(const DecodedDrafts& decoded) {
+  // An id and a weight for each token of a target's row and of a draft's, in arrays that double,
+  // and as they are copied. Sequences are verified in groups of about so many values.
+  constexpr uint64_t kTokenBytes = 48;
+  constexpr uint64_t kMaxValuesAtOnce = uint64_t{1} << 24;
+  constexpr uint64_t kNodeBytes = 64;
+  uint64_t nodes = 0;
+  uint64_t values = 0;
+  uint64_t history = 0;
+  for (const DraftInput& input : decoded.inputs) {
+    nodes += input.target.size();
+    if (!input.draft.empty()) values += static_cast<uint64_t>(input.target[0].vocab);
+    // Each goes on with a history of its own.
+    if (input.history != nullptr) {
+      history += input.history->prompt_ids.size() + input.history->output_ids.size() +
+                 input.history->prompt_set.size() + 2 * input.history->output_counts.size();
+    }
+  }
+  const auto longest = static_cast<uint64_t>(
+      decoded.inputs.empty() ? 0 : decoded.inputs.front().target.front().vocab);
+  return std::min(values, kMaxValuesAtOnce + longest) * kTokenBytes + nodes * kNodeBytes +
+         history * 2 * sizeof(uint32_t);
+}
 
 absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const RequestLimits& limits,
                                DecodedDrafts& decoded) {

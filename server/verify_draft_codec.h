@@ -40,6 +40,12 @@ struct DecodedDrafts {
   bool trees = false;                        // whether the answer names nodes
 };
 
+// What the answer and the results that it is made of take at most.
+uint64_t DraftAnswerBytes(const DecodedDrafts& decoded);
+
+// What VerifyDrafts needs while it runs, besides the sampler's own buffers.
+uint64_t DraftWorkBytes(const DecodedDrafts& decoded);
+
 // InvalidArgument names the field, its value and what is accepted. A profile whose values are out
 // of range fails the sequences that use it; when that is every one, it is the call's error.
 absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const RequestLimits& limits,

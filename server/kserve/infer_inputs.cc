@@ -1,5 +1,6 @@
 #include "server/kserve/infer_inputs.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -142,6 +143,27 @@ absl::Status TranslateMatrix(const RequestLimits& limits, std::vector<InferTenso
     native.set_data(std::move(matrix->data));
   }
   return absl::OkStatus();
+}
+
+uint64_t TranslatedBytes(const InferTensor& tensor) {
+  size_t element_size = 0;
+  if (!DatatypeSize(tensor.datatype, element_size).ok()) return 0;
+  const uint64_t elements = tensor.data.size() / std::max<size_t>(element_size, 1);
+  switch (FindInputField(tensor.name)->role) {
+    case InputRole::kHistory:
+      return elements * 2 * sizeof(uint32_t);
+    case InputRole::kKey:
+      return elements * 2 * sizeof(uint64_t);
+    case InputRole::kParams:
+      return elements * 4 * sizeof(uint64_t);  // in the message and in the codec's copy
+    case InputRole::kSequences:
+      return elements * 128;  // of which each may be a sequence by itself
+    case InputRole::kState:
+      return elements * 128;
+    case InputRole::kBitmask:
+      break;
+  }
+  return 0;
 }
 
 absl::Status TranslateInput(InferTensor& tensor, v1::SampleRequest& request) {

@@ -21,6 +21,9 @@ absl::Status TranslateMatrix(const RequestLimits& limits, std::vector<InferTenso
 // sampling, a profile per row.
 absl::Status TranslateInput(InferTensor& tensor, v1::SampleRequest& request);
 
+// What TranslateInput, and the codec behind it, make of the input at most.
+uint64_t TranslatedBytes(const InferTensor& tensor);
+
 }  // namespace token_sampler
 
 #endif  // TOKEN_SAMPLER_SERVER_KSERVE_INFER_INPUTS_H_

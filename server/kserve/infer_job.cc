@@ -6,6 +6,7 @@
 #include "client/usage/counted.h"
 #include "server/invalid_argument.h"
 #include "server/kserve/infer_response.h"
+#include "server/kserve/infer_tensor.h"
 
 namespace token_sampler {
 
@@ -20,16 +21,19 @@ absl::Status InferJob::Decode(inference::ModelInferRequest& request, const Reque
   absl::Status status = DecodeSample(call_.request, limits, decoded_);
   if (!status.ok()) return call_.names.Translate(status);
   for (std::string& error : decoded_.row_errors) error = call_.names.Translate(error);
-  if (status = CheckWidths(); !status.ok()) return status;
+  if (status = CheckWidths(limits); !status.ok()) return status;
   rows = std::move(decoded_.inputs);
-  bytes = call_.input_bytes;
-  for (const RowInput& row : rows) bytes += ValueBytes(row);
+  bytes = call_.input_bytes + call_.request.tensor().data().size();
   times_.queued = Clock::System().Now();
   if (call_.timeout.has_value()) deadline = times_.queued + *call_.timeout;
   return absl::OkStatus();
 }
 
-absl::Status InferJob::CheckWidths() {
+absl::Status InferJob::CheckWidths(const RequestLimits& limits) {
+  constexpr uint64_t kTensorBytes = 1024;     // its name, datatype, shape and place
+  constexpr uint64_t kRowMessageBytes = 256;  // of a row that failed
+  constexpr uint64_t kCopies = 4;             // a string that doubles, and the bytes of the message
+  uint64_t all = 0;                           // of outputs, wherever they go
   uint64_t kept = 0;
   for (const RowInput& row : decoded_.inputs) {
     draws_ = std::max(draws_, row.params->num_samples);
@@ -39,13 +43,29 @@ absl::Status InferJob::CheckWidths() {
     uint64_t width = draws_;
     if (output->width == OutputWidth::kKept) width = kept;
     if (output->width == OutputWidth::kRelaxed) width *= call_.request.tensor().vocab();
+    if (output->width == OutputWidth::kTopLogprobs) width = decoded_.outputs.top_logprobs;
+    if (output->width == OutputWidth::kOne) width = 1;
     const uint64_t elements = decoded_.keys.size() * width;
-    if (elements <= kMaxValuesPerCall) continue;
+    if (elements <= kMaxValuesPerCall) {
+      size_t element_size = 0;
+      if (absl::Status status = DatatypeSize(output->datatype, element_size); !status.ok()) {
+        return status;
+      }
+      const uint64_t size =
+          kTensorBytes + elements * (element_size > 0 ? element_size : kRowMessageBytes);
+      all += size;
+      answer_.message += place.has_value() ? kTensorBytes : size;
+      continue;
+    }
     return Invalid("outputs.", output->name, " of ", Counted(decoded_.keys.size(), "row"),
                    " and up to ", Counted(width, "column"), " could hold ", elements,
                    " elements, at most ", kMaxValuesPerCall, " may be");
   }
-  return absl::OkStatus();
+  answer_.memory = decoded_.answer.memory + all * kCopies;
+  if (answer_.message <= limits.max_response_bytes) return absl::OkStatus();
+  return Invalid("outputs could have ", answer_.message, " bytes, at most ",
+                 limits.max_response_bytes,
+                 " may be (--max-response-bytes): name fewer, or send fewer rows");
 }
 
 void InferJob::Done(const absl::Status& status_of_sampling) {
@@ -56,8 +76,13 @@ void InferJob::Done(const absl::Status& status_of_sampling) {
   if (status.ok()) {
     v1::SampleResponse sampled;
     EncodeSample(decoded_, results, sampled);
+    results = {};
     status = TranslateResponse(call_, draws_, sampled, response_);
   }
+  results = {};
+  decoded_.Release();
+  v1::SampleRequest().Swap(&call_.request);
+  if (call_.memory.has_value()) call_.memory->ShrinkTo(0);
   call_.outputs.clear();  // as CallStatus: nothing of a region is left when the answer goes
   if (!status.ok()) {
     response_.Clear();  // of the outputs that were written before the error

@@ -23,14 +23,17 @@ class InferJob final : public SamplingJob {
   // response is empty. What is referred to must live until then.
   InferJob(inference::ModelInferResponse& response, InferenceStatistics& statistics, Finish finish);
 
-  // Takes the tensors out of the request. When this is not OK, call Done with it.
+  // Takes the tensors out of the request. When this is not OK, call Done with it. Then `answer` is
+  // what the response will take.
   absl::Status Decode(inference::ModelInferRequest& request, const RequestLimits& limits);
 
   void Done(const absl::Status& status_of_sampling) override;
 
+  const AnswerSize& answer() const { return answer_; }
+
  private:
   // All rows of an output have the columns of the longest: they must fit an answer.
-  absl::Status CheckWidths();
+  absl::Status CheckWidths(const RequestLimits& limits);
 
   inference::ModelInferResponse& response_;
   InferenceStatistics& statistics_;
@@ -39,6 +42,7 @@ class InferJob final : public SamplingJob {
   InferCall call_;
   uint32_t draws_ = 1;  // of the row that has most
   DecodedSample decoded_;
+  AnswerSize answer_;
 };
 
 }  // namespace token_sampler

@@ -16,6 +16,7 @@
 #include "server/kserve/caller_names.h"
 #include "server/kserve/sampler_model.h"
 #include "server/kserve/shared_place.h"
+#include "server/memory/ledger.h"
 #include "server/row_fields.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
@@ -28,6 +29,7 @@ struct InferOutput {
 };
 
 struct InferCall {
+  std::optional<MemoryGrant> memory = {};  // of what follows
   v1::SampleRequest request;
   std::string id;
   CallerNames names;
@@ -43,9 +45,10 @@ absl::Span<const absl::string_view> ReservedParameters();
 // NotFound unless there is such a model: `sampler`, and no version or kModelVersion.
 absl::Status CheckModel(absl::string_view name, absl::string_view version);
 
-// Takes the tensors out of `request`. NotFound for another model; InvalidArgument names what is
-// malformed, unknown or not supported. Of the native request only the size of the tensor is
-// checked.
+// Takes the tensors out of `request`, whose own memory has been granted. NotFound for another
+// model; InvalidArgument names what is malformed, unknown or not supported, or takes more than a
+// parsed request may; ResourceExhausted when there is no memory for it. Of the native request only
+// the size of the tensor is checked.
 absl::Status TranslateRequest(const RequestLimits& limits, inference::ModelInferRequest& request,
                               InferCall& call);
 

@@ -175,7 +175,8 @@ absl::Status CheckSize(const InferTensor& tensor, uint64_t bytes) {
 
 // Reads a tensor out of shared memory, unless the sampler reads it there. `copied` counts what the
 // call has read so.
-absl::Status TakeShared(const RequestLimits& limits, InferTensor& tensor, uint64_t& copied) {
+absl::Status TakeShared(const RequestLimits& limits, InferTensor& tensor, MemoryGrant& memory,
+                        uint64_t& copied) {
   const std::string field = absl::StrCat("inputs.", tensor.name);
   const SharedPlace& place = *tensor.shared;
   const absl::StatusOr<std::shared_ptr<const Region>> region =
@@ -188,6 +189,7 @@ absl::Status TakeShared(const RequestLimits& limits, InferTensor& tensor, uint64
     return Invalid(field, ": inputs in shared memory may have ", kMaxCopiedBytes,
                    " bytes per call besides logits and weights, got ", copied);
   }
+  if (absl::Status granted = memory.Grow(place.byte_size); !granted.ok()) return granted;
   tensor.data.resize(place.byte_size);
   const absl::Status status = (*region)->Read(place.offset, place.byte_size, tensor.data.data());
   tensor.shared.reset();
@@ -231,7 +233,7 @@ inference::DataType ConfigDatatype(absl::string_view datatype) {
 }
 
 absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferRequest& request,
-                        std::vector<InferTensor>& tensors) {
+                        MemoryGrant& memory, std::vector<InferTensor>& tensors) {
   std::set<absl::string_view> names;
   int contents = 0;  // how many inputs are not in shared memory
   for (const auto& input : request.inputs()) {
@@ -265,12 +267,14 @@ absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferReques
     }
     absl::Status status;
     if (tensor.shared.has_value()) {
-      status = TakeShared(limits, tensor, copied);
+      status = TakeShared(limits, tensor, memory, copied);
     } else {
       if (raw_contents > 0) {
         tensor.data = std::move(*request.mutable_raw_input_contents(next_raw++));
       } else {
-        status = FlattenContents(input.contents(), tensor);
+        // At most 8 bytes for one of the message, in a string that doubles.
+        status = memory.Grow(2 * input.contents().SpaceUsedLong());
+        if (status.ok()) status = FlattenContents(input.contents(), tensor);
       }
       if (status.ok()) status = CheckSize(tensor, tensor.data.size());
     }

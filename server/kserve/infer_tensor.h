@@ -14,6 +14,7 @@
 #include "inference/grpc_inference_service.pb.h"
 #include "server/kserve/field_value.h"
 #include "server/kserve/shared_place.h"
+#include "server/memory/ledger.h"
 
 namespace token_sampler {
 
@@ -37,9 +38,10 @@ struct InferTensor {
 // copied, and those in shared memory are read, but for logits and weights, once their sizes and the
 // sum of them have been checked. InvalidArgument when a datatype is unknown, an input has no
 // contents or not as many as its shape says, contents are raw and typed, or two inputs share a
-// name; and the errors of FindSharedPlace and Region::Read.
+// name; and the errors of FindSharedPlace, Region::Read and `memory`, of which what is copied is
+// taken.
 absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferRequest& request,
-                        std::vector<InferTensor>& tensors);
+                        MemoryGrant& memory, std::vector<InferTensor>& tensors);
 
 // Calls `take` with each element in turn, as a bool, an integer, a double or a string. FP16 and
 // BF16 are InvalidArgument, and so is BYTES that does not hold together.

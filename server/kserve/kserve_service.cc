@@ -1,5 +1,6 @@
 #include "server/kserve/kserve_service.h"
 
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -9,6 +10,8 @@
 #include "server/job_stream.h"
 #include "server/kserve/infer_job.h"
 #include "server/kserve/sampler_model.h"
+#include "server/memory/ledger.h"
+#include "server/received_message.h"
 #include "server/status_mapping.h"
 
 namespace token_sampler {
@@ -20,47 +23,50 @@ using inference::ModelStreamInferResponse;
 
 constexpr const char* kExtensions[] = {"model_configuration", "parameters", "statistics"};
 
-// The messages of a call, which its handler may change: it takes the tensors out of the request.
-class InferMessages final : public grpc::MessageHolder<ModelInferRequest, ModelInferResponse> {
- public:
-  InferMessages() {
-    set_request(&request_);
-    set_response(&response_);
-  }
-  void Release() override { delete this; }
+// A request and its answer, and the memory of both.
+struct Exchange {
+  explicit Exchange(const RequestLimits& limits)
+      : received(limits), answer_memory(limits.ledger, Account::kAnswers) {}
 
- private:
-  ModelInferRequest request_;
-  ModelInferResponse response_;
+  ReceivedMessage<ModelInferRequest> received;
+  MemoryGrant answer_memory;
 };
 
-class InferMessageAllocator final
-    : public grpc::MessageAllocator<ModelInferRequest, ModelInferResponse> {
- public:
-  grpc::MessageHolder<ModelInferRequest, ModelInferResponse>* AllocateMessages() override {
-    return new InferMessages;
-  }
-};
+// Decodes the request that has been received. When this is not OK, call Done with it.
+absl::Status Decode(const RequestLimits& limits, Exchange& exchange, InferJob& job) {
+  absl::Status status = job.Decode(exchange.received.mutable_request(), limits);
+  if (status.ok()) status = exchange.answer_memory.Grow(job.answer().memory);
+  if (status.ok()) job.bytes = exchange.received.bytes();
+  return status;
+}
 
-class InferStream final : public JobStream<ModelInferRequest, ModelStreamInferResponse> {
+// Writes the answer for gRPC to send, which is all that is kept of the exchange.
+template <typename Response>
+absl::Status Write(Response& response, Exchange& exchange, grpc::ByteBuffer& to) {
+  absl::Status status = SerializeMessage(response, to);
+  Response().Swap(&response);
+  exchange.received.Clear();
+  exchange.answer_memory.ShrinkTo(to.Length());
+  return status;
+}
+
+class InferStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   InferStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context,
               const RequestLimits& limits, InferenceStatistics& statistics)
-      : JobStream(batcher, calls, context), limits_(limits), statistics_(statistics) {}
+      : JobStream(batcher, calls, context),
+        limits_(limits),
+        statistics_(statistics),
+        exchange_(limits) {}
 
  protected:
-  void OnRequest(ModelInferRequest& request) override {
-    std::string id = request.id();
-    auto job =
-        std::make_shared<InferJob>(*response().mutable_infer_response(), statistics_,
-                                   [this, id = std::move(id)](const absl::Status& status) {
-                                     if (!status.ok()) {
-                                       response().set_error_message(std::string(status.message()));
-                                       response().mutable_infer_response()->set_id(id);
-                                     }
-                                     Send();
-                                   });
-    const absl::Status status = job->Decode(request, limits_);
+  void OnRequest(grpc::ByteBuffer& message) override {
+    absl::Status status = exchange_.received.Parse(message);
+    message.Clear();
+    id_ = status.ok() ? exchange_.received.request().id() : "";
+    auto job = std::make_shared<InferJob>(*answer_.mutable_infer_response(), statistics_,
+                                          [this](const absl::Status& done) { Answer(done); });
+    if (status.ok()) status = Decode(limits_, exchange_, *job);
     if (status.ok()) {
       Submit(job);
     } else {
@@ -68,9 +74,24 @@ class InferStream final : public JobStream<ModelInferRequest, ModelStreamInferRe
     }
   }
 
+  void OnAnswered() override { exchange_.answer_memory.ShrinkTo(0); }
+
  private:
+  void Answer(const absl::Status& status) {
+    if (!status.ok()) {
+      answer_.set_error_message(std::string(status.message()));
+      answer_.mutable_infer_response()->set_id(id_);
+    }
+    const absl::Status written = Write(answer_, exchange_, response());
+    if (!written.ok()) return Answer(written);
+    Send();
+  }
+
   const RequestLimits limits_;
   InferenceStatistics& statistics_;
+  Exchange exchange_;
+  std::string id_;  // of the request in hand
+  ModelStreamInferResponse answer_;
 };
 
 grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl::Status& status) {
@@ -83,10 +104,7 @@ grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl
 
 KserveService::KserveService(Batcher& batcher, OpenCalls& calls, RegionRegistry& regions,
                              const RequestLimits& limits)
-    : batcher_(batcher), calls_(calls), regions_(regions), limits_(limits) {
-  static auto& allocator = *new InferMessageAllocator;
-  SetMessageAllocatorFor_ModelInfer(&allocator);
-}
+    : batcher_(batcher), calls_(calls), regions_(regions), limits_(limits) {}
 
 grpc::ServerUnaryReactor* KserveService::ServerLive(grpc::CallbackServerContext* context,
                                                     const inference::ServerLiveRequest*,
@@ -146,16 +164,25 @@ grpc::ServerUnaryReactor* KserveService::ModelStatistics(
 }
 
 grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext* context,
-                                                    const ModelInferRequest*,
-                                                    ModelInferResponse* response) {
-  auto* messages = static_cast<InferMessages*>(context->GetRpcAllocatorState());
+                                                    const grpc::ByteBuffer* request,
+                                                    grpc::ByteBuffer* response) {
+  // All of it lives as long as the job, which the reactor keeps until gRPC has sent the answer.
+  struct State {
+    explicit State(const RequestLimits& limits) : exchange(limits) {}
+    Exchange exchange;
+    ModelInferResponse answer;
+  };
+  const RequestLimits limits = limits_.ForPeer(context->peer(), regions_);
   auto* reactor = new JobReactor(batcher_, calls_, context);
+  auto state = std::make_shared<State>(limits);
   auto job = std::make_shared<InferJob>(
-      *response, statistics_, [reactor](const absl::Status& status) { reactor->Complete(status); });
+      state->answer, statistics_, [reactor, state, response](const absl::Status& done) {
+        reactor->Complete(done.ok() ? Write(state->answer, state->exchange, *response) : done);
+      });
   absl::Status status = reactor->CheckRoom();
-  if (status.ok()) {
-    status = job->Decode(*messages->request(), limits_.ForPeer(context->peer(), regions_));
-  }
+  if (status.ok()) status = state->exchange.received.Parse(*request);
+  LetGo(*request);
+  if (status.ok()) status = Decode(limits, state->exchange, *job);
   if (status.ok()) {
     reactor->Submit(std::move(job));
   } else {
@@ -164,8 +191,8 @@ grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext*
   return reactor;
 }
 
-grpc::ServerBidiReactor<ModelInferRequest, ModelStreamInferResponse>*
-KserveService::ModelStreamInfer(grpc::CallbackServerContext* context) {
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* KserveService::ModelStreamInfer(
+    grpc::CallbackServerContext* context) {
   return InferStream::Begin(std::make_shared<InferStream>(
       batcher_, calls_, context, limits_.ForPeer(context->peer(), regions_), statistics_));
 }

@@ -19,8 +19,37 @@
 
 namespace token_sampler {
 
+// What is sampled comes as bytes, which are measured before they are parsed (received_message.h),
+// the rest as messages.
+template <typename Service>
+using RawInferMethods = inference::GRPCInferenceService::WithRawCallbackMethod_ModelInfer<
+    inference::GRPCInferenceService::WithRawCallbackMethod_ModelStreamInfer<Service>>;
+template <typename Service>
+using HealthMethods = inference::GRPCInferenceService::WithCallbackMethod_ServerLive<
+    inference::GRPCInferenceService::WithCallbackMethod_ServerReady<
+        inference::GRPCInferenceService::WithCallbackMethod_ModelReady<Service>>>;
+template <typename Service>
+using ModelMethods = inference::GRPCInferenceService::WithCallbackMethod_ServerMetadata<
+    inference::GRPCInferenceService::WithCallbackMethod_ModelMetadata<
+        inference::GRPCInferenceService::WithCallbackMethod_ModelConfig<
+            inference::GRPCInferenceService::WithCallbackMethod_ModelStatistics<Service>>>>;
+template <typename Service>
+using SystemMemoryMethods =
+    inference::GRPCInferenceService::WithCallbackMethod_SystemSharedMemoryStatus<
+        inference::GRPCInferenceService::WithCallbackMethod_SystemSharedMemoryRegister<
+            inference::GRPCInferenceService::WithCallbackMethod_SystemSharedMemoryUnregister<
+                Service>>>;
+template <typename Service>
+using CudaMemoryMethods =
+    inference::GRPCInferenceService::WithCallbackMethod_CudaSharedMemoryStatus<
+        inference::GRPCInferenceService::WithCallbackMethod_CudaSharedMemoryRegister<
+            inference::GRPCInferenceService::WithCallbackMethod_CudaSharedMemoryUnregister<
+                Service>>>;
+
 // Thread-safe, as gRPC calls it from many threads.
-class KserveService final : public inference::GRPCInferenceService::CallbackService {
+class KserveService final
+    : public RawInferMethods<HealthMethods<ModelMethods<
+          SystemMemoryMethods<CudaMemoryMethods<inference::GRPCInferenceService::Service>>>>> {
  public:
   // What is passed by reference must outlive the service, but for `limits`.
   KserveService(Batcher& batcher, OpenCalls& calls, RegionRegistry& regions,
@@ -51,10 +80,10 @@ class KserveService final : public inference::GRPCInferenceService::CallbackServ
                                             const inference::ModelStatisticsRequest* request,
                                             inference::ModelStatisticsResponse* response) override;
   grpc::ServerUnaryReactor* ModelInfer(grpc::CallbackServerContext* context,
-                                       const inference::ModelInferRequest* request,
-                                       inference::ModelInferResponse* response) override;
-  grpc::ServerBidiReactor<inference::ModelInferRequest, inference::ModelStreamInferResponse>*
-  ModelStreamInfer(grpc::CallbackServerContext* context) override;
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ModelStreamInfer(
+      grpc::CallbackServerContext* context) override;
 
   grpc::ServerUnaryReactor* SystemSharedMemoryStatus(
       grpc::CallbackServerContext* context,

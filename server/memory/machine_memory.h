@@ -12,6 +12,10 @@ namespace token_sampler {
 // less. The files of the system are looked for below `root`.
 uint64_t MachineMemory(const std::string& root = "/");
 
+// What callers may make the server hold by default, of so much memory: half, for the rest is the
+// server's own and gRPC's.
+constexpr uint64_t DefaultMemoryBudget(uint64_t memory) { return memory / 2; }
+
 // The least that the cgroups of this process allow, of those that are visible; 2^64 - 1 when none
 // has a limit.
 uint64_t CgroupMemory(const std::string& root);

@@ -24,12 +24,12 @@ const absl::Status& SequenceProfile::Check(InputKind kind) {
 
 absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Create(Start start,
                                                            const SequenceLimits& limits,
-                                                           MemoryBudget& budget) {
+                                                           Ledger* ledger) {
   const bool stateful = start.profile->params.stateful();
   const uint64_t bytes = sizeof(Sequence) + start.output_ids.capacity() * sizeof(uint32_t) +
                          (stateful ? kMaxStatefulRollback * sizeof(RowState) : 0);
-  std::unique_ptr<Sequence> sequence(new Sequence(std::move(start), limits, budget));
-  if (absl::Status status = sequence->share_.Grow(bytes); !status.ok()) return status;
+  std::unique_ptr<Sequence> sequence(new Sequence(std::move(start), limits, ledger));
+  if (absl::Status status = sequence->memory_.Grow(bytes); !status.ok()) return status;
   if (!CountsSuffice(sequence->profile().params)) return sequence;
   for (const uint32_t id : sequence->start_.output_ids) {
     if (absl::Status status = sequence->ReserveCount(); !status.ok()) return status;
@@ -50,7 +50,7 @@ absl::Status Sequence::ReserveToken() {
   }
   if (ids.size() < ids.capacity()) return absl::OkStatus();
   const size_t capacity = std::max(kLeastTokens, 2 * ids.capacity());
-  absl::Status status = share_.Grow((capacity - ids.capacity()) * sizeof(uint32_t));
+  absl::Status status = memory_.Grow((capacity - ids.capacity()) * sizeof(uint32_t));
   if (status.ok()) ids.reserve(capacity);
   return status;
 }
@@ -59,7 +59,7 @@ absl::Status Sequence::ReserveCount() {
   const size_t before = counts_.capacity();
   if (counts_.ids().size() < before) return absl::OkStatus();
   const size_t capacity = std::max(kLeastTokens, 2 * before);
-  absl::Status status = share_.Grow((capacity - before) * TokenCounts::kBytesPerToken);
+  absl::Status status = memory_.Grow((capacity - before) * TokenCounts::kBytesPerToken);
   if (status.ok()) counts_.Reserve(capacity);
   return status;
 }
@@ -125,9 +125,8 @@ absl::Status Sequence::Rollback(uint32_t num_tokens) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Fork(uint32_t stream,
-                                                         MemoryBudget& budget) const {
-  absl::StatusOr<std::unique_ptr<Sequence>> fork = Create(start_, limits_, budget);
+absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Fork(uint32_t stream, Ledger* ledger) const {
+  absl::StatusOr<std::unique_ptr<Sequence>> fork = Create(start_, limits_, ledger);
   if (!fork.ok()) return fork;
   (*fork)->start_.key.stream = stream;
   (*fork)->earlier_states_ = earlier_states_;

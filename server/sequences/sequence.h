@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "sampler/sampler.h"
-#include "server/sequences/memory_budget.h"
+#include "server/memory/ledger.h"
 #include "server/sequences/token_counts.h"
 
 namespace token_sampler {
@@ -29,7 +29,7 @@ inline constexpr size_t kMaxStatefulRollback = 64;
 
 // Parameters that sequences share, for rows of one length. One draw per step.
 struct SequenceProfile {
-  explicit SequenceProfile(MemoryBudget& budget) : share(budget) {}
+  explicit SequenceProfile(Ledger* ledger) : memory(ledger, Account::kSequences) {}
 
   // Whether the parameters fit rows of the kind. Checked once.
   const absl::Status& Check(InputKind kind);
@@ -38,16 +38,16 @@ struct SequenceProfile {
   std::string name;  // for messages: "open.params[2]"
   int64_t vocab = 0;
   std::optional<absl::Status> checked[2];  // by InputKind
-  MemoryShare share;
+  MemoryGrant memory;
 };
 
 // Token ids that forks share.
 struct SequencePrompt {
-  explicit SequencePrompt(MemoryBudget& budget) : share(budget) {}
+  explicit SequencePrompt(Ledger* ledger) : memory(ledger, Account::kSequences) {}
 
   std::vector<uint32_t> ids;
   std::vector<uint32_t> set;  // each id once, when CountsSuffice
-  MemoryShare share;
+  MemoryGrant memory;
 };
 
 // Not thread-safe. What Row points to stays in place while the sequence is not changed.
@@ -64,7 +64,7 @@ class Sequence {
 
   // ResourceExhausted when the budget does not allow it. `limits` must outlive the sequence.
   static absl::StatusOr<std::unique_ptr<Sequence>> Create(Start start, const SequenceLimits& limits,
-                                                          MemoryBudget& budget);
+                                                          Ledger* ledger);
 
   SequenceProfile& profile() const { return *start_.profile; }
   const RowKey& key() const { return start_.key; }
@@ -86,11 +86,11 @@ class Sequence {
   absl::Status Rollback(uint32_t num_tokens);
 
   // The same sequence again, drawing from the generator `stream`.
-  absl::StatusOr<std::unique_ptr<Sequence>> Fork(uint32_t stream, MemoryBudget& budget) const;
+  absl::StatusOr<std::unique_ptr<Sequence>> Fork(uint32_t stream, Ledger* ledger) const;
 
  private:
-  Sequence(Start start, const SequenceLimits& limits, MemoryBudget& budget)
-      : limits_(limits), start_(std::move(start)), share_(budget) {}
+  Sequence(Start start, const SequenceLimits& limits, Ledger* ledger)
+      : limits_(limits), start_(std::move(start)), memory_(ledger, Account::kSequences) {}
 
   size_t MaxRollback() const;
 
@@ -102,7 +102,7 @@ class Sequence {
   std::vector<RowState> earlier_states_;  // before each of the newest tokens, when stateful
   TokenCounts counts_;                    // of output_ids, when CountsSuffice
   RowHistory history_;
-  MemoryShare share_;
+  MemoryGrant memory_;
 };
 
 }  // namespace token_sampler

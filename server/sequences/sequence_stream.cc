@@ -12,14 +12,13 @@
 namespace token_sampler {
 
 void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
-  answer_.Clear();
   if (const absl::Status status = received_.Parse(message); !status.ok()) return Answer(status);
   const v1::SampleStreamRequest& request = received_.request();
   if (request.has_request_id()) answer_.set_request_id(request.request_id());
   if (const absl::Status status = CheckFields(request); !status.ok()) return Answer(status);
   switch (request.request_case()) {
     case v1::SampleStreamRequest::kOpen:
-      return Answer(table_.Open(request.open(), answer_));
+      return Answer(Open(request.open()));
     case v1::SampleStreamRequest::kStep:
       return Step(request.step());
     case v1::SampleStreamRequest::kFork:
@@ -34,11 +33,21 @@ void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
   Answer(Invalid("request must be set: open, step, fork, rollback or close"));
 }
 
+absl::Status SequenceStream::Open(const v1::OpenSequences& message) {
+  // Of a sequence: its seed and its skipped ids, in messages whose arrays double.
+  constexpr uint64_t kSequenceBytes = 64;
+  const auto sequences = static_cast<uint64_t>(message.sequences_size());
+  absl::Status status = answer_memory_.Grow(sequences * kSequenceBytes);
+  return status.ok() ? table_.Open(message, answer_) : status;
+}
+
 void SequenceStream::Step(const v1::StepSequences& message) {
   auto job =
       std::make_shared<StepJob>(answer_, [this](const absl::Status& status) { Answer(status); });
-  const absl::Status status = job->Decode(message, received_.data(), request_limits_, table_);
+  absl::Status status = job->Decode(message, received_.data(), request_limits_, table_);
+  if (status.ok()) status = answer_memory_.Grow(job->answer().memory);
   if (status.ok()) {
+    job->bytes = received_.bytes();
     Submit(job);
   } else {
     job->Done(status);
@@ -53,9 +62,15 @@ void SequenceStream::Answer(const absl::Status& status) {
   answer_.set_status_code(static_cast<uint32_t>(status.code()));
   if (!status.ok()) answer_.set_status_message(std::string(status.message()));
   const absl::Status written = SerializeMessage(answer_, response());
-  if (written.ok()) return Send();
-  answer_.clear_sampled();
-  Answer(written);
+  if (!written.ok()) {
+    answer_.clear_sampled();
+    return Answer(written);
+  }
+  // The next request may be long in coming: until then only the bytes of the answer are kept.
+  v1::SampleStreamResponse().Swap(&answer_);
+  received_.Clear();
+  answer_memory_.ShrinkTo(response().Length());
+  Send();
 }
 
 }  // namespace token_sampler

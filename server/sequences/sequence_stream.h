@@ -17,17 +17,19 @@ class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer
  public:
   // What is referred to must outlive the call, but for `request_limits`.
   SequenceStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context,
-                 const RequestLimits& request_limits, const SequenceLimits& limits,
-                 MemoryBudget& budget)
+                 const RequestLimits& request_limits, const SequenceLimits& limits)
       : JobStream(batcher, calls, context),
         request_limits_(request_limits),
-        table_(request_limits_, limits, budget) {}
+        table_(request_limits_, limits, request_limits_.ledger),
+        received_(request_limits_),
+        answer_memory_(request_limits_.ledger, Account::kAnswers) {}
 
  protected:
   void OnRequest(grpc::ByteBuffer& message) override;
-  void OnAnswered() override { received_.Clear(); }
+  void OnAnswered() override { answer_memory_.ShrinkTo(0); }
 
  private:
+  absl::Status Open(const v1::OpenSequences& message);
   void Step(const v1::StepSequences& message);
   void Answer(const absl::Status& status);
 
@@ -35,6 +37,7 @@ class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer
   SequenceTable table_;
   ReceivedMessage<v1::SampleStreamRequest> received_;
   v1::SampleStreamResponse answer_;
+  MemoryGrant answer_memory_;  // of the answer, until it has been sent
 };
 
 }  // namespace token_sampler

@@ -34,13 +34,13 @@ absl::StatusOr<SequenceTable::Profiles> SequenceTable::MakeProfiles(
   Profiles profiles;
   do {
     const auto index = static_cast<int>(profiles.size());
-    auto profile = std::make_shared<SequenceProfile>(budget_);
+    auto profile = std::make_shared<SequenceProfile>(ledger_);
     profile->name = absl::StrCat("open.params[", index, "]");
     profile->vocab = message.vocab();
     if (message.params_size() > 0) {
       const v1::SamplingParams& params = message.params(index);
       // The message takes at least what the parameters do.
-      absl::Status status = profile->share.Grow(sizeof(SequenceProfile) + params.SpaceUsedLong());
+      absl::Status status = profile->memory.Grow(sizeof(SequenceProfile) + params.SpaceUsedLong());
       if (status.ok()) status = DecodeParams(params, index, profile->params);
       if (!status.ok()) return status;
     }
@@ -77,8 +77,8 @@ absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
     return Invalid(name, " must have at most ", Counted(limits_.max_tokens, "token"), ", got ",
                    prompt_tokens + output_tokens);
   }
-  auto prompt = std::make_shared<SequencePrompt>(budget_);
-  status = prompt->share.Grow(kEntryBytes + prompt_tokens * sizeof(uint32_t));
+  auto prompt = std::make_shared<SequencePrompt>(ledger_);
+  status = prompt->memory.Grow(kEntryBytes + prompt_tokens * sizeof(uint32_t));
   if (!status.ok()) return status;
   prompt->ids.assign(message.prompt_ids().begin(), message.prompt_ids().end());
   if (CountsSuffice(start.profile->params)) {
@@ -86,7 +86,7 @@ absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
     std::sort(prompt->set.begin(), prompt->set.end());
     prompt->set.erase(std::unique(prompt->set.begin(), prompt->set.end()), prompt->set.end());
     prompt->set.shrink_to_fit();
-    status = prompt->share.Grow(prompt->set.size() * sizeof(uint32_t));
+    status = prompt->memory.Grow(prompt->set.size() * sizeof(uint32_t));
     if (!status.ok()) return status;
   }
   start.prompt = std::move(prompt);
@@ -96,7 +96,7 @@ absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
   start.key.step = message.has_step() ? message.step() : output_tokens;
   start.state = DecodeState(message.state());
   start.skip_unknown_ids = skip_unknown_ids;
-  return Sequence::Create(std::move(start), limits_, budget_);
+  return Sequence::Create(std::move(start), limits_, ledger_);
 }
 
 absl::Status SequenceTable::CheckNew(uint64_t id) const {
@@ -160,7 +160,7 @@ absl::Status SequenceTable::Fork(const v1::ForkSequence& message) {
   if (!status.ok()) return status;
   const uint32_t stream =
       message.has_new_stream() ? message.new_stream() : FreeStream((*parent)->key().seed);
-  absl::StatusOr<std::unique_ptr<Sequence>> fork = (*parent)->Fork(stream, budget_);
+  absl::StatusOr<std::unique_ptr<Sequence>> fork = (*parent)->Fork(stream, ledger_);
   if (!fork.ok()) return fork.status();
   sequences_.emplace(message.new_sequence_id(), *std::move(fork));
   return absl::OkStatus();

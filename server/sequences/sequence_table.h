@@ -12,8 +12,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/memory/ledger.h"
 #include "server/row_fields.h"
-#include "server/sequences/memory_budget.h"
 #include "server/sequences/sequence.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
@@ -23,9 +23,8 @@ namespace token_sampler {
 class SequenceTable {
  public:
   // What is referred to must outlive the table.
-  SequenceTable(const RequestLimits& request_limits, const SequenceLimits& limits,
-                MemoryBudget& budget)
-      : request_limits_(request_limits), limits_(limits), budget_(budget) {}
+  SequenceTable(const RequestLimits& request_limits, const SequenceLimits& limits, Ledger* ledger)
+      : request_limits_(request_limits), limits_(limits), ledger_(ledger) {}
 
   // Answers with the seeds of the sequences, in the order of the message, and what else it asks
   // for.
@@ -53,7 +52,7 @@ class SequenceTable {
 
   const RequestLimits& request_limits_;
   const SequenceLimits& limits_;
-  MemoryBudget& budget_;
+  Ledger* const ledger_;
   Sequences sequences_;
 };
 

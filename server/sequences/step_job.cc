@@ -69,8 +69,8 @@ absl::Status StepJob::Decode(const v1::StepSequences& message, const SlicedBytes
     rows.push_back(inputs[row]);
     sampled_rows_.push_back(row);
   }
-  bytes = inputs.size() * static_cast<uint64_t>(inputs[0].vocab) * ElementSize(inputs[0].dtype);
-  return rows.empty() ? Invalid(decoded_.row_errors[0]) : absl::OkStatus();
+  if (rows.empty()) return Invalid(decoded_.row_errors[0]);
+  return MeasureAnswer(inputs.size(), rows, decoded_.outputs, limits, decoded_.answer);
 }
 
 void StepJob::Done(const absl::Status& sampled) {

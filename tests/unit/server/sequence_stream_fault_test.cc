@@ -155,14 +155,14 @@ TEST_F(TightStreamTest, SequencesBeyondTheMemoryAreRefused) {
     ++id;
   } while (response.status_code() == 0 && id < 1000);
   EXPECT_THAT(Message(response, absl::StatusCode::kResourceExhausted),
-              HasSubstr("at most 20000 may be; close some"));
+              HasSubstr("at most 20000 may be (--max-sequence-bytes); close some"));
   EXPECT_GT(id, 5u);
   EXPECT_LE(server_->sequence_bytes(), 20'000u);
   stream.Do("close { sequence_ids: 0 }");
   stream.Do("open { vocab: 24 sequences { sequence_id: 0 } }");
   Stream other(*stub_);
   EXPECT_THAT(Message(other.Call(OpenRequest({0})), absl::StatusCode::kResourceExhausted),
-              HasSubstr("open sequences hold"));
+              HasSubstr("sequences hold"));
 }
 
 TEST_F(TightStreamTest, SequencesHaveAMostTokens) {

@@ -283,7 +283,7 @@ TEST(SlicedSampleRequestTest, IsAnsweredAsTheWholeMessageIs) {
     v1::SampleRequest whole;
     ASSERT_TRUE(whole.ParseFromString(message));
     const Outcome expected = SampleCall(whole, nullptr);
-    ReceivedMessage<v1::SampleRequest> received;
+    ReceivedMessage<v1::SampleRequest> received{RequestLimits()};
     ASSERT_TRUE(received.Parse(InSlices(message, random)).ok());
     const Outcome outcome = SampleCall(received.request(), &received.data());
     ASSERT_EQ(outcome.status, expected.status) << whole.ShortDebugString();
