@@ -76,6 +76,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   AddFlag(app, "--max-regions", options.regions.max_regions, "Regions at once");
   AddFlag(app, "--max-regions-per-peer", options.regions.max_regions_per_peer,
           "Regions of one connection; clients of a Unix socket count as one");
+  AddFlag(app, "--max-regions-per-owner", options.regions.max_regions_per_owner,
+          "Regions of objects that one user owns");
   AddFlag(
       app, "--executors", options.batcher.num_executors,
       "Threads that run batches; 0: as many as the sampler can use, 1 for CPUs, 2 per CUDA device");

@@ -123,7 +123,7 @@ absl::Status PlaceInRegion(const v1::RegionSlice& slice, const std::string& fiel
   absl::StatusOr<std::shared_ptr<const Region>> region =
       FindRegion(slice.name(), block, field, limits);
   if (!region.ok()) return region.status();
-  region_rows = std::make_shared<RegionRows>(*std::move(region), field);
+  region_rows = std::make_shared<RegionRows>(*std::move(region), block, field);
   for (size_t r = 0; r < rows.size(); ++r) {
     rows[r].source = region_rows.get();
     rows[r].source_offset = block.offset + r * block.stride;

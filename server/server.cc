@@ -21,6 +21,11 @@ uint64_t MemoryBudget(const ServerOptions& options) {
   return options.memory_budget > 0 ? options.memory_budget : DefaultMemoryBudget(MachineMemory());
 }
 
+RegionOptions WithLedger(RegionOptions options, Ledger& ledger) {
+  options.ledger = &ledger;
+  return options;
+}
+
 RequestLimits CallLimits(const ServerOptions& options, Ledger& ledger) {
   // A small message may well take more than its size once it is parsed.
   constexpr uint64_t kLeastParsedBytes = uint64_t{64} << 20;
@@ -59,7 +64,7 @@ void EnablePluginsOnce() {
 
 Server::Server(const ServerOptions& options, Sampler& sampler)
     : ledger_(MemoryBudget(options)),
-      regions_(options.regions),
+      regions_(WithLedger(options.regions, ledger_)),
       batcher_(sampler, options.batcher),
       service_(batcher_, calls_, sampler, regions_, CallLimits(options, ledger_), options.sequences,
                MakeInfo(options, sampler)),

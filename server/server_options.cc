@@ -36,6 +36,8 @@ constexpr NumberFlag kNumberFlags[] = {
      [](const ServerOptions& options) { return options.regions.max_regions; }},
     {"--max-regions-per-peer", 1, kMaxUint32,
      [](const ServerOptions& options) { return options.regions.max_regions_per_peer; }},
+    {"--max-regions-per-owner", 1, kMaxUint32,
+     [](const ServerOptions& options) { return options.regions.max_regions_per_owner; }},
     {"--executors", 0, 256,
      [](const ServerOptions& options) {
        return static_cast<uint64_t>(options.batcher.num_executors);

@@ -23,7 +23,8 @@ absl::Status Region::Write(uint64_t, absl::string_view) const {
 }
 
 absl::Status Region::Read(uint64_t offset, size_t size, char* to) const {
-  absl::Status status = Copy(offset, size, to);
+  absl::Status status =
+      HasHoles(offset, size) ? CopySparse(offset, size, to) : Copy(offset, size, to);
   status.Update(CheckObject());
   return status;
 }

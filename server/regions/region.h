@@ -38,11 +38,21 @@ class Region {
   // when they are not there any more. What has been copied counts when CheckObject is OK behind it.
   virtual absl::Status Copy(uint64_t offset, size_t size, char* to) const = 0;
 
+  // Whether some of bytes [offset, offset + size) have no memory yet: to read them from a mapping
+  // would allocate it, for the server. CopySparse copies them, slower, and allocates nothing.
+  virtual bool HasHoles(uint64_t, uint64_t) const { return false; }
+  virtual absl::Status CopySparse(uint64_t offset, size_t size, char* to) const {
+    return Copy(offset, size, to);
+  }
+
   // FailedPrecondition when the memory is not the one any more that was registered, or not as long.
   virtual absl::Status CheckObject() const { return absl::OkStatus(); }
 
-  // Copy and CheckObject.
+  // Copy or CopySparse, and CheckObject.
   absl::Status Read(uint64_t offset, size_t size, char* to) const;
+
+  // The user that owns the memory; -1 when that is not known.
+  virtual int64_t owner() const { return -1; }
 
   // Whether CheckObject can never be OK again, whatever the owner does.
   virtual bool IsGone() const { return false; }

@@ -1,6 +1,7 @@
 #include "server/regions/region_registry.h"
 
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <utility>
@@ -30,9 +31,18 @@ std::shared_ptr<void> AtTheEnd(std::function<void()> done) {
   return {nullptr, [done = std::move(done)](void*) { done(); }};
 }
 
+// Half of the descriptors that the process may have are for connections and all else. A region has
+// one, and another that watches it where it is pinned.
+uint64_t MostDescriptors(const RegionOptions& options) {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return options.max_regions;
+  return std::max<uint64_t>(1, limit.rlim_cur / (options.pinning.pin == nullptr ? 2 : 4));
+}
+
 }  // namespace
 
-RegionRegistry::RegionRegistry(const RegionOptions& options) : options_(options) {}
+RegionRegistry::RegionRegistry(const RegionOptions& options)
+    : options_(options), max_regions_(std::min(options.max_regions, MostDescriptors(options))) {}
 
 bool RegionRegistry::IsRemote(absl::string_view peer) {
   // gRPC escapes the brackets of IPv6.
@@ -112,7 +122,7 @@ absl::Status RegionRegistry::Register(const std::string& name, const SystemRegio
                region, peer);
   // Behind the quotas, which are so those of pinned memory too.
   if (!status.ok() || options_.pinning.pin == nullptr) return status;
-  if (const absl::Status pinned = region->Pin(options_.pinning); !pinned.ok()) {
+  if (const absl::Status pinned = region->Pin(options_.pinning, options_.ledger); !pinned.ok()) {
     spdlog::info("region \"{}\" is not pinned, its rows go through staging: {}",
                  absl::CEscape(name), std::string(pinned.message()));
   }
@@ -151,7 +161,7 @@ absl::Status RegionRegistry::Register(const std::string& name, const CudaRegionR
              *std::move(opened), peer);
 }
 
-absl::Status RegionRegistry::CheckQuotas(absl::string_view peer) const {
+absl::Status RegionRegistry::CheckQuotas(absl::string_view peer, int64_t owner) const {
   const auto of_peer = std::count_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
     return absl::string_view(entry.second.peer) == peer;
   });
@@ -160,7 +170,15 @@ absl::Status RegionRegistry::CheckQuotas(absl::string_view peer) const {
                                                      Counted(of_peer, "region"),
                                                      ", as many as one may have; unregister one"));
   }
-  if (entries_.size() >= options_.max_regions) {
+  const auto of_owner = std::count_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    return owner >= 0 && entry.second.region->owner() == owner;
+  });
+  if (static_cast<uint64_t>(of_owner) >= options_.max_regions_per_owner) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("objects of user ", owner, " are in ", Counted(of_owner, "region"),
+                     ", as many as those of one may be (--max-regions-per-owner)"));
+  }
+  if (entries_.size() >= max_regions_) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "the server has ", Counted(entries_.size(), "region"), ", as many as it may have"));
   }
@@ -171,7 +189,8 @@ std::vector<std::shared_ptr<Region>> RegionRegistry::TakeGone() {
   std::vector<std::shared_ptr<Region>> gone;
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     std::shared_ptr<Region>& region = entry->second.region;
-    if (region.use_count() > 1 || !region->IsGone()) {
+    const bool left = options_.connected != nullptr && !options_.connected(entry->second.peer);
+    if (region.use_count() > 1 || (!left && !region->IsGone())) {
       ++entry;
       continue;
     }
@@ -188,10 +207,10 @@ absl::Status RegionRegistry::Add(Listed listed, std::shared_ptr<Region> region,
   if (entries_.contains(listed.name)) {
     return absl::AlreadyExistsError(absl::StrCat("a region \"", listed.name, "\" is registered"));
   }
-  absl::Status status = CheckQuotas(peer);
+  absl::Status status = CheckQuotas(peer, region->owner());
   if (!status.ok()) {
     gone = TakeGone();
-    status = CheckQuotas(peer);
+    status = CheckQuotas(peer, region->owner());
   }
   if (!status.ok()) return status;
   std::string name = listed.name;

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "server/batching/mutex.h"
+#include "server/memory/ledger.h"
 #include "server/regions/pinned_pages.h"
 #include "server/regions/region.h"
 
@@ -45,11 +46,15 @@ struct RegionOptions {
   std::string kinds = "off";                      // off, system, cuda or all
   std::string prefix = "token-sampler-";          // of names of objects, with or without the slash
   std::string peers = "local";                    // local (Unix socket, loopback) or any
-  uint64_t max_regions = 1024;                    // at once
+  uint64_t max_regions = 1024;                    // at once; fewer where descriptors are
+  uint64_t max_regions_per_owner = 768;           // of one user's objects, whoever registers them
   uint64_t max_regions_per_peer = 64;             // of one connection; a Unix socket counts as one
   uint64_t max_tensor_bytes = uint64_t{1} << 30;  // read by one call from one region
   OpenCudaRegion open_cuda = nullptr;             // null: no sampler reads device memory
   PagePinning pinning = {};                       // of system regions; empty: none are pinned
+  Ledger* ledger = nullptr;                       // that grants pinned pages; null: no budget
+  // Whether a connection is still there, by the name of its peer; null: not known.
+  std::function<bool(const std::string& peer)> connected = nullptr;
 };
 
 // Thread-safe.
@@ -64,9 +69,10 @@ class RegionRegistry {
   absl::Status CheckUse(bool remote_peer) const;
 
   // `name` has 1 .. 255 bytes. AlreadyExists when it is taken, ResourceExhausted beyond a limit,
-  // for which idle regions whose object is gone do not count: their clients have often gone with
-  // it. InvalidArgument, NotFound, OutOfRange and PermissionDenied say what is wrong with the
-  // object. One that cannot be pinned is registered all the same, and the log says why.
+  // for which idle regions do not count whose object or connection is gone: their clients have
+  // often gone with it. InvalidArgument, NotFound, OutOfRange and PermissionDenied say what is
+  // wrong with the object. One that cannot be pinned is registered all the same, and the log says
+  // why.
   absl::Status Register(const std::string& name, const SystemRegionRequest& request,
                         absl::string_view peer);
 
@@ -112,13 +118,15 @@ class RegionRegistry {
   absl::Status CheckRequest(RegionKind kind, absl::string_view name, uint64_t byte_size,
                             absl::string_view peer) const;
   absl::StatusOr<std::string> CheckKey(absl::string_view key) const;
-  absl::Status CheckQuotas(absl::string_view peer) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckQuotas(absl::string_view peer, int64_t owner) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<std::shared_ptr<Region>> TakeGone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Add(Listed listed, std::shared_ptr<Region> region, absl::string_view peer);
   template <typename Chosen>
   void UnregisterIf(const Chosen& chosen, std::function<void()> released);
 
   const RegionOptions options_;
+  const uint64_t max_regions_;
   mutable Mutex mutex_;
   std::map<std::string, Entry, std::less<>> entries_ ABSL_GUARDED_BY(mutex_);
 };

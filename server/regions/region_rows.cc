@@ -5,7 +5,8 @@
 namespace token_sampler {
 
 absl::Status RegionRows::Read(uint64_t offset, size_t size, char* to) const {
-  const absl::Status status = region_->Copy(offset, size, to);
+  const absl::Status status =
+      sparse_ ? region_->CopySparse(offset, size, to) : region_->Copy(offset, size, to);
   if (status.ok()) return status;
   absl::Status named = Named(status);
   const MutexLock lock(mutex_);

@@ -20,9 +20,13 @@ namespace token_sampler {
 // Thread-safe. Offsets are those of the region. The region cannot go before this does.
 class RegionRows final : public RowSource {
  public:
-  // `field` is the name of the request's field, for errors.
-  RegionRows(std::shared_ptr<const Region> region, std::string field)
-      : region_(std::move(region)), field_(std::move(field)) {}
+  // `block`, which has passed CheckBlock, is what will be read. `field` is the name of the
+  // request's field, for errors.
+  RegionRows(std::shared_ptr<const Region> region, const RowBlock& block, std::string field)
+      : region_(std::move(region)),
+        field_(std::move(field)),
+        sparse_(
+            region_->HasHoles(block.offset, (block.rows - 1) * block.stride + block.row_bytes)) {}
 
   const DeviceMemory* device_memory() const override { return region_->device_memory(); }
   const char* pinned_memory() const override { return region_->pinned_memory(); }
@@ -42,6 +46,7 @@ class RegionRows final : public RowSource {
 
   const std::shared_ptr<const Region> region_;
   const std::string field_;
+  const bool sparse_;  // when the call came: asked once, for all rows
   mutable Mutex mutex_;
   mutable absl::Status failure_ ABSL_GUARDED_BY(mutex_);
 };

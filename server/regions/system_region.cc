@@ -28,6 +28,14 @@ absl::Status OpenError(const std::string& key, int error) {
   return absl::InvalidArgumentError(message);
 }
 
+// Whether the server's user may do what `of_owner`, S_IRUSR or S_IWUSR, says, if it is root as any
+// other user would. For others the kernel has seen to it.
+bool MayWithoutRoot(const struct stat& info, mode_t of_owner) {
+  if (geteuid() != 0 || info.st_uid == 0) return true;
+  const bool in_group = info.st_gid == getegid();
+  return (info.st_mode & (in_group ? of_owner >> 3 : of_owner >> 6)) != 0;
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<SystemRegion>> SystemRegion::Open(const std::string& key,
@@ -44,6 +52,9 @@ absl::StatusOr<std::shared_ptr<SystemRegion>> SystemRegion::Open(const std::stri
     return absl::InvalidArgumentError(
         absl::StrCat("key \"", key, "\" must name a shared-memory object"));
   }
+  if (!MayWithoutRoot(info, S_IRUSR)) return OpenError(key, EACCES);
+  region->writable_ = writable && MayWithoutRoot(info, S_IWUSR);
+  region->owner_ = static_cast<int64_t>(info.st_uid);
   const auto size = static_cast<uint64_t>(info.st_size);
   if (offset > kMaxOffset || byte_size > size || offset > size - byte_size) {
     return absl::OutOfRangeError(absl::StrCat("offset ", offset, " and byte_size ", byte_size,
@@ -62,9 +73,14 @@ absl::StatusOr<std::shared_ptr<SystemRegion>> SystemRegion::Open(const std::stri
 
 SystemRegion::~SystemRegion() { close(fd_); }
 
-absl::Status SystemRegion::Pin(const PagePinning& pinning) {
+absl::Status SystemRegion::Pin(const PagePinning& pinning, Ledger* ledger) {
+  MemoryGrant& memory = pinned_memory_.emplace(ledger, Account::kRegions);
+  if (absl::Status status = memory.Grow(mapping_->page_bytes()); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<PinnedPages>> pages = PinnedPages::Pin(fd_, *mapping_, pinning);
-  if (!pages.ok()) return pages.status();
+  if (!pages.ok()) {
+    memory.ShrinkTo(0);
+    return pages.status();
+  }
   pinned_pages_ = *std::move(pages);
   pinned_.store(pinned_pages_.get(), std::memory_order_release);
   return absl::OkStatus();
@@ -108,6 +124,34 @@ bool SystemRegion::IsGone() const {
 
 absl::Status SystemRegion::Copy(uint64_t offset, size_t size, char* to) const {
   return mapping_->Copy(offset, size, to) ? absl::OkStatus() : Truncated();
+}
+
+bool SystemRegion::HasHoles(uint64_t offset, uint64_t size) const {
+  constexpr uint64_t kBlockBytes = 512;  // of st_blocks
+  struct stat info;
+  if (fstat(fd_, &info) != 0) return true;
+  if (static_cast<uint64_t>(info.st_blocks) * kBlockBytes >= static_cast<uint64_t>(info.st_size)) {
+    return false;
+  }
+  // Time is linear in the pages, but far below that of copying them.
+  const off_t hole = lseek(fd_, static_cast<off_t>(offset_ + offset), SEEK_HOLE);
+  return hole < 0 || static_cast<uint64_t>(hole) < offset_ + offset + size;
+}
+
+absl::Status SystemRegion::CopySparse(uint64_t offset, size_t size, char* to) const {
+  uint64_t from = offset_ + offset;
+  while (size > 0) {
+    const ssize_t got = pread(fd_, to, size, static_cast<off_t>(from));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      return absl::InternalError(absl::StrCat("object \"", key_, "\": ", strerror(errno)));
+    }
+    if (got == 0) return Truncated();
+    from += static_cast<uint64_t>(got);
+    to += got;
+    size -= static_cast<size_t>(got);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status SystemRegion::Write(uint64_t offset, absl::string_view bytes) const {

@@ -9,12 +9,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "server/memory/ledger.h"
 #include "server/regions/guarded_mapping.h"
 #include "server/regions/pinned_pages.h"
 #include "server/regions/region.h"
@@ -24,20 +26,25 @@ namespace token_sampler {
 class SystemRegion final : public Region {
  public:
   // Opens the shared-memory object of this name, which must be a plain one below no folder.
-  // NotFound when there is none, PermissionDenied when the server may not read it, OutOfRange when
+  // NotFound when there is none, PermissionDenied when the server may not read it, or could only
+  // because it runs as root: those who ask may be others; OutOfRange when
   // it is smaller than offset + byte_size.
   static absl::StatusOr<std::shared_ptr<SystemRegion>> Open(const std::string& key, uint64_t offset,
                                                             uint64_t byte_size);
 
   ~SystemRegion() override;
 
-  // Has the region page-locked, once. An error says why it is not, and nothing else has changed. It
-  // ends with a write through a descriptor of the object, such as Write's: see PinnedPages.
-  absl::Status Pin(const PagePinning& pinning);
+  // Has the region page-locked, once, when `ledger` grants its pages. An error says why it is not,
+  // and nothing else has changed. It ends with a write through a descriptor of the object, such as
+  // Write's: see PinnedPages.
+  absl::Status Pin(const PagePinning& pinning, Ledger* ledger = nullptr);
 
   // FailedPrecondition when the object was truncated, unlinked or replaced since it was opened.
   absl::Status CheckObject() const override;
   absl::Status Copy(uint64_t offset, size_t size, char* to) const override;
+  bool HasHoles(uint64_t offset, uint64_t size) const override;
+  absl::Status CopySparse(uint64_t offset, size_t size, char* to) const override;
+  int64_t owner() const override { return owner_; }
   bool IsGone() const override;
   const char* pinned_memory() const override;
   bool Holds() const override;
@@ -50,10 +57,12 @@ class SystemRegion final : public Region {
   absl::Status Truncated() const;
 
   const int fd_;
-  const bool writable_;
+  bool writable_;
   const std::string key_;
   const uint64_t offset_;  // inside the object
+  int64_t owner_ = -1;
   std::unique_ptr<GuardedMapping> mapping_;
+  std::optional<MemoryGrant> pinned_memory_;
   std::unique_ptr<PinnedPages> pinned_pages_;  // goes before the mapping
   std::atomic<PinnedPages*> pinned_{nullptr};  // the same, once it is there
 };

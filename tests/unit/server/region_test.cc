@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/regions/guarded_mapping.h"
 #include "server/regions/region_registry.h"
+#include "server/regions/region_rows.h"
 #include "server/regions/system_region.h"
 
 namespace token_sampler {
@@ -367,6 +368,81 @@ TEST(RegionRegistryTest, NamesAreTakenOnceAndSizesAreNotZero) {
   const absl::Status unknown = absl::NotFoundError("no region \"b\" is registered");
   EXPECT_EQ(regions.Find("b").status(), unknown);
   EXPECT_EQ(regions.Unregister("b", [] { FAIL(); }), unknown);
+}
+
+TEST(SystemRegionTest, ReadingHolesAllocatesNothing) {
+  constexpr size_t kBytes = size_t{1} << 20;
+  const Object object(100);
+  object.Truncate(kBytes);
+  const auto allocated = [&] {
+    struct stat info;
+    EXPECT_EQ(stat(absl::StrCat("/dev/shm", object.key()).c_str(), &info), 0);
+    return info.st_blocks;
+  };
+  const auto before = allocated();
+  const auto region = SystemRegion::Open(object.key(), 0, kBytes);
+  ASSERT_TRUE(region.ok()) << region.status();
+  EXPECT_TRUE((*region)->HasHoles(0, kBytes));
+  EXPECT_FALSE((*region)->HasHoles(0, 100));
+  std::string bytes(kBytes, 'x');
+  ASSERT_TRUE((*region)->Read(0, kBytes, bytes.data()).ok());
+  EXPECT_EQ(bytes[99], 99);
+  EXPECT_EQ(bytes.substr(100), std::string(kBytes - 100, '\0'));
+  const RowBlock block = {.offset = 0, .rows = 4, .row_bytes = 1000, .stride = kBytes / 4};
+  const RegionRows rows(*region, block, "tensor.region");
+  ASSERT_TRUE(rows.Read(kBytes / 2, 1000, bytes.data()).ok());
+  EXPECT_EQ(allocated(), before);
+  object.Truncate(100);
+  EXPECT_EQ(rows.Read(kBytes / 2, 1000, bytes.data()).code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(RegionRegistryTest, ObjectsOfOneUserLeaveRoomForThoseOfOthers) {
+  const Object object(1000);
+  RegionOptions options = SystemOptions();
+  options.max_regions_per_owner = 2;
+  RegionRegistry regions(options);
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), "ipv4:127.0.0.1:1").ok());
+  ASSERT_TRUE(regions.Register("b", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
+  const absl::Status status = regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:3");
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--max-regions-per-owner"));
+  if (geteuid() != 0) GTEST_SKIP() << "only root can have an object of another user";
+  const Object others(1000, "others");
+  ASSERT_EQ(chown(absl::StrCat("/dev/shm", others.key()).c_str(), 65534, 65534), 0);
+  ASSERT_EQ(chmod(absl::StrCat("/dev/shm", others.key()).c_str(), 0644), 0);
+  EXPECT_TRUE(regions.Register("c", Whole(others, 1000), "ipv4:127.0.0.1:3").ok());
+}
+
+TEST(RegionRegistryTest, IdleRegionsOfConnectionsThatAreGoneMakeRoom) {
+  const Object object(1000);
+  RegionOptions options = SystemOptions();
+  options.max_regions = 2;
+  options.connected = [](const std::string& peer) { return peer != "ipv4:127.0.0.1:1"; };
+  RegionRegistry regions(options);
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), "ipv4:127.0.0.1:1").ok());
+  ASSERT_TRUE(regions.Register("b", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
+  auto reader = *regions.Find("a");
+  EXPECT_FALSE(regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
+  reader.reset();
+  EXPECT_TRUE(regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
+  EXPECT_FALSE(regions.Find("a").ok());
+  EXPECT_TRUE(regions.Find("b").ok());
+}
+
+TEST(SystemRegionTest, RootOpensNothingForOthersThatTheyMayNotReadThemselves) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can open it at all";
+  const Object object(1000);
+  const std::string path = absl::StrCat("/dev/shm", object.key());
+  ASSERT_EQ(chown(path.c_str(), 65534, 65534), 0);
+  EXPECT_EQ(SystemRegion::Open(object.key(), 0, 1000).status().code(),
+            absl::StatusCode::kPermissionDenied);
+  ASSERT_EQ(chmod(path.c_str(), 0644), 0);
+  const auto readable = SystemRegion::Open(object.key(), 0, 1000);
+  ASSERT_TRUE(readable.ok()) << readable.status();
+  EXPECT_EQ((*readable)->Write(0, "x").code(), absl::StatusCode::kPermissionDenied);
+  ASSERT_EQ(chmod(path.c_str(), 0666), 0);
+  EXPECT_TRUE((*SystemRegion::Open(object.key(), 0, 1000))->Write(0, "x").ok());
 }
 
 TEST(RegionRegistryTest, QuotasHoldPerPeerAndInAll) {
