@@ -95,7 +95,7 @@ uint64_t NumberBytes(FieldDescriptor::CppType type) {
 const Shape* MakeShape(const Descriptor& root, const Descriptor& type, const std::string& prefix,
                        int& counters) {
   auto& shape = *new Shape;
-  if (type.options().map_entry()) {
+  if (type.map_key() != nullptr) {
     shape.object_bytes = kMapNodeBytes;
   } else {
     shape.object_bytes = google::protobuf::MessageFactory::generated_factory()
