@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "sampler/sampler.h"
+#include "server/memory/caller_ledgers.h"
 #include "server/memory/ledger.h"
 #include "server/regions/region_registry.h"
 #include "server/regions/region_rows.h"
@@ -26,6 +27,7 @@ struct RequestLimits {
   uint32_t max_vocab = 1u << 24;                    // at most kMaxVocab
   RegionRegistry* regions = nullptr;                // that tensors may lie in; null: none
   bool remote_peer = false;                         // whether the call comes from another machine
+  CallerLedgers* callers = nullptr;                 // of which ForPeer takes the ledger
   Ledger* ledger = nullptr;                         // that grants memory; null: there is no budget
   uint64_t max_parsed_bytes = uint64_t{256} << 20;  // of one request, once it is parsed
   uint64_t max_response_bytes = uint64_t{128} << 20;  // of one answer
@@ -35,6 +37,7 @@ struct RequestLimits {
     RequestLimits limits = *this;
     limits.regions = &of_server;
     limits.remote_peer = RegionRegistry::IsRemote(peer);
+    if (callers != nullptr) limits.ledger = &callers->Of(peer);
     return limits;
   }
 };

@@ -26,11 +26,11 @@ RegionOptions WithLedger(RegionOptions options, Ledger& ledger) {
   return options;
 }
 
-RequestLimits CallLimits(const ServerOptions& options, Ledger& ledger) {
+RequestLimits CallLimits(const ServerOptions& options, CallerLedgers& callers) {
   // A small message may well take more than its size once it is parsed.
   constexpr uint64_t kLeastParsedBytes = uint64_t{64} << 20;
   RequestLimits limits = options.request;
-  limits.ledger = &ledger;
+  limits.callers = &callers;
   limits.max_parsed_bytes = std::max(options.max_message_bytes, kLeastParsedBytes);
   return limits;
 }
@@ -64,11 +64,12 @@ void EnablePluginsOnce() {
 
 Server::Server(const ServerOptions& options, Sampler& sampler)
     : ledger_(MemoryBudget(options)),
+      callers_(ledger_),
       regions_(WithLedger(options.regions, ledger_)),
       batcher_(sampler, options.batcher),
-      service_(batcher_, calls_, sampler, regions_, CallLimits(options, ledger_), options.sequences,
-               MakeInfo(options, sampler)),
-      kserve_service_(batcher_, calls_, regions_, CallLimits(options, ledger_)) {
+      service_(batcher_, calls_, sampler, regions_, CallLimits(options, callers_),
+               options.sequences, MakeInfo(options, sampler)),
+      kserve_service_(batcher_, calls_, regions_, CallLimits(options, callers_)) {
   ledger_.LimitAccount(Account::kSequences, options.sequences.max_bytes, "--max-sequence-bytes",
                        "close some");
 }

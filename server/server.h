@@ -13,6 +13,7 @@
 #include "sampler/sampler.h"
 #include "server/batching/batcher.h"
 #include "server/kserve/kserve_service.h"
+#include "server/memory/caller_ledgers.h"
 #include "server/memory/ledger.h"
 #include "server/open_calls.h"
 #include "server/regions/region_registry.h"
@@ -53,7 +54,8 @@ class Server {
  private:
   Server(const ServerOptions& options, Sampler& sampler);
 
-  Ledger ledger_;           // outlives all that holds memory
+  Ledger ledger_;           // outlives all that holds memory, and so does
+  CallerLedgers callers_;   // each caller's share of it
   RegionRegistry regions_;  // outlives the jobs that read from it
   OpenCalls calls_;
   Batcher batcher_;

@@ -29,7 +29,8 @@ struct ServerOptions {
   // Limit of one call's headers. gRPC 1.51 lets larger ones break other calls of their connection,
   // so this is above what proxies let through.
   uint64_t max_metadata_bytes = uint64_t{256} << 10;
-  RequestLimits request;  // but for regions, ledger and max_parsed_bytes, which the server sets
+  RequestLimits
+      request;  // but for regions, callers, ledger and max_parsed_bytes, which the server sets
   RegionOptions regions;
   SequenceLimits sequences;
   BatcherOptions batcher = {.num_executors = 0};

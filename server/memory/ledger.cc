@@ -1,6 +1,7 @@
 #include "server/memory/ledger.h"
 
 #include <limits>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 
@@ -23,7 +24,7 @@ bool Add(std::atomic<uint64_t>& used, uint64_t bytes, uint64_t limit, uint64_t& 
 
 absl::string_view AccountName(Account account) { return kNames[static_cast<size_t>(account)]; }
 
-Ledger::Ledger(uint64_t budget) : budget_(budget) {
+Ledger::Ledger(uint64_t budget, Ledger* all) : budget_(budget), all_(all) {
   for (Limited& account : accounts_) account.limit = std::numeric_limits<uint64_t>::max();
 }
 
@@ -48,9 +49,20 @@ absl::Status Ledger::Take(Account account, uint64_t bytes) {
   }
   if (!Add(used_, bytes, budget_, before)) {
     limited.used.fetch_sub(bytes, std::memory_order_relaxed);
-    return absl::ResourceExhaustedError(
-        absl::StrCat(AccountName(account), " would need ", bytes, " bytes more, ", budget_ - before,
-                     " of the server's ", budget_, " (--memory-budget) are left"));
+    const std::string whose =
+        all_ == nullptr
+            ? absl::StrCat("the server's ", budget_, " (--memory-budget)")
+            : absl::StrCat("the ", budget_, " that one caller may hold of --memory-budget");
+    return absl::ResourceExhaustedError(absl::StrCat(AccountName(account), " would need ", bytes,
+                                                     " bytes more, ", budget_ - before, " of ",
+                                                     whose, " are left"));
+  }
+  if (all_ != nullptr) {
+    if (absl::Status status = all_->Take(account, bytes); !status.ok()) {
+      used_.fetch_sub(bytes, std::memory_order_relaxed);
+      limited.used.fetch_sub(bytes, std::memory_order_relaxed);
+      return status;
+    }
   }
   const uint64_t now = before + bytes;
   uint64_t peak = peak_.load(std::memory_order_relaxed);
@@ -62,6 +74,7 @@ absl::Status Ledger::Take(Account account, uint64_t bytes) {
 void Ledger::Give(Account account, uint64_t bytes) {
   of(account).used.fetch_sub(bytes, std::memory_order_relaxed);
   used_.fetch_sub(bytes, std::memory_order_relaxed);
+  if (all_ != nullptr) all_->Give(account, bytes);
 }
 
 absl::Status MemoryGrant::Grow(uint64_t bytes) {

@@ -32,8 +32,9 @@ absl::string_view AccountName(Account account);
 // Thread-safe.
 class Ledger {
  public:
-  // `budget` bounds all accounts together.
-  explicit Ledger(uint64_t budget);
+  // `budget` bounds all accounts together. What is taken from a caller's ledger is taken from that
+  // of `all` callers too, which must outlive it.
+  explicit Ledger(uint64_t budget, Ledger* all = nullptr);
 
   Ledger(const Ledger&) = delete;
   Ledger& operator=(const Ledger&) = delete;
@@ -68,6 +69,7 @@ class Ledger {
   void Give(Account account, uint64_t bytes);
 
   const uint64_t budget_;
+  Ledger* const all_;
   std::atomic<uint64_t> used_{0};
   std::atomic<uint64_t> peak_{0};
   std::array<Limited, kAccounts> accounts_;
