@@ -106,8 +106,11 @@ const Shape* MakeShape(const Descriptor& root, const Descriptor& type, const std
   if (&type == v1::SamplingParams::descriptor()) {
     shape.object_bytes += 2 * sizeof(SamplingParams);  // in a vector that doubles
   }
-  // The codec copies lists of ids out of the parameters.
-  if (prefix.find("params.") != std::string::npos) shape.copies = 2;
+  // The codec copies lists of ids out of the parameters, and lists of lists.
+  if (prefix.find("params.") != std::string::npos) {
+    shape.copies = 2;
+    if (prefix != "params.") shape.object_bytes += 2 * sizeof(std::vector<uint32_t>) + kHeapBytes;
+  }
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& descriptor = *type.field(i);
     const auto number = static_cast<size_t>(descriptor.number());
