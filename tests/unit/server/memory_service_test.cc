@@ -96,6 +96,14 @@ TEST_F(MemoryServiceTest, BytesThatAreNoMessageAreInvalidInEveryMethodThatSample
   }
 }
 
+TEST_F(MemoryServiceTest, ServerInfoTellsTheLimits) {
+  v1::GetServerInfoResponse info;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->GetServerInfo(&context, {}, &info).ok());
+  EXPECT_EQ(info.max_response_bytes(), kMostAnswer);
+  EXPECT_EQ(info.memory_budget_bytes(), kBudget);
+}
+
 TEST_F(MemoryServiceTest, EmptyParametersAreNotMadeIntoMessages) {
   v1::SampleRequest request = RelaxedRequest(1);
   for (int i = 0; i < 100'000; ++i) request.add_params();
