@@ -231,20 +231,20 @@ absl::Status TranslateOutputs(const RequestLimits& limits,
 }
 
 // What the tensors, and the native request that is made of them, take besides the matrix.
-absl::Status GrantTranslation(const RequestLimits& limits, const std::vector<InferTensor>& tensors,
-                              MemoryGrant& memory) {
+absl::Status GrantTranslation(const RequestLimits& limits, uint32_t rows,
+                              const std::vector<InferTensor>& tensors, MemoryGrant& memory) {
   // The parameters of a row, as a message and as the codec reads it.
   constexpr uint64_t kRowBytes = 4096;
-  uint64_t bytes = limits.max_rows * kRowBytes;
+  uint64_t bytes = 0;
   for (const InferTensor& tensor : tensors) {
     if (!IsMatrix(tensor.name)) bytes += TranslatedBytes(tensor);
   }
-  if (bytes > limits.max_rows * kRowBytes + limits.max_parsed_bytes) {
+  if (bytes > limits.max_parsed_bytes) {
     return Invalid("inputs other than logits and weights must take at most ",
                    limits.max_parsed_bytes, " bytes once they are translated, these would take ",
-                   bytes - limits.max_rows * kRowBytes);
+                   bytes);
   }
-  return memory.Grow(bytes);
+  return memory.Grow(rows * kRowBytes + bytes);
 }
 
 }  // namespace
@@ -274,8 +274,9 @@ absl::Status TranslateRequest(const RequestLimits& limits, inference::ModelInfer
   std::vector<InferTensor> tensors;
   MemoryGrant& memory = call.memory.emplace(limits.ledger, Account::kRequests);
   if (status = TakeInputs(limits, request, memory, tensors); !status.ok()) return status;
-  if (status = GrantTranslation(limits, tensors, memory); !status.ok()) return status;
   if (status = TranslateMatrix(limits, tensors, call.request); !status.ok()) return status;
+  status = GrantTranslation(limits, call.request.tensor().rows(), tensors, memory);
+  if (!status.ok()) return status;
   if (status = TranslateParameters(request, tensors, call); !status.ok()) return status;
   for (InferTensor& tensor : tensors) {
     if (IsMatrix(tensor.name)) continue;
