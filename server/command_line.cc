@@ -57,6 +57,13 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
           "Threads of the CPU sampler; 0: one per CPU that affinity and cgroup quotas allow");
   AddFlag(app, "--address-file", options.address_file,
           "Write the bound addresses here, one per line, once serving");
+  AddFlag(app, "--socket-mode", options.socket_mode,
+          "Mode of Unix sockets, in octal; who may write may connect");
+  AddFlag(app, "--socket-group", options.socket_group, "Group of Unix sockets, a name or a number");
+  AddFlag(app, "--max-connections", options.max_connections,
+          "Connections at once; what comes beyond is closed");
+  AddFlag(app, "--max-connections-per-peer", options.max_connections_per_peer,
+          "Connections of one IPv4 address, IPv6 /64 or user of a Unix socket");
   AddFlag(app, "--max-message-bytes", options.max_message_bytes, "Largest request");
   AddFlag(app, "--max-response-bytes", options.request.max_response_bytes, "Largest answer");
   AddFlag(

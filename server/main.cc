@@ -15,7 +15,7 @@
 #include "client/usage/environment.h"
 #include "server/backend.h"
 #include "server/command_line.h"
-#include "server/listen_address.h"
+#include "server/listener/listen_address.h"
 #include "server/logging.h"
 #include "server/server.h"
 

@@ -2,17 +2,18 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <grpcpp/server_builder.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "server/field_check.h"
-#include "server/listen_address.h"
+#include "server/goaway.h"
+#include "server/listener/descriptors.h"
 #include "server/memory/machine_memory.h"
+#include "server/transport_options.h"
 
 namespace token_sampler {
 namespace {
@@ -51,6 +52,12 @@ v1::GetServerInfoResponse MakeInfo(const ServerOptions& options, const Sampler& 
   return info;
 }
 
+// Descriptors that are no connection's: libraries, the log, epoll's, gRPC's own.
+constexpr uint64_t kOtherDescriptors = 128;
+
+// How long clients have to acknowledge GOAWAY when no call is open: several round trips.
+constexpr std::chrono::milliseconds kGoawayTime{1000};
+
 // Plugins are process-wide in gRPC and must be registered before the first builder.
 void EnablePluginsOnce() {
   static std::once_flag once;
@@ -75,37 +82,59 @@ Server::Server(const ServerOptions& options, Sampler& sampler)
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
-                                                      Sampler& sampler) {
+                                                      Sampler& sampler, OnDeaf on_deaf) {
   if (absl::Status status = ValidateOptions(options); !status.ok()) return status;
   EnablePluginsOnce();
+  const SocketAccess access = {.mode = *ParseSocketMode(options.socket_mode),
+                               .group = options.socket_group};
+  std::vector<Listening> listening;
+  for (const std::string& address : options.listen) {
+    absl::StatusOr<Listening> one = Listen(address, access);
+    if (!one.ok()) return one.status();
+    listening.push_back(*std::move(one));
+  }
   std::unique_ptr<Server> server(new Server(options, sampler));
   grpc::ServerBuilder builder;
-  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
-  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE,
-                             static_cast<int>(options.max_metadata_bytes));
-  // By default two servers could share a port unnoticed.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  BoundTransport(options, builder);
   builder.RegisterService(&server->service_);
   builder.RegisterService(&server->kserve_service_);
-  std::vector<int> ports(options.listen.size());
-  for (size_t i = 0; i < options.listen.size(); ++i) {
-    if (absl::Status status = ClearStaleSocket(options.listen[i]); !status.ok()) return status;
-    builder.AddListeningPort(options.listen[i], grpc::InsecureServerCredentials(), &ports[i]);
-  }
+  server->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      grpc::InsecureServerCredentials());
   server->grpc_server_ = builder.BuildAndStart();
-  if (server->grpc_server_ == nullptr) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", absl::StrJoin(options.listen, ", "),
-                     ": is another server there, or is the address not this machine's?"));
-  }
-  for (size_t i = 0; i < ports.size(); ++i) {
-    server->addresses_.push_back(BoundAddress(options.listen[i], ports[i]));
-  }
+  if (server->grpc_server_ == nullptr) return absl::InternalError("gRPC does not start");
   for (const char* service : {v1::TokenSampler::service_full_name(),
                               inference::GRPCInferenceService::service_full_name()}) {
     server->grpc_server_->GetHealthCheckService()->SetServingStatus(service, true);
   }
+  server->Accept(options, std::move(listening), std::move(on_deaf));
   return server;
+}
+
+void Server::Accept(const ServerOptions& options, std::vector<Listening> listening,
+                    OnDeaf on_deaf) {
+  std::vector<Descriptor> sockets;
+  for (Listening& one : listening) {
+    std::move(one.sockets.begin(), one.sockets.end(), std::back_inserter(sockets));
+    if (one.unix_path.has_value()) socket_paths_.push_back(*std::move(one.unix_path));
+    addresses_.push_back(std::move(one.address));
+  }
+  const auto accepted = [this](Descriptor connection) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+    parameters.fd = connection.Release();
+    acceptor_->HandleNewConnection(&parameters);
+  };
+  const auto warn = [](const std::string& message) { spdlog::warn("{}", message); };
+  const auto died = [on_deaf = std::move(on_deaf)](const std::string& reason) {
+    spdlog::critical("a listener has died: {}", reason);
+    if (on_deaf) on_deaf(reason);
+  };
+  const uint64_t max_connections =
+      ConnectionsWithin(RaiseDescriptorLimit(), options.regions.max_regions + kOtherDescriptors,
+                        options.max_connections);
+  accept_loop_ = std::make_unique<AcceptLoop>(
+      std::move(sockets), max_connections, options.max_connections_per_peer,
+      AcceptEvents{.accepted = accepted, .warn = warn, .listener_died = died});
 }
 
 Server::~Server() { Stop(std::chrono::milliseconds(0)); }
@@ -120,12 +149,18 @@ void Server::Stop(std::chrono::milliseconds timeout) {
   if (grpc_server_ != nullptr) {
     const TimePoint deadline = std::chrono::system_clock::now() + timeout;
     BeginDrain();
-    // gRPC closes a connection behind its last call, and where data of a call that came too late is
-    // still on its way, that takes away answers which the client has not read. So they come first:
-    // what gRPC sends before it closes has to be acknowledged, and so has all before it.
+    // Another server may have the addresses from now on.
+    accept_loop_->StopAccepting();
+    socket_paths_.clear();
+    // Calls that still come are told to go elsewhere, and clients to open no more. gRPC itself is
+    // shut down only when they have heard it: it would cancel the calls that are on their way. Its
+    // closing a connection could take away answers that a client has not read yet, too.
     calls_.Close();
+    SendGoaways(*grpc_server_);
     calls_.AwaitNone(deadline);
+    accept_loop_->AwaitNone(std::min(deadline, std::chrono::system_clock::now() + kGoawayTime));
     grpc_server_->Shutdown(deadline);
+    accept_loop_.reset();
     grpc_server_.reset();
   }
   batcher_.Stop();

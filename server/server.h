@@ -4,7 +4,9 @@
 #define TOKEN_SAMPLER_SERVER_SERVER_H_
 
 #include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +15,8 @@
 #include "sampler/sampler.h"
 #include "server/batching/batcher.h"
 #include "server/kserve/kserve_service.h"
+#include "server/listener/accept_loop.h"
+#include "server/listener/listen_socket.h"
 #include "server/memory/caller_ledgers.h"
 #include "server/memory/ledger.h"
 #include "server/open_calls.h"
@@ -24,10 +28,14 @@ namespace token_sampler {
 
 class Server {
  public:
-  // Listens on every address of the options and serves. `sampler` must outlive the server.
-  // Unavailable or AlreadyExists name the address that could not be had.
+  // Told, on a thread of the server's, that it accepts nothing any more though it was not stopped.
+  using OnDeaf = std::function<void(const std::string& reason)>;
+
+  // Listens on every address of the options and serves. `sampler` must outlive the server. Raises
+  // this process's limit of descriptors to its hard one. Unavailable or AlreadyExists names the
+  // address that could not be had.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
-                                                       Sampler& sampler);
+                                                       Sampler& sampler, OnDeaf on_deaf = {});
 
   // As Stop without any time for calls in flight.
   ~Server();
@@ -51,8 +59,14 @@ class Server {
   // Memory that the sequences of all streams hold.
   uint64_t sequence_bytes() const { return ledger_.used(Account::kSequences); }
 
+  // Not after Stop.
+  AcceptCounters connections() const { return accept_loop_->counters(); }
+
  private:
   Server(const ServerOptions& options, Sampler& sampler);
+
+  // Begins to accept, once gRPC serves.
+  void Accept(const ServerOptions& options, std::vector<Listening> listening, OnDeaf on_deaf);
 
   Ledger ledger_;           // outlives all that holds memory, and so does
   CallerLedgers callers_;   // each caller's share of it
@@ -61,8 +75,11 @@ class Server {
   Batcher batcher_;
   SamplingService service_;
   KserveService kserve_service_;
-  std::unique_ptr<grpc::Server> grpc_server_;
+  std::vector<SocketPath> socket_paths_;
   std::vector<std::string> addresses_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
+  std::unique_ptr<grpc::Server> grpc_server_;
+  std::unique_ptr<AcceptLoop> accept_loop_;  // ends first: it gives connections to the others
 };
 
 }  // namespace token_sampler

@@ -4,17 +4,18 @@
 #include <array>
 #include <limits>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "sampler/cpu_sampler.h"
+#include "server/listener/listen_socket.h"
 
 namespace token_sampler {
 namespace {
 
 constexpr uint64_t kMaxUint32 = std::numeric_limits<uint32_t>::max();
 constexpr uint64_t kMaxUint64 = std::numeric_limits<uint64_t>::max();
+constexpr uint64_t kMaxDrainMs = 24 * 60 * 60 * 1000;
 constexpr uint64_t kMaxMetadataBytes = uint64_t{16} << 20;  // gRPC's own limit
 
 constexpr NumberFlag kNumberFlags[] = {
@@ -26,6 +27,10 @@ constexpr NumberFlag kNumberFlags[] = {
      [](const ServerOptions& options) { return options.memory_budget; }},
     {"--max-metadata-bytes", 8192, kMaxMetadataBytes,
      [](const ServerOptions& options) { return options.max_metadata_bytes; }},
+    {"--max-connections", 1, kMaxUint32,
+     [](const ServerOptions& options) { return options.max_connections; }},
+    {"--max-connections-per-peer", 1, kMaxUint32,
+     [](const ServerOptions& options) { return options.max_connections_per_peer; }},
     {"--threads", 0, kMaxCpuThreads,
      [](const ServerOptions& options) { return static_cast<uint64_t>(options.threads); }},
     {"--max-rows", 1, kMaxUint32,
@@ -52,11 +57,11 @@ constexpr NumberFlag kNumberFlags[] = {
      [](const ServerOptions& options) { return uint64_t{options.sequences.max_tokens}; }},
     {"--max-sequence-bytes", 1, kMaxUint64,
      [](const ServerOptions& options) { return uint64_t{options.sequences.max_bytes}; }},
-    {"--drain-delay-ms", 0, kMaxUint32,
+    {"--drain-delay-ms", 0, kMaxDrainMs,
      [](const ServerOptions& options) {
        return static_cast<uint64_t>(options.drain_delay.count());
      }},
-    {"--drain-timeout-ms", 0, kMaxUint32,
+    {"--drain-timeout-ms", 0, kMaxDrainMs,
      [](const ServerOptions& options) {
        return static_cast<uint64_t>(options.drain_timeout.count());
      }},
@@ -70,15 +75,6 @@ absl::Status CheckChoice(absl::string_view flag, const std::string& value,
       absl::StrCat(flag, " must be one of ", absl::StrJoin(choices, ", "), ", got ", value));
 }
 
-absl::Status CheckAddress(const std::string& address) {
-  const bool unix_path = absl::StartsWith(address, "unix:") && address.size() > 5;
-  const size_t colon = address.rfind(':');
-  const bool host_port = colon != std::string::npos && colon > 0 && colon + 1 < address.size();
-  if (unix_path || host_port) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("--listen must be host:port or unix:/path, got \"", address, "\""));
-}
-
 }  // namespace
 
 absl::Span<const NumberFlag> NumberFlags() { return kNumberFlags; }
@@ -88,10 +84,11 @@ absl::Status ValidateOptions(const ServerOptions& options) {
     return absl::InvalidArgumentError("--listen must name at least one address");
   }
   for (const std::string& address : options.listen) {
-    if (absl::Status status = CheckAddress(address); !status.ok()) return status;
+    if (absl::Status status = ParseListenAddress(address).status(); !status.ok()) return status;
   }
   for (absl::Status status :
-       {CheckChoice<3>("--device", options.device, {"auto", "cpu", "cuda"}),
+       {ParseSocketMode(options.socket_mode).status(),
+        CheckChoice<3>("--device", options.device, {"auto", "cpu", "cuda"}),
         CheckChoice<4>("--log-level", options.log_level, {"debug", "info", "warn", "error"}),
         CheckChoice<2>("--log-format", options.log_format, {"text", "json"}),
         CheckChoice<4>("--shared-memory", options.regions.kinds, {"off", "system", "cuda", "all"}),

@@ -21,7 +21,13 @@ namespace token_sampler {
 struct ServerOptions {
   // "host:port", "[v6]:port" (port 0: any free one) or "unix:/path"; at least one.
   std::vector<std::string> listen = {"127.0.0.1:50051"};
-  std::string address_file;     // written once serving: a bound address per line
+  std::string address_file;  // written once serving: a bound address per line
+  std::string socket_mode;   // of Unix sockets, in octal; empty: as the umask has it
+  std::string socket_group;  // of Unix sockets; empty: the process's own
+  // At once, in all and from one peer: an IPv4 address, an IPv6 /64, a user of a Unix socket. Fewer
+  // where the limit of descriptors is lower.
+  uint64_t max_connections = 8192;
+  uint64_t max_connections_per_peer = 4096;
   std::string device = "auto";  // auto, cpu or cuda
   int threads = 0;              // of the CPU sampler; 0: as many as this process has CPUs
   uint64_t max_message_bytes = uint64_t{256} << 20;  // of one request; at most 2^31 - 1
@@ -29,6 +35,8 @@ struct ServerOptions {
   // Limit of one call's headers. gRPC 1.51 lets larger ones break other calls of their connection,
   // so this is above what proxies let through.
   uint64_t max_metadata_bytes = uint64_t{256} << 10;
+  // What gRPC may hold of messages that it has begun to receive or send.
+  uint64_t transport_quota_bytes = uint64_t{512} << 20;
   RequestLimits
       request;  // but for regions, callers, ledger and max_parsed_bytes, which the server sets
   RegionOptions regions;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks who includes whom. Usage: check_includes.py ROOT
 
-The direction of dependencies is sampler <- cuda, sampler <- server/batching <- server, client/usage <-
+The direction of dependencies is sampler <- cuda, sampler <- server/batching <- server/listener <- server, client/usage <-
 server, and client, which knows only the generated messages. Includes of the project's own headers start
 at the root.
 """
@@ -23,6 +23,7 @@ ALLOWED = {
     + PROTO + KSERVE_PROTO + GRPC,
     "server/batching": ("server/batching/", "sampler/", "absl/"),
     "server/memory": ("server/memory/", "sampler/", "absl/"),
+    "server/listener": ("server/listener/", "server/batching/", "absl/"),
     "client": ("client/", "token_sampler/", "absl/", "CLI/", "nlohmann/") + GRPC,
     "client/usage": ("client/usage/", "absl/", "CLI/"),
     # The installed headers: plain types, no messages.

@@ -7,17 +7,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "server/command_line.h"
-#include "server/listen_address.h"
 #include "server/logging.h"
 #include "server/server_options.h"
 #include "server/status_mapping.h"
@@ -123,7 +119,15 @@ TEST(ServerOptionsTest, ErrorsNameFlagValueAndRange) {
   options = {};
   options.listen = {"unix:"};
   EXPECT_EQ(ValidateOptions(options).message(),
-            "--listen must be host:port or unix:/path, got \"unix:\"");
+            "--listen must be host:port, [IPv6]:port or unix:/path, got \"unix:\"");
+  options.listen = {"127.0.0.1:99999"};
+  EXPECT_EQ(ValidateOptions(options).message(),
+            "--listen 127.0.0.1:99999: the port must be in [0, 65535], got \"99999\"");
+  options = {};
+  options.socket_mode = "rw";
+  EXPECT_EQ(ValidateOptions(options).message(),
+            "--socket-mode must be in [0, 0777], in octal, got rw");
+  options = {};
   options.listen = {};
   EXPECT_EQ(ValidateOptions(options).message(), "--listen must name at least one address");
 }
@@ -170,25 +174,6 @@ TEST(StatusMappingTest, KeepsTheCodeAndCutsLongMessages) {
   EXPECT_EQ(status.error_message().size(), 2048u);
   EXPECT_EQ(ToGrpcStatus(absl::UnimplementedError("m")).error_code(),
             grpc::StatusCode::UNIMPLEMENTED);
-}
-
-TEST(AddressFileTest, HoldsOneAddressPerLine) {
-  const std::string path =
-      std::filesystem::path(::testing::TempDir()) / ("addresses-" + std::to_string(getpid()));
-  ASSERT_TRUE(WriteAddressFile(path, {"127.0.0.1:5", "unix:/s"}).ok());
-  std::stringstream text;
-  text << std::ifstream(path).rdbuf();
-  EXPECT_EQ(text.str(), "127.0.0.1:5\nunix:/s\n");
-  std::filesystem::remove(path);
-  EXPECT_EQ(WriteAddressFile("/nonexistent/file", {"a"}).message(),
-            "--address-file: cannot write /nonexistent/file: No such file or directory");
-}
-
-TEST(BoundAddressTest, PutsTheRealPortInPlaceOfZero) {
-  EXPECT_EQ(BoundAddress("127.0.0.1:0", 4711), "127.0.0.1:4711");
-  EXPECT_EQ(BoundAddress("[::1]:0", 4711), "[::1]:4711");
-  EXPECT_EQ(BoundAddress("127.0.0.1:50", 50), "127.0.0.1:50");
-  EXPECT_EQ(BoundAddress("unix:/a:0", 1), "unix:/a:0");
 }
 
 }  // namespace

@@ -1,0 +1,250 @@
+#include "server/listener/accept_loop.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace token_sampler {
+namespace {
+
+constexpr int kEvents = 64;
+// Connections of one listener that are accepted before the other events have their turn.
+constexpr int kAcceptsAtOnce = 64;
+// How long a listener is left alone when there was neither a descriptor nor memory.
+constexpr int kPauseMs = 50;
+constexpr std::chrono::seconds kBetweenWarnings{1};
+constexpr int kNoListener = -2;
+
+// That a connection could not be accepted says nothing about the listener.
+bool IsOfConnection(int error) {
+  switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case EPERM:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ETIMEDOUT:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool IsOfResources(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+Descriptor Spare() { return Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC)); }
+
+}  // namespace
+
+AcceptLoop::AcceptLoop(std::vector<Descriptor> listeners, uint64_t max_connections,
+                       uint64_t max_per_peer, AcceptEvents events)
+    : events_(std::move(events)),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      spare_(Spare()),
+      listeners_(std::move(listeners)),
+      table_(max_connections, max_per_peer) {
+  Watch(wake_.get(), EPOLLIN);
+  for (const Descriptor& listener : listeners_) Watch(listener.get(), EPOLLIN);
+  thread_ = std::thread([this] { Run(); });
+}
+
+AcceptLoop::~AcceptLoop() {
+  StopAccepting();
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  const uint64_t one = 1;
+  static_cast<void>(write(wake_.get(), &one, sizeof(one)));
+  thread_.join();
+  MutexLock lock(mutex_);
+  for (const int watched : table_.All()) close(watched);
+}
+
+void AcceptLoop::StopAccepting() {
+  MutexLock lock(mutex_);
+  listeners_.clear();
+}
+
+bool AcceptLoop::Close(absl::string_view name) {
+  // Under the lock the descriptor stays this connection's.
+  MutexLock lock(mutex_);
+  const int fd = table_.Find(name);
+  return fd >= 0 && shutdown(fd, SHUT_RDWR) == 0;
+}
+
+bool AcceptLoop::AwaitNone(TimePoint deadline) {
+  MutexLock lock(mutex_);
+  while (table_.size() > 0 && none_left_.WaitUntil(mutex_, deadline)) {
+  }
+  return table_.size() == 0;
+}
+
+AcceptCounters AcceptLoop::counters() const {
+  MutexLock lock(mutex_);
+  AcceptCounters counters = counters_;
+  counters.open = table_.size();
+  return counters;
+}
+
+void AcceptLoop::Watch(int fd, uint32_t events) {
+  epoll_event event = {};
+  event.events = events;
+  event.data.fd = fd;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+}
+
+void AcceptLoop::Run() {
+  epoll_event events[kEvents];
+  for (;;) {
+    const int count = epoll_wait(epoll_.get(), events, kEvents, paused_ ? kPauseMs : -1);
+    std::vector<int> listeners;
+    {
+      MutexLock lock(mutex_);
+      if (stopping_) return;
+      for (const Descriptor& listener : listeners_) listeners.push_back(listener.get());
+    }
+    if (std::exchange(paused_, false)) {
+      for (const int listener : listeners) Watch(listener, EPOLLIN);
+    }
+    for (int i = 0; i < count; ++i) {
+      const int fd = events[i].data.fd;
+      if (fd == wake_.get()) continue;
+      if (std::find(listeners.begin(), listeners.end(), fd) != listeners.end()) {
+        Accept(fd);
+      } else {
+        ForgetIfEnded(fd);
+      }
+    }
+  }
+}
+
+void AcceptLoop::Accept(int listener) {
+  for (int i = 0; i < kAcceptsAtOnce; ++i) {
+    if (!AcceptOne(listener)) return;
+  }
+}
+
+int AcceptLoop::AcceptFrom(int listener) {
+  // Under the lock, so that the number is not another file's by now.
+  MutexLock lock(mutex_);
+  const bool known =
+      std::any_of(listeners_.begin(), listeners_.end(),
+                  [&](const Descriptor& candidate) { return candidate.get() == listener; });
+  if (!known) return kNoListener;
+  return accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+bool AcceptLoop::AcceptOne(int listener) {
+  const int fd = AcceptFrom(listener);
+  if (fd == kNoListener) return false;
+  if (fd >= 0) {
+    Admit(Descriptor(fd));
+    return true;
+  }
+  const int error = errno;
+  if (error == EAGAIN) return false;
+  if (IsOfConnection(error)) return true;
+  if (!IsOfResources(error)) {
+    EndListener(listener, error);
+    return false;
+  }
+  CountRefusal(std::strerror(error));
+  if (RefuseWithoutDescriptor(listener)) return true;
+  Pause();
+  return false;
+}
+
+void AcceptLoop::Admit(Descriptor connection) {
+  Peer peer = Peer::Of(connection.get());
+  if (peer.group.empty()) return;  // gone already
+  // The number of a descriptor that gRPC closes may soon be another file's; a second one stays.
+  Descriptor watched(fcntl(connection.get(), F_DUPFD_CLOEXEC, 0));
+  if (!watched) return CountRefusal(std::strerror(errno));
+  const std::string group = peer.group;
+  ConnectionTable::Refusal refusal;
+  {
+    MutexLock lock(mutex_);
+    refusal = table_.Check(group);
+    if (refusal == ConnectionTable::Refusal::kNone) {
+      table_.Add(watched.get(), std::move(peer));
+      ++counters_.accepted;
+    }
+  }
+  switch (refusal) {
+    case ConnectionTable::Refusal::kTooMany:
+      return CountRefusal("as many are open as may be (--max-connections)");
+    case ConnectionTable::Refusal::kTooManyOfPeer:
+      return CountRefusal(
+          absl::StrCat("as many of ", group, " are open as may be (--max-connections-per-peer)"));
+    case ConnectionTable::Refusal::kNone:
+      break;
+  }
+  // Tells of the end alone, and once.
+  Watch(watched.Release(), EPOLLET);
+  events_.accepted(std::move(connection));
+}
+
+bool AcceptLoop::RefuseWithoutDescriptor(int listener) {
+  spare_.Reset();
+  const int refused = AcceptFrom(listener);
+  const bool accepted = refused >= 0;
+  if (accepted) close(refused);
+  spare_ = Spare();
+  return accepted;
+}
+
+void AcceptLoop::CountRefusal(const std::string& why) {
+  {
+    MutexLock lock(mutex_);
+    ++counters_.refused;
+  }
+  ++refused_unwarned_;
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_warning_) return;
+  next_warning_ = now + kBetweenWarnings;
+  events_.warn(absl::StrCat("connections refused: ", std::exchange(refused_unwarned_, 0),
+                            ", the last because ", why));
+}
+
+void AcceptLoop::ForgetIfEnded(int watched) {
+  pollfd state = {.fd = watched, .events = 0, .revents = 0};
+  if (poll(&state, 1, 0) != 1 || (state.revents & POLLHUP) == 0) return;
+  MutexLock lock(mutex_);
+  table_.Remove(watched);
+  close(watched);
+  if (table_.size() == 0) none_left_.NotifyAll();
+}
+
+void AcceptLoop::Pause() {
+  MutexLock lock(mutex_);
+  for (const Descriptor& listener : listeners_) {
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener.get(), nullptr);
+  }
+  paused_ = true;
+}
+
+void AcceptLoop::EndListener(int listener, int error) {
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener, nullptr);
+  events_.listener_died(std::strerror(error));
+}
+
+}  // namespace token_sampler

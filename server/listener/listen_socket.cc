@@ -1,0 +1,245 @@
+#include "server/listener/listen_socket.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace token_sampler {
+namespace {
+
+// The kernel takes less where net.core.somaxconn is less.
+constexpr int kBacklog = 4096;
+// A peer that acknowledges nothing of what was sent it for so long is gone.
+constexpr unsigned kUserTimeoutMs = 60'000;
+
+std::string Because(int error) { return absl::StrCat(": ", std::strerror(error)); }
+
+absl::Status Taken(const std::string& path) {
+  return absl::AlreadyExistsError(
+      absl::StrCat("--listen unix:", path, ": another server listens there"));
+}
+
+sockaddr_un UnixAddress(const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());  // parsed: it fits
+  return address;
+}
+
+// False only when the system says that nobody does: what cannot be tried is left alone.
+bool MaySomebodyListen(const std::string& path) {
+  const sockaddr_un address = UnixAddress(path);
+  const Descriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return true;
+  const int result =
+      connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  return result == 0 || errno != ECONNREFUSED;
+}
+
+absl::Status ClearStaleSocket(const std::string& path) {
+  struct stat info;
+  if (lstat(path.c_str(), &info) != 0) return absl::OkStatus();
+  if (!S_ISSOCK(info.st_mode)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("--listen unix:", path, ": the path exists and is not a socket"));
+  }
+  if (MaySomebodyListen(path)) return Taken(path);
+  unlink(path.c_str());
+  return absl::OkStatus();
+}
+
+// Whether the path is still the file that is open.
+bool IsSameFile(const std::string& path, int fd) {
+  struct stat open_file;
+  struct stat file;
+  return fstat(fd, &open_file) == 0 && stat(path.c_str(), &file) == 0 &&
+         open_file.st_dev == file.st_dev && open_file.st_ino == file.st_ino;
+}
+
+absl::StatusOr<gid_t> GroupId(const std::string& group) {
+  if (const ::group* known = getgrnam(group.c_str()); known != nullptr) return known->gr_gid;
+  uint32_t number = 0;
+  if (absl::SimpleAtoi(group, &number)) return number;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--socket-group must be a group of this machine, got ", group));
+}
+
+// Listens on one of the addresses that a name stands for. NotFound when this machine has no such
+// address.
+absl::StatusOr<Descriptor> ListenOn(const addrinfo& address) {
+  Descriptor fd(socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return absl::NotFoundError(std::strerror(errno));
+  const int on = 1;
+  const int off = 0;
+  // Takes a port whose last connections are not over yet, but none that has a listener. What is set
+  // here is so on each connection too.
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &kUserTimeoutMs, sizeof(kUserTimeoutMs));
+  if (address.ai_family == AF_INET6) {
+    // [::] takes IPv4 too.
+    setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+  }
+  if (bind(fd.get(), address.ai_addr, address.ai_addrlen) != 0 || listen(fd.get(), kBacklog) != 0) {
+    const bool absent = errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT;
+    return absl::Status(absent ? absl::StatusCode::kNotFound : absl::StatusCode::kUnavailable,
+                        std::strerror(errno));
+  }
+  return fd;
+}
+
+uint16_t& Port(sockaddr& address) {
+  return address.sa_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(address).sin6_port
+                                       : reinterpret_cast<sockaddr_in&>(address).sin_port;
+}
+
+uint16_t BoundPort(int fd) {
+  sockaddr_storage address = {};
+  socklen_t size = sizeof(address);
+  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  return ntohs(Port(reinterpret_cast<sockaddr&>(address)));
+}
+
+absl::StatusOr<Listening> ListenOnTcp(const std::string& address, const ListenAddress& parsed) {
+  const auto failed = [&](absl::string_view reason) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", address, ": ", reason));
+  };
+  addrinfo hints = {};
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* first = nullptr;
+  const int error =
+      getaddrinfo(parsed.host.c_str(), absl::StrCat(parsed.port).c_str(), &hints, &first);
+  if (error != 0) return failed(gai_strerror(error));
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> all(first, freeaddrinfo);
+  Listening listening;
+  uint16_t port = parsed.port;
+  absl::Status refusal;
+  for (const addrinfo* entry = first; entry != nullptr; entry = entry->ai_next) {
+    // All have the port that the first one got.
+    Port(*entry->ai_addr) = htons(port);
+    absl::StatusOr<Descriptor> fd = ListenOn(*entry);
+    if (!fd.ok()) {
+      // A name may stand for a family that this machine lacks.
+      refusal = fd.status();
+      if (absl::IsNotFound(refusal)) continue;
+      return failed(refusal.message());
+    }
+    port = BoundPort(fd->get());
+    listening.sockets.push_back(*std::move(fd));
+  }
+  if (listening.sockets.empty()) return failed(refusal.message());
+  listening.address = BoundAddress(address, port);
+  return listening;
+}
+
+absl::StatusOr<Listening> ListenOnUnix(const std::string& address, const std::string& path,
+                                       const SocketAccess& access) {
+  absl::StatusOr<SocketPath> taken = SocketPath::Take(path);
+  if (!taken.ok()) return taken.status();
+  absl::StatusOr<Descriptor> fd = taken->Listen(access);
+  if (!fd.ok()) return fd.status();
+  Listening listening;
+  listening.sockets.push_back(*std::move(fd));
+  listening.unix_path.emplace(*std::move(taken));
+  listening.address = address;
+  return listening;
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<mode_t>> ParseSocketMode(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  mode_t mode = 0;
+  for (const char digit : text) {
+    mode = digit >= '0' && digit <= '7' ? mode * 8 + static_cast<mode_t>(digit - '0') : 01000;
+    if (mode > 0777) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--socket-mode must be in [0, 0777], in octal, got ", text));
+    }
+  }
+  return mode;
+}
+
+absl::StatusOr<SocketPath> SocketPath::Take(const std::string& path) {
+  const std::string lock_path = absl::StrCat(path, ".lock");
+  for (;;) {
+    Descriptor lock(open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!lock) {
+      return absl::UnavailableError(
+          absl::StrCat("--listen unix:", path, ": cannot create ", lock_path, Because(errno)));
+    }
+    if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return Taken(path);
+    // Whoever had the lock until now may have removed the file.
+    if (!IsSameFile(lock_path, lock.get())) continue;
+    SocketPath taken(path, std::move(lock));
+    if (absl::Status status = ClearStaleSocket(path); !status.ok()) return status;
+    return taken;
+  }
+}
+
+SocketPath::~SocketPath() {
+  if (!lock_) return;
+  struct stat info;
+  const bool own = inode_ != 0 && lstat(path_.c_str(), &info) == 0 && info.st_dev == device_ &&
+                   info.st_ino == inode_;
+  if (own) unlink(path_.c_str());
+  unlink(absl::StrCat(path_, ".lock").c_str());
+}
+
+absl::StatusOr<Descriptor> SocketPath::Listen(const SocketAccess& access) {
+  const auto failed = [&](absl::string_view what) {
+    return absl::UnavailableError(
+        absl::StrCat("--listen unix:", path_, ": ", what, Because(errno)));
+  };
+  Descriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return failed("cannot make a socket");
+  // The file gets no more than this when it appears, and the rest below.
+  if (access.mode.has_value()) fchmod(fd.get(), *access.mode);
+  const sockaddr_un address = UnixAddress(path_);
+  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return failed("cannot bind");
+  }
+  struct stat info;
+  if (lstat(path_.c_str(), &info) == 0) {
+    device_ = info.st_dev;
+    inode_ = info.st_ino;
+  }
+  if (!access.group.empty()) {
+    const absl::StatusOr<gid_t> group = GroupId(access.group);
+    if (!group.ok()) return group.status();
+    if (lchown(path_.c_str(), static_cast<uid_t>(-1), *group) != 0) {
+      return failed(absl::StrCat("cannot give it to the group ", access.group));
+    }
+  }
+  if (access.mode.has_value() && chmod(path_.c_str(), *access.mode) != 0) {
+    return failed("cannot set its mode");
+  }
+  // Nobody can connect before.
+  if (listen(fd.get(), kBacklog) != 0) return failed("cannot listen");
+  return fd;
+}
+
+absl::StatusOr<Listening> Listen(const std::string& address, const SocketAccess& access) {
+  const absl::StatusOr<ListenAddress> parsed = ParseListenAddress(address);
+  if (!parsed.ok()) return parsed.status();
+  return parsed->path.empty() ? ListenOnTcp(address, *parsed)
+                              : ListenOnUnix(address, parsed->path, access);
+}
+
+}  // namespace token_sampler

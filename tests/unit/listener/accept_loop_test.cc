@@ -1,0 +1,235 @@
+// Accepting within bounds: what is refused, what is survived, and how an end is noticed.
+
+#include "server/listener/accept_loop.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/listener/listen_socket.h"
+
+namespace token_sampler {
+namespace {
+
+using ::testing::HasSubstr;
+
+TimePoint Soon() { return std::chrono::system_clock::now() + std::chrono::seconds(60); }
+
+// What the loop told, and the connections that it accepted.
+class Told {
+ public:
+  AcceptEvents Events() {
+    return {.accepted =
+                [this](Descriptor connection) {
+                  MutexLock lock(mutex_);
+                  connections_.push_back(std::move(connection));
+                  changed_.NotifyAll();
+                },
+            .warn =
+                [this](const std::string& message) {
+                  MutexLock lock(mutex_);
+                  warning_ = message;
+                  changed_.NotifyAll();
+                },
+            .listener_died =
+                [this](const std::string& reason) {
+                  MutexLock lock(mutex_);
+                  death_ = reason;
+                  changed_.NotifyAll();
+                }};
+  }
+
+  void AwaitConnections(size_t count) {
+    MutexLock lock(mutex_);
+    while (connections_.size() < count) changed_.Wait(mutex_);
+  }
+
+  std::string AwaitWarning() {
+    MutexLock lock(mutex_);
+    while (warning_.empty()) changed_.Wait(mutex_);
+    return std::exchange(warning_, "");
+  }
+
+  std::string AwaitDeath() {
+    MutexLock lock(mutex_);
+    while (death_.empty()) changed_.Wait(mutex_);
+    return death_;
+  }
+
+  // Ends the i-th connection, as gRPC does.
+  void End(size_t i) {
+    MutexLock lock(mutex_);
+    shutdown(connections_[i].get(), SHUT_RDWR);
+    connections_[i].Reset();
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar changed_;
+  std::vector<Descriptor> connections_ ABSL_GUARDED_BY(mutex_);
+  std::string warning_ ABSL_GUARDED_BY(mutex_);
+  std::string death_ ABSL_GUARDED_BY(mutex_);
+};
+
+class AcceptLoopTest : public ::testing::Test {
+ protected:
+  void Start(uint64_t max_connections, uint64_t max_per_peer) {
+    absl::StatusOr<Listening> listening = Listen("127.0.0.1:0", {});
+    ASSERT_TRUE(listening.ok()) << listening.status();
+    listener_ = listening->sockets[0].get();
+    socklen_t size = sizeof(address_);
+    ASSERT_EQ(getsockname(listener_, reinterpret_cast<sockaddr*>(&address_), &size), 0);
+    loop_ = std::make_unique<AcceptLoop>(std::move(listening->sockets), max_connections,
+                                         max_per_peer, told_.Events());
+  }
+
+  Descriptor Connect() {
+    Descriptor fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address_), sizeof(address_)), 0);
+    return fd;
+  }
+
+  // Whether the other side ends the connection: waits until it does or says something.
+  static bool IsEnded(const Descriptor& fd) {
+    char byte = 0;
+    return recv(fd.get(), &byte, 1, 0) <= 0;
+  }
+
+  std::string NameOf(const Descriptor& client) {
+    sockaddr_in own = {};
+    socklen_t size = sizeof(own);
+    getsockname(client.get(), reinterpret_cast<sockaddr*>(&own), &size);
+    return "ipv4:127.0.0.1:" + std::to_string(ntohs(own.sin_port));
+  }
+
+  Told told_;
+  int listener_ = -1;
+  sockaddr_in address_ = {};
+  std::unique_ptr<AcceptLoop> loop_;
+};
+
+TEST_F(AcceptLoopTest, ClosesWhatComesBeyondTheBound) {
+  Start(2, 2);
+  const Descriptor first = Connect();
+  const Descriptor second = Connect();
+  told_.AwaitConnections(2);
+  const Descriptor third = Connect();
+  EXPECT_TRUE(IsEnded(third));
+  EXPECT_THAT(told_.AwaitWarning(), HasSubstr("--max-connections"));
+  EXPECT_EQ(loop_->counters().open, 2u);
+  EXPECT_EQ(loop_->counters().refused, 1u);
+}
+
+TEST_F(AcceptLoopTest, BoundsTheConnectionsOfOnePeer) {
+  Start(10, 1);
+  const Descriptor first = Connect();
+  told_.AwaitConnections(1);
+  const Descriptor second = Connect();
+  EXPECT_TRUE(IsEnded(second));
+  EXPECT_THAT(told_.AwaitWarning(), HasSubstr("127.0.0.1 are open as may be"));
+}
+
+TEST_F(AcceptLoopTest, AConnectionThatEndsMakesRoom) {
+  Start(1, 1);
+  for (size_t i = 0; i < 20; ++i) {
+    const Descriptor client = Connect();
+    told_.AwaitConnections(i + 1);
+    told_.End(i);
+    EXPECT_TRUE(IsEnded(client));
+    ASSERT_TRUE(loop_->AwaitNone(Soon()));
+  }
+  EXPECT_EQ(loop_->counters().accepted, 20u);
+}
+
+TEST_F(AcceptLoopTest, NoticesAPeerThatResets) {
+  Start(1, 1);
+  Descriptor client = Connect();
+  told_.AwaitConnections(1);
+  const linger at_once = {.l_onoff = 1, .l_linger = 0};
+  setsockopt(client.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+  client.Reset();
+  EXPECT_TRUE(loop_->AwaitNone(Soon()));
+}
+
+TEST_F(AcceptLoopTest, EndsTheConnectionThatIsNamed) {
+  Start(2, 2);
+  const Descriptor first = Connect();
+  const Descriptor second = Connect();
+  told_.AwaitConnections(2);
+  EXPECT_TRUE(loop_->Close(NameOf(first)));
+  EXPECT_TRUE(IsEnded(first));
+  EXPECT_FALSE(loop_->Close("ipv4:127.0.0.1:1"));
+  while (loop_->counters().open != 1) sched_yield();
+}
+
+// The limit is lowered to what is open now, so that the next accept finds none left.
+TEST_F(AcceptLoopTest, AcceptsAgainAfterDescriptorsRanOut) {
+  Start(1000, 1000);
+  Descriptor waiting[3];
+  for (Descriptor& client : waiting) {
+    client = Descriptor(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  }
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const Descriptor lowest(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  rlimit none = before;
+  none.rlim_cur = static_cast<rlim_t>(lowest.get());
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  for (const Descriptor& client : waiting) {
+    EXPECT_EQ(connect(client.get(), reinterpret_cast<sockaddr*>(&address_), sizeof(address_)), 0);
+    EXPECT_TRUE(IsEnded(client));
+  }
+  EXPECT_THAT(told_.AwaitWarning(), HasSubstr("Too many open files"));
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  const Descriptor later = Connect();
+  told_.AwaitConnections(1);
+  EXPECT_EQ(loop_->counters().open, 1u);
+}
+
+TEST_F(AcceptLoopTest, TellsThatAListenerDied) {
+  Start(1, 1);
+  shutdown(listener_, SHUT_RDWR);
+  EXPECT_EQ(told_.AwaitDeath(), "Invalid argument");
+}
+
+TEST_F(AcceptLoopTest, AcceptsNothingOnceItIsToldTo) {
+  Start(5, 5);
+  const Descriptor first = Connect();
+  told_.AwaitConnections(1);
+  loop_->StopAccepting();
+  const Descriptor late(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_NE(connect(late.get(), reinterpret_cast<sockaddr*>(&address_), sizeof(address_)), 0);
+  EXPECT_EQ(errno, ECONNREFUSED);
+  EXPECT_FALSE(loop_->AwaitNone(std::chrono::system_clock::now()));
+  told_.End(0);
+  EXPECT_TRUE(loop_->AwaitNone(Soon()));
+}
+
+TEST(ConnectionTableTest, NamesAreThoseOfGrpc) {
+  ConnectionTable table(3, 3);
+  table.Add(5, {.group = "::/64", .name = "ipv6:[::1]:7"});
+  EXPECT_EQ(table.Find("ipv6:%5B::1%5D:7"), 5);
+  EXPECT_EQ(table.Find("ipv6:[::1]:8"), -1);
+  table.Remove(5);
+  EXPECT_EQ(table.Find("ipv6:%5B::1%5D:7"), -1);
+  EXPECT_EQ(table.size(), 0u);
+}
+
+TEST(DescriptorsTest, LeavesRoomForOtherThings) {
+  EXPECT_EQ(ConnectionsWithin(20'000, 1'000, 4'096), 4'096u);
+  EXPECT_EQ(ConnectionsWithin(4'096, 1'096, 4'096), 1'500u);
+  EXPECT_EQ(ConnectionsWithin(1'024, 5'000, 4'096), 256u);
+  EXPECT_EQ(ConnectionsWithin(2, 0, 0), 1u);
+}
+
+}  // namespace
+}  // namespace token_sampler
