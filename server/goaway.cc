@@ -6,9 +6,9 @@
 #include <future>
 
 // gRPC 1.51 has this, exports it, and declares it in no header that is installed. Its Shutdown does
-// the same, but from then on it answers calls that are under way to the server with CANCELLED, which
-// tells a client that it gave up itself, and no client tries again. To be removed when gRPC has a
-// drain of its own.
+// the same, but from then on it answers calls that are under way to the server with CANCELLED,
+// which tells a client that it gave up itself, and no client tries again. To be removed when gRPC
+// has a drain of its own.
 namespace grpc_core {
 class Server {
  public:

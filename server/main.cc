@@ -5,16 +5,19 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_join.h"
 #include "client/usage/counted.h"
 #include "client/usage/environment.h"
 #include "server/backend.h"
 #include "server/command_line.h"
+#include "server/listener/descriptors.h"
 #include "server/listener/listen_address.h"
 #include "server/logging.h"
 #include "server/server.h"
@@ -39,6 +42,9 @@ int WaitForSignal(const sigset_t& signals) {
   return signal;
 }
 
+// How long the last lines of the log may take to be written.
+constexpr std::chrono::milliseconds kLogTime{500};
+
 void ExitAtOnceOnNextSignal(const sigset_t& signals) {
   std::thread([signals] {
     const int signal = WaitForSignal(signals);
@@ -46,8 +52,35 @@ void ExitAtOnceOnNextSignal(const sigset_t& signals) {
   }).detach();
 }
 
+// Whatever still runs by then: what an executor samples, a client that reads nothing.
+void ExitAfter(std::chrono::milliseconds time, const std::atomic<bool>& failed) {
+  std::thread([time, &failed] {
+    std::this_thread::sleep_for(time);
+    spdlog::error("the drain time is over and calls still run: ending without them");
+    FlushLog(kLogTime);
+    std::_Exit(failed ? EXIT_FAILURE : EXIT_SUCCESS);
+  }).detach();
+}
+
+// One batch, so that the first call finds threads, memory and kernels as later ones do.
+absl::Status WarmUp(Sampler& sampler) {
+  constexpr int kRows = 16;
+  const std::vector<float> logits(32'768);
+  SamplingParams params;
+  params.top_k = 50;
+  params.top_p = 0.9;
+  RowInput row;
+  row.values = logits.data();
+  row.vocab = static_cast<int64_t>(logits.size());
+  row.params = &params;
+  const std::vector<RowInput> rows(kRows, row);
+  std::vector<RowResult> results(kRows);
+  return sampler.Sample(rows, absl::MakeSpan(results));
+}
+
 int Fail(const absl::Status& status) {
   spdlog::error("{}", std::string(status.message()));
+  FlushLog(kLogTime);
   return EXIT_FAILURE;
 }
 
@@ -56,12 +89,16 @@ int Serve(const ServerOptions& options) {
   SetUpLogging(options.log_level, options.log_format);
   for (const std::string& warning : UnknownVariables(environ)) spdlog::warn("{}", warning);
 
-  // Without its device the server drains and ends, so that whoever runs it starts another.
-  std::atomic<bool> device_lost = false;
-  const auto end = [&device_lost](const absl::Status& status) {
-    spdlog::critical("the device is lost: {}", std::string(status.message()));
-    device_lost = true;
+  // Without its device or a listener the server drains and ends, so that whoever runs it starts
+  // another. Static: a thread of ExitAfter may outlive this function.
+  static std::atomic<bool> failed = false;
+  const auto fail = [] {
+    failed = true;
     kill(getpid(), SIGTERM);
+  };
+  const auto end = [fail](const absl::Status& status) {
+    spdlog::critical("the device is lost: {}", std::string(status.message()));
+    fail();
   };
   absl::StatusOr<Backend> backend = CreateBackend(options.device, options.threads, end);
   if (!backend.ok()) return Fail(backend.status());
@@ -73,7 +110,10 @@ int Serve(const ServerOptions& options) {
   ServerOptions with_device = options;
   with_device.regions.open_cuda = backend->open_cuda;
   with_device.regions.pinning = backend->pinning;
-  absl::StatusOr<std::unique_ptr<Server>> started = Server::Start(with_device, *backend->sampler);
+  // Nothing listens before, so that whoever connects finds a server that is ready.
+  if (const absl::Status status = WarmUp(*backend->sampler); !status.ok()) return Fail(status);
+  absl::StatusOr<std::unique_ptr<Server>> started =
+      Server::Start(with_device, *backend->sampler, [fail](const std::string&) { fail(); });
   if (!started.ok()) return Fail(started.status());
   Server& server = **started;
   spdlog::info("serving on {}", absl::StrJoin(server.addresses(), ", "));
@@ -83,21 +123,26 @@ int Serve(const ServerOptions& options) {
   }
 
   const int signal = WaitForSignal(signals);
-  spdlog::info("signal {}: draining; another one ends at once", signal);
   ExitAtOnceOnNextSignal(signals);
+  ExitAfter(options.drain_delay + options.drain_timeout + kLogTime, failed);
+  spdlog::info("signal {}: draining; another one ends at once", signal);
   server.BeginDrain();
   std::this_thread::sleep_for(options.drain_delay);
   server.Stop(options.drain_timeout);
   const BatcherCounters counters = server.counters();
   spdlog::info("stopped after {} in {}", Counted(counters.rows, "row"),
                Counted(counters.batches, "batch", "batches"));
-  return device_lost ? EXIT_FAILURE : EXIT_SUCCESS;
+  FlushLog(kLogTime);
+  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 }  // namespace
 }  // namespace token_sampler
 
 int main(int argc, char** argv) {
+  token_sampler::OpenStandardStreams();
+  // The log is written to whatever standard error is, and gRPC writes to sockets.
+  std::signal(SIGPIPE, SIG_IGN);
   const token_sampler::CommandLine command_line = token_sampler::ParseCommandLine(argc, argv);
   if (command_line.exit_code.has_value()) return *command_line.exit_code;
   return token_sampler::Serve(command_line.options);

@@ -1,17 +1,16 @@
 #include "server/server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <iterator>
-#include <mutex>
 #include <utility>
 
 #include "server/field_check.h"
 #include "server/goaway.h"
 #include "server/listener/descriptors.h"
+#include "server/listener/guarded_receive.h"
 #include "server/memory/machine_memory.h"
 #include "server/transport_options.h"
 
@@ -55,16 +54,27 @@ v1::GetServerInfoResponse MakeInfo(const ServerOptions& options, const Sampler& 
 // Descriptors that are no connection's: libraries, the log, epoll's, gRPC's own.
 constexpr uint64_t kOtherDescriptors = 128;
 
+// How long a peer that attacked cannot connect anew: an attack goes on otherwise as fast as it
+// connects, and who connects from the same address and means well tries again.
+constexpr std::chrono::seconds kShunTime{1};
+
 // How long clients have to acknowledge GOAWAY when no call is open: several round trips.
 constexpr std::chrono::milliseconds kGoawayTime{1000};
 
-// Plugins are process-wide in gRPC and must be registered before the first builder.
-void EnablePluginsOnce() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    grpc::EnableDefaultHealthCheckService(true);
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  });
+// Probes and tools have one each; what comes beyond is no probe.
+constexpr uint64_t kMaxHealthWatches = 1024;
+constexpr int64_t kMaxReflectionStreams = 64;
+
+std::vector<std::string> Services() {
+  return {v1::TokenSampler::service_full_name(),
+          inference::GRPCInferenceService::service_full_name()};
+}
+
+std::vector<std::string> AllServices() {
+  std::vector<std::string> services = Services();
+  services.emplace_back(grpc::health::v1::Health::service_full_name());
+  services.emplace_back(grpc::reflection::v1alpha::ServerReflection::service_full_name());
+  return services;
 }
 
 }  // namespace
@@ -76,7 +86,9 @@ Server::Server(const ServerOptions& options, Sampler& sampler)
       batcher_(sampler, options.batcher),
       service_(batcher_, calls_, sampler, regions_, CallLimits(options, callers_),
                options.sequences, MakeInfo(options, sampler)),
-      kserve_service_(batcher_, calls_, regions_, CallLimits(options, callers_)) {
+      kserve_service_(batcher_, calls_, regions_, CallLimits(options, callers_)),
+      health_(calls_, Services(), kMaxHealthWatches),
+      reflection_(batcher_, calls_, AllServices(), kMaxReflectionStreams) {
   ledger_.LimitAccount(Account::kSequences, options.sequences.max_bytes, "--max-sequence-bytes",
                        "close some");
 }
@@ -84,7 +96,7 @@ Server::Server(const ServerOptions& options, Sampler& sampler)
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
                                                       Sampler& sampler, OnDeaf on_deaf) {
   if (absl::Status status = ValidateOptions(options); !status.ok()) return status;
-  EnablePluginsOnce();
+  grpc::EnableDefaultHealthCheckService(false);
   const SocketAccess access = {.mode = *ParseSocketMode(options.socket_mode),
                                .group = options.socket_group};
   std::vector<Listening> listening;
@@ -98,15 +110,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   BoundTransport(options, builder);
   builder.RegisterService(&server->service_);
   builder.RegisterService(&server->kserve_service_);
+  builder.RegisterService(&server->health_);
+  builder.RegisterService(&server->reflection_);
   server->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
       grpc::InsecureServerCredentials());
   server->grpc_server_ = builder.BuildAndStart();
   if (server->grpc_server_ == nullptr) return absl::InternalError("gRPC does not start");
-  for (const char* service : {v1::TokenSampler::service_full_name(),
-                              inference::GRPCInferenceService::service_full_name()}) {
-    server->grpc_server_->GetHealthCheckService()->SetServingStatus(service, true);
-  }
+  server->health_.SetServing(true);
   server->Accept(options, std::move(listening), std::move(on_deaf));
   return server;
 }
@@ -119,7 +130,14 @@ void Server::Accept(const ServerOptions& options, std::vector<Listening> listeni
     if (one.unix_path.has_value()) socket_paths_.push_back(*std::move(one.unix_path));
     addresses_.push_back(std::move(one.address));
   }
-  const auto accepted = [this](Descriptor connection) {
+  const FrameLimits frames = {.max_header_bytes = 4 * options.max_metadata_bytes,
+                              .max_message_bytes = 2 * options.max_message_bytes};
+  const auto accepted = [this, frames](AcceptLoop& loop, Descriptor connection,
+                                       const std::string& group) {
+    GuardConnection(connection.get(), frames, [&loop, group](const std::string& reason) {
+      spdlog::warn("connection closed: {} (peer {})", reason, group);
+      loop.Shun(group, std::chrono::system_clock::now() + kShunTime);
+    });
     grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
     parameters.fd = connection.Release();
     acceptor_->HandleNewConnection(&parameters);
@@ -141,7 +159,7 @@ Server::~Server() { Stop(std::chrono::milliseconds(0)); }
 
 void Server::BeginDrain() {
   if (grpc_server_ == nullptr) return;
-  grpc_server_->GetHealthCheckService()->Shutdown();
+  health_.SetServing(false);
   kserve_service_.BeginDrain();
 }
 
@@ -160,8 +178,8 @@ void Server::Stop(std::chrono::milliseconds timeout) {
     calls_.AwaitNone(deadline);
     accept_loop_->AwaitNone(std::min(deadline, std::chrono::system_clock::now() + kGoawayTime));
     grpc_server_->Shutdown(deadline);
-    accept_loop_.reset();
     grpc_server_.reset();
+    accept_loop_.reset();
   }
   batcher_.Stop();
 }

@@ -20,6 +20,8 @@
 #include "server/memory/caller_ledgers.h"
 #include "server/memory/ledger.h"
 #include "server/open_calls.h"
+#include "server/operation/health_service.h"
+#include "server/operation/reflection_service.h"
 #include "server/regions/region_registry.h"
 #include "server/sampling_service.h"
 #include "server/server_options.h"
@@ -75,11 +77,13 @@ class Server {
   Batcher batcher_;
   SamplingService service_;
   KserveService kserve_service_;
+  HealthService health_;
+  ReflectionService reflection_;
   std::vector<SocketPath> socket_paths_;
   std::vector<std::string> addresses_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> grpc_server_;
-  std::unique_ptr<AcceptLoop> accept_loop_;  // ends first: it gives connections to the others
+  std::unique_ptr<AcceptLoop> accept_loop_;  // watches the connections until gRPC has gone
 };
 
 }  // namespace token_sampler

@@ -24,6 +24,7 @@ constexpr int kAcceptsAtOnce = 64;
 constexpr int kPauseMs = 50;
 constexpr std::chrono::seconds kBetweenWarnings{1};
 constexpr int kNoListener = -2;
+constexpr size_t kMaxShunned = 10'000;
 
 // That a connection could not be accepted says nothing about the listener.
 bool IsOfConnection(int error) {
@@ -89,6 +90,21 @@ bool AcceptLoop::Close(absl::string_view name) {
   MutexLock lock(mutex_);
   const int fd = table_.Find(name);
   return fd >= 0 && shutdown(fd, SHUT_RDWR) == 0;
+}
+
+void AcceptLoop::Shun(const std::string& group, TimePoint until) {
+  MutexLock lock(mutex_);
+  // Many at once are as good as none: the bounds on connections hold all the same.
+  if (shunned_.size() >= kMaxShunned) shunned_.clear();
+  shunned_[group] = until;
+}
+
+bool AcceptLoop::IsShunned(const std::string& group) {
+  const auto found = shunned_.find(group);
+  if (found == shunned_.end()) return false;
+  if (found->second > std::chrono::system_clock::now()) return true;
+  shunned_.erase(found);
+  return false;
 }
 
 bool AcceptLoop::AwaitNone(TimePoint deadline) {
@@ -181,14 +197,17 @@ void AcceptLoop::Admit(Descriptor connection) {
   if (!watched) return CountRefusal(std::strerror(errno));
   const std::string group = peer.group;
   ConnectionTable::Refusal refusal;
+  bool shunned = false;
   {
     MutexLock lock(mutex_);
+    shunned = IsShunned(group);
     refusal = table_.Check(group);
-    if (refusal == ConnectionTable::Refusal::kNone) {
+    if (!shunned && refusal == ConnectionTable::Refusal::kNone) {
       table_.Add(watched.get(), std::move(peer));
       ++counters_.accepted;
     }
   }
+  if (shunned) return CountRefusal(absl::StrCat(group, " has just misused another connection"));
   switch (refusal) {
     case ConnectionTable::Refusal::kTooMany:
       return CountRefusal("as many are open as may be (--max-connections)");
@@ -200,7 +219,7 @@ void AcceptLoop::Admit(Descriptor connection) {
   }
   // Tells of the end alone, and once.
   Watch(watched.Release(), EPOLLET);
-  events_.accepted(std::move(connection));
+  events_.accepted(*this, std::move(connection), group);
 }
 
 bool AcceptLoop::RefuseWithoutDescriptor(int listener) {

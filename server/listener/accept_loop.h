@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "server/batching/clock.h"
 #include "server/batching/mutex.h"
@@ -22,9 +23,13 @@
 
 namespace token_sampler {
 
+class AcceptLoop;
+
 // What the loop tells. All are called on its thread, and must not wait.
 struct AcceptEvents {
-  std::function<void(Descriptor connection)> accepted;           // non-blocking
+  // A connection, non-blocking, and the group of its peer.
+  std::function<void(AcceptLoop& loop, Descriptor connection, const std::string& group)>
+      accepted;                                                  // non-blocking
   std::function<void(const std::string& message)> warn;          // seldom: see below
   std::function<void(const std::string& reason)> listener_died;  // it accepts nothing any more
 };
@@ -53,6 +58,9 @@ class AcceptLoop {
   // Ends the connection that gRPC names so. False when there is none, or when it has no name.
   bool Close(absl::string_view name);
 
+  // Refuses connections of the peers of a group until then. Those that are open stay.
+  void Shun(const std::string& group, TimePoint until);
+
   // Waits until every connection has ended or the deadline has passed. True when none is open.
   bool AwaitNone(TimePoint deadline);
 
@@ -66,6 +74,7 @@ class AcceptLoop {
   void Admit(Descriptor connection);
   // Refuses one connection by means of the spare descriptor. False when that cannot be either.
   bool RefuseWithoutDescriptor(int listener);
+  bool IsShunned(const std::string& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CountRefusal(const std::string& why);
   void ForgetIfEnded(int watched);
   // The listeners are not watched until the next turn of the loop.
@@ -88,6 +97,7 @@ class AcceptLoop {
   CondVar none_left_;
   std::vector<Descriptor> listeners_ ABSL_GUARDED_BY(mutex_);
   ConnectionTable table_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, TimePoint> shunned_ ABSL_GUARDED_BY(mutex_);
   AcceptCounters counters_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

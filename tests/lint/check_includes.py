@@ -12,7 +12,7 @@ import sys
 
 GRPC = ("grpc/", "grpcpp/", "google/protobuf/")
 PROTO = ("token_sampler/v1/",)
-KSERVE_PROTO = ("inference/",)
+KSERVE_PROTO = ("inference/", "grpc/health/v1/", "grpc/reflection/v1alpha/")
 CUDA = ("cuda", "cub/", "thrust/", "cooperative_groups")
 
 # Folder -> what its files may include, as prefixes. The deepest folder that holds a file decides.

@@ -29,7 +29,7 @@ class Told {
  public:
   AcceptEvents Events() {
     return {.accepted =
-                [this](Descriptor connection) {
+                [this](AcceptLoop&, Descriptor connection, const std::string&) {
                   MutexLock lock(mutex_);
                   connections_.push_back(std::move(connection));
                   changed_.NotifyAll();
@@ -158,6 +158,19 @@ TEST_F(AcceptLoopTest, NoticesAPeerThatResets) {
   setsockopt(client.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
   client.Reset();
   EXPECT_TRUE(loop_->AwaitNone(Soon()));
+}
+
+TEST_F(AcceptLoopTest, ShunsAPeerForAWhile) {
+  Start(5, 5);
+  const Descriptor first = Connect();
+  told_.AwaitConnections(1);
+  loop_->Shun("127.0.0.1", Soon());
+  EXPECT_TRUE(IsEnded(Connect()));
+  EXPECT_THAT(told_.AwaitWarning(), HasSubstr("127.0.0.1 has just misused another connection"));
+  EXPECT_EQ(loop_->counters().open, 1u);
+  loop_->Shun("127.0.0.1", std::chrono::system_clock::now());
+  const Descriptor later = Connect();
+  told_.AwaitConnections(2);
 }
 
 TEST_F(AcceptLoopTest, EndsTheConnectionThatIsNamed) {

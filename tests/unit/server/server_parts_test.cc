@@ -155,6 +155,7 @@ TEST(GrpcLogTest, GoesWhereTheServerLogs) {
   gpr_log("/src/core/lib/socket.cc", 7, GPR_LOG_SEVERITY_ERROR, "%s", "a \"quoted\"\nline");
   gpr_log("socket.cc", 8, GPR_LOG_SEVERITY_INFO, "told");
   gpr_log("socket.cc", 9, GPR_LOG_SEVERITY_DEBUG, "too much");
+  FlushLog(std::chrono::seconds(60));
   const std::vector<std::string> lines =
       absl::StrSplit(::testing::internal::GetCapturedStderr(), '\n', absl::SkipEmpty());
   std::vector<std::string> told;

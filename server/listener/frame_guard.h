@@ -1,0 +1,93 @@
+// Reads along what a connection receives and says when it is an attack on HTTP/2 itself.
+//
+// gRPC 1.51 takes what it is sent: streams that are reset as soon as they begin, headers in pieces
+// without end, streams beyond its own limit as long as nobody acknowledges that, and messages whose
+// prefix announces gigabytes. Here frames are counted by their headers; what they carry is skipped.
+
+#ifndef TOKEN_SAMPLER_SERVER_LISTENER_FRAME_GUARD_H_
+#define TOKEN_SAMPLER_SERVER_LISTENER_FRAME_GUARD_H_
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/container/btree_map.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace token_sampler {
+
+// What no client comes near to that means well.
+struct FrameLimits {
+  uint64_t max_header_bytes = uint64_t{1} << 20;   // of one call, as they are sent
+  uint64_t max_message_bytes = uint64_t{1} << 29;  // that a prefix may announce
+  // Streams that may begin before this server's settings are acknowledged.
+  uint64_t max_early_streams = 1024;
+  // In a second: streams reset, as deadlines that pass do, those of them that were reset as soon as
+  // they began, and frames that carry nothing.
+  uint64_t max_resets = 2000;
+  uint64_t max_hasty_resets = 100;
+  uint64_t max_idle_frames = 1000;
+};
+
+// Of one connection. Not thread-safe.
+class FrameGuard {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  // A connection from its first byte.
+  explicit FrameGuard(const FrameLimits& limits) : limits_(limits) {}
+
+  // Takes what was received next, at `now`. Empty, or what is wrong with it; then the connection
+  // must be closed, and nothing more is taken. Anything that is not HTTP/2 is left to gRPC.
+  absl::string_view Take(absl::Span<const uint8_t> bytes, Time now);
+
+ private:
+  enum class State { kPreface, kHeader, kPayload, kForeign };
+
+  absl::string_view TakeHeader(Time now);
+  absl::string_view TakeHeaders(uint64_t bytes);
+  absl::string_view TakeData(absl::Span<const uint8_t> bytes);
+  // Counts one event; true when there were more than `max` in the second that began last.
+  struct Rate {
+    Time since;
+    uint64_t count = 0;
+    bool Exceeds(uint64_t max, Time now);
+  };
+
+  // How far the message of a stream has come.
+  struct Message {
+    uint8_t prefix_bytes = 0;  // of the five before a message
+    uint32_t length = 0;
+    uint64_t missing = 0;
+  };
+
+  FrameLimits limits_;
+  State state_ = State::kPreface;
+  size_t matched_ = 0;  // bytes of the preface, or of a frame's header
+  std::array<uint8_t, 9> header_;
+  uint64_t left_ = 0;  // of the frame's payload
+
+  uint8_t type_ = 0;
+  uint8_t flags_ = 0;
+  uint32_t stream_ = 0;
+  bool padded_ = false;  // DATA with padding is not looked into
+
+  uint64_t header_bytes_ = 0;  // of the header block that is not complete
+  uint64_t header_frames_ = 0;
+  uint64_t early_streams_ = 0;
+  uint32_t last_stream_ = 0;
+  uint32_t settled_stream_ = 0;  // began before what is being taken
+  bool acknowledged_ = false;
+  Rate resets_;
+  Rate hasty_resets_;
+  Rate idle_;
+  // Of streams whose message is not complete.
+  absl::btree_map<uint32_t, Message> messages_;
+  uint32_t unknown_below_ = 0;  // streams whose messages are not followed any more
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_LISTENER_FRAME_GUARD_H_

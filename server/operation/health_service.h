@@ -1,0 +1,56 @@
+// gRPC's health protocol (grpc.health.v1), without a thread for each call and within a bound.
+
+#ifndef TOKEN_SAMPLER_SERVER_OPERATION_HEALTH_SERVICE_H_
+#define TOKEN_SAMPLER_SERVER_OPERATION_HEALTH_SERVICE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "server/batching/mutex.h"
+#include "server/open_calls.h"
+
+namespace token_sampler {
+
+class HealthWatch;
+
+// Thread-safe.
+class HealthService final : public grpc::health::v1::Health::CallbackService {
+ public:
+  using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
+
+  // Knows the server as a whole and these services, all NOT_SERVING. At most `max_watches` Watch
+  // calls are open at once; `calls` ends them and outlives this.
+  HealthService(OpenCalls& calls, std::vector<std::string> services, uint64_t max_watches);
+
+  // Of all services. Tells whoever watches.
+  void SetServing(bool serving);
+
+  grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
+                                  const grpc::health::v1::HealthCheckRequest* request,
+                                  grpc::health::v1::HealthCheckResponse* response) override;
+  grpc::ServerWriteReactor<grpc::health::v1::HealthCheckResponse>* Watch(
+      grpc::CallbackServerContext* context,
+      const grpc::health::v1::HealthCheckRequest* request) override;
+
+ private:
+  friend class HealthWatch;
+
+  // SERVICE_UNKNOWN for one that the server does not have.
+  Status Get(const std::string& service) const;
+  void Forget(const HealthWatch& watch);
+
+  OpenCalls& calls_;
+  const std::vector<std::string> services_;
+  const uint64_t max_watches_;
+
+  mutable Mutex mutex_;
+  bool serving_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::shared_ptr<HealthWatch>> watches_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_OPERATION_HEALTH_SERVICE_H_

@@ -1,0 +1,41 @@
+// gRPC's reflection protocol (v1alpha), without a thread for each stream and within a bound.
+
+#ifndef TOKEN_SAMPLER_SERVER_OPERATION_REFLECTION_SERVICE_H_
+#define TOKEN_SAMPLER_SERVER_OPERATION_REFLECTION_SERVICE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
+#include "server/batching/batcher.h"
+#include "server/open_calls.h"
+
+namespace token_sampler {
+
+// Thread-safe.
+class ReflectionService final
+    : public grpc::reflection::v1alpha::ServerReflection::CallbackService {
+ public:
+  // Tells of these services, whose descriptors are in this program, by their full names. At most
+  // `max_streams` are open at once. What is passed by reference must outlive the service; nothing
+  // is queued.
+  ReflectionService(Batcher& batcher, OpenCalls& calls, std::vector<std::string> services,
+                    int64_t max_streams);
+
+  grpc::ServerBidiReactor<grpc::reflection::v1alpha::ServerReflectionRequest,
+                          grpc::reflection::v1alpha::ServerReflectionResponse>*
+  ServerReflectionInfo(grpc::CallbackServerContext* context) override;
+
+ private:
+  Batcher& batcher_;
+  OpenCalls& calls_;
+  const std::vector<std::string> services_;
+  const int64_t max_streams_;
+  std::atomic<int64_t> streams_{0};
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_OPERATION_REFLECTION_SERVICE_H_

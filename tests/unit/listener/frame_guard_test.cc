@@ -1,0 +1,181 @@
+// Which connections are attacks on HTTP/2, and which only look so in part.
+
+#include "server/listener/frame_guard.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace token_sampler {
+namespace {
+
+constexpr char kPreface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+constexpr uint8_t kData = 0;
+constexpr uint8_t kHeaders = 1;
+constexpr uint8_t kReset = 3;
+constexpr uint8_t kSettings = 4;
+constexpr uint8_t kPing = 6;
+constexpr uint8_t kWindowUpdate = 8;
+constexpr uint8_t kContinuation = 9;
+constexpr uint8_t kAck = 1;
+constexpr uint8_t kEndHeaders = 4;
+
+std::string Number(uint64_t value, int bytes) {
+  std::string text;
+  for (int i = bytes - 1; i >= 0; --i) text.push_back(static_cast<char>(value >> (8 * i)));
+  return text;
+}
+
+std::string Frame(uint8_t type, uint8_t flags, uint32_t stream, const std::string& payload = "") {
+  return absl::StrCat(Number(payload.size(), 3), Number(type, 1), Number(flags, 1),
+                      Number(stream, 4), payload);
+}
+
+std::string Message(uint64_t announced, size_t sent) {
+  return absl::StrCat(Number(0, 1), Number(announced, 4), std::string(sent, 'x'));
+}
+
+class FrameGuardTest : public ::testing::Test {
+ protected:
+  FrameGuardTest() {
+    limits_.max_header_bytes = 65'536;
+    limits_.max_message_bytes = 1000;
+    limits_.max_early_streams = 5;
+    limits_.max_resets = 10;
+    limits_.max_idle_frames = 10;
+  }
+
+  // Sends the preface before the first frame.
+  std::string Send(const std::string& bytes) {
+    if (guard_ == nullptr) {
+      guard_ = std::make_unique<FrameGuard>(limits_);
+      EXPECT_EQ(Take(kPreface), "");
+    }
+    return Take(bytes);
+  }
+
+  std::string Take(const std::string& bytes) {
+    return std::string(
+        guard_->Take({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, now_));
+  }
+
+  FrameLimits limits_;
+  FrameGuard::Time now_ = FrameGuard::Time(std::chrono::seconds(100));
+  std::unique_ptr<FrameGuard> guard_;
+};
+
+TEST_F(FrameGuardTest, LetsACallPassByteByByte) {
+  guard_ = std::make_unique<FrameGuard>(limits_);
+  const std::string call =
+      absl::StrCat(kPreface, Frame(kSettings, 0, 0), Frame(kSettings, kAck, 0),
+                   Frame(kHeaders, kEndHeaders, 1, "headers"), Frame(kData, 0, 1, Message(10, 4)),
+                   Frame(kData, kAck, 1, "xxxxxx"), Frame(kWindowUpdate, 0, 0, Number(9, 4)));
+  for (const char byte : call) ASSERT_EQ(Take(std::string(1, byte)), "");
+}
+
+TEST_F(FrameGuardTest, StopsAMessageThatAnnouncesFarTooMuch) {
+  EXPECT_EQ(Send(Frame(kData, 0, 1, Message(1000, 0))), "");
+  EXPECT_EQ(Send(Frame(kData, 0, 3, Message(0xffffffff, 0))),
+            "a message is announced that is far too large");
+}
+
+// The five bytes come in two frames, between those of another stream, after a first message.
+TEST_F(FrameGuardTest, FindsTheNextMessageOfAStream) {
+  const std::string large = Message(0xffffffff, 0);
+  EXPECT_EQ(Send(Frame(kData, 0, 1, Message(3, 3) + large.substr(0, 2))), "");
+  EXPECT_EQ(Send(Frame(kData, 0, 3, Message(900, 900))), "");
+  EXPECT_EQ(Send(Frame(kData, 0, 1, large.substr(2))),
+            "a message is announced that is far too large");
+}
+
+TEST_F(FrameGuardTest, StopsRapidResets) {
+  for (uint32_t i = 0; i < 10; ++i) EXPECT_EQ(Send(Frame(kReset, 0, 2 * i + 1, Number(8, 4))), "");
+  EXPECT_EQ(Send(Frame(kReset, 0, 21, Number(8, 4))), "streams are reset too often");
+}
+
+TEST_F(FrameGuardTest, StopsStreamsThatAreResetAsTheyBeginEarlier) {
+  limits_.max_hasty_resets = 3;
+  limits_.max_early_streams = 100;
+  std::string wrong;
+  uint32_t stream = 1;
+  for (; wrong.empty(); stream += 2) {
+    ASSERT_LT(stream, 10u);
+    wrong = Send(Frame(kHeaders, kEndHeaders, stream) + Frame(kReset, 0, stream, Number(8, 4)));
+  }
+  EXPECT_EQ(stream, 9u);  // the fourth was one too many
+  EXPECT_EQ(wrong, "streams are reset too often");
+  guard_ = nullptr;
+  for (stream = 1; stream < 20; stream += 2) {
+    EXPECT_EQ(Send(Frame(kHeaders, kEndHeaders, stream)), "");
+    EXPECT_EQ(Send(Frame(kReset, 0, stream, Number(8, 4))), "");
+  }
+}
+
+TEST_F(FrameGuardTest, LetsDeadlinesPass) {
+  for (uint32_t i = 0; i < 1000; ++i) {
+    ASSERT_EQ(Send(Frame(kReset, 0, 2 * i + 1, Number(8, 4))), "");
+    now_ += std::chrono::milliseconds(100);
+  }
+}
+
+TEST_F(FrameGuardTest, StopsHeadersInTinyPieces) {
+  EXPECT_EQ(Send(Frame(kHeaders, 0, 1, std::string(64, 'h'))), "");
+  std::string wrong;
+  int pieces = 0;
+  for (; wrong.empty(); ++pieces) {
+    ASSERT_LT(pieces, 10);
+    wrong = Send(Frame(kContinuation, 0, 1, std::string(64, 'h')));
+  }
+  EXPECT_EQ(wrong, "headers in too many pieces");
+}
+
+TEST_F(FrameGuardTest, LetsLargeHeadersPassAndStopsEndlessOnes) {
+  const std::string piece(16'384, 'h');
+  EXPECT_EQ(Send(Frame(kHeaders, 0, 1, piece)), "");
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(Send(Frame(kContinuation, 0, 1, piece)), "");
+  EXPECT_EQ(Send(Frame(kContinuation, kEndHeaders, 1, piece)), "");
+  EXPECT_EQ(Send(Frame(kHeaders, 0, 3, piece)), "");
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(Send(Frame(kContinuation, 0, 3, piece)), "");
+  EXPECT_EQ(Send(Frame(kContinuation, 0, 3, piece)), "headers without end");
+}
+
+TEST_F(FrameGuardTest, StopsStreamsBeforeTheSettingsAreAcknowledged) {
+  for (uint32_t i = 0; i < 5; ++i) EXPECT_EQ(Send(Frame(kHeaders, kEndHeaders, 2 * i + 1)), "");
+  EXPECT_EQ(Send(Frame(kHeaders, kEndHeaders, 11)),
+            "streams without end before the settings are acknowledged");
+}
+
+TEST_F(FrameGuardTest, LetsStreamsPassOnceTheyAre) {
+  EXPECT_EQ(Send(Frame(kSettings, kAck, 0)), "");
+  for (uint32_t i = 0; i < 100; ++i) EXPECT_EQ(Send(Frame(kHeaders, kEndHeaders, 2 * i + 1)), "");
+}
+
+TEST_F(FrameGuardTest, StopsFloodsOfFramesThatCarryNothing) {
+  constexpr uint8_t kPriority = 2;
+  for (const uint8_t type : {kSettings, kPing, kPriority, kData, uint8_t{0xfa}}) {
+    guard_ = nullptr;
+    for (int i = 0; i < 10; ++i) EXPECT_EQ(Send(Frame(type, 0, 1)), "");
+    EXPECT_EQ(Send(Frame(type, 0, 1)), "too many frames carry nothing");
+  }
+}
+
+TEST_F(FrameGuardTest, LeavesWhatIsNotHttp2ToOthers) {
+  guard_ = std::make_unique<FrameGuard>(limits_);
+  EXPECT_EQ(Take("GET / HTTP/1.1\r\n"), "");
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(Take(Frame(kPing, 0, 0)), "");
+}
+
+// The streams of calls that the server refused half-way are never ended by the client.
+TEST_F(FrameGuardTest, KeepsABoundedNumberOfMessages) {
+  EXPECT_EQ(Send(Frame(kSettings, kAck, 0)), "");
+  for (uint32_t i = 0; i < 5000; ++i) {
+    ASSERT_EQ(Send(Frame(kData, 0, 2 * i + 1, Message(900, 1))), "");
+  }
+  EXPECT_EQ(Send(Frame(kData, 0, 1, Message(0xffffffff, 0))), "");
+}
+
+}  // namespace
+}  // namespace token_sampler
