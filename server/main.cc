@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -57,7 +58,7 @@ void ExitAfter(std::chrono::milliseconds time, const std::atomic<bool>& failed) 
   std::thread([time, &failed] {
     std::this_thread::sleep_for(time);
     spdlog::error("the drain time is over and calls still run: ending without them");
-    FlushLog(kLogTime);
+    FlushLog(kLogTime / 10);
     std::_Exit(failed ? EXIT_FAILURE : EXIT_SUCCESS);
   }).detach();
 }
@@ -124,11 +125,13 @@ int Serve(const ServerOptions& options) {
 
   const int signal = WaitForSignal(signals);
   ExitAtOnceOnNextSignal(signals);
-  ExitAfter(options.drain_delay + options.drain_timeout + kLogTime, failed);
+  // Within the drain time, whatever runs: the last of it is for what ends by force.
+  const std::chrono::milliseconds margin = std::min(options.drain_timeout / 10, kLogTime);
+  ExitAfter(options.drain_delay + options.drain_timeout - margin / 2, failed);
   spdlog::info("signal {}: draining; another one ends at once", signal);
   server.BeginDrain();
   std::this_thread::sleep_for(options.drain_delay);
-  server.Stop(options.drain_timeout);
+  server.Stop(options.drain_timeout - margin);
   const BatcherCounters counters = server.counters();
   spdlog::info("stopped after {} in {}", Counted(counters.rows, "row"),
                Counted(counters.batches, "batch", "batches"));

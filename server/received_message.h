@@ -38,8 +38,9 @@ class ReceivedMessage {
     absl::Status status = memory_.Grow(message.Length());
     if (!status.ok()) return status;
     // The slices stay as they are.
-    if (message.Length() > 0 && !message.Dump(&slices_).ok()) {
-      return absl::InternalError("the request's bytes cannot be read");
+    if (!message.Dump(&slices_).ok()) {
+      return Invalid("the request must be a ", Request::descriptor()->full_name(),
+                     ", none was sent");
     }
     SlicedBytes bytes;
     for (const grpc::Slice& slice : slices_) {

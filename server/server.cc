@@ -131,7 +131,8 @@ void Server::Accept(const ServerOptions& options, std::vector<Listening> listeni
     addresses_.push_back(std::move(one.address));
   }
   const FrameLimits frames = {.max_header_bytes = 4 * options.max_metadata_bytes,
-                              .max_message_bytes = 2 * options.max_message_bytes};
+                              .max_message_bytes = 2 * options.max_message_bytes,
+                              .receipt = std::make_shared<Receipt>(options.max_incomplete_bytes)};
   const auto accepted = [this, frames](AcceptLoop& loop, Descriptor connection,
                                        const std::string& group) {
     GuardConnection(connection.get(), frames, [&loop, group](const std::string& reason) {
@@ -152,7 +153,8 @@ void Server::Accept(const ServerOptions& options, std::vector<Listening> listeni
                         options.max_connections);
   accept_loop_ = std::make_unique<AcceptLoop>(
       std::move(sockets), max_connections, options.max_connections_per_peer,
-      AcceptEvents{.accepted = accepted, .warn = warn, .listener_died = died});
+      AcceptEvents{
+          .accepted = accepted, .ended = ReleaseConnection, .warn = warn, .listener_died = died});
 }
 
 Server::~Server() { Stop(std::chrono::milliseconds(0)); }

@@ -196,6 +196,7 @@ void AcceptLoop::Admit(Descriptor connection) {
   Descriptor watched(fcntl(connection.get(), F_DUPFD_CLOEXEC, 0));
   if (!watched) return CountRefusal(std::strerror(errno));
   const std::string group = peer.group;
+  peer.connection = connection.get();
   ConnectionTable::Refusal refusal;
   bool shunned = false;
   {
@@ -248,6 +249,7 @@ void AcceptLoop::ForgetIfEnded(int watched) {
   pollfd state = {.fd = watched, .events = 0, .revents = 0};
   if (poll(&state, 1, 0) != 1 || (state.revents & POLLHUP) == 0) return;
   MutexLock lock(mutex_);
+  events_.ended(table_.NumberOf(watched), watched);
   table_.Remove(watched);
   close(watched);
   if (table_.size() == 0) none_left_.NotifyAll();

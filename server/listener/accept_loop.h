@@ -29,7 +29,9 @@ class AcceptLoop;
 struct AcceptEvents {
   // A connection, non-blocking, and the group of its peer.
   std::function<void(AcceptLoop& loop, Descriptor connection, const std::string& group)>
-      accepted;                                                  // non-blocking
+      accepted;  // non-blocking
+  // The connection that had this number is over; `watched` is still a descriptor of it.
+  std::function<void(int connection, int watched)> ended;
   std::function<void(const std::string& message)> warn;          // seldom: see below
   std::function<void(const std::string& reason)> listener_died;  // it accepts nothing any more
 };

@@ -16,7 +16,7 @@ namespace {
 Peer OfIpv4(const in_addr& address, in_port_t port) {
   char text[INET_ADDRSTRLEN];
   if (inet_ntop(AF_INET, &address, text, sizeof(text)) == nullptr) return {};
-  return {.group = text, .name = absl::StrCat("ipv4:", text, ":", ntohs(port))};
+  return {.group = text, .name = absl::StrCat("ipv4:", text, ":", ntohs(port)), .connection = -1};
 }
 
 Peer OfIpv6(const sockaddr_in6& address) {
@@ -32,7 +32,7 @@ Peer OfIpv6(const sockaddr_in6& address) {
   in6_addr network = address.sin6_addr;
   std::memset(&network.s6_addr[8], 0, 8);
   inet_ntop(AF_INET6, &network, text, sizeof(text));
-  return {.group = absl::StrCat(text, "/64"), .name = std::move(name)};
+  return {.group = absl::StrCat(text, "/64"), .name = std::move(name), .connection = -1};
 }
 
 }  // namespace
@@ -52,7 +52,7 @@ Peer Peer::Of(int fd) {
       ucred user = {};
       socklen_t user_size = sizeof(user);
       if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &user_size) != 0) return {};
-      return {.group = absl::StrCat("user ", user.uid), .name = ""};
+      return {.group = absl::StrCat("user ", user.uid), .name = "", .connection = -1};
     }
     default:
       return {};
@@ -88,6 +88,11 @@ int ConnectionTable::Find(absl::string_view name) const {
   const auto found =
       by_name_.find(absl::StrReplaceAll(name, {{"%5B", "["}, {"%5D", "]"}, {"%25", "%"}}));
   return found == by_name_.end() ? -1 : found->second;
+}
+
+int ConnectionTable::NumberOf(int fd) const {
+  const auto found = connections_.find(fd);
+  return found == connections_.end() ? -1 : found->second.connection;
 }
 
 std::vector<int> ConnectionTable::All() const {

@@ -22,6 +22,8 @@ struct Peer {
 
   // The peer of a connected socket. Its group is empty when the peer has gone.
   static Peer Of(int fd);
+
+  int connection = -1;  // the number of the descriptor that it was accepted as
 };
 
 // Not thread-safe.
@@ -41,6 +43,9 @@ class ConnectionTable {
 
   // The connection that gRPC names so, or -1.
   int Find(absl::string_view name) const;
+
+  // The number that the connection was accepted as, or -1.
+  int NumberOf(int fd) const;
 
   // The keys of all connections.
   std::vector<int> All() const;

@@ -107,7 +107,7 @@ absl::string_view FrameGuard::TakeHeader(Time now) {
     case kContinuation:
       return TakeHeaders(left_);
     case kReset:
-      messages_.erase(stream_);
+      Forget(stream_);
       if (resets_.Exceeds(limits_.max_resets, now) ||
           (stream_ > settled_stream_ && hasty_resets_.Exceeds(limits_.max_hasty_resets, now))) {
         return "streams are reset too often";
@@ -144,6 +144,7 @@ absl::string_view FrameGuard::TakeData(absl::Span<const uint8_t> bytes) {
   if (stream_ < unknown_below_) return {};
   const auto found = messages_.find(stream_);
   Message message = found == messages_.end() ? Message{} : found->second;
+  const uint64_t before = message.received();
   while (!bytes.empty()) {
     if (message.prefix_bytes < kPrefixBytes) {
       if (message.prefix_bytes > 0) message.length = message.length << 8 | bytes[0];
@@ -159,6 +160,10 @@ absl::string_view FrameGuard::TakeData(absl::Span<const uint8_t> bytes) {
     message.missing -= count;
     if (message.missing == 0) message = {};
   }
+  Count(before, message.received());
+  if (message.received() > before && HasTooMuch()) {
+    return "too much is received of messages that are not complete";
+  }
   if (message.prefix_bytes > 0) {
     messages_[stream_] = message;
   } else if (found != messages_.end()) {
@@ -167,9 +172,40 @@ absl::string_view FrameGuard::TakeData(absl::Span<const uint8_t> bytes) {
   if (messages_.size() > kMaxMessages) {
     // Of calls that were ended meanwhile; which those are, only gRPC knows.
     unknown_below_ = messages_.begin()->first + 1;
-    messages_.erase(messages_.begin());
+    Forget(messages_.begin()->first);
   }
   return {};
+}
+
+void FrameGuard::Count(uint64_t before, uint64_t now) {
+  if (limits_.receipt == nullptr || now == before) return;
+  Receipt& receipt = *limits_.receipt;
+  const bool had_any = incomplete_bytes_ > 0;
+  incomplete_bytes_ += now - before;  // modulo 2^64, as below
+  receipt.bytes += now - before;
+  const bool has_any = incomplete_bytes_ > 0;
+  if (has_any != had_any) receipt.connections += has_any ? 1 : uint64_t{0} - 1;
+}
+
+bool FrameGuard::HasTooMuch() const {
+  if (limits_.receipt == nullptr) return false;
+  const Receipt& receipt = *limits_.receipt;
+  const uint64_t bytes = receipt.bytes;
+  // Those with as much as the average go, so that small messages always pass.
+  return bytes > receipt.max_bytes && incomplete_bytes_ * receipt.connections >= bytes;
+}
+
+void FrameGuard::Forget(uint32_t stream) {
+  const auto found = messages_.find(stream);
+  if (found == messages_.end()) return;
+  Count(found->second.received(), 0);
+  messages_.erase(found);
+}
+
+void FrameGuard::End() {
+  Count(incomplete_bytes_, 0);
+  messages_.clear();
+  state_ = State::kForeign;
 }
 
 }  // namespace token_sampler

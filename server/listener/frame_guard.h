@@ -8,15 +8,26 @@
 #define TOKEN_SAMPLER_SERVER_LISTENER_FRAME_GUARD_H_
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "absl/container/btree_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace token_sampler {
+
+// What all connections have received of messages that are not complete. Thread-safe.
+struct Receipt {
+  explicit Receipt(uint64_t most) : max_bytes(most) {}
+
+  const uint64_t max_bytes;  // beyond, connections that have more than others are closed
+  std::atomic<uint64_t> bytes{0};
+  std::atomic<uint64_t> connections{0};  // that have any
+};
 
 // What no client comes near to that means well.
 struct FrameLimits {
@@ -29,6 +40,7 @@ struct FrameLimits {
   uint64_t max_resets = 2000;
   uint64_t max_hasty_resets = 100;
   uint64_t max_idle_frames = 1000;
+  std::shared_ptr<Receipt> receipt;  // null: nobody counts
 };
 
 // Of one connection. Not thread-safe.
@@ -38,10 +50,16 @@ class FrameGuard {
 
   // A connection from its first byte.
   explicit FrameGuard(const FrameLimits& limits) : limits_(limits) {}
+  ~FrameGuard() { End(); }
+  FrameGuard(const FrameGuard&) = delete;
+  FrameGuard& operator=(const FrameGuard&) = delete;
 
   // Takes what was received next, at `now`. Empty, or what is wrong with it; then the connection
   // must be closed, and nothing more is taken. Anything that is not HTTP/2 is left to gRPC.
   absl::string_view Take(absl::Span<const uint8_t> bytes, Time now);
+
+  // The connection is over, and what it received counts no more. Nothing is looked into afterwards.
+  void End();
 
  private:
   enum class State { kPreface, kHeader, kPayload, kForeign };
@@ -56,11 +74,18 @@ class FrameGuard {
     bool Exceeds(uint64_t max, Time now);
   };
 
+  // Counts `now` bytes of messages that are not complete instead of `before`.
+  void Count(uint64_t before, uint64_t now);
+  bool HasTooMuch() const;
+  void Forget(uint32_t stream);
+
   // How far the message of a stream has come.
   struct Message {
     uint8_t prefix_bytes = 0;  // of the five before a message
     uint32_t length = 0;
     uint64_t missing = 0;
+
+    uint64_t received() const { return prefix_bytes + length - missing; }
   };
 
   FrameLimits limits_;
@@ -85,7 +110,8 @@ class FrameGuard {
   Rate idle_;
   // Of streams whose message is not complete.
   absl::btree_map<uint32_t, Message> messages_;
-  uint32_t unknown_below_ = 0;  // streams whose messages are not followed any more
+  uint64_t incomplete_bytes_ = 0;  // what they have received
+  uint32_t unknown_below_ = 0;     // streams whose messages are not followed any more
 };
 
 }  // namespace token_sampler

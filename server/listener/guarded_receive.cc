@@ -11,13 +11,19 @@
 #include <memory>
 #include <utility>
 
+#include "server/batching/mutex.h"
+
 namespace token_sampler {
 namespace {
 
 struct Guarded {
-  uint64_t cookie;
-  FrameGuard guard;
-  OnFrameAttack on_attack;
+  Guarded(uint64_t number, const FrameLimits& limits, OnFrameAttack attacked)
+      : cookie(number), on_attack(std::move(attacked)), guard(limits) {}
+
+  const uint64_t cookie;
+  const OnFrameAttack on_attack;
+  Mutex mutex;  // nearly always free: one thread receives at a time
+  FrameGuard guard ABSL_GUARDED_BY(mutex);
 };
 
 // What tells this socket from others that had its number or will have it.
@@ -38,6 +44,7 @@ std::array<std::atomic<Guarded*>, kMaxDescriptors>& Table() {
 
 // Whether the connection may go on.
 bool Check(Guarded& guarded, const msghdr& message, size_t received) {
+  MutexLock lock(guarded.mutex);
   const FrameGuard::Time now = std::chrono::steady_clock::now();
   for (size_t i = 0; i < message.msg_iovlen && received > 0; ++i) {
     const iovec& piece = message.msg_iov[i];
@@ -70,9 +77,16 @@ ssize_t Receive(int fd, msghdr* message, int flags) {
 
 void GuardConnection(int fd, const FrameLimits& limits, OnFrameAttack on_attack) {
   if (fd >= kMaxDescriptors) return;
-  auto guarded = std::make_unique<Guarded>(Guarded{
-      .cookie = CookieOf(fd), .guard = FrameGuard(limits), .on_attack = std::move(on_attack)});
+  auto guarded = std::make_unique<Guarded>(CookieOf(fd), limits, std::move(on_attack));
   delete Table()[static_cast<size_t>(fd)].exchange(guarded.release(), std::memory_order_acq_rel);
+}
+
+void ReleaseConnection(int connection, int same) {
+  if (connection >= kMaxDescriptors) return;
+  Guarded* const guarded = Table()[static_cast<size_t>(connection)].load(std::memory_order_acquire);
+  if (guarded == nullptr || guarded->cookie != CookieOf(same)) return;
+  MutexLock lock(guarded->mutex);
+  guarded->guard.End();
 }
 
 }  // namespace token_sampler

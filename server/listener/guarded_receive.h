@@ -18,6 +18,10 @@ using OnFrameAttack = std::function<void(const std::string& reason)>;
 // for connections in the clear: of encrypted ones nothing can be seen, and nothing is refused.
 void GuardConnection(int fd, const FrameLimits& limits, OnFrameAttack on_attack);
 
+// Ends that: the connection is over. `connection` is the number that it had, `same` another
+// descriptor of it. Call it on the thread that calls GuardConnection.
+void ReleaseConnection(int connection, int same);
+
 }  // namespace token_sampler
 
 #endif  // TOKEN_SAMPLER_SERVER_LISTENER_GUARDED_RECEIVE_H_

@@ -34,6 +34,7 @@ class Told {
                   connections_.push_back(std::move(connection));
                   changed_.NotifyAll();
                 },
+            .ended = [](int, int) {},
             .warn =
                 [this](const std::string& message) {
                   MutexLock lock(mutex_);
@@ -229,7 +230,9 @@ TEST_F(AcceptLoopTest, AcceptsNothingOnceItIsToldTo) {
 
 TEST(ConnectionTableTest, NamesAreThoseOfGrpc) {
   ConnectionTable table(3, 3);
-  table.Add(5, {.group = "::/64", .name = "ipv6:[::1]:7"});
+  table.Add(5, {.group = "::/64", .name = "ipv6:[::1]:7", .connection = 4});
+  EXPECT_EQ(table.NumberOf(5), 4);
+  EXPECT_EQ(table.NumberOf(4), -1);
   EXPECT_EQ(table.Find("ipv6:%5B::1%5D:7"), 5);
   EXPECT_EQ(table.Find("ipv6:[::1]:8"), -1);
   table.Remove(5);

@@ -168,6 +168,34 @@ TEST_F(FrameGuardTest, LeavesWhatIsNotHttp2ToOthers) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(Take(Frame(kPing, 0, 0)), "");
 }
 
+// Three connections: two hold the most that may be held, and go when they want more.
+TEST_F(FrameGuardTest, OfIncompleteMessagesTheLargestGoFirst) {
+  limits_.receipt = std::make_shared<Receipt>(1500);
+  const Receipt& receipt = *limits_.receipt;
+  FrameGuard others[2] = {FrameGuard(limits_), FrameGuard(limits_)};
+  const auto take = [&](FrameGuard& guard, const std::string& bytes) {
+    return std::string(
+        guard.Take({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, now_));
+  };
+  for (FrameGuard& other : others) {
+    EXPECT_EQ(take(other, kPreface + Frame(kData, 0, 1, Message(1000, 700))), "");
+  }
+  EXPECT_EQ(receipt.bytes, 1410u);
+  EXPECT_EQ(Send(Frame(kData, 0, 1, Message(200, 150))), "");
+  EXPECT_EQ(receipt.connections, 3u);
+  // A small message passes, and so does another one.
+  EXPECT_EQ(Send(Frame(kData, kAck, 1, std::string(50, 'x'))), "");
+  EXPECT_EQ(Send(Frame(kData, 0, 3, Message(200, 150))), "");
+  EXPECT_EQ(take(others[0], Frame(kData, 0, 1, std::string(100, 'x'))),
+            "too much is received of messages that are not complete");
+  others[0].End();
+  EXPECT_EQ(take(others[1], Frame(kData, 0, 1, std::string(300, 'x'))), "");
+  EXPECT_EQ(receipt.connections, 1u);
+  EXPECT_EQ(Send(Frame(kReset, 0, 3, Number(8, 4))), "");
+  EXPECT_EQ(receipt.bytes, 0u);
+  EXPECT_EQ(receipt.connections, 0u);
+}
+
 // The streams of calls that the server refused half-way are never ended by the client.
 TEST_F(FrameGuardTest, KeepsABoundedNumberOfMessages) {
   EXPECT_EQ(Send(Frame(kSettings, kAck, 0)), "");
