@@ -18,6 +18,7 @@
 #include "client/usage/environment.h"
 #include "server/backend.h"
 #include "server/command_line.h"
+#include "server/heap_trim.h"
 #include "server/listener/descriptors.h"
 #include "server/listener/listen_address.h"
 #include "server/logging.h"
@@ -88,6 +89,7 @@ int Fail(const absl::Status& status) {
 int Serve(const ServerOptions& options) {
   const sigset_t signals = BlockEndSignals();
   SetUpLogging(options.log_level, options.log_format);
+  KeepHeapTrimmed();
   for (const std::string& warning : UnknownVariables(environ)) spdlog::warn("{}", warning);
 
   // Without its device or a listener the server drains and ends, so that whoever runs it starts

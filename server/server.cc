@@ -12,6 +12,7 @@
 #include "server/listener/descriptors.h"
 #include "server/listener/guarded_receive.h"
 #include "server/memory/machine_memory.h"
+#include "server/operation/progress_watch.h"
 #include "server/transport_options.h"
 
 namespace token_sampler {
@@ -53,6 +54,10 @@ v1::GetServerInfoResponse MakeInfo(const ServerOptions& options, const Sampler& 
 
 // Descriptors that are no connection's: libraries, the log, epoll's, gRPC's own.
 constexpr uint64_t kOtherDescriptors = 128;
+
+// Of executors that take nothing of what waits. The largest call is shorter.
+constexpr std::chrono::seconds kPatience{60};
+constexpr std::chrono::seconds kBetweenLooks{1};
 
 // How long a peer that attacked cannot connect anew: an attack goes on otherwise as fast as it
 // connects, and who connects from the same address and means well tries again.
@@ -117,7 +122,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
       grpc::InsecureServerCredentials());
   server->grpc_server_ = builder.BuildAndStart();
   if (server->grpc_server_ == nullptr) return absl::InternalError("gRPC does not start");
-  server->health_.SetServing(true);
+  server->SetServing(true);
+  server->progress_thread_ = std::thread([&server = *server] { server.WatchProgress(); });
   server->Accept(options, std::move(listening), std::move(on_deaf));
   return server;
 }
@@ -159,10 +165,45 @@ void Server::Accept(const ServerOptions& options, std::vector<Listening> listeni
 
 Server::~Server() { Stop(std::chrono::milliseconds(0)); }
 
+void Server::SetServing(bool serving) {
+  MutexLock lock(mutex_);
+  serving = serving && !draining_;
+  health_.SetServing(serving);
+  kserve_service_.SetReady(serving);
+}
+
+void Server::WatchProgress() {
+  ProgressWatch watch(kPatience);
+  bool serving = true;
+  for (;;) {
+    {
+      MutexLock lock(mutex_);
+      const TimePoint next = std::chrono::system_clock::now() + kBetweenLooks;
+      while (!draining_ && drain_began_.WaitUntil(mutex_, next)) {
+      }
+      if (draining_) return;
+    }
+    const bool getting_on = watch.Look(counters(), std::chrono::system_clock::now());
+    if (getting_on == serving) continue;
+    serving = getting_on;
+    if (serving) {
+      spdlog::warn("calls are sampled again: health says SERVING");
+    } else {
+      spdlog::error("calls wait and none is sampled: health says NOT_SERVING");
+    }
+    SetServing(serving);
+  }
+}
+
 void Server::BeginDrain() {
   if (grpc_server_ == nullptr) return;
-  health_.SetServing(false);
-  kserve_service_.BeginDrain();
+  {
+    MutexLock lock(mutex_);
+    draining_ = true;
+    drain_began_.NotifyAll();
+  }
+  SetServing(false);
+  if (progress_thread_.joinable()) progress_thread_.join();
 }
 
 void Server::Stop(std::chrono::milliseconds timeout) {

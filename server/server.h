@@ -9,11 +9,13 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "sampler/sampler.h"
 #include "server/batching/batcher.h"
+#include "server/batching/mutex.h"
 #include "server/kserve/kserve_service.h"
 #include "server/listener/accept_loop.h"
 #include "server/listener/listen_socket.h"
@@ -67,6 +69,12 @@ class Server {
  private:
   Server(const ServerOptions& options, Sampler& sampler);
 
+  // What health says, unless the server drains.
+  void SetServing(bool serving);
+
+  // Looks every second whether the executors get on, until the server drains.
+  void WatchProgress();
+
   // Begins to accept, once gRPC serves.
   void Accept(const ServerOptions& options, std::vector<Listening> listening, OnDeaf on_deaf);
 
@@ -83,6 +91,10 @@ class Server {
   std::vector<std::string> addresses_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> grpc_server_;
+  Mutex mutex_;
+  CondVar drain_began_;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread progress_thread_;
   std::unique_ptr<AcceptLoop> accept_loop_;  // watches the connections until gRPC has gone
 };
 

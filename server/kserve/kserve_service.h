@@ -55,8 +55,8 @@ class KserveService final
   KserveService(Batcher& batcher, OpenCalls& calls, RegionRegistry& regions,
                 const RequestLimits& limits);
 
-  // ServerReady and ModelReady answer false from now on; calls are still served.
-  void BeginDrain() { ready_ = false; }
+  // What ServerReady and ModelReady answer; calls are served either way.
+  void SetReady(bool ready) { ready_ = ready; }
 
   grpc::ServerUnaryReactor* ServerLive(grpc::CallbackServerContext* context,
                                        const inference::ServerLiveRequest* request,

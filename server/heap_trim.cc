@@ -1,0 +1,59 @@
+#include "server/heap_trim.h"
+
+#include <malloc.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <thread>
+
+namespace token_sampler {
+namespace {
+
+// What is free and not worth the time: as much is soon taken again.
+constexpr uint64_t kFreeBytesToKeep = uint64_t{64} << 20;
+
+constexpr std::chrono::seconds kBetweenLooks{1};
+
+}  // namespace
+
+uint64_t ResidentBytes() {
+  uint64_t pages = 0;
+  uint64_t resident = 0;
+  uint64_t shared = 0;
+  std::ifstream("/proc/self/statm") >> pages >> resident >> shared;
+  return (resident - shared) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+uint64_t FreeResidentBytes() {
+  const uint64_t resident = ResidentBytes();
+  const struct mallinfo2 heap = mallinfo2();
+  // What is mapped by itself goes back by itself.
+  const uint64_t used = heap.uordblks + heap.hblkhd;
+  return resident > used ? resident - used : 0;
+}
+
+void TrimHeap() { malloc_trim(0); }
+
+void KeepHeapTrimmed() {
+  std::thread([] {
+    bool was_free = false;
+    // What no trim gives back: memory that other libraries have mapped looks as if it were free.
+    uint64_t left = 0;
+    for (;;) {
+      std::this_thread::sleep_for(kBetweenLooks);
+      if (ResidentBytes() < kFreeBytesToKeep) continue;
+      const uint64_t free = FreeResidentBytes();
+      left = std::min(left, free);
+      const bool is_free = free - left > kFreeBytesToKeep;
+      if (is_free && was_free) {
+        TrimHeap();
+        left = FreeResidentBytes();
+      }
+      was_free = is_free;
+    }
+  }).detach();
+}
+
+}  // namespace token_sampler

@@ -1,0 +1,31 @@
+// Whether the executors get on with what waits for them.
+
+#ifndef TOKEN_SAMPLER_SERVER_OPERATION_PROGRESS_WATCH_H_
+#define TOKEN_SAMPLER_SERVER_OPERATION_PROGRESS_WATCH_H_
+
+#include <chrono>
+#include <optional>
+
+#include "server/batching/batcher.h"
+#include "server/batching/clock.h"
+
+namespace token_sampler {
+
+// Not thread-safe.
+class ProgressWatch {
+ public:
+  explicit ProgressWatch(std::chrono::milliseconds patience) : patience_(patience) {}
+
+  // False when calls have been waiting for longer than the patience and no batch was begun
+  // meanwhile, as far as these looks tell. Call it more often than that.
+  bool Look(const BatcherCounters& counters, TimePoint now);
+
+ private:
+  const std::chrono::milliseconds patience_;
+  uint64_t batches_ = 0;
+  std::optional<TimePoint> waiting_since_;  // without a batch
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_OPERATION_PROGRESS_WATCH_H_

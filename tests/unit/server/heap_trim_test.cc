@@ -1,0 +1,40 @@
+// Whether what was freed between blocks that are still used goes back to the system.
+
+#include "server/heap_trim.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+namespace token_sampler {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kOtherHeap = true;
+#else
+constexpr bool kOtherHeap = false;
+#endif
+
+TEST(HeapTrimTest, GivesBackWhatLiesBetweenBlocksInUse) {
+  if (kOtherHeap) GTEST_SKIP() << "the sanitizer has a heap of its own";
+  constexpr size_t kBlock = 16'384;
+  constexpr size_t kBlocks = 8192;  // 128 MiB
+  std::vector<std::unique_ptr<char[]>> blocks(kBlocks);
+  for (auto& block : blocks) {
+    block = std::make_unique<char[]>(kBlock);
+    std::memset(block.get(), 1, kBlock);
+  }
+  for (size_t i = 0; i < kBlocks; ++i) {
+    if (i % 64 != 0) blocks[i].reset();
+  }
+  const uint64_t before = ResidentBytes();
+  EXPECT_GT(FreeResidentBytes(), uint64_t{100} << 20);
+  TrimHeap();
+  EXPECT_LT(ResidentBytes() + (uint64_t{100} << 20), before);
+  EXPECT_LT(FreeResidentBytes(), uint64_t{28} << 20);
+}
+
+}  // namespace
+}  // namespace token_sampler
