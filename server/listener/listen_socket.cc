@@ -115,36 +115,48 @@ uint16_t BoundPort(int fd) {
   return ntohs(Port(reinterpret_cast<sockaddr&>(address)));
 }
 
-absl::StatusOr<Listening> ListenOnTcp(const std::string& address, const ListenAddress& parsed) {
-  const auto failed = [&](absl::string_view reason) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", address, ": ", reason));
-  };
+// Listens on the addresses that a host stands for, those that this machine has. NotFound when it
+// has none of them.
+absl::StatusOr<std::vector<Descriptor>> ListenOnHost(const std::string& host, uint16_t port) {
   addrinfo hints = {};
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* first = nullptr;
-  const int error =
-      getaddrinfo(parsed.host.c_str(), absl::StrCat(parsed.port).c_str(), &hints, &first);
-  if (error != 0) return failed(gai_strerror(error));
+  const int error = getaddrinfo(host.c_str(), absl::StrCat(port).c_str(), &hints, &first);
+  if (error != 0) return absl::UnavailableError(gai_strerror(error));
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> all(first, freeaddrinfo);
-  Listening listening;
-  uint16_t port = parsed.port;
-  absl::Status refusal;
+  std::vector<Descriptor> sockets;
+  absl::Status absent;
   for (const addrinfo* entry = first; entry != nullptr; entry = entry->ai_next) {
     // All have the port that the first one got.
     Port(*entry->ai_addr) = htons(port);
     absl::StatusOr<Descriptor> fd = ListenOn(*entry);
-    if (!fd.ok()) {
-      // A name may stand for a family that this machine lacks.
-      refusal = fd.status();
-      if (absl::IsNotFound(refusal)) continue;
-      return failed(refusal.message());
+    if (fd.ok()) {
+      port = BoundPort(fd->get());
+      sockets.push_back(*std::move(fd));
+    } else if (absl::IsNotFound(fd.status())) {
+      absent = fd.status();
+    } else {
+      return fd.status();
     }
-    port = BoundPort(fd->get());
-    listening.sockets.push_back(*std::move(fd));
   }
-  if (listening.sockets.empty()) return failed(refusal.message());
-  listening.address = BoundAddress(address, port);
+  if (sockets.empty()) return absent;
+  return sockets;
+}
+
+absl::StatusOr<Listening> ListenOnTcp(const std::string& address, const ListenAddress& parsed) {
+  // Any address is one of IPv6, which takes IPv4 too, unless this machine has only the latter.
+  const bool any = parsed.host == "0.0.0.0" || parsed.host == "::";
+  absl::StatusOr<std::vector<Descriptor>> sockets =
+      ListenOnHost(any ? "::" : parsed.host, parsed.port);
+  if (any && absl::IsNotFound(sockets.status())) sockets = ListenOnHost("0.0.0.0", parsed.port);
+  if (!sockets.ok()) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", address, ": ", sockets.status().message()));
+  }
+  Listening listening;
+  listening.sockets = *std::move(sockets);
+  listening.address = BoundAddress(address, BoundPort(listening.sockets.front().get()));
   return listening;
 }
 

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,6 +16,8 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+
+#include "absl/strings/str_cat.h"
 
 namespace token_sampler {
 namespace {
@@ -139,6 +142,24 @@ TEST(TcpTest, NamesAnAddressThatIsTaken) {
   const absl::Status second = Listen(first->address, {}).status();
   EXPECT_EQ(second.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(second.message(), "cannot listen on " + first->address + ": Address already in use");
+}
+
+TEST(TcpTest, AnyAddressIsOfBothFamilies) {
+  for (const char* host : {"0.0.0.0", "[::]"}) {
+    const auto listening = Listen(absl::StrCat(host, ":0"), {});
+    ASSERT_TRUE(listening.ok()) << listening.status();
+    sockaddr_storage bound = {};
+    socklen_t size = sizeof(bound);
+    ASSERT_EQ(getsockname(listening->sockets[0].get(), reinterpret_cast<sockaddr*>(&bound), &size),
+              0);
+    // One of IPv6 has the same place for its port.
+    sockaddr_in loopback = {};
+    loopback.sin_family = AF_INET;
+    loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    loopback.sin_port = reinterpret_cast<const sockaddr_in&>(bound).sin_port;
+    const Descriptor client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(connect(client.get(), reinterpret_cast<sockaddr*>(&loopback), sizeof(loopback)), 0);
+  }
 }
 
 TEST_F(FolderTest, AnAddressFileHoldsOneAddressPerLine) {
