@@ -195,7 +195,7 @@ void AcceptLoop::Admit(Descriptor connection) {
   // The number of a descriptor that gRPC closes may soon be another file's; a second one stays.
   Descriptor watched(fcntl(connection.get(), F_DUPFD_CLOEXEC, 0));
   if (!watched) return CountRefusal(std::strerror(errno));
-  const std::string group = peer.group;
+  const std::string& group = peer.group;
   peer.connection = connection.get();
   ConnectionTable::Refusal refusal;
   bool shunned = false;
@@ -204,7 +204,7 @@ void AcceptLoop::Admit(Descriptor connection) {
     shunned = IsShunned(group);
     refusal = table_.Check(group);
     if (!shunned && refusal == ConnectionTable::Refusal::kNone) {
-      table_.Add(watched.get(), std::move(peer));
+      table_.Add(watched.get(), peer);
       ++counters_.accepted;
     }
   }

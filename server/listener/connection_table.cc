@@ -66,10 +66,10 @@ ConnectionTable::Refusal ConnectionTable::Check(absl::string_view group) const {
   return full ? Refusal::kTooManyOfPeer : Refusal::kNone;
 }
 
-void ConnectionTable::Add(int fd, Peer peer) {
+void ConnectionTable::Add(int fd, const Peer& peer) {
   ++counts_[peer.group];
   if (!peer.name.empty()) by_name_[peer.name] = fd;
-  connections_.emplace(fd, std::move(peer));
+  connections_.emplace(fd, peer);
 }
 
 void ConnectionTable::Remove(int fd) {

@@ -38,7 +38,7 @@ class ConnectionTable {
   Refusal Check(absl::string_view group) const;
 
   // `fd` is the connection's key, and in no other connection.
-  void Add(int fd, Peer peer);
+  void Add(int fd, const Peer& peer);
   void Remove(int fd);
 
   // The connection that gRPC names so, or -1.
