@@ -14,8 +14,11 @@ build_libraries=(
   libabsl-dev libcli11-dev libgrpc++-dev libhwy-dev libprotobuf-dev libspdlog-dev
   nlohmann-json3-dev
 )
-# libb64-0d: what Triton's perf_analyzer is linked with.
-test_libraries=(libb64-0d libbenchmark-dev libboost-context-dev libgmock-dev libgtest-dev)
+# libb64-0d: what Triton's perf_analyzer is linked with. python3-hpack, python3-protobuf: tests/hostile.
+test_libraries=(
+  libb64-0d libbenchmark-dev libboost-context-dev libgmock-dev libgtest-dev python3-hpack
+  python3-protobuf
+)
 
 # A tool, "command:package", is there when its command is, whoever installed it.
 build_tools=(

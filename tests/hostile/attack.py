@@ -1,0 +1,75 @@
+"""What an attack is, and the list of all of them."""
+
+import collections
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+
+BUDGET_MIB = 1024
+# The codes by which a server may refuse what asks for too much.
+REFUSED = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "UNAVAILABLE")
+
+
+class Target:
+    """The server as its attacker sees it. The attacker notes what the server answered."""
+
+    def __init__(self, address: str, seconds: float, binary: str = "") -> None:
+        self.address = address
+        self.binary = binary  # for attacks that start servers of their own
+        self.seconds = seconds
+        self.until = time.monotonic() + seconds
+        self.sent = 0
+        self.codes: collections.Counter[str] = collections.Counter()
+        self.failures: list[str] = []
+        self.notes: list[str] = []
+
+    def time_left(self) -> float:
+        return max(0.0, self.until - time.monotonic())
+
+    def check(self, condition: bool, claim: str) -> None:
+        """A claim that does not hold fails the attack's row."""
+        if not condition:
+            self.failures.append(claim)
+
+    def report(self) -> str:
+        return json.dumps(
+            {
+                "sent": self.sent,
+                "codes": dict(self.codes),
+                "failures": self.failures,
+                "notes": self.notes,
+            }
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Attack:
+    """One row of the table."""
+
+    name: str
+    what: str  # in a few words
+    run: Callable[[Target], None]
+    holds: bool  # whether the server stands it; what does not is left out of the short form
+    seconds: float = 5.0  # how long the attacker goes on, where it could go on for ever
+    peak_mib: float = 1.1 * BUDGET_MIB  # bound of the server's resident memory
+    flags: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()  # what may come back; none: anything
+    descriptors: int = 0  # RLIMIT_NOFILE of the server
+    stderr: str = "file"
+    stop_during: bool = False  # SIGTERM while the attacker is at work
+    stop_seconds: float = 10.0  # bound of the time that SIGTERM takes: the drain timeout
+    fair: bool = True  # whether the bound of the polite client's latency applies
+
+
+ATTACKS: list[Attack] = []
+
+
+def attack(what: str, holds: bool, **fields: object) -> Callable[..., Callable[[Target], None]]:
+    """Adds a function to the list. The attack's name is the function's."""
+
+    def add(run: Callable[[Target], None]) -> Callable[[Target], None]:
+        ATTACKS.append(Attack(run.__name__, what, run, holds, **fields))  # type: ignore[arg-type]
+        return run
+
+    return add

@@ -1,0 +1,92 @@
+"""Attacks on the start, the end and the log of a server."""
+
+import socket
+import subprocess
+import tempfile
+import time
+
+import h2
+import messages
+from attack import REFUSED, Target, attack
+from memory_attacks import connected
+from server_process import is_serving
+from time_attacks import keep_in_flight
+
+
+def half_closed(target: Target, calls: int) -> None:
+    """Calls that end without a message: an error line each, once."""
+    with connected(target) as connection:
+        for _ in range(calls):
+            if target.time_left() == 0:
+                break
+            number = connection.open(messages.SAMPLE, end=True)
+            connection.finish(number, target.time_left())
+
+
+@attack("1,500 bad calls, standard error a pipe that nobody reads", holds=False, stderr="unread",
+        codes=REFUSED)  # fmt: skip
+def log_unread(target: Target) -> None:
+    half_closed(target, 1500)
+
+
+@attack("20 bad calls, standard error a closed pipe", holds=False, stderr="closed", codes=REFUSED)
+def log_closed(target: Target) -> None:
+    half_closed(target, 20)
+
+
+@attack("SIGTERM with 200 calls of 8 rows in flight", holds=False, stop_during=True, fair=False,
+        codes=("OK", "UNAVAILABLE"))  # fmt: skip
+def stop_under_load(target: Target) -> None:
+    """An accepted call is answered, a later one told UNAVAILABLE, which clients repeat."""
+    request = messages.sample(messages.tensor(8, 32000), messages.params(top_p=0.9))
+    keep_in_flight(target, messages.SAMPLE, request, 200, finish=True)
+    target.check(target.codes["OK"] > 0, "no call was answered")
+
+
+@attack("SIGTERM with a health watch and reflection open", holds=False, stop_during=True,
+        stop_seconds=2, fair=False, codes=("OK", "UNAVAILABLE"))  # fmt: skip
+def stop_with_streams(target: Target) -> None:
+    with connected(target) as connection:
+        for path, body in ((messages.HEALTH_WATCH, b""), (messages.REFLECTION, b"\x3a\x00")):
+            number = connection.open(path)
+            connection.send(number, h2.prefixed(body))
+        # The server is told to stop meanwhile.
+        for number in list(connection.streams):
+            connection.finish(number, target.seconds + 9)
+
+
+@attack("SIGTERM while a call of hours is sampled", holds=False, stop_during=True, fair=False,
+        codes=("UNAVAILABLE", "RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"))  # fmt: skip
+def stop_while_sampling(target: Target) -> None:
+    profile = messages.params(num_samples=2**22, replacement=True)
+    outputs = messages.message("OutputOptions", ranks=True, rank_mode=2)
+    request = messages.sample(messages.tensor(1, 2**22), profile, outputs=outputs)
+    with connected(target) as connection:
+        connection.call(messages.SAMPLE, request, seconds=target.seconds + 11)
+
+
+@attack("two servers that start at once on a stale socket", holds=False, fair=False)
+def stale_socket(target: Target) -> None:
+    """One lives and serves; the other says why not, and leaves the socket alone."""
+    with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
+        path = f"{folder}/socket"
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(path)
+        command = [target.binary, "--device=cpu", f"--listen=unix:{path}"]
+        servers = [
+            subprocess.Popen(command, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+            for _ in range(2)
+        ]
+        until = time.monotonic() + 3
+        while time.monotonic() < until and all(server.poll() is None for server in servers):
+            time.sleep(0.05)
+        living = [server for server in servers if server.poll() is None]
+        target.check(len(living) == 1, f"{len(living)} servers live")
+        for server in living[1:]:
+            server.terminate()
+            server.wait(20)
+        if living:
+            target.check(is_serving(f"unix:{path}"), "nobody serves the socket any more")
+        for server in living[:1]:
+            server.terminate()
+            server.wait(20)
