@@ -15,9 +15,9 @@ Builds and runs, each through ctest:
 
   --quick       release alone
   --nightly     all of it, then clang's static analyzer, millions of random rows and requests against
-                the reference sampler and protobuf, a million rows of the CUDA sampler by the
-                emulation, and NEON in an emulator where Debian's g++-aarch64-linux-gnu and qemu-user
-                are installed
+                the reference sampler and protobuf, every attack of tests/hostile, a million rows of the
+                CUDA sampler by the emulation, and NEON in an emulator where Debian's
+                g++-aarch64-linux-gnu and qemu-user are installed
   --jobs N      parallel jobs (default: one per core, fewer when memory is short)
   --no-install  trust that what is needed is installed
 
@@ -147,7 +147,11 @@ nightly() {
     build/fuzz/bin/fuzz-requests -runs=20000000 -seed=2 -max_len=700 -timeout=60 \
       >build/logs/nightly-fuzz-requests.log 2>&1 &&
     build/fuzz/bin/fuzz-rows -runs=20000000 -seed=2 -max_len=700 -timeout=60 \
-      >build/logs/nightly-fuzz.log 2>&1 || result=FAILED
+      >build/logs/nightly-fuzz.log 2>&1 &&
+    build/fuzz/bin/fuzz-decode -runs=2000000 -seed=2 -max_len=700 -timeout=60 \
+      >build/logs/nightly-fuzz-decode.log 2>&1 &&
+    { tests/hostile/run.sh --long >build/logs/nightly-hostile.log 2>&1 || [ $? -eq 77 ]; } ||
+    result=FAILED
   finish nightly "$start" "$result"
 }
 if $nightly; then nightly; fi

@@ -82,12 +82,12 @@ def endless_headers(target: Target) -> None:
             connection.write(h2.frame(h2.CONTINUATION, 0, 1, block) * 16, seconds=2)
 
 
-@attack("SETTINGS frames without end, their answers not read", holds=False, peak_mib=256)
+@attack("SETTINGS frames without end, their answers not read", holds=True, peak_mib=256)
 def settings_flood(target: Target) -> None:
     flood(target, h2.settings(header_table_size=4096))
 
 
-@attack("PING frames without end, their answers not read", holds=False, peak_mib=256)
+@attack("PING frames without end, their answers not read", holds=True, peak_mib=256)
 def ping_flood(target: Target) -> None:
     flood(target, h2.frame(h2.PING, 0, 0, bytes(8)))
 
@@ -100,7 +100,7 @@ def flood(target: Target, frame: bytes) -> None:
         time.sleep(0.05)
 
 
-@attack("200 messages that come byte by byte", holds=False, peak_mib=256)
+@attack("200 messages that come byte by byte", holds=True, peak_mib=256)
 def slow_loris(target: Target) -> None:
     connections = []
     for _ in range(200):

@@ -2,6 +2,7 @@
 """Runs attacks against a server and prints what became of it. Usage: see run.sh"""
 
 import argparse
+import concurrent.futures
 import dataclasses
 import json
 import os
@@ -26,6 +27,7 @@ AFTER_MIB = 512.0  # what may stay resident once all clients have gone
 MOST_THREADS = 256
 GRACE_SECONDS = 40.0  # for attackers, which take what they need to begin and to end
 SHORT_SECONDS = 1.5
+SHORT_JOBS = 2  # at once: memory and answers do not mind
 LONG = 6  # times as long
 
 
@@ -200,7 +202,7 @@ def columns(result: Result) -> list[str]:
         f"{result.threads}",
         f"{polite['p50']:.1f} / {polite['p99']:.0f} / {polite['max']:.0f}" if polite else "",
         f"{result.stop_seconds:.1f}",
-        "; ".join([words(result.codes), *result.notes]).strip("; ")[:70],
+        "; ".join([*result.notes, words(result.codes)]).strip("; ")[:90],
         "; ".join(result.failures) or "ok",
     ]
 
@@ -292,13 +294,19 @@ def run(options: argparse.Namespace) -> int:
             print(text, flush=True)
 
     progress(f"The polite client alone: p99 {alone:.1f} ms; so beside an attacker {bound:.0f} ms.")
-    results = []
-    for attack in attacks:
-        wanted = attack.name in options.only if options.only else attack.holds or not options.short
-        if wanted:
-            progress(f"{attack.name}: {attack.what}")
-            results.append(run_attack(attack, options, bound))
-            progress("    " + "; ".join(results[-1].failures or ["ok"]))
+
+    def run_one(attack: Any) -> Result:
+        result = run_attack(attack, options, bound)
+        progress(f"{attack.name}: {attack.what}\n    " + "; ".join(result.failures or ["ok"]))
+        return result
+
+    wanted = [
+        attack
+        for attack in attacks
+        if (attack.name in options.only if options.only else attack.holds or not options.short)
+    ]
+    with concurrent.futures.ThreadPoolExecutor(SHORT_JOBS if options.short else 1) as pool:
+        results = list(pool.map(run_one, wanted))
     progress("")
     print(table(results))
     stood = {result.name for result in results if not result.failures}

@@ -107,23 +107,24 @@ def window_zero(target: Target) -> None:
                 connection.poll(0.1)
 
 
-@attack("answers of a stream that are not read", holds=False, flags=REGIONS)
+@attack("200 answers of 15 MB on streams that are not read", holds=False, flags=REGIONS, seconds=10)
 def unread_stream_answers(target: Target) -> None:
-    vocab = 32768
-    open_sequences = messages.message("OpenSequences", vocab=vocab)
-    open_sequences.sequences.add(sequence_id=1)
+    vocab = 2**21
+    opened = messages.message("OpenSequences", vocab=vocab)
+    opened.sequences.add(sequence_id=1)
     step = messages.message(
         "StepSequences", sequence_ids=[1],
-        tensor=messages.tensor(1, vocab, region=messages.message("RegionSlice", name="r")),
+        tensor=messages.in_region("r", 1, vocab),
         outputs=messages.message("OutputOptions", top_logprobs=vocab),
     )  # fmt: skip
-    first = messages.message("SampleStreamRequest", open=open_sequences).SerializeToString()
-    again = messages.message("SampleStreamRequest", step=step).SerializeToString()
+    both = b"".join(
+        h2.prefixed(messages.serialized(messages.message("SampleStreamRequest", **{kind: request})))
+        for kind, request in (("open", opened), ("step", step))
+    )
     with messages.SharedObject(2 * vocab) as shared, connected(target, window=1) as connection:
         connection.call(messages.REGISTER, shared.register("r"))
-        for _ in range(100):
-            number = connection.open(messages.SAMPLE_STREAM)
-            connection.send(number, h2.prefixed(first) + h2.prefixed(again) * 50)
+        for _ in range(200):
+            connection.send(connection.open(messages.SAMPLE_STREAM), both)
         while target.time_left() > 0 and not connection.closed:
             connection.poll(target.time_left())
 

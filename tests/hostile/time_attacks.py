@@ -162,20 +162,20 @@ def overload(target: Target) -> None:
     target.check(many > 0.8 * few, f"{many / half:.0f} calls/s of {few / half:.0f}")
 
 
-@attack("4 callers, then 100, with a deadline of 0.3 s", holds=False, flags=REGIONS)
+@attack("8 callers, then 400, with a deadline of 0.1 s", holds=False, flags=REGIONS)
 def deadlines(target: Target) -> None:
     """What is sampled is what can be answered in time: as much as with few callers."""
-    vocab, rows = 32000, 32
-    profile = messages.params(typical_p=0.9, top_p=0.9)
-    request = messages.sample(messages.in_region("r", rows, vocab), profile)
-    deadline = ("grpc-timeout", "300m")
+    vocab, rows = 32768, 64
+    request = messages.sample(messages.in_region("r", rows, vocab), messages.params(top_k=50))
+    deadline = ("grpc-timeout", "100m")
     half = target.seconds / 2
-    with messages.SharedObject(2 * vocab * rows) as shared, connected(target) as connection:
-        connection.call(messages.REGISTER, shared.register("r"))
-        connection.codes.clear()
+    with messages.SharedObject(2 * vocab * rows) as shared:
+        with connected(target) as connection:
+            connection.call(messages.REGISTER, shared.register("r"))
+        target.codes.clear()
         few = keep_in_flight(
-            target, messages.SAMPLE, request, 4, deadline, until=target.until - half
+            target, messages.SAMPLE, request, 8, deadline, until=target.until - half
         )
-        many = keep_in_flight(target, messages.SAMPLE, request, 100, deadline)
+        many = keep_in_flight(target, messages.SAMPLE, request, 400, deadline)
     target.notes.append(f"{few / half:.0f} calls/s in time, then {many / half:.0f}")
     target.check(many > 0.8 * few, f"{many / half:.0f} calls/s in time of {few / half:.0f}")
