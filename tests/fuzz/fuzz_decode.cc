@@ -1,0 +1,215 @@
+// Any bytes as a request of each method, read as the service reads it. Neither parsing nor decoding
+// may take memory or time that the bytes do not account for: that is the service's only bound on
+// both before a call is queued.
+
+#include <google/protobuf/stubs/logging.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "inference/grpc_inference_service.pb.h"
+#include "server/describe_codec.h"
+#include "server/kserve/infer_request.h"
+#include "server/request_codec.h"
+#include "server/sliced_request.h"
+#include "server/verify_draft_codec.h"
+#include "tests/fuzz/allocations.h"
+#include "token_sampler/v1/token_sampler.pb.h"
+
+namespace token_sampler {
+namespace {
+
+// Of a byte, the most that is made of it: an empty SamplingParams is two bytes on the wire,
+// hundreds once it is parsed, and as many where the codec copies it.
+constexpr int64_t kMemoryPerByte = 1200;
+// Rows, keys, profiles and errors of as many rows as the limits allow.
+constexpr int64_t kMemoryOfRows = 1 << 20;
+// Of the processor. Under the sanitizers the slowest good request of this size takes a hundredth.
+constexpr double kMostSeconds = 0.5;
+constexpr size_t kMostBytes = 1 << 13;
+constexpr RequestLimits kLimits = {.max_rows = 256, .max_vocab = 1 << 16};
+
+double ProcessorSeconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+// Each returns whether the message parses: of one that does not, protobuf may have reserved a
+// string as long as its prefix says, up to 50 MB, which nobody touches.
+bool ReadSample(const std::string& message) {
+  SlicedBytes bytes;
+  bytes.Add(message);
+  v1::SampleRequest request;
+  SlicedBytes data;
+  if (!ParseSliced(bytes, request, data)) return false;
+  DecodedSample decoded;
+  static_cast<void>(DecodeSample(request, kLimits, decoded, &data));
+  return true;
+}
+
+bool ReadStream(const std::string& message) {
+  SlicedBytes bytes;
+  bytes.Add(message);
+  v1::SampleStreamRequest request;
+  SlicedBytes data;
+  return ParseSliced(bytes, request, data);
+}
+
+bool ReadVerifyDraft(const std::string& message) {
+  v1::VerifyDraftRequest request;
+  if (!request.ParseFromString(message)) return false;
+  DecodedDrafts decoded;
+  static_cast<void>(DecodeVerifyDraft(request, kLimits, decoded));
+  return true;
+}
+
+bool ReadDescribe(const std::string& message) {
+  v1::DescribeRequest request;
+  if (!request.ParseFromString(message)) return false;
+  DecodedSample decoded;
+  uint32_t top_n = 0;
+  static_cast<void>(DecodeDescribe(request, kLimits, decoded, top_n));
+  return true;
+}
+
+bool ReadInfer(const std::string& message) {
+  inference::ModelInferRequest request;
+  if (!request.ParseFromString(message)) return false;
+  InferCall call;
+  if (!TranslateRequest(kLimits, request, call).ok()) return true;
+  DecodedSample decoded;
+  static_cast<void>(DecodeSample(call.request, kLimits, decoded));
+  return true;
+}
+
+// A request that is good, to which the fuzzer's bytes are added: protobuf merges the two.
+v1::SampleRequest Good() {
+  v1::SampleRequest request;
+  v1::Tensor& tensor = *request.mutable_tensor();
+  tensor.set_dtype(v1::DATA_TYPE_FLOAT16);
+  tensor.set_rows(4);
+  tensor.set_vocab(8);
+  tensor.set_data(std::string(64, '\0'));
+  request.add_params()->set_top_p(0.5);
+  return request;
+}
+
+v1::VerifyDraftRequest GoodDraft() {
+  v1::VerifyDraftRequest request;
+  *request.mutable_target() = Good().tensor();
+  request.add_draft_lengths(3);
+  for (const uint32_t token : {1u, 2u, 3u}) request.add_draft_token_ids(token);
+  return request;
+}
+
+inference::ModelInferRequest GoodInfer() {
+  inference::ModelInferRequest request;
+  request.set_model_name("sampler");
+  auto& input = *request.add_inputs();
+  input.set_name("logits");
+  input.set_datatype("FP16");
+  input.add_shape(4);
+  input.add_shape(8);
+  request.add_raw_input_contents(std::string(64, '\0'));
+  return request;
+}
+
+struct Method {
+  const char* name;
+  bool (*read)(const std::string& message);
+  std::string good;
+};
+
+const Method& MethodOf(size_t number) {
+  static const auto* const methods = [] {
+    v1::DescribeRequest describe;
+    *describe.mutable_request() = Good();
+    v1::SampleStreamRequest step;
+    *step.mutable_step()->mutable_tensor() = Good().tensor();
+    return new std::vector<Method>{
+        {"Sample", ReadSample, Good().SerializeAsString()},
+        {"SampleStream", ReadStream, step.SerializeAsString()},
+        {"VerifyDraft", ReadVerifyDraft, GoodDraft().SerializeAsString()},
+        {"Describe", ReadDescribe, describe.SerializeAsString()},
+        {"ModelInfer", ReadInfer, GoodInfer().SerializeAsString()},
+    };
+  }();
+  return (*methods)[number % methods->size()];
+}
+
+// libFuzzer keeps an input that sets a counter which none has set before: so it climbs towards
+// messages of which a byte takes more memory.
+[[gnu::section("__libfuzzer_extra_counters")]] uint8_t memory_per_byte[64];
+
+void TestOne(const Method& method, const std::string& message) {
+  const double begin = ProcessorSeconds();
+  int64_t peak = 0;
+  {
+    const Allocations allocations;
+    if (method.read(message)) peak = Allocations::Peak();
+  }
+  const double seconds = ProcessorSeconds() - begin;
+  const auto size = static_cast<int64_t>(message.size());
+  memory_per_byte[std::min<int64_t>(peak / (16 * std::max<int64_t>(size, 64)), 63)] = 1;
+  const int64_t most = kMemoryPerByte * size + kMemoryOfRows;
+  if (peak <= most && seconds <= kMostSeconds) return;
+  std::fprintf(stderr, "%s: %zu bytes take %lld bytes, at most %lld, and %.3f s, at most %.3f\n",
+               method.name, message.size(), static_cast<long long>(peak),
+               static_cast<long long>(most), seconds, kMostSeconds);
+  std::abort();
+}
+
+void AppendLength(size_t length, std::string& message) {
+  for (; length >= 0x80; length >>= 7) message.push_back(static_cast<char>(length | 0x80));
+  message.push_back(static_cast<char>(length));
+}
+
+// A field with the bytes in it. Field numbers are below 64, as nearly all of the contract's.
+void AppendField(uint8_t number, std::string_view bytes, std::string& message) {
+  const unsigned tag = (number % 64u) << 3 | 2u;
+  AppendLength(tag, message);
+  AppendLength(bytes.size(), message);
+  message += bytes;
+}
+
+// What the fuzzer's bytes say: the first is the method and what becomes of those after the second,
+// which says how often they are repeated. They are added to a good request or to nothing, as they
+// are or as the numbers of fields that are empty, and in a field or not.
+std::string MessageOf(const uint8_t* bytes, size_t size, const Method& method) {
+  const uint8_t kind = bytes[0];
+  std::string part;
+  if (kind & 1) {
+    for (size_t i = 3; i < size; ++i) AppendField(bytes[i], "", part);
+  } else {
+    part.assign(bytes + 3, bytes + size);
+  }
+  std::string repeated;
+  const size_t times = size_t{1} << (bytes[1] % 15);
+  for (size_t i = 0; i < times && repeated.size() < kMostBytes; ++i) repeated += part;
+  std::string message = kind & 2 ? method.good : "";
+  if (kind & 4) {
+    AppendField(bytes[2], repeated, message);
+  } else {
+    message += repeated;
+  }
+  return message;
+}
+
+}  // namespace
+}  // namespace token_sampler
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
+  static const auto* const silence = new google::protobuf::LogSilencer;
+  static_cast<void>(silence);
+  if (size < 4) return 0;
+  const token_sampler::Method& method = token_sampler::MethodOf(bytes[0] / 8);
+  token_sampler::TestOne(method, token_sampler::MessageOf(bytes, size, method));
+  return 0;
+}
