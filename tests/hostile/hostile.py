@@ -202,7 +202,7 @@ def columns(result: Result) -> list[str]:
         f"{result.threads}",
         f"{polite['p50']:.1f} / {polite['p99']:.0f} / {polite['max']:.0f}" if polite else "",
         f"{result.stop_seconds:.1f}",
-        "; ".join([*result.notes, words(result.codes)]).strip("; ")[:90],
+        "; ".join([*dict.fromkeys(result.notes), words(result.codes)]).strip("; ")[:90],
         "; ".join(result.failures) or "ok",
     ]
 
@@ -296,7 +296,10 @@ def run(options: argparse.Namespace) -> int:
     progress(f"The polite client alone: p99 {alone:.1f} ms; so beside an attacker {bound:.0f} ms.")
 
     def run_one(attack: Any) -> Result:
-        result = run_attack(attack, options, bound)
+        try:
+            result = run_attack(attack, options, bound)
+        except RuntimeError as error:  # the server or the polite client did not start
+            result = Result(attack.name, failures=[str(error)])
         progress(f"{attack.name}: {attack.what}\n    " + "; ".join(result.failures or ["ok"]))
         return result
 

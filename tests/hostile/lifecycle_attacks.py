@@ -34,6 +34,12 @@ def log_closed(target: Target) -> None:
     half_closed(target, 20)
 
 
+@attack("1,500 bad calls, standard error closed from the start", holds=False, stderr="none",
+        codes=REFUSED)  # fmt: skip
+def log_none(target: Target) -> None:
+    half_closed(target, 1500)
+
+
 @attack("SIGTERM with 200 calls of 8 rows in flight", holds=False, stop_during=True, fair=False,
         codes=("OK", "UNAVAILABLE"))  # fmt: skip
 def stop_under_load(target: Target) -> None:
@@ -67,26 +73,32 @@ def stop_while_sampling(target: Target) -> None:
 
 @attack("two servers that start at once on a stale socket", holds=False, fair=False)
 def stale_socket(target: Target) -> None:
-    """One lives and serves; the other says why not, and leaves the socket alone."""
-    with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
-        path = f"{folder}/socket"
-        with socket.socket(socket.AF_UNIX) as stale:
-            stale.bind(path)
-        command = [target.binary, "--device=cpu", f"--listen=unix:{path}"]
-        servers = [
-            subprocess.Popen(command, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-            for _ in range(2)
-        ]
-        until = time.monotonic() + 3
-        while time.monotonic() < until and all(server.poll() is None for server in servers):
+    """One lives and serves; the other says why not, and leaves the socket alone. Time and again, for
+    who wins is chance."""
+    while target.time_left() > 0 and not target.failures:
+        with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
+            start_two(target, f"{folder}/socket")
+
+
+def start_two(target: Target, path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(path)
+    command = [target.binary, "--device=cpu", f"--listen=unix:{path}"]
+    servers = [
+        subprocess.Popen(command, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    until = time.monotonic() + 3
+    while time.monotonic() < until and all(server.poll() is None for server in servers):
+        time.sleep(0.02)
+    living = [server for server in servers if server.poll() is None]
+    target.check(len(living) == 1, f"{len(living)} servers live")
+    for server in living[1:]:
+        server.terminate()
+        server.wait(20)
+    if living:
+        while not is_serving(f"unix:{path}") and time.monotonic() < until:
             time.sleep(0.05)
-        living = [server for server in servers if server.poll() is None]
-        target.check(len(living) == 1, f"{len(living)} servers live")
-        for server in living[1:]:
-            server.terminate()
-            server.wait(20)
-        if living:
-            target.check(is_serving(f"unix:{path}"), "nobody serves the socket any more")
-        for server in living[:1]:
-            server.terminate()
-            server.wait(20)
+        target.check(is_serving(f"unix:{path}"), "nobody serves the socket any more")
+        living[0].terminate()
+        living[0].wait(20)

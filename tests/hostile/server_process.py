@@ -29,7 +29,7 @@ def is_serving(address: str) -> bool:
 
 class Server:
     """Of `stderr`, "file" is kept, "unread" is a pipe that nobody reads, "closed" one whose reader
-    has gone. A watch kills a server above `most_mib`, so that the machine outlives the attack."""
+    goes after the start, and with "none" the descriptor is closed at the start. A watch kills a server above `most_mib`, so that the machine outlives the attack."""
 
     def __init__(
         self,
@@ -44,17 +44,21 @@ class Server:
         self.log = self.folder / "log"
         addresses = self.folder / "addresses"
         self._pipe: tuple[int, int] | None = None
-        if stderr == "file":
+        command = [binary, "--device=cpu", "--listen=127.0.0.1:0", f"--address-file={addresses}"]
+        command += flags
+        if descriptors:
+            command = ["prlimit", f"--nofile={descriptors}", *command]
+        if stderr == "none":
+            command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+        if stderr in ("file", "none"):
             target = os.open(self.log, os.O_WRONLY | os.O_CREAT)
         else:
             self._pipe = os.pipe()
             target = self._pipe[1]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TOKEN_SAMPLER_")}
-        limit = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
         self.process = subprocess.Popen(
-            [*limit, binary, "--device=cpu", "--listen=127.0.0.1:0", f"--address-file={addresses}", *flags],
-            stderr=target, stdin=subprocess.DEVNULL, env=environment,
-        )  # fmt: skip
+            command, stderr=target, stdin=subprocess.DEVNULL, env=environment
+        )
         os.close(target)
         self.most_mib = most_mib
         self.killed_at_mib = 0
