@@ -163,7 +163,7 @@ def judge(attack: Any, result: Result, killed_at: int, exit_code: int, bound_ms:
             failures.append(f"peak {result.peak_mib:.0f} MiB, at most {attack.peak_mib:.0f}")
         if result.after_mib > AFTER_MIB:
             failures.append(f"{result.after_mib:.0f} MiB stay, at most {AFTER_MIB:.0f}")
-        if result.stop_seconds > attack.stop_seconds + 0.5:
+        if result.stop_seconds > attack.stop_seconds + 1:
             failures.append(f"SIGTERM: not within {attack.stop_seconds:.0f} s")
         elif exit_code != 0:
             failures.append(f"SIGTERM: exit code {exit_code}")

@@ -1,6 +1,7 @@
 """Attacks on memory: messages that grow when they are read, and answers that nobody reads."""
 
 import contextlib
+import os
 import struct
 import time
 import zlib
@@ -11,6 +12,7 @@ import messages
 from attack import REFUSED, Target, attack
 
 MIB = 1 << 20
+NOBODY = 65534
 REGIONS = ("--shared-memory=system",)
 GZIP = ("grpc-encoding", "gzip")
 
@@ -231,7 +233,7 @@ def sparse_region(target: Target) -> None:
         )
 
 
-@attack("16 connections of 64 regions each; afterwards another registers one", holds=False,
+@attack("16 connections of 64 regions each; when they have gone, another user's", holds=False,
         flags=REGIONS)  # fmt: skip
 def region_quota(target: Target) -> None:
     with messages.SharedObject(4096) as shared:
@@ -244,10 +246,12 @@ def region_quota(target: Target) -> None:
         for connection in taken:
             target.sent += connection.sent
             connection.close()
-        time.sleep(0.2)
-        with connected(target) as connection:
-            code = connection.call(messages.REGISTER, shared.register("polite")).code
-            target.check(code == "OK", f"registering afterwards: {code}")
+    time.sleep(0.2)
+    with messages.SharedObject(4096, "polite") as shared, connected(target) as connection:
+        if os.geteuid() == 0:
+            os.chown(shared.path, NOBODY, NOBODY)
+        code = connection.call(messages.REGISTER, shared.register("polite")).code
+        target.check(code == "OK", f"registering afterwards: {code}")
 
 
 @attack("1,000 regions at a limit of 1,024 descriptors; then a connection", holds=False,
