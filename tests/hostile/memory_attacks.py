@@ -128,7 +128,7 @@ def unread_stream_answers(target: Target) -> None:
     )
     with (
         messages.SharedObject(2 * vocab) as shared,
-        connected(target, window=16, credit=False) as connection,
+        connected(target, window=100, credit=False) as connection,
     ):
         connection.call(messages.REGISTER, shared.register("r"))
         for _ in range(200):

@@ -168,12 +168,12 @@ def few_and_many(target: Target, rows: int, vocab: int, many: int, *extra: tuple
 
 
 @attack("8 callers, then 640, of 1,024 rows each", holds=False, flags=REGIONS,
-        codes=(*REFUSED, "OK"))  # fmt: skip
+        codes=(*REFUSED, "OK"), short=False)  # fmt: skip
 def overload(target: Target) -> None:
     few_and_many(target, 1024, 1024, 640)
 
 
-@attack("8 callers, then 400, with a deadline of 0.1 s", holds=False, flags=REGIONS)
+@attack("8 callers, then 400, with a deadline of 0.1 s", holds=False, flags=REGIONS, short=False)
 def deadlines(target: Target) -> None:
     """What is sampled is what can be answered in time."""
     few_and_many(target, 64, 32768, 400, ("grpc-timeout", "100m"))
