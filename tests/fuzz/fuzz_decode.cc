@@ -1,6 +1,6 @@
 // Any bytes as a request of each method, read as the service reads it. Neither parsing nor decoding
-// may take memory or time that the bytes do not account for: that is the service's only bound on
-// both before a call is queued.
+// may take more memory than the ledger has granted for the bytes, or more time than they account
+// for.
 
 #include <google/protobuf/stubs/logging.h>
 
@@ -16,6 +16,8 @@
 #include "inference/grpc_inference_service.pb.h"
 #include "server/describe_codec.h"
 #include "server/kserve/infer_request.h"
+#include "server/memory/ledger.h"
+#include "server/parsed_size.h"
 #include "server/request_codec.h"
 #include "server/sliced_request.h"
 #include "server/verify_draft_codec.h"
@@ -25,68 +27,83 @@
 namespace token_sampler {
 namespace {
 
-// Of a byte, the most that is made of it: an empty SamplingParams is two bytes on the wire,
-// hundreds once it is parsed, and as many where the codec copies it.
-constexpr int64_t kMemoryPerByte = 1200;
-// Rows, keys, profiles and errors of as many rows as the limits allow.
-constexpr int64_t kMemoryOfRows = 1 << 20;
+// Besides what the ledger grants: rows, keys and errors of as many rows as the limits allow, which
+// it grants with the answer, and the messages of errors.
+constexpr int64_t kMemoryOfRows = 2 << 20;
 // Of the processor. Under the sanitizers the slowest good request of this size takes a hundredth.
 constexpr double kMostSeconds = 0.5;
 constexpr size_t kMostBytes = 1 << 13;
-constexpr RequestLimits kLimits = {.max_rows = 256, .max_vocab = 1 << 16};
-
 double ProcessorSeconds() {
   timespec now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-// Each returns whether the message parses: of one that does not, protobuf may have reserved a
-// string as long as its prefix says, up to 50 MB, which nobody touches.
-bool ReadSample(const std::string& message) {
+// What reading a request is granted, and by which limits it is read.
+struct Reading {
+  Ledger ledger{uint64_t{1} << 30};
+  RequestLimits limits = {.max_rows = 4096, .max_vocab = 1 << 16, .ledger = &ledger};
+  MemoryGrant grant{&ledger, Account::kRequests};
+};
+
+// As the service parses a request: measured and granted first. `data` is used where it is sliced.
+template <typename Request>
+bool Parse(const std::string& message, Reading& reading, Request& request, SlicedBytes& data) {
   SlicedBytes bytes;
   bytes.Add(message);
+  ParsedSize size;
+  if (!MeasureParsed(*Request::descriptor(), bytes,
+                     {reading.limits.max_rows, reading.limits.max_parsed_bytes}, size)
+           .ok() ||
+      !reading.grant.Grow(size.kept + size.scratch).ok()) {
+    return false;
+  }
+  if constexpr (requires { ParseSliced(bytes, request, data); }) {
+    return ParseSliced(bytes, request, data);
+  } else {
+    return ParseWhole(bytes, request);
+  }
+}
+
+void ReadSample(const std::string& message, Reading& reading) {
   v1::SampleRequest request;
   SlicedBytes data;
-  if (!ParseSliced(bytes, request, data)) return false;
+  if (!Parse(message, reading, request, data)) return;
   DecodedSample decoded;
-  static_cast<void>(DecodeSample(request, kLimits, decoded, &data));
-  return true;
+  static_cast<void>(DecodeSample(request, reading.limits, decoded, &data));
 }
 
-bool ReadStream(const std::string& message) {
-  SlicedBytes bytes;
-  bytes.Add(message);
+void ReadStream(const std::string& message, Reading& reading) {
   v1::SampleStreamRequest request;
   SlicedBytes data;
-  return ParseSliced(bytes, request, data);
+  static_cast<void>(Parse(message, reading, request, data));
 }
 
-bool ReadVerifyDraft(const std::string& message) {
+void ReadVerifyDraft(const std::string& message, Reading& reading) {
   v1::VerifyDraftRequest request;
-  if (!request.ParseFromString(message)) return false;
+  SlicedBytes none;
+  if (!Parse(message, reading, request, none)) return;
   DecodedDrafts decoded;
-  static_cast<void>(DecodeVerifyDraft(request, kLimits, decoded));
-  return true;
+  static_cast<void>(DecodeVerifyDraft(request, reading.limits, decoded));
 }
 
-bool ReadDescribe(const std::string& message) {
+void ReadDescribe(const std::string& message, Reading& reading) {
   v1::DescribeRequest request;
-  if (!request.ParseFromString(message)) return false;
+  SlicedBytes none;
+  if (!Parse(message, reading, request, none)) return;
   DecodedSample decoded;
   uint32_t top_n = 0;
-  static_cast<void>(DecodeDescribe(request, kLimits, decoded, top_n));
-  return true;
+  static_cast<void>(DecodeDescribe(request, reading.limits, decoded, top_n));
 }
 
-bool ReadInfer(const std::string& message) {
+void ReadInfer(const std::string& message, Reading& reading) {
   inference::ModelInferRequest request;
-  if (!request.ParseFromString(message)) return false;
+  SlicedBytes none;
+  if (!Parse(message, reading, request, none)) return;
   InferCall call;
-  if (!TranslateRequest(kLimits, request, call).ok()) return true;
+  if (!TranslateRequest(reading.limits, request, call).ok()) return;
   DecodedSample decoded;
-  static_cast<void>(DecodeSample(call.request, kLimits, decoded));
-  return true;
+  static_cast<void>(DecodeSample(call.request, reading.limits, decoded));
 }
 
 // A request that is good, to which the fuzzer's bytes are added: protobuf merges the two.
@@ -123,7 +140,7 @@ inference::ModelInferRequest GoodInfer() {
 
 struct Method {
   const char* name;
-  bool (*read)(const std::string& message);
+  void (*read)(const std::string& message, Reading& reading);
   std::string good;
 };
 
@@ -149,20 +166,22 @@ const Method& MethodOf(size_t number) {
 [[gnu::section("__libfuzzer_extra_counters")]] uint8_t memory_per_byte[64];
 
 void TestOne(const Method& method, const std::string& message) {
+  Reading reading;
   const double begin = ProcessorSeconds();
   int64_t peak = 0;
   {
     const Allocations allocations;
-    if (method.read(message)) peak = Allocations::Peak();
+    method.read(message, reading);
+    peak = Allocations::Peak();
   }
   const double seconds = ProcessorSeconds() - begin;
   const auto size = static_cast<int64_t>(message.size());
   memory_per_byte[std::min<int64_t>(peak / (16 * std::max<int64_t>(size, 64)), 63)] = 1;
-  const int64_t most = kMemoryPerByte * size + kMemoryOfRows;
+  const int64_t most = static_cast<int64_t>(reading.ledger.peak()) + kMemoryOfRows;
   if (peak <= most && seconds <= kMostSeconds) return;
-  std::fprintf(stderr, "%s: %zu bytes take %lld bytes, at most %lld, and %.3f s, at most %.3f\n",
+  std::fprintf(stderr, "%s: %zu bytes take %lld bytes, %lld granted, and %.3f s, at most %.3f\n",
                method.name, message.size(), static_cast<long long>(peak),
-               static_cast<long long>(most), seconds, kMostSeconds);
+               static_cast<long long>(reading.ledger.peak()), seconds, kMostSeconds);
   std::abort();
 }
 
@@ -211,5 +230,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   if (size < 4) return 0;
   const token_sampler::Method& method = token_sampler::MethodOf(bytes[0] / 8);
   token_sampler::TestOne(method, token_sampler::MessageOf(bytes, size, method));
+  return 0;
+}
+
+// Before anything else, each field of each method, empty, as often as there is room, in a good
+// request and in each of the first fields of one: what grows the most.
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  for (int method = 0; method < 5; ++method) {
+    for (int within = 0; within < 8; ++within) {
+      for (int field = 1; field < 64; ++field) {
+        const int kind = 8 * method + (within > 0 ? 7 : 3);
+        const uint8_t bytes[] = {static_cast<uint8_t>(kind), 12, static_cast<uint8_t>(within),
+                                 static_cast<uint8_t>(field)};
+        LLVMFuzzerTestOneInput(bytes, sizeof bytes);
+      }
+    }
+  }
   return 0;
 }
