@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -12,11 +13,12 @@
 namespace token_sampler {
 namespace {
 
-// "ipv6:[2001:db8::1]", of which gRPC may have escaped the brackets: the 64 bits in front, and what
-// is no address as it is.
+// "ipv6:[2001:db8::1]", of which gRPC may have escaped the brackets, with or without a zone behind
+// a %: the 64 bits in front, and what is no address as it is.
 std::string Site(absl::string_view host) {
   std::string address = absl::StrReplaceAll(absl::StripPrefix(host, "ipv6:"),
                                             {{"%5B", ""}, {"%5D", ""}, {"[", ""}, {"]", ""}});
+  address.resize(std::min(address.size(), address.find('%')));
   in6_addr bits;
   if (inet_pton(AF_INET6, address.c_str(), &bits) != 1 || IN6_IS_ADDR_V4MAPPED(&bits)) {
     return std::string(host);

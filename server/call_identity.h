@@ -1,4 +1,4 @@
-// Who makes a call, as far as time and places are shared among callers.
+// Who makes a call, as far as time, places and memory are shared among callers.
 
 #ifndef TOKEN_SAMPLER_SERVER_CALL_IDENTITY_H_
 #define TOKEN_SAMPLER_SERVER_CALL_IDENTITY_H_

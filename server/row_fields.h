@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "sampler/sampler.h"
+#include "server/call_identity.h"
 #include "server/memory/caller_ledgers.h"
 #include "server/memory/ledger.h"
 #include "server/regions/region_registry.h"
@@ -37,7 +38,7 @@ struct RequestLimits {
     RequestLimits limits = *this;
     limits.regions = &of_server;
     limits.remote_peer = RegionRegistry::IsRemote(peer);
-    if (callers != nullptr) limits.ledger = &callers->Of(peer);
+    if (callers != nullptr) limits.ledger = &callers->Of(IdentityOfPeer(peer).client);
     return limits;
   }
 };

@@ -108,8 +108,8 @@ class VerifyDraftJob final : public UnaryJob<v1::VerifyDraftRequest, v1::VerifyD
   }
 
   absl::Status Run(Sampler& sampler) override {
-    MemoryGrant work(limits_.ledger, Account::kWork);
-    if (absl::Status status = work.Grow(DraftWorkBytes(decoded_)); !status.ok()) return status;
+    MemoryGrant memory(limits_.ledger, Account::kWork);
+    if (absl::Status status = memory.Grow(DraftWorkBytes(decoded_)); !status.ok()) return status;
     results_.resize(decoded_.inputs.size());
     return VerifyDrafts(sampler, decoded_.inputs, absl::MakeSpan(results_));
   }
@@ -148,8 +148,8 @@ class DescribeJob final : public UnaryJob<v1::DescribeRequest, v1::DescribeRespo
   }
 
   absl::Status Run(Sampler&) override {
-    MemoryGrant work(limits_.ledger, Account::kWork);
-    if (absl::Status status = work.Grow(DescribeWorkBytes(rows[0])); !status.ok()) return status;
+    MemoryGrant memory(limits_.ledger, Account::kWork);
+    if (absl::Status status = memory.Grow(DescribeWorkBytes(rows[0])); !status.ok()) return status;
     RowResult result;
     const std::vector<StageView> views = DescribeRow(rows[0], top_n_, result);
     EncodeDescribe(decoded_, views, result, response_);

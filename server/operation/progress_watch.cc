@@ -3,8 +3,9 @@
 namespace token_sampler {
 
 bool ProgressWatch::Look(const BatcherCounters& counters, TimePoint now) {
-  if (counters.waiting == 0 || counters.batches != batches_) {
-    batches_ = counters.batches;
+  const uint64_t begun = counters.batches + counters.turns;
+  if (counters.waiting == 0 || begun != begun_) {
+    begun_ = begun;
     waiting_since_.reset();
     return true;
   }

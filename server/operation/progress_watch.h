@@ -17,13 +17,13 @@ class ProgressWatch {
   explicit ProgressWatch(std::chrono::milliseconds patience) : patience_(patience) {}
 
   // False when calls have been waiting for longer than the patience and no batch was begun
-  // meanwhile, as far as these looks tell. Call it more often than that.
+  // and no turn was lent meanwhile, as far as these looks tell. Call it more often than that.
   bool Look(const BatcherCounters& counters, TimePoint now);
 
  private:
   const std::chrono::milliseconds patience_;
-  uint64_t batches_ = 0;
-  std::optional<TimePoint> waiting_since_;  // without a batch
+  uint64_t begun_ = 0;                      // batches and turns
+  std::optional<TimePoint> waiting_since_;  // with nothing begun
 };
 
 }  // namespace token_sampler

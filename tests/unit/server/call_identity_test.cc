@@ -18,6 +18,8 @@ TEST(CallIdentityTest, ASiteWithManyIpv6AddressesIsOneClient) {
   const std::string client = IdentityOfPeer("ipv6:[2001:db8::1]:50000").client;
   EXPECT_EQ(IdentityOfPeer("ipv6:%5B2001:db8:0:0:ffff::2%5D:1").client, client);
   EXPECT_NE(IdentityOfPeer("ipv6:[2001:db8:0:1::1]:50000").client, client);
+  EXPECT_EQ(IdentityOfPeer("ipv6:%5Bfe80::1%25eth0%5D:1").client,
+            IdentityOfPeer("ipv6:%5Bfe80::2%25eth0%5D:2").client);
   EXPECT_NE(IdentityOfPeer("ipv6:[::ffff:10.1.2.3]:1").client,
             IdentityOfPeer("ipv6:[::ffff:10.1.2.4]:1").client);
 }

@@ -115,7 +115,9 @@ class PinnedRegionTest : public ::testing::Test {
     absl::Status status;  // of the call, as the server gives it
   };
   Call Sample() {
-    const RegionRows source(region_, "tensor.region");
+    const RegionRows source(
+        region_, {.offset = 0, .rows = kRows, .row_bytes = kRowBytes, .stride = kRowBytes},
+        "tensor.region");
     std::vector<RowInput> rows = Rows();
     for (size_t i = 0; i < kRows; ++i) {
       rows[i].values = nullptr;
