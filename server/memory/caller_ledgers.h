@@ -16,8 +16,8 @@ class CallerLedgers {
   // `all`, which must outlive it, bounds the callers together; one may hold three quarters.
   explicit CallerLedgers(Ledger& all);
 
-  // The ledger of a caller, by any name; lives as long as this. There is a fixed number of them, and
-  // callers may have to share one.
+  // The ledger of a caller, by any name; lives as long as this. There is a fixed number of them,
+  // and callers may have to share one.
   Ledger& Of(absl::string_view caller);
 
  private:

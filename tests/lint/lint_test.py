@@ -226,8 +226,11 @@ class KernelsTest(Tree):
         self.assertIn("Run sm_90: 40 registers, 0 bytes of stack, 0 bytes spilled, 16 bytes",
                       run.stdout)  # fmt: skip
 
+    def test_accepts_few_bytes_of_spills(self):
+        self.assertEqual(self.check(self.kernel(16, 16)).returncode, 0)
+
     def test_rejects_a_spill_and_the_absence_of_kernels(self):
-        for output in [self.kernel(4, 0), self.kernel(0, 8), self.kernel(0, 0) + self.kernel(4, 4),
+        for output in [self.kernel(40, 0), self.kernel(0, 40), self.kernel(0, 0) + self.kernel(20, 20),
                        "ptxas info    : 0 bytes gmem\n"]:  # fmt: skip
             with self.subTest(output=output):
                 self.assertNotEqual(self.check(output).returncode, 0)

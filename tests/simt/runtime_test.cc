@@ -320,6 +320,7 @@ TEST_F(RuntimeTest, RegistersReadOnlyPagesWhenItIsToldAndCan) {
 }
 
 TEST_F(RuntimeTest, RegisteredPagesAreReadWhenTheCopyRuns) {
+  simt::SetDevices({simt::Device{.cpu_copy_bytes = 0}});
   const SharedPages pages(PROT_READ | PROT_WRITE);
   ASSERT_EQ(cudaHostRegister(pages.get(), pages.kBytes, cudaHostRegisterDefault), cudaSuccess);
   auto* const words = reinterpret_cast<unsigned*>(pages.get());
@@ -353,7 +354,26 @@ TEST_F(RuntimeTest, RefusesRowsThatOverlapOrLieOutside) {
   EXPECT_EQ(copy(8, 32, 8, 2), cudaErrorInvalidValue);
 }
 
+// As a driver copies what is small.
+TEST_F(RuntimeTest, LittleOfRegisteredPagesIsReadAtOnce) {
+  const SharedPages pages(PROT_READ | PROT_WRITE);
+  ASSERT_EQ(cudaHostRegister(pages.get(), pages.kBytes, cudaHostRegisterDefault), cudaSuccess);
+  auto* const words = reinterpret_cast<unsigned*>(pages.get());
+  unsigned* device = OnDevice(4);
+  words[0] = 1;
+  words[3] = 2;
+  EXPECT_EQ(cudaMemcpy2DAsync(device, 8, words, 12, 8, 2, cudaMemcpyHostToDevice, stream_),
+            cudaSuccess);
+  words[0] = 3;
+  EXPECT_EQ(OnHost(device, 4), (std::vector<unsigned>{1, 0, 2, 0}));
+  EXPECT_EQ(cudaMemcpyAsync(device, words, 8, cudaMemcpyHostToDevice, stream_), cudaSuccess);
+  words[0] = 4;
+  EXPECT_EQ(OnHost(device, 2), (std::vector<unsigned>{3, 0}));
+  EXPECT_EQ(cudaHostUnregister(pages.get()), cudaSuccess);
+}
+
 TEST_F(RuntimeTest, ACopyFromPagesThatWereLetGoIsAnError) {
+  simt::SetDevices({simt::Device{.cpu_copy_bytes = 0}});
   const SharedPages pages(PROT_READ | PROT_WRITE);
   ASSERT_EQ(cudaHostRegister(pages.get(), pages.kBytes, cudaHostRegisterDefault), cudaSuccess);
   ASSERT_EQ(cudaMemcpyAsync(OnDevice(1), pages.get(), 4, cudaMemcpyHostToDevice, stream_),

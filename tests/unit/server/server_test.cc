@@ -285,9 +285,8 @@ TEST_F(ServerTest, ACallInFlightFinishesWhenTheServerStops) {
     context.set_deadline(std::chrono::system_clock::now() + milliseconds(20));
     late = SampleAsync(&context).get();
   } while (late.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED);
-  EXPECT_EQ(late.error_code(), grpc::StatusCode::UNAVAILABLE);
-  // Said by the server, on the connection that the call in flight uses.
-  EXPECT_EQ(late.error_message(), "the server is shutting down");
+  // Said by the server, or by the client once it knows that the server takes no more calls.
+  EXPECT_EQ(late.error_code(), grpc::StatusCode::UNAVAILABLE) << late.error_message();
   gated_.Open();
   EXPECT_TRUE(call.get().ok());
   stopped.get();
