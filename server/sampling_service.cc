@@ -225,7 +225,15 @@ SamplingService::SamplingService(Batcher& batcher, OpenCalls& calls, const Sampl
       regions_(regions),
       limits_(limits),
       sequence_limits_(sequence_limits),
-      info_(std::move(info)) {}
+      info_(std::move(info)) {
+  const auto strictly = [this](absl::string_view name, auto method) {
+    TakeStrictly(v1::TokenSampler::service_full_name(), name, this, method);
+  };
+  strictly("GetServerInfo", &SamplingService::GetServerInfo);
+  strictly("RegisterRegion", &SamplingService::RegisterRegion);
+  strictly("UnregisterRegion", &SamplingService::UnregisterRegion);
+  strictly("ListRegions", &SamplingService::ListRegions);
+}
 
 RequestLimits SamplingService::CallLimits(const grpc::CallbackServerContext& context) const {
   return limits_.ForPeer(context.peer(), regions_);

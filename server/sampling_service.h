@@ -12,12 +12,13 @@
 #include "server/regions/region_registry.h"
 #include "server/request_codec.h"
 #include "server/sequences/sequence.h"
+#include "server/strict_requests.h"
 #include "token_sampler/v1/token_sampler.grpc.pb.h"
 
 namespace token_sampler {
 
 // What is sampled comes as bytes, which are measured before they are parsed (received_message.h),
-// the rest as messages.
+// the rest as messages, none of which can be much of little.
 template <typename Service>
 using RawSampleMethods = v1::TokenSampler::WithRawCallbackMethod_Sample<
     v1::TokenSampler::WithRawCallbackMethod_SampleStream<
@@ -32,7 +33,8 @@ using OtherMethods = v1::TokenSampler::WithCallbackMethod_GetServerInfo<Service>
 
 // Thread-safe, as gRPC calls it from many threads.
 class SamplingService final
-    : public RawSampleMethods<RegionMethods<OtherMethods<v1::TokenSampler::Service>>> {
+    : public StrictRequests<
+          RawSampleMethods<RegionMethods<OtherMethods<v1::TokenSampler::Service>>>> {
  public:
   // What is passed by reference must outlive the service. `info` answers GetServerInfo, to which
   // the service adds the fallbacks of the sampler.

@@ -104,7 +104,24 @@ grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl
 
 KserveService::KserveService(Batcher& batcher, OpenCalls& calls, RegionRegistry& regions,
                              const RequestLimits& limits)
-    : batcher_(batcher), calls_(calls), regions_(regions), limits_(limits) {}
+    : batcher_(batcher), calls_(calls), regions_(regions), limits_(limits) {
+  const auto strictly = [this](absl::string_view name, auto method) {
+    TakeStrictly(inference::GRPCInferenceService::service_full_name(), name, this, method);
+  };
+  strictly("ServerLive", &KserveService::ServerLive);
+  strictly("ServerReady", &KserveService::ServerReady);
+  strictly("ModelReady", &KserveService::ModelReady);
+  strictly("ServerMetadata", &KserveService::ServerMetadata);
+  strictly("ModelMetadata", &KserveService::ModelMetadata);
+  strictly("ModelConfig", &KserveService::ModelConfig);
+  strictly("ModelStatistics", &KserveService::ModelStatistics);
+  strictly("SystemSharedMemoryStatus", &KserveService::SystemSharedMemoryStatus);
+  strictly("SystemSharedMemoryRegister", &KserveService::SystemSharedMemoryRegister);
+  strictly("SystemSharedMemoryUnregister", &KserveService::SystemSharedMemoryUnregister);
+  strictly("CudaSharedMemoryStatus", &KserveService::CudaSharedMemoryStatus);
+  strictly("CudaSharedMemoryRegister", &KserveService::CudaSharedMemoryRegister);
+  strictly("CudaSharedMemoryUnregister", &KserveService::CudaSharedMemoryUnregister);
+}
 
 grpc::ServerUnaryReactor* KserveService::ServerLive(grpc::CallbackServerContext* context,
                                                     const inference::ServerLiveRequest*,

@@ -16,6 +16,7 @@
 #include "server/open_calls.h"
 #include "server/regions/region_registry.h"
 #include "server/request_codec.h"
+#include "server/strict_requests.h"
 
 namespace token_sampler {
 
@@ -48,8 +49,8 @@ using CudaMemoryMethods =
 
 // Thread-safe, as gRPC calls it from many threads.
 class KserveService final
-    : public RawInferMethods<HealthMethods<ModelMethods<
-          SystemMemoryMethods<CudaMemoryMethods<inference::GRPCInferenceService::Service>>>>> {
+    : public StrictRequests<RawInferMethods<HealthMethods<ModelMethods<
+          SystemMemoryMethods<CudaMemoryMethods<inference::GRPCInferenceService::Service>>>>>> {
  public:
   // What is passed by reference must outlive the service, but for `limits`.
   KserveService(Batcher& batcher, OpenCalls& calls, RegionRegistry& regions,

@@ -35,17 +35,17 @@ def reset_again_and_again(target: Target, path: str, message: bytes) -> None:
     target.notes.append(f"{resets} resets")
 
 
-@attack("Sample, reset at once, over and over (CVE-2023-44487)", holds=False, peak_mib=256)
+@attack("Sample, reset at once, over and over (CVE-2023-44487)", holds=True, peak_mib=256)
 def rapid_reset(target: Target) -> None:
     reset_again_and_again(target, messages.SAMPLE, messages.sample(messages.tensor(1, 100)))
 
 
-@attack("SampleStream, reset at once, over and over", holds=False, peak_mib=256)
+@attack("SampleStream, reset at once, over and over", holds=True, peak_mib=256)
 def rapid_reset_stream(target: Target) -> None:
     reset_again_and_again(target, messages.SAMPLE_STREAM, b"\x08\x01")
 
 
-@attack("a long header in CONTINUATION frames of 64 bytes, 8 times (CVE-2023-33953)", holds=False,
+@attack("a long header in CONTINUATION frames of 64 bytes, 8 times (CVE-2023-33953)", holds=True,
         peak_mib=256)  # fmt: skip
 def continuation(target: Target) -> None:
     """Of a header whose value is said to have a GiB, gRPC copies all that has come with each frame."""
@@ -73,7 +73,7 @@ def continuation(target: Target) -> None:
             connection.close()
 
 
-@attack("headers without an end, SETTINGS not acknowledged", holds=False, peak_mib=256)
+@attack("headers without an end, SETTINGS not acknowledged", holds=True, peak_mib=256)
 def endless_headers(target: Target) -> None:
     with connected(target, acknowledge=False) as connection:
         block = h2.header("x", "y" * 120) * 120
@@ -92,7 +92,7 @@ def ping_flood(target: Target) -> None:
     flood(target, h2.frame(h2.PING, 0, 0, bytes(8)))
 
 
-@attack("PRIORITY frames without end (CVE-2019-9513)", holds=False, peak_mib=256)
+@attack("PRIORITY frames without end (CVE-2019-9513)", holds=True, peak_mib=256)
 def priority_flood(target: Target) -> None:
     flood(target, h2.frame(h2.PRIORITY, 0, 1, bytes(5)))
 
@@ -150,7 +150,7 @@ def connect_silently(target: Target) -> socket.socket | None:
     return made
 
 
-@attack("1,100 silent connections at a limit of 1,024 descriptors, closed again", holds=False,
+@attack("1,100 silent connections at a limit of 1,024 descriptors, closed again", holds=True,
         descriptors=1024)  # fmt: skip
 def silent_connections(target: Target) -> None:
     made = [connect_silently(target) for _ in range(1100)]
@@ -161,7 +161,7 @@ def silent_connections(target: Target) -> None:
     time.sleep(0.5)
 
 
-@attack("connections opened and closed as fast as it goes", holds=False, descriptors=1024)
+@attack("connections opened and closed as fast as it goes", holds=True, descriptors=1024)
 def connection_churn(target: Target) -> None:
     counts = [0] * 4
 
@@ -196,17 +196,17 @@ def many_streams(target: Target, path: str, body: bytes) -> None:
     target.notes.append(f"{numbers} streams")
 
 
-@attack("10,000 health watches", holds=False, peak_mib=256)
+@attack("10,000 health watches", holds=True, peak_mib=256)
 def health_watches(target: Target) -> None:
     many_streams(target, messages.HEALTH_WATCH, h2.prefixed(b""))
 
 
-@attack("10,000 reflection streams", holds=False, peak_mib=256)
+@attack("10,000 reflection streams", holds=True, peak_mib=256)
 def reflection_streams(target: Target) -> None:
     many_streams(target, messages.REFLECTION, h2.prefixed(b"\x3a\x00"))
 
 
-@attack("calls of each method with random bytes, and with none", holds=False,
+@attack("calls of each method with random bytes, and with none", holds=True,
         codes=(*REFUSED, "OK", "NOT_FOUND", "FAILED_PRECONDITION"))  # fmt: skip
 def malformed(target: Target) -> None:
     """A client's mistake is INVALID_ARGUMENT, in every method."""

@@ -45,17 +45,17 @@ def send_compressed(target: Target, path: str, packed: bytes) -> None:
         connection.finish(number, 25)
 
 
-@attack("40 MB of empty params in 39 KB of gzip", holds=False, codes=REFUSED, peak_mib=256)
+@attack("40 MB of empty params in 39 KB of gzip", holds=True, codes=REFUSED, peak_mib=256)
 def gzip_params(target: Target) -> None:
     send_compressed(target, messages.SAMPLE, gzipped(b"\x1a\x00" * 512 * 1024, 40))
 
 
-@attack("512 MiB of zeros in 0.5 MB of gzip", holds=False, codes=REFUSED, peak_mib=256)
+@attack("512 MiB of zeros in 0.5 MB of gzip", holds=True, codes=REFUSED, peak_mib=256)
 def gzip_zeros(target: Target) -> None:
     send_compressed(target, messages.SAMPLE, gzipped(bytes(MIB), 512))
 
 
-@attack("4 MB of empty messages, to each method", holds=False, codes=REFUSED, peak_mib=256)
+@attack("4 MB of empty messages, to each method", holds=True, codes=REFUSED, peak_mib=256)
 def empty_messages(target: Target) -> None:
     field = messages.field
     many, model = 2 * MIB, field(1, b"sampler")
@@ -77,7 +77,7 @@ def empty_messages(target: Target) -> None:
                 connection.codes.clear()
 
 
-@attack("40 answers of 60 MB that are not read", holds=False, flags=REGIONS, seconds=10)
+@attack("40 answers of 60 MB that are not read", holds=True, flags=REGIONS, seconds=10)
 def unread_answers(target: Target) -> None:
     vocab = 2**23
     with (
@@ -96,7 +96,7 @@ def unread_answers(target: Target) -> None:
             connection.poll(target.time_left())
 
 
-@attack("10,000 small answers that are not read", holds=False, peak_mib=256)
+@attack("10,000 small answers that are not read", holds=True, peak_mib=256)
 def window_zero(target: Target) -> None:
     """Answers of 16 KiB over connections that let the server send one byte of each."""
     request = messages.sample(
@@ -112,7 +112,7 @@ def window_zero(target: Target) -> None:
                 connection.poll(0.1)
 
 
-@attack("200 answers of 15 MB on streams that are not read", holds=False, flags=REGIONS, seconds=10)
+@attack("200 answers of 15 MB on streams that are not read", holds=True, flags=REGIONS, seconds=10)
 def unread_stream_answers(target: Target) -> None:
     vocab = 2**21
     opened = messages.message("OpenSequences", vocab=vocab)
@@ -137,7 +137,7 @@ def unread_stream_answers(target: Target) -> None:
             connection.poll(target.time_left())
 
 
-@attack("an answer of 350 MB, asked for in 34 bytes", holds=False, flags=REGIONS, codes=REFUSED)
+@attack("an answer of 350 MB, asked for in 34 bytes", holds=True, flags=REGIONS, codes=REFUSED)
 def big_answer(target: Target) -> None:
     vocab = 2**24
     with messages.SharedObject(2 * vocab) as shared, connected(target) as connection:
@@ -150,7 +150,7 @@ def big_answer(target: Target) -> None:
         connection.call(messages.SAMPLE, request, seconds=25)
 
 
-@attack("a length prefix of 4 GiB - 1, and 512 MiB behind it", holds=False, codes=REFUSED,
+@attack("a length prefix of 4 GiB - 1, and 512 MiB behind it", holds=True, codes=REFUSED,
         peak_mib=700)  # fmt: skip
 def length_prefix(target: Target) -> None:
     with connected(target) as connection:
@@ -165,7 +165,7 @@ def length_prefix(target: Target) -> None:
             target.failures.append("512 MiB were taken")
 
 
-@attack("48 messages of 32 MiB, each sent but for its last byte", holds=False, peak_mib=700)
+@attack("48 messages of 32 MiB, each sent but for its last byte", holds=True, peak_mib=700)
 def half_messages(target: Target) -> None:
     size = 32 * MIB
     piece = bytes(MIB)
@@ -187,7 +187,7 @@ def half_messages(target: Target) -> None:
         connection.close()
 
 
-@attack("10 waiting calls with histories of 48 MB each", holds=False, seconds=8)
+@attack("10 waiting calls with histories of 48 MB each", holds=True, seconds=8)
 def waiting_histories(target: Target) -> None:
     """Behind calls that keep the sampler busy."""
     history = messages.message("Histories")
@@ -204,7 +204,7 @@ def waiting_histories(target: Target) -> None:
             connection.finish(number, target.time_left())
 
 
-@attack("800 MB of sequences, opened and closed again", holds=False)
+@attack("800 MB of sequences, opened and closed again", holds=True)
 def memory_returns(target: Target) -> None:
     """What is bounded here is what stays when they have gone."""
     opened = messages.message("OpenSequences", vocab=2)
@@ -221,7 +221,7 @@ def memory_returns(target: Target) -> None:
         target.notes.append(f"{sum(s.received > 0 for s in connection.streams.values())} streams")
 
 
-@attack("a region of 8 TiB of holes, and 1 GiB of them sampled", holds=False, flags=REGIONS,
+@attack("a region of 8 TiB of holes, and 1 GiB of them sampled", holds=True, flags=REGIONS,
         peak_mib=256)  # fmt: skip
 def sparse_region(target: Target) -> None:
     rows, vocab = 4096, 2**17
@@ -233,7 +233,7 @@ def sparse_region(target: Target) -> None:
         )
 
 
-@attack("16 connections of 64 regions each; when they have gone, another user's", holds=False,
+@attack("16 connections of 64 regions each; when they have gone, another user's", holds=True,
         flags=REGIONS)  # fmt: skip
 def region_quota(target: Target) -> None:
     with messages.SharedObject(4096) as shared:
@@ -254,7 +254,7 @@ def region_quota(target: Target) -> None:
         target.check(code == "OK", f"registering afterwards: {code}")
 
 
-@attack("1,000 regions at a limit of 1,024 descriptors; then a connection", holds=False,
+@attack("1,000 regions at a limit of 1,024 descriptors; then a connection", holds=True,
         flags=REGIONS, descriptors=1024)  # fmt: skip
 def region_descriptors(target: Target) -> None:
     with messages.SharedObject(4096) as shared:

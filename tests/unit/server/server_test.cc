@@ -3,8 +3,10 @@
 #include "server/server.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/descriptor.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/impl/codegen/client_unary_call.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -185,6 +187,35 @@ TEST_F(ServerTest, RefusesAMalformedRequestAndGoesOn) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(status.error_message(),
             "tensor.data must have 12 bytes for [1, 3] values of FLOAT32, got 8");
+  EXPECT_TRUE(SampleAsync().get().ok());
+}
+
+// Bytes that are no message, and no message at all, of every method of one answer.
+TEST_F(ServerTest, WhatIsNoRequestIsInvalidInEveryMethod) {
+  std::vector<const google::protobuf::ServiceDescriptor*> services;
+  for (const char* name : {v1::TokenSampler::service_full_name(),
+                           inference::GRPCInferenceService::service_full_name()}) {
+    services.push_back(google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(name));
+  }
+  int methods = 0;
+  for (const google::protobuf::ServiceDescriptor* const service : services) {
+    for (int i = 0; i < service->method_count(); ++i) {
+      const auto& method = *service->method(i);
+      if (method.client_streaming()) continue;
+      ++methods;
+      const std::string path = "/" + service->full_name() + "/" + method.name();
+      grpc::Slice bytes(std::string(20, '\xff'));
+      grpc::ByteBuffer response;
+      grpc::ClientContext context;
+      const grpc::Status status = grpc::internal::BlockingUnaryCall<grpc::ByteBuffer>(
+          channel_.get(),
+          grpc::internal::RpcMethod(path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC), &context,
+          grpc::ByteBuffer(&bytes, 1), &response);
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << path;
+      EXPECT_THAT(status.error_message(), HasSubstr(method.input_type()->full_name())) << path;
+    }
+  }
+  EXPECT_EQ(methods, 21);
   EXPECT_TRUE(SampleAsync().get().ok());
 }
 
