@@ -31,7 +31,7 @@ struct Binning {
     return {low, ~uint64_t{0}, kByValue, first, per_value};
   }
   __device__ static Binning ByKey(uint64_t low, uint64_t high) {
-    const int bits = 64 - __clzll(static_cast<long long>((high - low) | 1));
+    const int bits = 64 - __clzll((high - low) | 1);
     return {low, high, static_cast<uint32_t>(bits > kBinBits ? bits - kBinBits : 0), 0.0f, 0.0f};
   }
 
