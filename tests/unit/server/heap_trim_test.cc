@@ -8,17 +8,13 @@
 #include <memory>
 #include <vector>
 
+#include "tests/testing/sanitizers.h"
+
 namespace token_sampler {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kOtherHeap = true;
-#else
-constexpr bool kOtherHeap = false;
-#endif
-
 TEST(HeapTrimTest, GivesBackWhatLiesBetweenBlocksInUse) {
-  if (kOtherHeap) GTEST_SKIP() << "the sanitizer has a heap of its own";
+  if (testing::kSanitized) GTEST_SKIP() << "the sanitizer has a heap of its own";
   constexpr size_t kBlock = 16'384;
   constexpr size_t kBlocks = 8192;  // 128 MiB
   std::vector<std::unique_ptr<char[]>> blocks(kBlocks);
