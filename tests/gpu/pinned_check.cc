@@ -126,12 +126,11 @@ absl::StatusOr<std::string> PinnedDifference(Sampler& cuda, Sampler& cpu) {
   const std::vector<RowInput> any_order = batch.Inputs();
   absl::StatusOr<std::string> difference =
       Difference(any_order, LayOutRows(any_order, kSeed), cuda, cpu);
-  // The copies end with the object. CUDA makes small ones with the CPU and large ones by DMA.
-  for (const auto& [vocab, gap] :
-       {std::pair(5'003, size_t{0}), std::pair(5'003, size_t{8}), std::pair(5'003, size_t{4096}),
-        std::pair(128'256, size_t{0}), std::pair(128'256, size_t{4096})}) {
+  // The copies end with the object. CUDA makes small ones with the CPU, as those above, and large
+  // ones by DMA, as of these rows together.
+  for (const size_t gap : {size_t{0}, size_t{8}, size_t{4096}}) {
     if (!difference.ok() || !difference->empty()) return difference;
-    RandomBatch long_row = MakeRandomRow(kSeed, vocab);
+    RandomBatch long_row = MakeRandomRow(kSeed, 5'003);
     LeaveToKernel(kSeed, long_row);
     std::vector<RowInput> in_turn(16, long_row.Inputs()[0]);
     for (size_t i = 0; i < in_turn.size(); ++i) in_turn[i].key.seed += i;

@@ -59,7 +59,7 @@ class Attack:
     stderr: str = "file"
     stop_during: bool = False  # SIGTERM while the attacker is at work
     stop_seconds: float = 10.0  # bound of the time that SIGTERM takes: the drain timeout
-    short: bool = True  # whether the short form has it: not where what is judged is a speed
+    short: bool = True  # whether the short form has it: not where a speed or what seconds bring is judged
     fair: bool = True  # whether the bound of the polite client's latency applies
 
 

@@ -139,7 +139,7 @@ def run_attack(attack: Any, options: argparse.Namespace, bound_ms: float) -> Res
             result.polite = polite.end()
             result.cpu_seconds = server.cpu_seconds() - cpu
             result.after_mib = server.resident_mib()
-            if server.alive() and not is_serving(server.address):
+            if server.alive() and not is_serving(server.address, seconds=3.0):
                 failures.append("a new connection gets no SERVING from health")
             alive = server.alive()
             stopped = server.stop(attack.stop_seconds + 5)

@@ -204,7 +204,7 @@ def waiting_histories(target: Target) -> None:
             connection.finish(number, target.time_left())
 
 
-@attack("800 MB of sequences, opened and closed again", holds=True)
+@attack("800 MB of sequences, opened and closed again", holds=True, short=False)
 def memory_returns(target: Target) -> None:
     """What is bounded here is what stays when they have gone."""
     opened = messages.message("OpenSequences", vocab=2)

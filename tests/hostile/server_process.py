@@ -16,8 +16,18 @@ START_SECONDS = 60
 MIB = 1 << 20
 
 
-def is_serving(address: str) -> bool:
-    """What health says over a new connection."""
+def is_serving(address: str, seconds: float = 0.0) -> bool:
+    """What health says over a new connection, of which some may be refused for so long: the peer of
+    one that was closed for its frames cannot connect for a second."""
+    until = time.monotonic() + seconds
+    while not says_serving(address):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def says_serving(address: str) -> bool:
     try:
         connection = h2.Connection(address)
         answer = connection.call(messages.HEALTH_CHECK, b"", seconds=5)
