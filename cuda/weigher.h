@@ -20,7 +20,7 @@ struct SureDifferences {
   float at_or_above;  // a greater one does not
 };
 
-// What it takes to weigh tokens, for a loop to have in registers.
+// Weights of tokens, with all that they take in registers, for a loop.
 struct LogitWeights {
   float first;  // the largest value of the row
   WeightScale scale;
@@ -60,8 +60,8 @@ class Weigher {
     return (*this)(FromOrderedBits(static_cast<uint32_t>(key >> 32)));
   }
 
-  // Of a threshold: few differences lie between the two, and only they have to be weighed. The
-  // mantissa bounds the logarithm, so that no function of a library decides.
+  // Bounds the differences that reach a threshold: few lie between the two, and only they have to
+  // be weighed. The mantissa bounds the logarithm, so that no function of a library decides.
   __device__ SureDifferences Sure(uint64_t threshold) const {
     // Lesser thresholds are coarse: rounding is as large as the steps between them.
     constexpr uint64_t kLeast = uint64_t{1} << 24;

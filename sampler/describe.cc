@@ -38,7 +38,7 @@ StageView View(std::string stage, const Survivors& survivors, uint32_t top_n) {
   return view;
 }
 
-// What the tokens of a view weigh, for the next one to tell what it has lost of them.
+// The weights of a view's tokens; the next view tells by them what it has lost.
 class LastWeights {
  public:
   explicit LastWeights(const RowInput& row) : pace_(row.pace) {
@@ -66,7 +66,7 @@ class LastWeights {
   uint64_t total_ = 0;
 };
 
-// Of a row that becomes greedy.
+// The view of a row that becomes greedy.
 Survivors FirstOf(const Survivors& survivors) {
   return {.tokens = {survivors.tokens.front()},
           .kind = survivors.kind,

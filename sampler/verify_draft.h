@@ -17,7 +17,7 @@ namespace token_sampler {
 // One sequence. The drafted tokens are the nodes of a tree, whose root is the position before the
 // first of them. Nothing is owned; all of it must outlive the call.
 //
-// Of a row, values, dtype, kind, vocab and, in `target`, bitmask and pace are looked at. All rows
+// Reads values, dtype, kind and vocab of a row and, in `target`, bitmask and pace. All rows
 // of a sequence have the same vocab, those of `target` and those of `draft` each the same kind.
 struct DraftInput {
   absl::Span<const RowInput> target;       // [nodes + 1]: the root's row, then one per node

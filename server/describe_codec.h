@@ -18,7 +18,7 @@ namespace token_sampler {
 absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLimits& limits,
                             DecodedSample& decoded, uint32_t& top_n);
 
-// What DescribeRow needs while it runs.
+// The bytes that DescribeRow needs while it runs.
 uint64_t DescribeWorkBytes(const RowInput& row);
 
 // `views` and `result` are of DescribeRow.

@@ -11,7 +11,7 @@
 namespace token_sampler {
 namespace {
 
-// What is free and not worth the time: as much is soon taken again.
+// So much free memory is not worth the time: as much is soon taken again.
 constexpr uint64_t kFreeBytesToKeep = uint64_t{64} << 20;
 
 constexpr std::chrono::seconds kBetweenLooks{1};
@@ -29,7 +29,7 @@ uint64_t ResidentBytes() {
 uint64_t FreeResidentBytes() {
   const uint64_t resident = ResidentBytes();
   const struct mallinfo2 heap = mallinfo2();
-  // What is mapped by itself goes back by itself.
+  // Blocks that are mapped by themselves go back by themselves.
   const uint64_t used = heap.uordblks + heap.hblkhd;
   return resident > used ? resident - used : 0;
 }
@@ -39,7 +39,7 @@ void TrimHeap() { malloc_trim(0); }
 void KeepHeapTrimmed() {
   std::thread([] {
     bool was_free = false;
-    // What no trim gives back: memory that other libraries have mapped looks as if it were free.
+    // No trim gives this back: memory that other libraries have mapped looks as if it were free.
     uint64_t left = 0;
     for (;;) {
       std::this_thread::sleep_for(kBetweenLooks);

@@ -43,7 +43,7 @@ class JsonFormatter final : public spdlog::formatter {
 
 // Lines that wait to be written: some thousands.
 constexpr size_t kMaxWaitingBytes = size_t{1} << 20;
-// Of one reason, in a second.
+// Lines of one reason in a second.
 constexpr uint64_t kMaxLinesOfReason = 20;
 
 // Never deleted: it may wait for ever for a pipe that nobody reads.

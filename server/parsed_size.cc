@@ -33,7 +33,7 @@ constexpr int kMaxGroups = 100;
 constexpr uint64_t kMaxTensors = 256;  // several times what the model has inputs or outputs
 constexpr int kCounters = 4;
 
-// What bounds the entries of a repeated field.
+// The bound of the entries of a repeated field.
 enum class Bound : uint8_t { kNone, kRows, kTensors };
 
 struct Shape;
@@ -326,7 +326,7 @@ class Walk {
     return count;
   }
 
-  // What protobuf keeps of a field that it does not know, for the codec to refuse.
+  // Protobuf keeps a field that it does not know, for the codec to refuse.
   bool Unknown(WireFormatLite::WireType wire_type, uint64_t end) {
     int groups = 0;
     do {

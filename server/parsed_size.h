@@ -1,4 +1,4 @@
-// What a message will take once protobuf has parsed it, told from its bytes before anything is
+// Measures what a message will take once protobuf has parsed it, by its bytes, before anything is
 // allocated: two bytes of a message can become hundreds.
 
 #ifndef TOKEN_SAMPLER_SERVER_PARSED_SIZE_H_

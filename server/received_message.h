@@ -72,12 +72,12 @@ class ReceivedMessage {
     memory_.ShrinkTo(0);
   }
 
-  // Where there is ParseSliced, without the values of its tensor, which are `data`.
+  // The message; where there is ParseSliced, without the values of its tensor, which are `data`.
   const Request& request() const { return request_; }
   Request& mutable_request() { return request_; }
   const SlicedBytes& data() const { return data_; }
 
-  // What all of it takes.
+  // The bytes that all of it takes.
   uint64_t bytes() const { return memory_.bytes(); }
 
  private:
@@ -85,7 +85,8 @@ class ReceivedMessage {
       requires(const SlicedBytes& bytes, Request& request, SlicedBytes& data) {
     ParseSliced(bytes, request, data);
   };
-  // What a piece takes besides its bytes: in gRPC, here and in SlicedBytes, in arrays that double.
+  // A piece takes so much besides its bytes: in gRPC, here and in SlicedBytes, in arrays that
+  // double.
   static constexpr uint64_t kPieceBytes = 128;
   static constexpr uint64_t kLargeBytes = uint64_t{64} << 10;
 

@@ -21,7 +21,7 @@ namespace token_sampler {
 // Draws, and values of each other output, of all rows of one call: bounds the response.
 inline constexpr uint64_t kMaxValuesPerCall = uint64_t{1} << 24;
 
-// What an answer takes at most.
+// The most that an answer takes.
 struct AnswerSize {
   uint64_t message = 0;  // bytes on the wire
   uint64_t memory = 0;   // of the rows as they are sampled, their results, and the answer from them

@@ -17,7 +17,7 @@
 
 namespace token_sampler {
 
-// What is sampled comes as bytes, which are measured before they are parsed (received_message.h),
+// Calls that sample take bytes, which are measured before they are parsed (received_message.h),
 // the rest as messages, none of which can be much of little.
 template <typename Service>
 using RawSampleMethods = v1::TokenSampler::WithRawCallbackMethod_Sample<

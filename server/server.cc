@@ -55,7 +55,7 @@ v1::GetServerInfoResponse MakeInfo(const ServerOptions& options, const Sampler& 
 // Descriptors that are no connection's: libraries, the log, epoll's, gRPC's own.
 constexpr uint64_t kOtherDescriptors = 128;
 
-// Of executors that take nothing of what waits. The largest call is shorter.
+// Executors may take nothing of what waits for so long. The largest call is shorter.
 constexpr std::chrono::seconds kPatience{60};
 constexpr std::chrono::seconds kBetweenLooks{1};
 

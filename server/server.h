@@ -57,7 +57,7 @@ class Server {
 
   BatcherCounters counters() const { return batcher_.counters(); }
 
-  // What callers make the server hold.
+  // The memory that callers make the server hold.
   const Ledger& ledger() const { return ledger_; }
 
   // Memory that the sequences of all streams hold.
@@ -69,7 +69,7 @@ class Server {
  private:
   Server(const ServerOptions& options, Sampler& sampler);
 
-  // What health says, unless the server drains.
+  // Sets what health says, unless the server drains.
   void SetServing(bool serving);
 
   // Looks every second whether the executors get on, until the server drains.

@@ -1,4 +1,4 @@
-// What this server demands of HTTP/2 connections, as options of gRPC.
+// Options of gRPC: this server's demands on HTTP/2 connections.
 
 #ifndef TOKEN_SAMPLER_SERVER_TRANSPORT_OPTIONS_H_
 #define TOKEN_SAMPLER_SERVER_TRANSPORT_OPTIONS_H_

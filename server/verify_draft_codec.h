@@ -40,10 +40,10 @@ struct DecodedDrafts {
   bool trees = false;                        // whether the answer names nodes
 };
 
-// What the answer and the results that it is made of take at most.
+// The most bytes that the answer and the results that it is made of take.
 uint64_t DraftAnswerBytes(const DecodedDrafts& decoded);
 
-// What VerifyDrafts needs while it runs, besides the sampler's own buffers.
+// The bytes that VerifyDrafts needs while it runs, besides the sampler's own buffers.
 uint64_t DraftWorkBytes(const DecodedDrafts& decoded);
 
 // InvalidArgument names the field, its value and what is accepted. A profile whose values are out

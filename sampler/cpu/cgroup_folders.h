@@ -1,4 +1,4 @@
-// Where the kernel says what the control groups of this process allow it.
+// The folders in which the kernel says what the control groups of this process allow it.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_CGROUP_FOLDERS_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_CGROUP_FOLDERS_H_

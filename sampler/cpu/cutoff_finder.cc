@@ -72,7 +72,7 @@ bool CutoffFinder::Narrow(Extent extent, Candidates& candidates, uint64_t& targe
   narrowed_.Reserve(candidates.count);
   size_t kept = 0;
   InPieces(candidates.pace, candidates.count, kPiece, [&](size_t begin, size_t end) {
-    // Of the loop alone, so that they stay in registers.
+    // Copies for the loop, so that they stay in registers.
     const Candidates from = candidates;
     size_t to = kept;
     for (size_t i = begin; i < end; ++i) {

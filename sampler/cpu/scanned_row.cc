@@ -19,8 +19,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Rows at least this long are worth sharing among threads.
 constexpr int64_t kSliceTokens = int64_t{1} << 16;
 
-// What one thread does of a long row between two questions to its pace. A multiple of every unit in
-// which a row is divided, and of the period of TakeSample.
+// One thread does so much of a long row between two questions to its pace. A multiple of every unit
+// in which a row is divided, and of the period of TakeSample.
 constexpr int64_t kPieceTokens = int64_t{1} << 17;
 
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }

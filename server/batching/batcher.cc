@@ -24,7 +24,7 @@ constexpr char kMadeRoom[] =
 constexpr milliseconds kSoonest(5);
 constexpr milliseconds kLatest(5000);
 
-// Of the rows that jobs with turns hold at a time, together, unless there is one such job alone:
+// Bounds the rows that jobs with turns hold at a time, together, unless there is only one such job:
 // sorting a row takes 100 bytes a token and more.
 constexpr int64_t kMaxTurnTokens = int64_t{1} << 25;
 
@@ -159,7 +159,7 @@ absl::Status Batcher::CheckRoom(const CallIdentity& identity, milliseconds& retr
       queue_.MostHeld(identity, 1, 0, options_.max_queued_rows, options_.max_queued_bytes)) {
     return absl::OkStatus();
   }
-  // What the caller's work would have been is not known: as much as that of the others, on average.
+  // Nobody knows the caller's work yet: it counts as the average of the others.
   return RefuseFull(1, 0, load.work / load.jobs, retry_after);
 }
 

@@ -65,7 +65,7 @@ class Batcher {
   // done; Unavailable after Stop; Cancelled after Cancel.
   absl::Status Submit(std::shared_ptr<SamplingJob> job);
 
-  // Whether Submit would refuse any job of this caller: ResourceExhausted, with `retry_after`, when
+  // Asks if Submit would refuse any job of this caller: ResourceExhausted, with `retry_after`, when
   // the queue is full. For those who are spared reading a request.
   absl::Status CheckRoom(const CallIdentity& identity, std::chrono::milliseconds& retry_after);
 
@@ -95,7 +95,7 @@ class Batcher {
     size_t count = 0;
   };
 
-  // What an executor does next.
+  // The next task of an executor.
   struct Batch {
     std::vector<Piece> pieces;
     uint64_t rows = 0;
@@ -113,7 +113,7 @@ class Batcher {
   bool TakeBatch(Batch& batch);
   // The next job that can be sampled now; null: none.
   SamplingJob* NextJob() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Whether the job will not be done in time, if there is reason to believe so.
+  // True when there is reason to believe that the job will not be done in time.
   bool IsLate(const SamplingJob& job, TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // How many of the job's rows go into the batch.
   size_t RowsToTake(const SamplingJob& job, const Batch& batch) const

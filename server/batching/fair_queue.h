@@ -23,7 +23,7 @@ struct QueueNode;
 // Not thread-safe: under the batcher's mutex.
 class FairQueue {
  public:
-  // What waits.
+  // The jobs that wait.
   struct Load {
     uint64_t jobs = 0;
     uint64_t rows = 0;  // not handed out

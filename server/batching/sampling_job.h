@@ -40,7 +40,7 @@ class SamplingJob {
   // other jobs wait behind it.
   virtual void Done(const absl::Status& status) = 0;
 
-  // What is done with a job that runs alone: samples `rows` into `results`, which have the same
+  // Does the work of a job that runs alone: samples `rows` into `results`, which have the same
   // length. The rows' `pace` is set. Returns the status for Done.
   virtual absl::Status Run(Sampler& sampler);
 
@@ -58,7 +58,7 @@ class SamplingJob {
   friend class Batcher;
   friend class FairQueue;
 
-  // Of the rows that are sampled at a time when it takes turns.
+  // Counts the tokens of the rows that are sampled at a time when the job takes turns.
   int64_t TokensAtOnce(size_t rows_at_once) const;
 
   // The batcher's own, under its mutex once the job is submitted.

@@ -1,4 +1,4 @@
-// What a row will take, estimated from what it asks before any of it is done.
+// Estimates the work of a row from what it asks, before any of it is done.
 //
 // An estimate need not be right, for the batcher learns how fast the machine is, and a row that
 // takes longer is interrupted. It must not be far too low for anything that a caller can ask.
@@ -21,16 +21,16 @@ class WorkEstimator {
  public:
   static constexpr uint64_t kMaxWork = uint64_t{1} << 46;  // 20 hours
 
-  // Of sampling the row, if its values need no repair.
+  // The work of sampling the row, if its values need no repair.
   uint64_t OfRow(const RowInput& row);
 
   // The same if they do, where the parameters let them be repaired.
   uint64_t OfRepairedRow(const RowInput& row);
 
-  // Of describing the row: each stage sorts it.
+  // The work of describing the row: each stage sorts it.
   uint64_t OfDescription(const RowInput& row);
 
-  // Of verifying all of a draft.
+  // The work of verifying all of a draft.
   uint64_t OfDraft(const DraftInput& draft);
 
  private:

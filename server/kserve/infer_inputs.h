@@ -21,7 +21,7 @@ absl::Status TranslateMatrix(const RequestLimits& limits, std::vector<InferTenso
 // sampling, a profile per row.
 absl::Status TranslateInput(InferTensor& tensor, v1::SampleRequest& request);
 
-// What TranslateInput, and the codec behind it, make of the input at most.
+// The most bytes that TranslateInput, and the codec after it, make of the input.
 uint64_t TranslatedBytes(const InferTensor& tensor);
 
 }  // namespace token_sampler

@@ -230,7 +230,7 @@ absl::Status TranslateOutputs(const RequestLimits& limits,
   return absl::OkStatus();
 }
 
-// What the tensors, and the native request that is made of them, take besides the matrix.
+// The bytes of the tensors, and of the native request that is made of them, besides the matrix.
 absl::Status GrantTranslation(const RequestLimits& limits, uint32_t rows,
                               const std::vector<InferTensor>& tensors, MemoryGrant& memory) {
   // The parameters of a row, as a message and as the codec reads it.

@@ -20,7 +20,7 @@
 
 namespace token_sampler {
 
-// What is sampled comes as bytes, which are measured before they are parsed (received_message.h),
+// Calls that sample take bytes, which are measured before they are parsed (received_message.h),
 // the rest as messages.
 template <typename Service>
 using RawInferMethods = inference::GRPCInferenceService::WithRawCallbackMethod_ModelInfer<
@@ -56,7 +56,7 @@ class KserveService final
   KserveService(Batcher& batcher, OpenCalls& calls, RegionRegistry& regions,
                 const RequestLimits& limits);
 
-  // What ServerReady and ModelReady answer; calls are served either way.
+  // Sets what ServerReady and ModelReady answer; calls are served either way.
   void SetReady(bool ready) { ready_ = ready; }
 
   grpc::ServerUnaryReactor* ServerLive(grpc::CallbackServerContext* context,

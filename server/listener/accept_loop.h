@@ -25,7 +25,7 @@ namespace token_sampler {
 
 class AcceptLoop;
 
-// What the loop tells. All are called on its thread, and must not wait.
+// The loop calls these on its thread; they must not wait.
 struct AcceptEvents {
   // A connection, non-blocking, and the group of its peer.
   std::function<void(AcceptLoop& loop, Descriptor connection, const std::string& group)>

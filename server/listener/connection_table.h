@@ -14,7 +14,7 @@ namespace token_sampler {
 
 // The other end of a connection.
 struct Peer {
-  // What counts as one peer: an IPv4 address, a /64 network of IPv6, or a user of a Unix socket.
+  // One peer is an IPv4 address, a /64 network of IPv6, or a user of a Unix socket.
   std::string group;
   // The connection itself, as gRPC names it ("ipv4:1.2.3.4:5"). Empty on a Unix socket, whose
   // connections have no names.
@@ -34,7 +34,7 @@ class ConnectionTable {
   ConnectionTable(uint64_t max_connections, uint64_t max_per_peer)
       : max_connections_(max_connections), max_per_peer_(max_per_peer) {}
 
-  // Whether one more connection of the group is within the bounds.
+  // Tells which bound one more connection of the group would break.
   Refusal Check(absl::string_view group) const;
 
   // `fd` is the connection's key, and in no other connection.

@@ -170,7 +170,7 @@ absl::string_view FrameGuard::TakeData(absl::Span<const uint8_t> bytes) {
     messages_.erase(found);
   }
   if (messages_.size() > kMaxMessages) {
-    // Of calls that were ended meanwhile; which those are, only gRPC knows.
+    // These may be of calls that have ended meanwhile; only gRPC knows which.
     unknown_below_ = messages_.begin()->first + 1;
     Forget(messages_.begin()->first);
   }

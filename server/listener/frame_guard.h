@@ -20,7 +20,7 @@
 
 namespace token_sampler {
 
-// What all connections have received of messages that are not complete. Thread-safe.
+// Counts what all connections have received of messages that are not complete. Thread-safe.
 struct Receipt {
   explicit Receipt(uint64_t most) : max_bytes(most) {}
 
@@ -29,7 +29,7 @@ struct Receipt {
   std::atomic<uint64_t> connections{0};  // that have any
 };
 
-// What no client comes near to that means well.
+// Limits that no client comes near to that means well.
 struct FrameLimits {
   uint64_t max_header_bytes = uint64_t{1} << 20;   // of one call, as they are sent
   uint64_t max_message_bytes = uint64_t{1} << 29;  // that a prefix may announce
@@ -43,7 +43,7 @@ struct FrameLimits {
   std::shared_ptr<Receipt> receipt;  // null: nobody counts
 };
 
-// Of one connection. Not thread-safe.
+// Guards one connection. Not thread-safe.
 class FrameGuard {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -108,7 +108,7 @@ class FrameGuard {
   Rate resets_;
   Rate hasty_resets_;
   Rate idle_;
-  // Of streams whose message is not complete.
+  // The streams whose message is not complete.
   absl::btree_map<uint32_t, Message> messages_;
   uint64_t incomplete_bytes_ = 0;  // what they have received
   uint32_t unknown_below_ = 0;     // streams whose messages are not followed any more

@@ -26,7 +26,7 @@ struct Guarded {
   FrameGuard guard ABSL_GUARDED_BY(mutex);
 };
 
-// What tells this socket from others that had its number or will have it.
+// A number that tells this socket from others that had its descriptor or will have it.
 uint64_t CookieOf(int fd) {
   uint64_t cookie = 0;
   socklen_t size = sizeof(cookie);
@@ -42,7 +42,7 @@ std::array<std::atomic<Guarded*>, kMaxDescriptors>& Table() {
   return table;
 }
 
-// Whether the connection may go on.
+// True when the connection may go on.
 bool Check(Guarded& guarded, const msghdr& message, size_t received) {
   MutexLock lock(guarded.mutex);
   const FrameGuard::Time now = std::chrono::steady_clock::now();

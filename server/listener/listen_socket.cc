@@ -63,7 +63,7 @@ absl::Status ClearStaleSocket(const std::string& path) {
   return absl::OkStatus();
 }
 
-// Whether the path is still the file that is open.
+// True when the path is still the file that is open.
 bool IsSameFile(const std::string& path, int fd) {
   struct stat open_file;
   struct stat file;

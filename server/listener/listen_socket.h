@@ -49,7 +49,7 @@ class SocketPath {
   ino_t inode_ = 0;  // of the socket, once it is there
 };
 
-// What serves one address.
+// The sockets that serve one address.
 struct Listening {
   std::vector<Descriptor> sockets;      // non-blocking; a name may stand for several addresses
   std::optional<SocketPath> unix_path;  // let go when nothing is accepted any more

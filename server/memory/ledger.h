@@ -1,4 +1,4 @@
-// What the server's memory is spent on: whoever is about to hold much on a caller's behalf is
+// Accounts for the server's memory: whoever is about to hold much on a caller's behalf is
 // granted it first, so that what all callers make the server hold stays within one budget.
 //
 // It counts what callers can make large. What the server has in any case (code, threads, the
@@ -75,8 +75,8 @@ class Ledger {
   std::array<Limited, kAccounts> accounts_;
 };
 
-// What one object holds. Given back when the grant goes. Not thread-safe; grants of one ledger may
-// be used from several threads.
+// The memory that one object holds. Given back when the grant goes. Not thread-safe; grants of one
+// ledger may be used from several threads.
 class MemoryGrant {
  public:
   // Holds nothing. A null ledger, which must otherwise outlive the grant, grants everything.

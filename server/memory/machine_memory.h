@@ -12,7 +12,7 @@ namespace token_sampler {
 // less. The files of the system are looked for below `root`.
 uint64_t MachineMemory(const std::string& root = "/");
 
-// What callers may make the server hold by default, of so much memory: half, for the rest is the
+// The default budget of callers, of so much memory: half, for the rest is the
 // server's own and gRPC's.
 constexpr uint64_t DefaultMemoryBudget(uint64_t memory) { return memory / 2; }
 

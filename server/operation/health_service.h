@@ -25,7 +25,7 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   // calls are open at once; `calls` ends them and outlives this.
   HealthService(OpenCalls& calls, std::vector<std::string> services, uint64_t max_watches);
 
-  // Of all services. Tells whoever watches.
+  // Sets the status of all services, and tells whoever watches.
   void SetServing(bool serving);
 
   grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,

@@ -1,4 +1,4 @@
-// Whether the executors get on with what waits for them.
+// Notices when the executors do not get on with what waits for them.
 
 #ifndef TOKEN_SAMPLER_SERVER_OPERATION_PROGRESS_WATCH_H_
 #define TOKEN_SAMPLER_SERVER_OPERATION_PROGRESS_WATCH_H_

@@ -21,7 +21,7 @@ struct GuardedMapping::Listed {
   std::atomic<GuardedMapping*> mapping{nullptr};
   Listed* next = nullptr;
 
-  // What one thread at a time does.
+  // One thread at a time changes the list.
   static Listed& Add(GuardedMapping& mapping);
   void Remove();
 

@@ -38,7 +38,7 @@ class Region {
   // when they are not there any more. What has been copied counts when CheckObject is OK behind it.
   virtual absl::Status Copy(uint64_t offset, size_t size, char* to) const = 0;
 
-  // Whether some of bytes [offset, offset + size) have no memory yet: to read them from a mapping
+  // True when some of bytes [offset, offset + size) have no memory yet: to read them from a mapping
   // would allocate it, for the server. CopySparse copies them, slower, and allocates nothing.
   virtual bool HasHoles(uint64_t, uint64_t) const { return false; }
   virtual absl::Status CopySparse(uint64_t offset, size_t size, char* to) const {

@@ -53,7 +53,7 @@ struct RegionOptions {
   OpenCudaRegion open_cuda = nullptr;             // null: no sampler reads device memory
   PagePinning pinning = {};                       // of system regions; empty: none are pinned
   Ledger* ledger = nullptr;                       // that grants pinned pages; null: no budget
-  // Whether a connection is still there, by the name of its peer; null: not known.
+  // Tells if a connection is still there, by the name of its peer; null: not known.
   std::function<bool(const std::string& peer)> connected = nullptr;
 };
 

@@ -28,8 +28,8 @@ absl::Status OpenError(const std::string& key, int error) {
   return absl::InvalidArgumentError(message);
 }
 
-// Whether the server's user may do what `of_owner`, S_IRUSR or S_IWUSR, says, if it is root as any
-// other user would. For others the kernel has seen to it.
+// True when the server's user may do what `of_owner`, S_IRUSR or S_IWUSR, says, if it is root as
+// any other user would. For others the kernel has seen to it.
 bool MayWithoutRoot(const struct stat& info, mode_t of_owner) {
   if (geteuid() != 0 || info.st_uid == 0) return true;
   const bool in_group = info.st_gid == getegid();

@@ -34,7 +34,7 @@ void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
 }
 
 absl::Status SequenceStream::Open(const v1::OpenSequences& message) {
-  // Of a sequence: its seed and its skipped ids, in messages whose arrays double.
+  // A sequence takes this: its seed and its skipped ids, in messages whose arrays double.
   constexpr uint64_t kSequenceBytes = 64;
   const auto sequences = static_cast<uint64_t>(message.sequences_size());
   absl::Status status = answer_memory_.Grow(sequences * kSequenceBytes);

@@ -29,7 +29,7 @@ class StepJob final : public SamplingJob {
   absl::Status Decode(const v1::StepSequences& message, const SlicedBytes& data,
                       const RequestLimits& limits, const SequenceTable& table);
 
-  // Of the rows that were decoded.
+  // The answer's size, by the rows that were decoded.
   const AnswerSize& answer() const { return decoded_.answer; }
 
   // The sequences whose rows have tokens go on by them; others stay as they are.

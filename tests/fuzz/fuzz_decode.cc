@@ -30,7 +30,8 @@ namespace {
 // Besides what the ledger grants: rows, keys and errors of as many rows as the limits allow, which
 // it grants with the answer, and the messages of errors.
 constexpr int64_t kMemoryOfRows = 2 << 20;
-// Of the processor. Under the sanitizers the slowest good request of this size takes a hundredth.
+// Seconds of the processor. Under the sanitizers the slowest good request of this size takes a
+// hundredth.
 constexpr double kMostSeconds = 0.5;
 constexpr size_t kMostBytes = 1 << 13;
 double ProcessorSeconds() {
@@ -39,7 +40,7 @@ double ProcessorSeconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-// What reading a request is granted, and by which limits it is read.
+// The grants and the limits by which a request is read.
 struct Reading {
   Ledger ledger{uint64_t{1} << 30};
   RequestLimits limits = {.max_rows = 4096, .max_vocab = 1 << 16, .ledger = &ledger};
@@ -198,7 +199,7 @@ void AppendField(uint8_t number, std::string_view bytes, std::string& message) {
   message += bytes;
 }
 
-// What the fuzzer's bytes say: the first is the method and what becomes of those after the second,
+// Reads the fuzzer's bytes: the first is the method and what becomes of those after the second,
 // which says how often they are repeated. They are added to a good request or to nothing, as they
 // are or as the numbers of fields that are empty, and in a field or not.
 std::string MessageOf(const uint8_t* bytes, size_t size, const Method& method) {

@@ -8,7 +8,7 @@ import messages
 from attack import REFUSED, Target, attack
 from memory_attacks import REGIONS, connected
 
-# What a long call may come to, that is told to stop or is refused.
+# The codes of a long call that is told to stop or is refused.
 STOPPED = (*REFUSED, "OK", "DEADLINE_EXCEEDED", "CANCELLED")
 
 

@@ -1,5 +1,5 @@
-// What is too long for a slice: it gives its turn to others, and ends when nobody wants it any
-// more.
+// Tests jobs that are too long for a slice: each gives its turn to others, and ends when nobody
+// wants it any more.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

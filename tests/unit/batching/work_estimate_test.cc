@@ -26,7 +26,7 @@ struct Row {
   double microseconds() const { return static_cast<double>(WorkEstimator().OfRow(input())) / 1000; }
 };
 
-// What tests/bench measured for rows of each kind, the hardest of its shapes: an estimate is
+// Figures of tests/bench for rows of each kind, the hardest of its shapes: an estimate is
 // between half of it and four times as much.
 TEST(WorkEstimateTest, IsNearWhatWasMeasured) {
   const auto expect_near = [](double measured, const Row& row) {

@@ -24,7 +24,7 @@ using ::testing::HasSubstr;
 
 TimePoint Soon() { return std::chrono::system_clock::now() + std::chrono::seconds(60); }
 
-// What the loop told, and the connections that it accepted.
+// The events of the loop, and the connections that it accepted.
 class Told {
  public:
   AcceptEvents Events() {
@@ -99,7 +99,7 @@ class AcceptLoopTest : public ::testing::Test {
     return fd;
   }
 
-  // Whether the other side ends the connection: waits until it does or says something.
+  // True when the other side ends the connection: waits until it does or says something.
   static bool IsEnded(const Descriptor& fd) {
     char byte = 0;
     return recv(fd.get(), &byte, 1, 0) <= 0;

@@ -1,4 +1,4 @@
-// Which connections are attacks on HTTP/2, and which only look so in part.
+// Tests connections that attack HTTP/2, and those that only look so in part.
 
 #include "server/listener/frame_guard.h"
 

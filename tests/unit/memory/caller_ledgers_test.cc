@@ -1,4 +1,4 @@
-// What one caller may hold.
+// Tests the bound of one caller.
 
 #include "server/memory/caller_ledgers.h"
 

@@ -1,4 +1,4 @@
-// What callers make the server hold: granted up to the budget, refused beyond it, given back.
+// Tests that memory of callers is granted up to the budget, refused beyond it, given back.
 
 #include "server/memory/ledger.h"
 

@@ -1,4 +1,4 @@
-// Whether what was freed between blocks that are still used goes back to the system.
+// Tests that memory freed between blocks in use goes back to the system.
 
 #include "server/heap_trim.h"
 

@@ -1,5 +1,5 @@
-// What callers can make the server hold: refused before it is held, and given back when the call
-// is over, whether or not its answer is read.
+// Tests that memory which callers ask for is refused before it is held, and given back when the
+// call is over, whether or not its answer is read.
 
 #include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>

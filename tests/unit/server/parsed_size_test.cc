@@ -1,4 +1,4 @@
-// What a message takes once it is parsed, against what protobuf takes for it, and what is refused
+// Tests the measure of a parsed message against what protobuf takes for it, and what is refused
 // before it takes anything.
 
 #include "server/parsed_size.h"
@@ -84,7 +84,7 @@ void Fill(Message& message, std::mt19937& random) {
   }
 }
 
-// What protobuf has taken for the message; 0 when it is none.
+// The bytes that protobuf has taken for the message; 0 when it is none.
 template <typename Request>
 uint64_t SpaceUsed(const std::string& message) {
   Request request;
