@@ -233,16 +233,22 @@ def sparse_region(target: Target) -> None:
         )
 
 
+def register_many(target: Target, shared: messages.SharedObject) -> list[h2.Connection]:
+    """16 connections that have asked for 64 regions each."""
+    taken = [h2.Connection(target.address) for _ in range(16)]
+    for number, connection in enumerate(taken):
+        for region in range(64):
+            name = f"{number}-{region}"
+            code = connection.call(messages.REGISTER, shared.register(name)).code
+            target.codes[str(code)] += 1
+    return taken
+
+
 @attack("16 connections of 64 regions each; when they have gone, another user's", holds=True,
         flags=REGIONS)  # fmt: skip
 def region_quota(target: Target) -> None:
     with messages.SharedObject(4096) as shared:
-        taken = [h2.Connection(target.address) for _ in range(16)]
-        for number, connection in enumerate(taken):
-            for region in range(64):
-                name = f"{number}-{region}"
-                code = connection.call(messages.REGISTER, shared.register(name)).code
-                target.codes[str(code)] += 1
+        taken = register_many(target, shared)
         for connection in taken:
             target.sent += connection.sent
             connection.close()
@@ -258,12 +264,7 @@ def region_quota(target: Target) -> None:
         flags=REGIONS, descriptors=1024)  # fmt: skip
 def region_descriptors(target: Target) -> None:
     with messages.SharedObject(4096) as shared:
-        taken = [h2.Connection(target.address) for _ in range(16)]
-        for number, connection in enumerate(taken):
-            for region in range(64):
-                name = f"{number}-{region}"
-                code = connection.call(messages.REGISTER, shared.register(name)).code
-                target.codes[str(code)] += 1
+        taken = register_many(target, shared)
         with connected(target) as connection:
             code = connection.call(messages.HEALTH_CHECK, b"", seconds=2).code
             target.check(code == "OK", f"a new connection meanwhile: {code}")
