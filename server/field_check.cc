@@ -5,239 +5,114 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "server/invalid_argument.h"
+#include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler {
 namespace {
 
+using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
+using google::protobuf::FileDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-// The fields that the codec reads. A field that is set and not here is refused.
-struct ImplementedField {
-  absl::string_view message;
-  absl::string_view field;
-};
-constexpr ImplementedField kImplementedFields[] = {
-    {"DescribeRequest", "request"},
-    {"DescribeRequest", "top_n"},
-    {"SampleRequest", "tensor"},
-    {"SampleRequest", "input_kind"},
-    {"SampleRequest", "params"},
-    {"SampleRequest", "row_params"},
-    {"SampleRequest", "keys"},
-    {"SampleRequest", "histories"},
-    {"SampleRequest", "states"},
-    {"SampleRequest", "bitmask"},
-    {"SampleRequest", "outputs"},
-    {"SampleStreamRequest", "request_id"},
-    {"SampleStreamRequest", "open"},
-    {"SampleStreamRequest", "step"},
-    {"SampleStreamRequest", "fork"},
-    {"SampleStreamRequest", "rollback"},
-    {"SampleStreamRequest", "close"},
-    {"OpenSequences", "params"},
-    {"OpenSequences", "sequences"},
-    {"OpenSequences", "vocab"},
-    {"OpenSequences", "skip_unknown_ids"},
-    {"Sequence", "sequence_id"},
-    {"Sequence", "params"},
-    {"Sequence", "seed"},
-    {"Sequence", "stream"},
-    {"Sequence", "step"},
-    {"Sequence", "prompt_ids"},
-    {"Sequence", "output_ids"},
-    {"Sequence", "state"},
-    {"StepSequences", "sequence_ids"},
-    {"StepSequences", "tensor"},
-    {"StepSequences", "input_kind"},
-    {"StepSequences", "bitmask"},
-    {"StepSequences", "outputs"},
-    {"ForkSequence", "sequence_id"},
-    {"ForkSequence", "new_sequence_id"},
-    {"ForkSequence", "new_stream"},
-    {"RollbackSequence", "sequence_id"},
-    {"RollbackSequence", "num_tokens"},
-    {"CloseSequences", "sequence_ids"},
-    {"VerifyDraftRequest", "target"},
-    {"VerifyDraftRequest", "draft"},
-    {"VerifyDraftRequest", "input_kind"},
-    {"VerifyDraftRequest", "draft_lengths"},
-    {"VerifyDraftRequest", "draft_token_ids"},
-    {"VerifyDraftRequest", "parents"},
-    {"VerifyDraftRequest", "params"},
-    {"VerifyDraftRequest", "sequence_params"},
-    {"VerifyDraftRequest", "keys"},
-    {"VerifyDraftRequest", "histories"},
-    {"VerifyDraftRequest", "bitmask"},
-    {"VerifyDraftRequest", "draft_kind"},
-    {"Histories", "prompt_ids"},
-    {"Histories", "output_ids"},
-    {"Histories", "prompt_set"},
-    {"Histories", "output_counts"},
-    {"Histories", "skip_unknown_ids"},
-    {"IdLists", "lengths"},
-    {"IdLists", "token_ids"},
-    {"IdCounts", "lengths"},
-    {"IdCounts", "token_ids"},
-    {"IdCounts", "counts"},
-    {"Bitmask", "words"},
-    {"Bitmask", "rows"},
-    {"Tensor", "dtype"},
-    {"Tensor", "rows"},
-    {"Tensor", "vocab"},
-    {"Tensor", "data"},
-    {"Tensor", "region"},
-    {"Tensor", "candidates"},
-    {"Candidates", "lengths"},
-    {"Candidates", "token_ids"},
-    {"Candidates", "values"},
-    {"Candidates", "rest_log_sum_exp"},
-    {"Candidates", "rest_counts"},
-    {"Candidates", "inexact"},
-    {"RegionSlice", "name"},
-    {"RegionSlice", "offset"},
-    {"RegionSlice", "row_stride"},
-    {"RegisterRegionRequest", "name"},
-    {"RegisterRegionRequest", "kind"},
-    {"RegisterRegionRequest", "key"},
-    {"RegisterRegionRequest", "cuda_handle"},
-    {"RegisterRegionRequest", "device"},
-    {"RegisterRegionRequest", "offset"},
-    {"RegisterRegionRequest", "byte_size"},
-    {"RegisterRegionRequest", "cuda_event"},
-    {"UnregisterRegionRequest", "name"},
-    {"RowKeys", "seeds"},
-    {"RowKeys", "steps"},
-    {"RowKeys", "streams"},
-    {"SamplingParams", "temperature"},
-    {"SamplingParams", "num_samples"},
-    {"SamplingParams", "replacement"},
-    {"SamplingParams", "greedy_threshold"},
-    {"SamplingParams", "invalid_values"},
-    {"SamplingParams", "top_k"},
-    {"SamplingParams", "top_p"},
-    {"SamplingParams", "min_p"},
-    {"SamplingParams", "typical_p"},
-    {"SamplingParams", "top_k_ties"},
-    {"SamplingParams", "epsilon_cutoff"},
-    {"SamplingParams", "eta_cutoff"},
-    {"SamplingParams", "top_n_sigma"},
-    {"SamplingParams", "p_less"},
-    {"SamplingParams", "xtc"},
-    {"SamplingParams", "mirostat"},
-    {"SamplingParams", "adaptive_p"},
-    {"SamplingParams", "top_p_decay"},
-    {"SamplingParams", "min_tokens_to_keep"},
-    {"SamplingParams", "stage_preset"},
-    {"SamplingParams", "stage_order"},
-    {"SamplingParams", "temperature_schedule"},
-    {"SamplingParams", "dynamic_temperature"},
-    {"SamplingParams", "allowed_ids"},
-    {"SamplingParams", "banned_ids"},
-    {"SamplingParams", "bad_words"},
-    {"SamplingParams", "min_tokens"},
-    {"SamplingParams", "stop_ids"},
-    {"SamplingParams", "logit_bias"},
-    {"SamplingParams", "repetition_penalty"},
-    {"SamplingParams", "frequency_penalty"},
-    {"SamplingParams", "presence_penalty"},
-    {"SamplingParams", "penalty_last_n"},
-    {"SamplingParams", "no_repeat_ngram_size"},
-    {"SamplingParams", "dry"},
-    {"TokenSequence", "token_ids"},
-    {"LogitBias", "token_ids"},
-    {"LogitBias", "values"},
-    {"Xtc", "probability"},
-    {"Xtc", "threshold"},
-    {"TemperatureSchedule", "kind"},
-    {"TemperatureSchedule", "begin"},
-    {"TemperatureSchedule", "end"},
-    {"TemperatureSchedule", "num_steps"},
-    {"DynamicTemperature", "range"},
-    {"DynamicTemperature", "exponent"},
-    {"Mirostat", "version"},
-    {"Mirostat", "tau"},
-    {"Mirostat", "eta"},
-    {"AdaptiveP", "target"},
-    {"AdaptiveP", "decay"},
-    {"TopPDecay", "decay"},
-    {"TopPDecay", "min"},
-    {"TopPDecay", "reset_ids"},
-    {"Dry", "multiplier"},
-    {"Dry", "base"},
-    {"Dry", "allowed_length"},
-    {"Dry", "last_n"},
-    {"Dry", "breakers"},
-    {"RowState", "mirostat_mu"},
-    {"RowState", "adaptive_p_sum"},
-    {"RowState", "adaptive_p_weight"},
-    {"RowState", "top_p"},
-    {"OutputOptions", "logprobs"},
-    {"OutputOptions", "top_logprobs"},
-    {"OutputOptions", "logprob_mode"},
-    {"OutputOptions", "ranks"},
-    {"OutputOptions", "rank_mode"},
-    {"OutputOptions", "kept_count"},
-    {"OutputOptions", "kept_set"},
-    {"OutputOptions", "entropy"},
-    {"OutputOptions", "extremes"},
-    {"OutputOptions", "gumbel_softmax"},
+// The fields of a type that can hold what this server does not know.
+struct Openings {
+  struct Inner {
+    const FieldDescriptor* field;
+    const Openings* type;
+  };
+
+  std::vector<const FieldDescriptor*> enums;
+  std::vector<Inner> messages;
 };
 
-constexpr absl::string_view kImplementedRpcs[] = {
-    "Sample",   "SampleStream",   "VerifyDraft",      "GetServerInfo",
-    "Describe", "RegisterRegion", "UnregisterRegion", "ListRegions"};
+using OpeningsOfTypes = absl::flat_hash_map<const Descriptor*, const Openings*>;
 
-bool IsImplemented(const FieldDescriptor& field) {
-  const std::string& message = field.containing_type()->name();
-  return std::any_of(std::begin(kImplementedFields), std::end(kImplementedFields),
-                     [&](const ImplementedField& implemented) {
-                       return implemented.message == message && implemented.field == field.name();
-                     });
+// Contracts have no messages that contain themselves.
+const Openings* AddOpenings(const Descriptor& type, OpeningsOfTypes& known) {
+  if (const auto found = known.find(&type); found != known.end()) return found->second;
+  auto* const openings = new Openings;
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor& field = *type.field(i);
+    if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM && !field.is_repeated()) {
+      openings->enums.push_back(&field);
+    } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      openings->messages.push_back({&field, AddOpenings(*field.message_type(), known)});
+    }
+  }
+  return known[&type] = openings;
 }
 
-absl::Status CheckEnum(const FieldDescriptor& field, int number, const std::string& path) {
+void AddOpenings(const FileDescriptor& file, OpeningsOfTypes& known) {
+  for (int i = 0; i < file.dependency_count(); ++i) AddOpenings(*file.dependency(i), known);
+  for (int i = 0; i < file.message_type_count(); ++i) AddOpenings(*file.message_type(i), known);
+}
+
+// Of every message of this server's contract; lives as long as the program.
+const OpeningsOfTypes& AllOpenings() {
+  static const OpeningsOfTypes* const all = [] {
+    auto* const known = new OpeningsOfTypes;
+    AddOpenings(*v1::SampleRequest::descriptor()->file(), *known);
+    return known;
+  }();
+  return *all;
+}
+
+// Where a message is in the one that was received.
+struct Place {
+  const Place* outer;
+  const FieldDescriptor* field;
+  int index;  // of a repeated field
+};
+
+std::string PathTo(const Place* place) {
+  if (place == nullptr) return "";
+  const std::string path = absl::StrCat(PathTo(place->outer), place->field->name());
+  return place->field->is_repeated() ? absl::StrCat(path, "[", place->index, "].")
+                                     : absl::StrCat(path, ".");
+}
+
+absl::Status UnknownValue(const FieldDescriptor& field, int number, const Place* place) {
   const google::protobuf::EnumDescriptor& type = *field.enum_type();
-  if (type.FindValueByNumber(number) != nullptr) return absl::OkStatus();
   std::vector<absl::string_view> names;
   for (int i = 0; i < type.value_count(); ++i) {
     if (type.value(i)->number() != 0) names.emplace_back(type.value(i)->name());
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat(path, " must be one of ", absl::StrJoin(names, ", "), ", got ", number));
+  return Invalid(PathTo(place), field.name(), " must be one of ", absl::StrJoin(names, ", "),
+                 ", got ", number);
 }
 
-absl::Status CheckMessage(const Message& message, const std::string& prefix) {
+// Runs for every call: it makes no path before something is wrong.
+absl::Status Check(const Message& message, const Openings& type, const Place* place) {
   const Reflection& reflection = *message.GetReflection();
   const auto& unknown = reflection.GetUnknownFields(message);
   if (!unknown.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("this server knows no field number ",
-                                                   unknown.field(0).number(), " of ",
-                                                   message.GetDescriptor()->name()));
+    return Invalid("this server knows no field number ", unknown.field(0).number(), " of ",
+                   message.GetDescriptor()->name());
   }
-  std::vector<const FieldDescriptor*> fields;
-  reflection.ListFields(message, &fields);
-  for (const FieldDescriptor* field : fields) {
-    const std::string path = absl::StrCat(prefix, field->name());
-    if (!IsImplemented(*field)) {
-      return absl::InvalidArgumentError(absl::StrCat(path, " is not supported by this server yet"));
+  for (const FieldDescriptor* field : type.enums) {
+    if (!reflection.HasField(message, field)) continue;
+    const int number = reflection.GetEnumValue(message, field);
+    if (field->enum_type()->FindValueByNumber(number) == nullptr) {
+      return UnknownValue(*field, number, place);
     }
-    if (field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM && !field->is_repeated()) {
-      absl::Status status = CheckEnum(*field, reflection.GetEnumValue(message, field), path);
-      if (!status.ok()) return status;
-    }
-    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
-    const int count = field->is_repeated() ? reflection.FieldSize(message, field) : 1;
+  }
+  for (const Openings::Inner& inner : type.messages) {
+    const FieldDescriptor* const field = inner.field;
+    const bool repeated = field->is_repeated();
+    const int count = repeated ? reflection.FieldSize(message, field)
+                               : static_cast<int>(reflection.HasField(message, field));
     for (int i = 0; i < count; ++i) {
-      absl::Status status =
-          field->is_repeated()
-              ? CheckMessage(reflection.GetRepeatedMessage(message, field, i),
-                             absl::StrCat(path, "[", i, "]."))
-              : CheckMessage(reflection.GetMessage(message, field), absl::StrCat(path, "."));
+      const Place at = {.outer = place, .field = field, .index = i};
+      absl::Status status = Check(repeated ? reflection.GetRepeatedMessage(message, field, i)
+                                           : reflection.GetMessage(message, field),
+                                  *inner.type, &at);
       if (!status.ok()) return status;
     }
   }
@@ -246,15 +121,17 @@ absl::Status CheckMessage(const Message& message, const std::string& prefix) {
 
 }  // namespace
 
-absl::Status CheckFields(const Message& message) { return CheckMessage(message, ""); }
+absl::Status CheckFields(const Message& message) {
+  return Check(message, *AllOpenings().at(message.GetDescriptor()), nullptr);
+}
 
 std::vector<std::string> ImplementedFeatures() {
   std::vector<std::string> features;
-  for (const absl::string_view rpc : kImplementedRpcs) features.emplace_back(rpc);
-  for (const ImplementedField& implemented : kImplementedFields) {
-    if (implemented.message == "SamplingParams" || implemented.message == "OutputOptions") {
-      features.emplace_back(implemented.field);
-    }
+  const auto& service = *v1::SampleRequest::descriptor()->file()->service(0);
+  for (int i = 0; i < service.method_count(); ++i) features.push_back(service.method(i)->name());
+  for (const Descriptor* type :
+       {v1::SamplingParams::descriptor(), v1::OutputOptions::descriptor()}) {
+    for (int i = 0; i < type->field_count(); ++i) features.push_back(type->field(i)->name());
   }
   return features;
 }

@@ -1,5 +1,5 @@
-// Refuses what a request holds but this server would ignore: field numbers and enum values from a
-// newer contract, and fields of this contract that are not implemented yet.
+// Refuses what a request holds but this server would ignore: field numbers and enum values of a
+// newer contract.
 
 #ifndef TOKEN_SAMPLER_SERVER_FIELD_CHECK_H_
 #define TOKEN_SAMPLER_SERVER_FIELD_CHECK_H_
@@ -13,11 +13,12 @@
 
 namespace token_sampler {
 
-// Walks the message and everything in it. InvalidArgument names the first field that would be
-// ignored, with its path ("params[1].typical_p") or its number.
+// Walks a message of this server's contract and everything in it. InvalidArgument names the number
+// of a field that it does not know, or the path of an enum with such a value
+// ("params[1].stage_preset").
 absl::Status CheckFields(const google::protobuf::Message& message);
 
-// What GetServerInfoResponse.features lists: fields of SamplingParams and OutputOptions, and RPCs.
+// What GetServerInfoResponse.features lists: RPCs, and fields of SamplingParams and OutputOptions.
 std::vector<std::string> ImplementedFeatures();
 
 }  // namespace token_sampler
