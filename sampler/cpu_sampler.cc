@@ -55,6 +55,8 @@ class CpuSampler final : public Sampler {
 
   int rows_at_once() const override { return pool_.threads(); }
 
+  bool samples_on_calling_thread() const override { return true; }
+
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
     ThreadPool* slices = rows.size() < static_cast<size_t>(pool_.threads()) ? &pool_ : nullptr;
     std::atomic<size_t> next = 0;

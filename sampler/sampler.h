@@ -140,6 +140,10 @@ class Sampler {
   // How many calls of Sample go on at once without waiting for each other.
   virtual int parallel_calls() const { return 1; }
 
+  // Whether Sample may be called by any number of threads at a time and samples a row or two on the
+  // calling one, so that few rows are sooner done there than handed to another.
+  virtual bool samples_on_calling_thread() const { return false; }
+
   // How many rows of one call are sampled side by side, at least 1.
   virtual int rows_at_once() const { return 1; }
 

@@ -42,6 +42,9 @@ class JobReactor final : public grpc::ServerUnaryReactor {
   void OnCancel() override;
   void OnDone() override;
 
+  // Tells gRPC that OnDone is short: it calls it where the call ends, and wakes no thread for it.
+  bool InternalInlineable() override { return true; }
+
  private:
   Batcher& batcher_;
   OpenCalls& calls_;

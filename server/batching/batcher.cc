@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -106,6 +107,7 @@ absl::Status Batcher::Submit(std::shared_ptr<SamplingJob> job) {
   uint64_t values = 0;
   for (const RowInput& row : job->rows) values += job->runs_alone ? 0 : MostValues(row);
   Jobs pushed_out;
+  Batch here;
   absl::Status status;
   {
     MutexLock lock(mutex_);
@@ -140,14 +142,38 @@ absl::Status Batcher::Submit(std::shared_ptr<SamplingJob> job) {
       victim->retry_after = PromiseRoom(victim->work);
       Drop(*victim, absl::ResourceExhaustedError(kMadeRoom), pushed_out);
     }
-    if (status.ok()) {
+    if (status.ok() && StaysHere(*job)) {
+      here.began = now;
+      job->next_row_ = rows;
+      const uint64_t work = std::exchange(job->work_left_, 0);
+      HandOut({std::move(job), 0, rows}, work, here);
+      ++submitters_sampling_;
+      ++counters_.batches;
+      counters_.rows += rows;
+      last_progress_ = now;
+    } else if (status.ok()) {
       if (load.jobs == 0) last_progress_ = now;
       queue_.Push(std::move(job));
     }
   }
-  if (status.ok()) job_added_.NotifyOne();
+  if (!here.pieces.empty()) {
+    Sample(here);
+    MutexLock lock(mutex_);
+    --submitters_sampling_;
+    if (stopping_) submitter_done_.NotifyAll();
+  } else if (status.ok()) {
+    job_added_.NotifyOne();
+  }
   for (const auto& victim : pushed_out) victim->Done(absl::ResourceExhaustedError(kMadeRoom));
   return status;
+}
+
+bool Batcher::StaysHere(const SamplingJob& job) const {
+  if (!sampler_.samples_on_calling_thread() || job.takes_turns_ || job.runs_alone) return false;
+  if (queue_.load().jobs > 0 || executors_sampling_ > 0) return false;
+  if (submitters_sampling_ >= rows_at_once_ || job.deadline < clock_.Now()) return false;
+  return ToTime(static_cast<double>(job.work) * job.worst_case_ * speed_.factor()) <=
+         options_.sampled_by_submitter;
 }
 
 absl::Status Batcher::CheckRoom(const CallIdentity& identity, milliseconds& retry_after) {
@@ -242,6 +268,8 @@ void Batcher::Stop() {
   for (std::thread& executor : executors_) executor.join();
   executors_.clear();
   for (std::thread& thread : turn_threads) thread.join();
+  MutexLock lock(mutex_);
+  while (submitters_sampling_ > 0) submitter_done_.Wait(mutex_);
 }
 
 BatcherCounters Batcher::counters() const {
@@ -266,6 +294,8 @@ void Batcher::RunExecutor() {
     if (!batch.pieces.empty()) Sample(batch);
     if (!batch.turns.empty()) LendTurns(batch);
     batch = Batch();
+    MutexLock lock(mutex_);
+    --executors_sampling_;
   }
 }
 
@@ -292,6 +322,7 @@ bool Batcher::TakeBatch(Batch& batch) {
     if (alone) break;
   }
   if (!batch.pieces.empty()) ++counters_.batches;
+  ++executors_sampling_;
   counters_.rows += batch.rows;
   counters_.turns += batch.turns.size();
   last_progress_ = batch.began;
@@ -339,30 +370,33 @@ size_t Batcher::RowsToTake(const SamplingJob& job, const Batch& batch) const {
 }
 
 void Batcher::TakePiece(SamplingJob& job, size_t rows, Batch& batch) {
-  if (job.next_row_ == 0) {
+  uint64_t work = job.work_left_;
+  const size_t first = job.next_row_;
+  if (rows < job.rows.size() - first) {
+    const auto begin = job.row_work_.begin() + static_cast<std::ptrdiff_t>(first);
+    work = std::accumulate(begin, begin + static_cast<std::ptrdiff_t>(rows), uint64_t{0});
+  }
+  queue_.TakeRows(job, rows, work);
+  std::shared_ptr<SamplingJob> owner =
+      job.next_row_ == job.rows.size() ? queue_.Remove(job) : *job.position_;
+  HandOut({std::move(owner), first, rows}, work, batch);
+}
+
+void Batcher::HandOut(Piece piece, uint64_t work, Batch& batch) {
+  SamplingJob& job = *piece.job;
+  if (piece.first == 0) {
     job.taken = batch.began;
     if (!job.runs_alone) job.results.resize(job.rows.size());
   }
-  uint64_t work = job.work_left_;
-  if (rows < job.rows.size() - job.next_row_) {
-    const auto first = job.row_work_.begin() + static_cast<std::ptrdiff_t>(job.next_row_);
-    work = 0;
-    for (auto row = first; row != first + static_cast<std::ptrdiff_t>(rows); ++row) work += *row;
-  }
-  const size_t first = job.next_row_;
-  queue_.TakeRows(job, rows, work);
   ++job.pieces_;
-  batch.rows += rows;
+  batch.rows += piece.count;
   batch.work += static_cast<double>(work);
   batch.most_work += static_cast<double>(work) * job.worst_case_;
-  std::shared_ptr<SamplingJob> owner =
-      job.next_row_ == job.rows.size() ? queue_.Remove(job) : *job.position_;
-  batch.pieces.push_back({std::move(owner), first, rows});
+  batch.pieces.push_back(std::move(piece));
 }
 
 void Batcher::Sample(const Batch& batch) {
   SamplingJob& front = *batch.pieces.front().job;
-  std::vector<absl::Status> statuses;
   std::shared_ptr<Turn> turn;
   absl::Status status;
   if (front.runs_alone) {

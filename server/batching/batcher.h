@@ -1,10 +1,12 @@
 // The queue between those who ask for samples and the threads that sample.
 //
 // A job is the rows of one call. An idle executor takes a job at once: no job ever waits for
-// company. While the executors are busy jobs gather, and the next batch takes as many as fit into a
-// slice of time, in the order of fair_queue.h. A job of more rows than that is sampled in pieces,
-// between which others are served. What cannot be cut, a long row or a draft, runs on a thread of
-// its own that works only while an executor lends it its turn (sampler/pace.h).
+// company. A job of microseconds is sampled by the thread that submits it, if the sampler can and
+// nobody waits: handing it over would take longer. While the executors are busy jobs gather, and
+// the next batch takes as many as fit into a slice of time, in the order of fair_queue.h. A job of
+// more rows than that is sampled in pieces, between which others are served. What cannot be cut, a
+// long row or a draft, runs on a thread of its own that works only while an executor lends it its
+// turn (sampler/pace.h).
 
 #ifndef TOKEN_SAMPLER_SERVER_BATCHING_BATCHER_H_
 #define TOKEN_SAMPLER_SERVER_BATCHING_BATCHER_H_
@@ -34,6 +36,8 @@ struct BatcherOptions {
   int num_executors = 1;           // threads that call the sampler; 0: its parallel_calls()
   uint64_t max_batch_rows = 1024;  // rows per call of the sampler
   std::chrono::nanoseconds slice = std::chrono::milliseconds(2);  // how long others wait at most
+  // How long a job may take that the thread of its caller samples when no executor works.
+  std::chrono::nanoseconds sampled_by_submitter = std::chrono::microseconds(100);
   uint64_t max_queued_rows = 65'536;              // waiting; a job beyond either is refused,
   uint64_t max_queued_bytes = uint64_t{1} << 30;  // unless nothing waits
 };
@@ -60,9 +64,9 @@ class Batcher {
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
-  // Queues the job. When this is not OK, Done is not called: ResourceExhausted, with the job's
-  // retry_after set, when the queue is full or the deadline would likely pass before the job were
-  // done; Unavailable after Stop; Cancelled after Cancel.
+  // Queues the job, or samples it and calls Done. When this is not OK, Done is not called:
+  // ResourceExhausted, with the job's retry_after set, when the queue is full or the deadline would
+  // likely pass before the job were done; Unavailable after Stop; Cancelled after Cancel.
   absl::Status Submit(std::shared_ptr<SamplingJob> job);
 
   // Asks if Submit would refuse any job of this caller: ResourceExhausted, with `retry_after`, when
@@ -111,6 +115,8 @@ class Batcher {
   // Waits for jobs, and puts those to sample and those to drop into `batch`. False when the batcher
   // stops.
   bool TakeBatch(Batch& batch);
+  // Whether the thread that submits the job samples it too.
+  bool StaysHere(const SamplingJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The next job that can be sampled now; null: none.
   SamplingJob* NextJob() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // True when there is reason to believe that the job will not be done in time.
@@ -119,6 +125,8 @@ class Batcher {
   size_t RowsToTake(const SamplingJob& job, const Batch& batch) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TakePiece(SamplingJob& job, size_t rows, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Makes rows that have left the queue a part of `batch`.
+  void HandOut(Piece piece, uint64_t work, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool CanStartTurns(const SamplingJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TakeTurn(SamplingJob& job, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -152,11 +160,14 @@ class Batcher {
 
   mutable Mutex mutex_;
   CondVar job_added_;
-  CondVar turn_ended_;    // for executors that lend theirs
-  CondVar turn_started_;  // for threads without a job
+  CondVar turn_ended_;      // for executors that lend theirs
+  CondVar turn_started_;    // for threads without a job
+  CondVar submitter_done_;  // for Stop
   FairQueue queue_ ABSL_GUARDED_BY(mutex_);
   MeasuredSpeed speed_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::shared_ptr<SamplingJob>> starting_ ABSL_GUARDED_BY(mutex_);
+  size_t executors_sampling_ ABSL_GUARDED_BY(mutex_) = 0;  // or lending their turn
+  size_t submitters_sampling_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t turn_takers_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t turn_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // of the rows that they hold at a time
   std::map<std::string, size_t> turn_takers_of_client_ ABSL_GUARDED_BY(mutex_);

@@ -18,6 +18,7 @@ class GatedSampler final : public Sampler {
  public:
   absl::string_view name() const override { return "gated"; }
   std::string device() const override { return "a test"; }
+  bool samples_on_calling_thread() const override { return on_calling_thread_; }
   std::vector<Fallback> fallbacks() const override { return {{"TYPICAL_P", 12}, {"outputs", 3}}; }
 
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
@@ -34,6 +35,9 @@ class GatedSampler final : public Sampler {
     }
     return std::exchange(next_status_, absl::OkStatus());
   }
+
+  // Says so from now on. Call it before there is a batcher.
+  void SetOnCallingThread() { on_calling_thread_ = true; }
 
   // From now on Sample waits until Open.
   void Close() {
@@ -81,6 +85,7 @@ class GatedSampler final : public Sampler {
  private:
   mutable Mutex mutex_;
   CondVar changed_;
+  bool on_calling_thread_ = false;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   int passes_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status next_status_ ABSL_GUARDED_BY(mutex_);

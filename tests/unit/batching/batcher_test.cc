@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <memory>
 #include <optional>
+#include <thread>
 
 #include "tests/testing/batcher_jobs.h"
 #include "tests/testing/gated_sampler.h"
@@ -91,6 +94,81 @@ TEST_F(BatcherTest, ExecutorsWorkSideBySide) {
   sampler_.Open();
   batcher.Stop();
   EXPECT_EQ(batcher.counters().rows, 3);
+}
+
+TEST_F(BatcherTest, AShortJobIsSampledByItsSubmitterWhenNobodyWorks) {
+  sampler_.SetOnCallingThread();
+  Batcher batcher(sampler_, {}, clock_);
+  const auto job = MakeJob(3, 10);
+  ASSERT_TRUE(batcher.Submit(job).ok());
+  EXPECT_EQ(job->times_done(), 1);
+  EXPECT_THAT(job->tokens(), ElementsAre(10, 11, 12));
+  EXPECT_EQ(batcher.counters().batches, 1);
+  EXPECT_EQ(batcher.counters().rows, 3);
+}
+
+TEST_F(BatcherTest, AJobIsHandedOverThatIsLongOrAloneOrLate) {
+  sampler_.SetOnCallingThread();
+  sampler_.Close();
+  Batcher batcher(sampler_, {.num_executors = 3}, clock_);
+  const auto alone = MakeJob(1);
+  alone->runs_alone = true;
+  const auto long_one = std::make_shared<TestJob>(1, 0, int64_t{1} << 20);
+  const auto late = MakeJob(1);
+  late->deadline = clock_.Now() - std::chrono::milliseconds(1);
+  // If it sampled, Submit would wait for the closed sampler.
+  ASSERT_TRUE(batcher.Submit(late).ok());
+  EXPECT_EQ(late->Await().code(), absl::StatusCode::kDeadlineExceeded);
+  for (const auto& job : {alone, long_one}) ASSERT_TRUE(batcher.Submit(job).ok());
+  sampler_.Open();
+  for (const auto& job : {alone, long_one}) EXPECT_TRUE(job->Await().ok());
+}
+
+TEST_F(BatcherTest, AShortJobTakesItsPlaceInTheQueueWhenAnExecutorWorks) {
+  sampler_.SetOnCallingThread();
+  sampler_.Close();
+  Batcher batcher(sampler_, {}, clock_);
+  const auto first = MakeJob(1);
+  first->runs_alone = true;
+  ASSERT_TRUE(batcher.Submit(first).ok());
+  sampler_.AwaitCalls(1);
+  const auto second = MakeJob(1);
+  ASSERT_TRUE(batcher.Submit(second).ok());
+  EXPECT_EQ(batcher.counters().waiting, 1);
+  sampler_.Open();
+  EXPECT_TRUE(second->Await().ok());
+}
+
+TEST_F(BatcherTest, SubmittersSampleAsManyJobsAsTheSamplerHasThreads) {
+  sampler_.SetOnCallingThread();
+  sampler_.Close();
+  Batcher batcher(sampler_, {}, clock_);
+  std::thread submitter([&] { EXPECT_TRUE(batcher.Submit(MakeJob(1)).ok()); });
+  sampler_.AwaitCalls(1);
+  const auto second = MakeJob(1);
+  ASSERT_TRUE(batcher.Submit(second).ok());  // for the executor
+  sampler_.AwaitCalls(2);
+  sampler_.Open();
+  EXPECT_TRUE(second->Await().ok());
+  submitter.join();
+}
+
+TEST_F(BatcherTest, StopWaitsForSubmittersThatSample) {
+  sampler_.SetOnCallingThread();
+  sampler_.Close();
+  Batcher batcher(sampler_, {}, clock_);
+  const auto job = MakeJob(1);
+  std::thread submitter([&] { EXPECT_TRUE(batcher.Submit(job).ok()); });
+  sampler_.AwaitCalls(1);
+  std::thread opener([&] {
+    while (batcher.Submit(MakeJob(1)).code() != absl::StatusCode::kUnavailable) {
+    }
+    sampler_.Open();
+  });
+  batcher.Stop();
+  EXPECT_EQ(job->times_done(), 1);
+  submitter.join();
+  opener.join();
 }
 
 TEST_F(BatcherTest, RefusesAJobThatTheQueueHasNoRoomFor) {
