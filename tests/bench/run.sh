@@ -10,6 +10,7 @@ Builds the release preset's benchmarks and prints
   - the CPU sampler's time as a multiple of a SIMD maximum of the same row
   - how many times faster it is than torch, transformers, llama.cpp and numpy on the same rows
   - what each way to send logits costs: against an empty call, and against a bare gRPC server
+  - many calls of one row in flight, against a bare gRPC server
   - a step of a stream against a unary call with the same rows
   - the server against Triton with a sampler in torch
 
@@ -58,13 +59,16 @@ fi
 
 [ -f build/release/build.ninja ] || cmake --preset release
 cmake --build build/release --target token-sampler-bench token_sampler_bench_c \
-  token-sampler-plane-bench token-sampler-stream-bench token-sampler-server
+  token-sampler-clients-bench token-sampler-plane-bench token-sampler-stream-bench \
+  token-sampler-server
 grep -m 1 'model name' /proc/cpuinfo || true
 date -u +%Y-%m-%d
 build/release/bin/token-sampler-bench --vocab 128256
 "$python" -B tests/bench/compare.py "$@" "$(find build/release -name libtoken_sampler_bench_c.so)"
 echo
 build/release/bin/token-sampler-plane-bench
+echo
+build/release/bin/token-sampler-clients-bench
 echo
 build/release/bin/token-sampler-stream-bench
 if [ -x "$triton" ]; then

@@ -1,0 +1,233 @@
+// How many calls of one row a second the server answers when many are in flight, against a bare
+// gRPC server: a callback service that parses the same request and answers one token. Each server
+// has a process of its own; one client asks them in turns, so that noise falls on both.
+//
+// Usage: token-sampler-clients-bench [SECONDS_OF_EACH]
+
+#include <grpcpp/channel.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "sampler/cpu_sampler.h"
+#include "server/server.h"
+#include "token_sampler/v1/token_sampler.grpc.pb.h"
+
+namespace token_sampler {
+namespace {
+
+constexpr int kCallsInFlight = 64;
+constexpr int kChannels = 4;
+constexpr uint32_t kVocab = 256;
+constexpr std::chrono::milliseconds kTurn{250};
+
+class BareService final : public v1::TokenSampler::CallbackService {
+ public:
+  grpc::ServerUnaryReactor* Sample(grpc::CallbackServerContext* context,
+                                   const v1::SampleRequest* request,
+                                   v1::SampleResponse* response) override {
+    response->add_token_counts(1);
+    response->add_token_ids(static_cast<uint32_t>(request->tensor().data().size()));
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+};
+
+// Says its address, and serves until nobody holds the other end of its input.
+void TellAndWait(const std::string& address) {
+  std::printf("%s\n", address.c_str());
+  std::fflush(stdout);
+  char byte;
+  while (read(STDIN_FILENO, &byte, 1) > 0) {
+  }
+}
+
+int ServeBare() {
+  BareService service;
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&service);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  TellAndWait("127.0.0.1:" + std::to_string(port));
+  return EXIT_SUCCESS;
+}
+
+int Serve() {
+  const auto sampler = CreateCpuSampler({});
+  if (!sampler.ok()) return EXIT_FAILURE;
+  ServerOptions options;
+  options.listen = {"127.0.0.1:0"};
+  const auto server = Server::Start(options, **sampler);
+  if (!server.ok()) return EXIT_FAILURE;
+  TellAndWait((*server)->addresses()[0]);
+  return EXIT_SUCCESS;
+}
+
+// A server in a process of its own, and calls to it.
+class Side {
+ public:
+  Side(const char* program, const char* kind) {
+    int to_child[2];
+    int from_child[2];
+    if (pipe(to_child) != 0 || pipe(from_child) != 0) std::exit(EXIT_FAILURE);
+    process_ = fork();
+    if (process_ == 0) {
+      dup2(to_child[0], STDIN_FILENO);
+      dup2(from_child[1], STDOUT_FILENO);
+      for (const int end : {to_child[0], to_child[1], from_child[0], from_child[1]}) close(end);
+      execl(program, program, kind, nullptr);
+      std::_Exit(EXIT_FAILURE);
+    }
+    close(to_child[0]);
+    close(from_child[1]);
+    std::string address;
+    for (char byte = 0; read(from_child[0], &byte, 1) == 1 && byte != '\n';) address += byte;
+    close(from_child[0]);
+    for (int i = 0; i < kChannels; ++i) {
+      grpc::ChannelArguments arguments;
+      arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection each
+      stubs_.push_back(std::make_unique<grpc::GenericStub>(
+          grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments)));
+    }
+  }
+
+  // Calls for as long as a turn takes. Exits when one fails.
+  void Turn(const grpc::ByteBuffer& request) {
+    const uint64_t cpu_before = CpuMicroseconds();
+    const auto begin = std::chrono::steady_clock::now();
+    const auto end = begin + kTurn;
+    std::atomic<uint64_t> calls = 0;
+    std::vector<std::future<void>> callers;
+    std::vector<std::unique_ptr<Caller>> states;
+    for (int i = 0; i < kCallsInFlight; ++i) {
+      states.push_back(std::unique_ptr<Caller>(
+          new Caller{*stubs_[static_cast<size_t>(i % kChannels)], request, end, calls, {}, {}}));
+      callers.push_back(states.back()->done.get_future());
+      states.back()->Call();
+    }
+    for (std::future<void>& caller : callers) caller.get();
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    rates.push_back(static_cast<double>(calls) / took.count());
+    cpu.push_back(static_cast<double>(CpuMicroseconds() - cpu_before) / static_cast<double>(calls));
+  }
+
+  std::vector<double> rates;  // calls per second, of each turn
+  std::vector<double> cpu;    // the server's microseconds per call, of each turn
+
+ private:
+  // One of the calls in flight: as soon as it is answered it asks again.
+  struct Caller {
+    void Call() {
+      const auto context = std::make_shared<grpc::ClientContext>();
+      context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+      stub.UnaryCall(context.get(), "/token_sampler.v1.TokenSampler/Sample", {}, &request, &answer,
+                     [this, context](const grpc::Status& status) {
+                       if (!status.ok()) {
+                         std::fprintf(stderr, "%s\n", status.error_message().c_str());
+                         std::exit(EXIT_FAILURE);
+                       }
+                       ++calls;
+                       if (std::chrono::steady_clock::now() >= end) return done.set_value();
+                       Call();
+                     });
+    }
+
+    grpc::GenericStub& stub;
+    const grpc::ByteBuffer& request;
+    const std::chrono::steady_clock::time_point end;
+    std::atomic<uint64_t>& calls;
+    grpc::ByteBuffer answer;
+    std::promise<void> done;
+  };
+
+  uint64_t CpuMicroseconds() const {
+    std::ifstream file("/proc/" + std::to_string(process_) + "/stat");
+    std::string text;
+    std::getline(file, text);
+    // Fields 14 and 15; the second, in parentheses, may have spaces.
+    unsigned long user = 0;
+    unsigned long system = 0;
+    std::sscanf(text.c_str() + text.rfind(')') + 1,
+                "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu %lu", &user, &system);
+    return uint64_t{user + system} * 1'000'000 / static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
+  }
+
+  pid_t process_ = 0;
+  std::vector<std::unique_ptr<grpc::GenericStub>> stubs_;
+};
+
+double Median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+grpc::ByteBuffer Request() {
+  v1::SampleRequest request;
+  v1::Tensor& tensor = *request.mutable_tensor();
+  tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
+  tensor.set_rows(1);
+  tensor.set_vocab(kVocab);
+  const std::vector<float> values(kVocab);
+  tensor.mutable_data()->assign(reinterpret_cast<const char*>(values.data()),
+                                values.size() * sizeof(float));
+  v1::SamplingParams& params = *request.add_params();
+  params.set_top_k(50);
+  params.set_top_p(0.9);
+  request.mutable_keys()->add_seeds(1);
+  const grpc::Slice slice(request.SerializeAsString());
+  return {&slice, 1};
+}
+
+int Main(const char* program, double seconds) {
+  Side bare(program, "--bare");
+  Side ours(program, "--ours");
+  const grpc::ByteBuffer request = Request();
+  const int turns = std::max(4, static_cast<int>(seconds * 1000) / static_cast<int>(kTurn.count()));
+  for (int turn = -2; turn < turns; ++turn) {
+    if (turn == 0) {
+      for (Side* side : {&bare, &ours}) {
+        side->rates.clear();
+        side->cpu.clear();
+      }
+    }
+    bare.Turn(request);
+    ours.Turn(request);
+  }
+  std::printf("%d calls in flight on %d connections, 1 x %u float32 each\n", kCallsInFlight,
+              kChannels, kVocab);
+  std::printf("%8s %10s %22s\n", "", "calls/s", "server's us per call");
+  const double rates[] = {Median(bare.rates), Median(ours.rates)};
+  const double cpu[] = {Median(bare.cpu), Median(ours.cpu)};
+  std::printf("%8s %10.0f %22.1f\n", "bare", rates[0], cpu[0]);
+  std::printf("%8s %10.0f %22.1f\n", "ours", rates[1], cpu[1]);
+  std::printf("%8s %10.2f %22.2f\n", "ratio", rates[1] / rates[0], cpu[1] / cpu[0]);
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace token_sampler
+
+int main(int argc, char** argv) {
+  if (argc > 1 && std::strcmp(argv[1], "--bare") == 0) return token_sampler::ServeBare();
+  if (argc > 1 && std::strcmp(argv[1], "--ours") == 0) return token_sampler::Serve();
+  return token_sampler::Main("/proc/self/exe", argc > 1 ? std::atof(argv[1]) : 10);
+}
