@@ -125,10 +125,10 @@ TEST_P(CudaConformanceTest, RowsOfEveryFeature) {
 INSTANTIATE_TEST_SUITE_P(Emulated, CudaConformanceTest, ::testing::ValuesIn(kMachines),
                          [](const auto& test) { return std::string(test.param.name); });
 
-// The whole file takes minutes, all of them switches between fibers, and many more in the sanitizers'
-// build. Rows of kernel_paths_test.cc reach every path of the kernel; what the file has beside them is
-// values, and the test of the CPU sampler and the check on a GPU take all of those. So does the nightly
-// run, by its scale.
+// The whole file takes minutes, all of them switches between fibers, and many more in the
+// sanitizers' build. Rows of kernel_paths_test.cc reach every path of the kernel; what the file has
+// beside them is values, and the test of the CPU sampler and the check on a GPU take all of those.
+// So does the nightly run, by its scale.
 size_t GoldenStride() {
   const int stride = kSanitized ? 64 : 4;
   return static_cast<size_t>(std::max(1, stride / ConformanceScale()));
