@@ -36,22 +36,30 @@ uint64_t FreeResidentBytes() {
 
 void TrimHeap() { malloc_trim(0); }
 
+bool TrimPolicy::Look(uint64_t free) {
+  left_ = std::min(left_, free);
+  const bool is_free = free - left_ > kFreeBytesToKeep;
+  const bool due = is_free && was_free_;
+  was_free_ = is_free;
+  return due;
+}
+
+void TrimPolicy::Trimmed(uint64_t free, uint64_t given_back) {
+  if (given_back < kFreeBytesToKeep) left_ = free;
+}
+
 void KeepHeapTrimmed() {
   std::thread([] {
-    bool was_free = false;
-    // No trim gives this back: memory that other libraries have mapped looks as if it were free.
-    uint64_t left = 0;
+    TrimPolicy policy;
     for (;;) {
       std::this_thread::sleep_for(kBetweenLooks);
-      if (ResidentBytes() < kFreeBytesToKeep) continue;
+      const uint64_t before = ResidentBytes();
+      if (before < kFreeBytesToKeep) continue;
       const uint64_t free = FreeResidentBytes();
-      left = std::min(left, free);
-      const bool is_free = free - left > kFreeBytesToKeep;
-      if (is_free && was_free) {
-        TrimHeap();
-        left = FreeResidentBytes();
-      }
-      was_free = is_free;
+      if (!policy.Look(free)) continue;
+      TrimHeap();
+      const uint64_t after = ResidentBytes();
+      policy.Trimmed(free, before > after ? before - after : 0);
     }
   }).detach();
 }

@@ -17,6 +17,23 @@ uint64_t FreeResidentBytes();
 // Gives it back. Allocations wait meanwhile, some milliseconds for 100 MiB.
 void TrimHeap();
 
+// Decides when to trim. Not thread-safe.
+class TrimPolicy {
+ public:
+  // Takes what FreeResidentBytes says, once a second. True when a trim is due: two looks in a row
+  // have found more than 64 MiB that a trim may give back.
+  bool Look(uint64_t free);
+
+  // A trim has given so many bytes back; `free` is what the last look took. What a trim that gives
+  // nothing back has left counts no more: memory that other libraries have mapped looks as if it
+  // were free. What is left by a trim that did give some back may have been freed meanwhile.
+  void Trimmed(uint64_t free, uint64_t given_back);
+
+ private:
+  uint64_t left_ = 0;
+  bool was_free_ = false;
+};
+
 // From now on, until the process ends, gives back what stays free for a second or two. The C
 // library by itself keeps what lies between blocks that are used: hundreds of MiB after a burst.
 void KeepHeapTrimmed();
