@@ -41,6 +41,7 @@ CLI::Option* AddFlag(CLI::App& app, const char* flag, Value& value, const char* 
 CommandLine ParseCommandLine(int argc, const char* const* argv) {
   CommandLine parsed;
   ServerOptions& options = parsed.options;
+  int64_t stall_timeout_ms = options.stall_timeout.count();
   int64_t drain_delay_ms = options.drain_delay.count();
   int64_t drain_timeout_ms = options.drain_timeout.count();
 
@@ -64,6 +65,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
           "Connections at once; what comes beyond is closed");
   AddFlag(app, "--max-connections-per-peer", options.max_connections_per_peer,
           "Connections of one IPv4 address, IPv6 /64 or user of a Unix socket");
+  AddFlag(app, "--stall-timeout-ms", stall_timeout_ms,
+          "Close connections that leave a message half sent or an answer untaken for so long");
   AddFlag(app, "--max-message-bytes", options.max_message_bytes, "Largest request");
   AddFlag(app, "--max-response-bytes", options.request.max_response_bytes, "Largest answer");
   AddFlag(
@@ -110,6 +113,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
 
   parsed.exit_code = ParseArguments(app, argc, argv);
   if (parsed.exit_code.has_value()) return parsed;
+  options.stall_timeout = std::chrono::milliseconds(stall_timeout_ms);
   options.drain_delay = std::chrono::milliseconds(drain_delay_ms);
   options.drain_timeout = std::chrono::milliseconds(drain_timeout_ms);
   if (const absl::Status status = ValidateOptions(options); !status.ok()) {

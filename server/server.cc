@@ -10,7 +10,7 @@
 #include "server/field_check.h"
 #include "server/goaway.h"
 #include "server/listener/descriptors.h"
-#include "server/listener/guarded_receive.h"
+#include "server/listener/guarded_connection.h"
 #include "server/memory/machine_memory.h"
 #include "server/operation/progress_watch.h"
 #include "server/transport_options.h"
@@ -62,6 +62,9 @@ constexpr std::chrono::seconds kBetweenLooks{1};
 // How long a peer that attacked cannot connect anew: an attack goes on otherwise as fast as it
 // connects, and who connects from the same address and means well tries again.
 constexpr std::chrono::seconds kShunTime{1};
+
+// At connections that may stand still.
+constexpr std::chrono::milliseconds kMostBetweenLooks{5000};
 
 // How long clients have to acknowledge GOAWAY when no call is open: several round trips.
 constexpr std::chrono::milliseconds kGoawayTime{1000};
@@ -138,6 +141,7 @@ void Server::Accept(const ServerOptions& options, std::vector<Listening> listeni
   }
   const FrameLimits frames = {.max_header_bytes = 4 * options.max_metadata_bytes,
                               .max_message_bytes = 2 * options.max_message_bytes,
+                              .patience = options.stall_timeout,
                               .receipt = std::make_shared<Receipt>(options.max_incomplete_bytes)};
   const auto accepted = [this, frames](AcceptLoop& loop, Descriptor connection,
                                        const std::string& group) {
@@ -159,8 +163,12 @@ void Server::Accept(const ServerOptions& options, std::vector<Listening> listeni
                         options.max_connections);
   accept_loop_ = std::make_unique<AcceptLoop>(
       std::move(sockets), max_connections, options.max_connections_per_peer,
-      AcceptEvents{
-          .accepted = accepted, .ended = ReleaseConnection, .warn = warn, .listener_died = died});
+      AcceptEvents{.accepted = accepted,
+                   .ended = ReleaseConnection,
+                   .look = LookAtConnection,
+                   .between_looks = std::min(kMostBetweenLooks, options.stall_timeout / 4),
+                   .warn = warn,
+                   .listener_died = died});
 }
 
 Server::~Server() { Stop(std::chrono::milliseconds(0)); }

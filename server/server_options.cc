@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint64_t kMaxUint32 = std::numeric_limits<uint32_t>::max();
 constexpr uint64_t kMaxUint64 = std::numeric_limits<uint64_t>::max();
-constexpr uint64_t kMaxDrainMs = 24 * 60 * 60 * 1000;
+constexpr uint64_t kMaxTimeMs = 24 * 60 * 60 * 1000;
 constexpr uint64_t kMaxMetadataBytes = uint64_t{16} << 20;  // gRPC's own limit
 
 constexpr NumberFlag kNumberFlags[] = {
@@ -31,6 +31,10 @@ constexpr NumberFlag kNumberFlags[] = {
      [](const ServerOptions& options) { return options.max_connections; }},
     {"--max-connections-per-peer", 1, kMaxUint32,
      [](const ServerOptions& options) { return options.max_connections_per_peer; }},
+    {"--stall-timeout-ms", 100, kMaxTimeMs,
+     [](const ServerOptions& options) {
+       return static_cast<uint64_t>(options.stall_timeout.count());
+     }},
     {"--threads", 0, kMaxCpuThreads,
      [](const ServerOptions& options) { return static_cast<uint64_t>(options.threads); }},
     {"--max-rows", 1, kMaxUint32,
@@ -57,11 +61,11 @@ constexpr NumberFlag kNumberFlags[] = {
      [](const ServerOptions& options) { return uint64_t{options.sequences.max_tokens}; }},
     {"--max-sequence-bytes", 1, kMaxUint64,
      [](const ServerOptions& options) { return uint64_t{options.sequences.max_bytes}; }},
-    {"--drain-delay-ms", 0, kMaxDrainMs,
+    {"--drain-delay-ms", 0, kMaxTimeMs,
      [](const ServerOptions& options) {
        return static_cast<uint64_t>(options.drain_delay.count());
      }},
-    {"--drain-timeout-ms", 0, kMaxDrainMs,
+    {"--drain-timeout-ms", 0, kMaxTimeMs,
      [](const ServerOptions& options) {
        return static_cast<uint64_t>(options.drain_timeout.count());
      }},

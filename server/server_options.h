@@ -28,6 +28,9 @@ struct ServerOptions {
   // where the limit of descriptors is lower.
   uint64_t max_connections = 8192;
   uint64_t max_connections_per_peer = 4096;
+  // A connection is closed whose peer lets a message, headers or an answer stand still for so long:
+  // that sends, or takes, less than 16 KiB of it.
+  std::chrono::milliseconds stall_timeout{60'000};
   std::string device = "auto";  // auto, cpu or cuda
   int threads = 0;              // of the CPU sampler; 0: as many as this process has CPUs
   uint64_t max_message_bytes = uint64_t{256} << 20;  // of one request; at most 2^31 - 1

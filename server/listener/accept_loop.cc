@@ -131,7 +131,8 @@ void AcceptLoop::Watch(int fd, uint32_t events) {
 void AcceptLoop::Run() {
   epoll_event events[kEvents];
   for (;;) {
-    const int count = epoll_wait(epoll_.get(), events, kEvents, paused_ ? kPauseMs : -1);
+    const int look_ms = LookWhenDue();
+    const int count = epoll_wait(epoll_.get(), events, kEvents, paused_ ? kPauseMs : look_ms);
     std::vector<int> listeners;
     {
       MutexLock lock(mutex_);
@@ -253,6 +254,39 @@ void AcceptLoop::ForgetIfEnded(int watched) {
   table_.Remove(watched);
   close(watched);
   if (table_.size() == 0) none_left_.NotifyAll();
+}
+
+int AcceptLoop::LookWhenDue() {
+  if (events_.look == nullptr) return -1;
+  const auto now = std::chrono::steady_clock::now();
+  if (now >= next_look_) {
+    next_look_ = now + events_.between_looks;
+    std::vector<int> all;
+    {
+      MutexLock lock(mutex_);
+      all = table_.All();
+    }
+    for (const int watched : all) Look(watched);
+  }
+  return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(next_look_ - now).count());
+}
+
+void AcceptLoop::Look(int watched) {
+  // Only this thread adds connections and takes them away.
+  int connection = -1;
+  std::string group;
+  {
+    MutexLock lock(mutex_);
+    connection = table_.NumberOf(watched);
+    group = table_.GroupOf(watched);
+  }
+  const std::string reason = events_.look(connection, watched);
+  if (reason.empty()) return;
+  // What the system still holds for the peer goes too, when the last descriptor is closed.
+  const linger at_once = {.l_onoff = 1, .l_linger = 0};
+  setsockopt(watched, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+  shutdown(watched, SHUT_RDWR);
+  events_.warn(absl::StrCat("connection closed: ", reason, " (peer ", group, ")"));
 }
 
 void AcceptLoop::Pause() {

@@ -32,6 +32,10 @@ struct AcceptEvents {
       accepted;  // non-blocking
   // The connection that had this number is over; `watched` is still a descriptor of it.
   std::function<void(int connection, int watched)> ended;
+  // Looks at each connection, as above, at such intervals. Empty, or why it must be closed now.
+  // Null: nobody looks.
+  std::function<std::string(int connection, int watched)> look = nullptr;
+  std::chrono::milliseconds between_looks{5000};
   std::function<void(const std::string& message)> warn;          // seldom: see below
   std::function<void(const std::string& reason)> listener_died;  // it accepts nothing any more
 };
@@ -79,6 +83,9 @@ class AcceptLoop {
   bool IsShunned(const std::string& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CountRefusal(const std::string& why);
   void ForgetIfEnded(int watched);
+  // Returns how long the next look may wait, in milliseconds; -1 when nobody looks.
+  int LookWhenDue();
+  void Look(int watched);
   // The listeners are not watched until the next turn of the loop.
   void Pause();
   void EndListener(int listener, int error);
@@ -94,6 +101,7 @@ class AcceptLoop {
   bool paused_ = false;  // listeners are not watched for a while
   uint64_t refused_unwarned_ = 0;
   std::chrono::steady_clock::time_point next_warning_;
+  std::chrono::steady_clock::time_point next_look_;
 
   mutable Mutex mutex_;
   CondVar none_left_;

@@ -95,6 +95,11 @@ int ConnectionTable::NumberOf(int fd) const {
   return found == connections_.end() ? -1 : found->second.connection;
 }
 
+std::string ConnectionTable::GroupOf(int fd) const {
+  const auto found = connections_.find(fd);
+  return found == connections_.end() ? "" : found->second.group;
+}
+
 std::vector<int> ConnectionTable::All() const {
   std::vector<int> all;
   all.reserve(connections_.size());

@@ -47,6 +47,9 @@ class ConnectionTable {
   // The number that the connection was accepted as, or -1.
   int NumberOf(int fd) const;
 
+  // The group of its peer, or empty.
+  std::string GroupOf(int fd) const;
+
   // The keys of all connections.
   std::vector<int> All() const;
 

@@ -7,28 +7,12 @@ namespace {
 
 constexpr absl::string_view kPrefaceText = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-// RFC 9113, section 6.
-constexpr uint8_t kData = 0x0;
-constexpr uint8_t kHeaders = 0x1;
-constexpr uint8_t kReset = 0x3;
-constexpr uint8_t kSettings = 0x4;
-constexpr uint8_t kGoaway = 0x7;
-constexpr uint8_t kWindowUpdate = 0x8;
-constexpr uint8_t kContinuation = 0x9;
-constexpr uint8_t kPing = 0x6;
-constexpr uint8_t kEndStreamOrAck = 0x1;
-constexpr uint8_t kEndHeaders = 0x4;
-constexpr uint8_t kPadded = 0x8;
-
 // A byte that says whether the message is compressed, and its length in four.
 constexpr uint8_t kPrefixBytes = 5;
 
 // A header block comes in frames as large as may be (16 KiB) but for its last, or is small.
 constexpr uint64_t kFreeHeaderFrames = 8;
 constexpr uint64_t kMinHeaderFrameBytes = 1024;
-
-// As many calls may be open at once.
-constexpr size_t kMaxMessages = 1024;
 
 }  // namespace
 
@@ -41,87 +25,119 @@ bool FrameGuard::Rate::Exceeds(uint64_t max, Time now) {
 }
 
 absl::string_view FrameGuard::Take(absl::Span<const uint8_t> bytes, Time now) {
-  absl::string_view wrong;
   settled_stream_ = last_stream_;
-  while (!bytes.empty() && wrong.empty()) {
-    switch (state_) {
-      case State::kForeign:
-        return wrong;
-      case State::kPreface:
-        if (static_cast<char>(bytes[0]) != kPrefaceText[matched_]) {
-          state_ = State::kForeign;
-          return wrong;
-        }
-        bytes.remove_prefix(1);
-        if (++matched_ < kPrefaceText.size()) break;
-        matched_ = 0;
-        state_ = State::kHeader;
-        break;
-      case State::kHeader: {
-        const size_t count = std::min(bytes.size(), header_.size() - matched_);
-        std::copy_n(bytes.begin(), count, header_.begin() + matched_);
-        bytes.remove_prefix(count);
-        matched_ += count;
-        if (matched_ < header_.size()) break;
-        matched_ = 0;
-        wrong = TakeHeader(now);
-        state_ = left_ > 0 ? State::kPayload : State::kHeader;
-        break;
-      }
-      case State::kPayload: {
-        const size_t count = static_cast<size_t>(std::min<uint64_t>(bytes.size(), left_));
-        if (type_ == kData && !padded_) wrong = TakeData(bytes.subspan(0, count));
-        bytes.remove_prefix(count);
-        left_ -= count;
-        if (left_ == 0) state_ = State::kHeader;
-        break;
-      }
+  if (state_ == State::kPreface) TakePreface(bytes);
+  absl::string_view wrong;
+  while (state_ == State::kFrames && !bytes.empty() && wrong.empty()) {
+    const bool inside = received_.inside();
+    const size_t before = bytes.size();
+    const FrameReader::Piece piece = received_.Next(bytes);
+    if (inside) {
+      frame_.Add(before - bytes.size(), now);
+    } else {
+      frame_.Restart(now);
     }
+    if (const uint32_t given_up = flow_.Received(received_.header(), piece, now); given_up != 0) {
+      Forget(given_up);
+    }
+    wrong = TakePiece(piece, now);
   }
   return wrong;
 }
 
+void FrameGuard::TakePreface(absl::Span<const uint8_t>& bytes) {
+  while (state_ == State::kPreface && !bytes.empty()) {
+    if (static_cast<char>(bytes[0]) != kPrefaceText[matched_]) {
+      state_ = State::kForeign;
+      return;
+    }
+    bytes.remove_prefix(1);
+    if (++matched_ == kPrefaceText.size()) state_ = State::kFrames;
+  }
+}
+
+absl::string_view FrameGuard::TakePiece(const FrameReader::Piece& piece, Time now) {
+  const FrameHeader& header = received_.header();
+  if (piece.begins) {
+    if (const absl::string_view wrong = TakeHeader(now); !wrong.empty()) return wrong;
+  } else if (header.type == FrameType::kData && !header.Has(FrameHeader::kPadded) &&
+             flow_.IsOpen(header.stream)) {
+    // DATA with padding is not looked into, and nobody takes that of a stream that has ended.
+    if (const absl::string_view wrong = TakeData(piece.payload, now); !wrong.empty()) return wrong;
+  }
+  if (piece.ends && header.Has(FrameHeader::kEndHeaders) &&
+      (header.type == FrameType::kHeaders || header.type == FrameType::kContinuation)) {
+    in_headers_ = false;
+  }
+  return {};
+}
+
+void FrameGuard::Sent(absl::Span<const uint8_t> bytes, Time now) {
+  while (state_ != State::kForeign && !bytes.empty()) {
+    const FrameReader::Piece piece = sent_.Next(bytes);
+    const FrameHeader& header = sent_.header();
+    flow_.Sent(header, piece, now);
+    const bool ends_stream =
+        header.type == FrameType::kReset ||
+        (header.type == FrameType::kHeaders && header.Has(FrameHeader::kEndStreamOrAck));
+    // What has come of a message then goes, and the peer need not send the rest.
+    if (piece.begins && ends_stream) Forget(header.stream);
+  }
+}
+
+absl::string_view FrameGuard::Look(Time now) {
+  if (state_ != State::kFrames) return {};  // gRPC waits 10 s for the first frames
+  const Time since = now - limits_.patience;
+  if (in_headers_ && headers_since_ < since) return "headers stand still";
+  if (received_.inside() && frame_.since() < since) return "a frame stands still";
+  for (auto& [stream, message] : messages_) {
+    if (!flow_.MaySend(stream)) {
+      message.progress.Restart(now);
+    } else if (message.progress.since() < since) {
+      return "a message stands still";
+    }
+  }
+  return flow_.LeavesWaiting(since, now) ? "answers are not taken" : absl::string_view();
+}
+
 absl::string_view FrameGuard::TakeHeader(Time now) {
-  left_ = uint64_t{header_[0]} << 16 | uint64_t{header_[1]} << 8 | header_[2];
-  type_ = header_[3];
-  flags_ = header_[4];
-  stream_ = (uint32_t{header_[5]} << 24 | uint32_t{header_[6]} << 16 | uint32_t{header_[7]} << 8 |
-             header_[8]) &
-            0x7fffffffu;
-  const bool end_or_ack = (flags_ & kEndStreamOrAck) != 0;
+  const FrameHeader& header = received_.header();
+  const bool end_or_ack = header.Has(FrameHeader::kEndStreamOrAck);
   bool idle = false;
-  switch (type_) {
-    case kData:
-      padded_ = (flags_ & kPadded) != 0;
-      idle = left_ == 0 && !end_or_ack;
+  switch (header.type) {
+    case FrameType::kData:
+      idle = header.length == 0 && !end_or_ack;
       break;
-    case kHeaders:
-      if (stream_ > last_stream_) {
-        last_stream_ = stream_;
+    case FrameType::kHeaders:
+      if (header.stream > last_stream_) {
+        last_stream_ = header.stream;
         if (!acknowledged_ && ++early_streams_ > limits_.max_early_streams) {
           return "streams without end before the settings are acknowledged";
         }
       }
       header_bytes_ = header_frames_ = 0;
-      return TakeHeaders(left_);
-    case kContinuation:
-      return TakeHeaders(left_);
-    case kReset:
-      Forget(stream_);
+      in_headers_ = true;
+      headers_since_ = now;
+      return TakeHeaders(header.length);
+    case FrameType::kContinuation:
+      return TakeHeaders(header.length);
+    case FrameType::kReset:
+      Forget(header.stream);
       if (resets_.Exceeds(limits_.max_resets, now) ||
-          (stream_ > settled_stream_ && hasty_resets_.Exceeds(limits_.max_hasty_resets, now))) {
+          (header.stream > settled_stream_ &&
+           hasty_resets_.Exceeds(limits_.max_hasty_resets, now))) {
         return "streams are reset too often";
       }
       break;
-    case kSettings:
+    case FrameType::kSettings:
       if (end_or_ack) acknowledged_ = true;
       idle = !end_or_ack;
       break;
-    case kPing:
+    case FrameType::kPing:
       idle = !end_or_ack;
       break;
-    case kGoaway:
-    case kWindowUpdate:
+    case FrameType::kGoaway:
+    case FrameType::kWindowUpdate:
       break;
     default:  // priorities, and what HTTP/2 does not know
       idle = true;
@@ -136,15 +152,18 @@ absl::string_view FrameGuard::TakeHeaders(uint64_t bytes) {
   ++header_frames_;
   if (header_bytes_ > limits_.max_header_bytes) return "headers without end";
   const bool many = header_frames_ > kFreeHeaderFrames + header_bytes_ / kMinHeaderFrameBytes;
-  if (many && (flags_ & kEndHeaders) == 0) return "headers in too many pieces";
+  if (many && !received_.header().Has(FrameHeader::kEndHeaders))
+    return "headers in too many pieces";
   return {};
 }
 
-absl::string_view FrameGuard::TakeData(absl::Span<const uint8_t> bytes) {
-  if (stream_ < unknown_below_) return {};
-  const auto found = messages_.find(stream_);
+absl::string_view FrameGuard::TakeData(absl::Span<const uint8_t> bytes, Time now) {
+  const uint32_t stream = received_.header().stream;
+  if (bytes.empty()) return {};
+  const auto found = messages_.find(stream);
   Message message = found == messages_.end() ? Message{} : found->second;
   const uint64_t before = message.received();
+  const size_t size = bytes.size();
   while (!bytes.empty()) {
     if (message.prefix_bytes < kPrefixBytes) {
       if (message.prefix_bytes > 0) message.length = message.length << 8 | bytes[0];
@@ -160,19 +179,19 @@ absl::string_view FrameGuard::TakeData(absl::Span<const uint8_t> bytes) {
     message.missing -= count;
     if (message.missing == 0) message = {};
   }
+  if (found == messages_.end() || message.received() < before + size) {
+    message.progress.Restart(now);  // it has just begun
+  } else {
+    message.progress.Add(size, now);
+  }
   Count(before, message.received());
   if (message.received() > before && HasTooMuch()) {
     return "too much is received of messages that are not complete";
   }
   if (message.prefix_bytes > 0) {
-    messages_[stream_] = message;
+    messages_[stream] = message;
   } else if (found != messages_.end()) {
     messages_.erase(found);
-  }
-  if (messages_.size() > kMaxMessages) {
-    // These may be of calls that have ended meanwhile; only gRPC knows which.
-    unknown_below_ = messages_.begin()->first + 1;
-    Forget(messages_.begin()->first);
   }
   return {};
 }

@@ -3,11 +3,11 @@
 // gRPC 1.51 takes what it is sent: streams that are reset as soon as they begin, headers in pieces
 // without end, streams beyond its own limit as long as nobody acknowledges that, and messages whose
 // prefix announces gigabytes. Here frames are counted by their headers; what they carry is skipped.
+// It also waits for ever: for the rest of a message, and for a peer that takes no answer.
 
 #ifndef TOKEN_SAMPLER_SERVER_LISTENER_FRAME_GUARD_H_
 #define TOKEN_SAMPLER_SERVER_LISTENER_FRAME_GUARD_H_
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -17,6 +17,8 @@
 #include "absl/container/btree_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "server/listener/flow_watch.h"
+#include "server/listener/frame_reader.h"
 
 namespace token_sampler {
 
@@ -40,13 +42,15 @@ struct FrameLimits {
   uint64_t max_resets = 2000;
   uint64_t max_hasty_resets = 100;
   uint64_t max_idle_frames = 1000;
+  // How long a header, a frame, a message or an answer that has begun may stand still.
+  std::chrono::milliseconds patience{60'000};
   std::shared_ptr<Receipt> receipt;  // null: nobody counts
 };
 
 // Guards one connection. Not thread-safe.
 class FrameGuard {
  public:
-  using Time = std::chrono::steady_clock::time_point;
+  using Time = SteadyTime;
 
   // A connection from its first byte.
   explicit FrameGuard(const FrameLimits& limits) : limits_(limits) {}
@@ -58,15 +62,26 @@ class FrameGuard {
   // must be closed, and nothing more is taken. Anything that is not HTTP/2 is left to gRPC.
   absl::string_view Take(absl::Span<const uint8_t> bytes, Time now);
 
+  // Takes what was sent next: of `bytes` that were to be sent the first, or all.
+  void Sent(absl::Span<const uint8_t> bytes, Time now);
+  void SocketTook(uint64_t bytes, bool all, Time now) { flow_.SocketTook(bytes, all, now); }
+
+  // Empty, or what the peer has kept waiting for longer than patience lasts; then the connection
+  // must be closed. Call it several times in that time. A peer that gets on slowly is not meant:
+  // 16 KiB in the time are enough, and so is waiting for a window that this side has to give.
+  absl::string_view Look(Time now);
+
   // The connection is over, and what it received counts no more. Nothing is looked into afterwards.
   void End();
 
  private:
-  enum class State { kPreface, kHeader, kPayload, kForeign };
+  enum class State { kPreface, kFrames, kForeign };
 
+  void TakePreface(absl::Span<const uint8_t>& bytes);
+  absl::string_view TakePiece(const FrameReader::Piece& piece, Time now);
   absl::string_view TakeHeader(Time now);
   absl::string_view TakeHeaders(uint64_t bytes);
-  absl::string_view TakeData(absl::Span<const uint8_t> bytes);
+  absl::string_view TakeData(absl::Span<const uint8_t> bytes, Time now);
   // Counts one event; true when there were more than `max` in the second that began last.
   struct Rate {
     Time since;
@@ -84,20 +99,20 @@ class FrameGuard {
     uint8_t prefix_bytes = 0;  // of the five before a message
     uint32_t length = 0;
     uint64_t missing = 0;
+    Progress progress;
 
     uint64_t received() const { return prefix_bytes + length - missing; }
   };
 
   FrameLimits limits_;
   State state_ = State::kPreface;
-  size_t matched_ = 0;  // bytes of the preface, or of a frame's header
-  std::array<uint8_t, 9> header_;
-  uint64_t left_ = 0;  // of the frame's payload
-
-  uint8_t type_ = 0;
-  uint8_t flags_ = 0;
-  uint32_t stream_ = 0;
-  bool padded_ = false;  // DATA with padding is not looked into
+  size_t matched_ = 0;  // bytes of the preface
+  FrameReader received_;
+  FrameReader sent_;
+  FlowWatch flow_;
+  Progress frame_;           // of the frame that is not complete
+  bool in_headers_ = false;  // a header block is not complete,
+  Time headers_since_;       // which began then
 
   uint64_t header_bytes_ = 0;  // of the header block that is not complete
   uint64_t header_frames_ = 0;
@@ -108,10 +123,9 @@ class FrameGuard {
   Rate resets_;
   Rate hasty_resets_;
   Rate idle_;
-  // The streams whose message is not complete.
+  // The open streams whose message is not complete.
   absl::btree_map<uint32_t, Message> messages_;
   uint64_t incomplete_bytes_ = 0;  // what they have received
-  uint32_t unknown_below_ = 0;     // streams whose messages are not followed any more
 };
 
 }  // namespace token_sampler

@@ -137,6 +137,67 @@ def slow_loris(target: Target) -> None:
         connection.close()
 
 
+def stand_still(address: str) -> dict[str, h2.Connection]:
+    """Connections that each leave something begun, by what that is."""
+    vocab = 200_000
+    large = h2.prefixed(messages.sample(messages.tensor(1, vocab), outputs=logprobs(vocab)))
+    small = messages.sample(messages.tensor(1, 2048), outputs=logprobs(2048))
+    made = {}
+    made["a message"] = connection = h2.Connection(address)
+    number = connection.open(messages.SAMPLE)
+    connection.send(number, struct.pack(">BI", 0, 1000) + bytes(999))
+    made["headers"] = connection = h2.Connection(address)
+    connection.write(h2.frame(h2.HEADERS, 0, 1, h2.call_headers(messages.SAMPLE)))
+    made["a frame"] = connection = h2.Connection(address)
+    connection.write(h2.frame(h2.PING, 0, 0, bytes(8))[:-1])
+    made["an answer"] = connection = h2.Connection(address, window=10, credit=False)
+    connection.start(messages.SAMPLE, small)
+    made["an answer without a window"] = connection = h2.Connection(address, window=0)
+    connection.start(messages.SAMPLE, small)
+    made["what is not read"] = connection = h2.Connection(address)
+    # So that the sockets hold less than the answers.
+    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    numbers = [connection.open(messages.SAMPLE) for _ in range(10)]
+    for number in numbers:
+        connection.send(number, large)
+    # From here on it reads nothing.
+    ends = (h2.frame(h2.DATA, h2.END_STREAM, number) for number in numbers)
+    connection.write(b"".join(ends), read=False)
+    return made
+
+
+def logprobs(count: int) -> object:
+    return messages.message("OutputOptions", top_logprobs=count)
+
+
+@attack("messages, headers and answers that stand still, beside a slow client", holds=True,
+        flags=("--stall-timeout-ms=400",), peak_mib=256)  # fmt: skip
+def stalls(target: Target) -> None:
+    """Each is closed in time, but not who sends and reads slowly, and for longer."""
+    made = stand_still(target.address)
+    vocab = 60_000
+    request = h2.prefixed(messages.sample(messages.tensor(1, vocab), outputs=logprobs(vocab)))
+    with connected(target, window=16384, credit=False) as slow:
+        number = slow.open(messages.SAMPLE)
+        for at in range(0, len(request), 8192):
+            slow.send(number, request[at : at + 8192], end=at + 8192 >= len(request))
+            time.sleep(0.05)
+        stream = slow.streams[number]
+        more = struct.pack(">I", 16384)
+        while stream.code is None and not slow.closed:
+            slow.poll(0.05)
+            slow.write(b"".join(h2.frame(h2.WINDOW_UPDATE, 0, n, more) for n in (0, number)))
+            time.sleep(0.05)
+        target.check(stream.code == "OK", f"the slow client got {stream.code}")
+    until = time.monotonic() + 5
+    for what, connection in made.items():
+        while not connection.closed and time.monotonic() < until:
+            connection.poll(0.1)
+        target.check(connection.closed, f"{what} may stand still")
+        target.sent += connection.sent
+        connection.close()
+
+
 def connect_silently(target: Target) -> socket.socket | None:
     host, port = target.address.rsplit(":", 1)
     made = socket.socket()

@@ -35,6 +35,12 @@ class Told {
                   changed_.NotifyAll();
                 },
             .ended = [](int, int) {},
+            .look =
+                [this](int, int) {
+                  MutexLock lock(mutex_);
+                  return verdict_;
+                },
+            .between_looks = std::chrono::milliseconds(5),
             .warn =
                 [this](const std::string& message) {
                   MutexLock lock(mutex_);
@@ -66,6 +72,12 @@ class Told {
     return death_;
   }
 
+  // What is said of every connection from now on.
+  void Judge(const std::string& verdict) {
+    MutexLock lock(mutex_);
+    verdict_ = verdict;
+  }
+
   // Ends the i-th connection, as gRPC does.
   void End(size_t i) {
     MutexLock lock(mutex_);
@@ -77,6 +89,7 @@ class Told {
   Mutex mutex_;
   CondVar changed_;
   std::vector<Descriptor> connections_ ABSL_GUARDED_BY(mutex_);
+  std::string verdict_ ABSL_GUARDED_BY(mutex_);
   std::string warning_ ABSL_GUARDED_BY(mutex_);
   std::string death_ ABSL_GUARDED_BY(mutex_);
 };
@@ -137,6 +150,15 @@ TEST_F(AcceptLoopTest, BoundsTheConnectionsOfOnePeer) {
   const Descriptor second = Connect();
   EXPECT_TRUE(IsEnded(second));
   EXPECT_THAT(told_.AwaitWarning(), HasSubstr("127.0.0.1 are open as may be"));
+}
+
+TEST_F(AcceptLoopTest, ClosesWhatALookCondemns) {
+  Start(2, 2);
+  const Descriptor client = Connect();
+  told_.AwaitConnections(1);
+  told_.Judge("it stands still");
+  EXPECT_TRUE(IsEnded(client));
+  EXPECT_EQ(told_.AwaitWarning(), "connection closed: it stands still (peer 127.0.0.1)");
 }
 
 TEST_F(AcceptLoopTest, AConnectionThatEndsMakesRoom) {

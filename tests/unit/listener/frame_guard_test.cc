@@ -8,35 +8,10 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "tests/unit/listener/frames.h"
 
 namespace token_sampler {
 namespace {
-
-constexpr char kPreface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-constexpr uint8_t kData = 0;
-constexpr uint8_t kHeaders = 1;
-constexpr uint8_t kReset = 3;
-constexpr uint8_t kSettings = 4;
-constexpr uint8_t kPing = 6;
-constexpr uint8_t kWindowUpdate = 8;
-constexpr uint8_t kContinuation = 9;
-constexpr uint8_t kAck = 1;
-constexpr uint8_t kEndHeaders = 4;
-
-std::string Number(uint64_t value, int bytes) {
-  std::string text;
-  for (int i = bytes - 1; i >= 0; --i) text.push_back(static_cast<char>(value >> (8 * i)));
-  return text;
-}
-
-std::string Frame(uint8_t type, uint8_t flags, uint32_t stream, const std::string& payload = "") {
-  return absl::StrCat(Number(payload.size(), 3), Number(type, 1), Number(flags, 1),
-                      Number(stream, 4), payload);
-}
-
-std::string Message(uint64_t announced, size_t sent) {
-  return absl::StrCat(Number(0, 1), Number(announced, 4), std::string(sent, 'x'));
-}
 
 class FrameGuardTest : public ::testing::Test {
  protected:
@@ -58,8 +33,7 @@ class FrameGuardTest : public ::testing::Test {
   }
 
   std::string Take(const std::string& bytes) {
-    return std::string(
-        guard_->Take({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, now_));
+    return std::string(guard_->Take(Bytes(bytes), now_));
   }
 
   FrameLimits limits_;
@@ -77,16 +51,16 @@ TEST_F(FrameGuardTest, LetsACallPassByteByByte) {
 }
 
 TEST_F(FrameGuardTest, StopsAMessageThatAnnouncesFarTooMuch) {
-  EXPECT_EQ(Send(Frame(kData, 0, 1, Message(1000, 0))), "");
-  EXPECT_EQ(Send(Frame(kData, 0, 3, Message(0xffffffff, 0))),
+  EXPECT_EQ(Send(Begin(1) + Frame(kData, 0, 1, Message(1000, 0))), "");
+  EXPECT_EQ(Send(Begin(3) + Frame(kData, 0, 3, Message(0xffffffff, 0))),
             "a message is announced that is far too large");
 }
 
 // The five bytes come in two frames, between those of another stream, after a first message.
 TEST_F(FrameGuardTest, FindsTheNextMessageOfAStream) {
   const std::string large = Message(0xffffffff, 0);
-  EXPECT_EQ(Send(Frame(kData, 0, 1, Message(3, 3) + large.substr(0, 2))), "");
-  EXPECT_EQ(Send(Frame(kData, 0, 3, Message(900, 900))), "");
+  EXPECT_EQ(Send(Begin(1) + Frame(kData, 0, 1, Message(3, 3) + large.substr(0, 2))), "");
+  EXPECT_EQ(Send(Begin(3) + Frame(kData, 0, 3, Message(900, 900))), "");
   EXPECT_EQ(Send(Frame(kData, 0, 1, large.substr(2))),
             "a message is announced that is far too large");
 }
@@ -174,18 +148,17 @@ TEST_F(FrameGuardTest, OfIncompleteMessagesTheLargestGoFirst) {
   const Receipt& receipt = *limits_.receipt;
   FrameGuard others[2] = {FrameGuard(limits_), FrameGuard(limits_)};
   const auto take = [&](FrameGuard& guard, const std::string& bytes) {
-    return std::string(
-        guard.Take({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, now_));
+    return std::string(guard.Take(Bytes(bytes), now_));
   };
   for (FrameGuard& other : others) {
-    EXPECT_EQ(take(other, kPreface + Frame(kData, 0, 1, Message(1000, 700))), "");
+    EXPECT_EQ(take(other, kPreface + Begin(1) + Frame(kData, 0, 1, Message(1000, 700))), "");
   }
   EXPECT_EQ(receipt.bytes, 1410u);
-  EXPECT_EQ(Send(Frame(kData, 0, 1, Message(200, 150))), "");
+  EXPECT_EQ(Send(Begin(1) + Frame(kData, 0, 1, Message(200, 150))), "");
   EXPECT_EQ(receipt.connections, 3u);
   // A small message passes, and so does another one.
   EXPECT_EQ(Send(Frame(kData, kAck, 1, std::string(50, 'x'))), "");
-  EXPECT_EQ(Send(Frame(kData, 0, 3, Message(200, 150))), "");
+  EXPECT_EQ(Send(Begin(3) + Frame(kData, 0, 3, Message(200, 150))), "");
   EXPECT_EQ(take(others[0], Frame(kData, 0, 1, std::string(100, 'x'))),
             "too much is received of messages that are not complete");
   others[0].End();
@@ -196,12 +169,29 @@ TEST_F(FrameGuardTest, OfIncompleteMessagesTheLargestGoFirst) {
   EXPECT_EQ(receipt.connections, 0u);
 }
 
-// The streams of calls that the server refused half-way are never ended by the client.
-TEST_F(FrameGuardTest, KeepsABoundedNumberOfMessages) {
+// What the server has ended is not told by the client.
+TEST_F(FrameGuardTest, ForgetsTheMessageOfACallThatTheServerEnds) {
+  limits_.receipt = std::make_shared<Receipt>(1500);
+  for (const uint8_t end : {kHeaders, kReset}) {
+    guard_ = nullptr;
+    EXPECT_EQ(Send(Begin(1) + Frame(kData, 0, 1, Message(900, 600))), "");
+    EXPECT_EQ(limits_.receipt->bytes, 605u);
+    guard_->Sent(Bytes(Frame(end, end == kHeaders ? kAck | kEndHeaders : 0, 1, "code")), now_);
+    EXPECT_EQ(limits_.receipt->bytes, 0u);
+    // The rest was on its way; its bytes look like the prefix of another message.
+    EXPECT_EQ(Send(Frame(kData, kAck, 1, std::string(300, '\xff'))), "");
+    EXPECT_EQ(limits_.receipt->bytes, 0u);
+  }
+}
+
+TEST_F(FrameGuardTest, FollowsABoundedNumberOfStreams) {
+  limits_.receipt = std::make_shared<Receipt>(1 << 20);
   EXPECT_EQ(Send(Frame(kSettings, kAck, 0)), "");
   for (uint32_t i = 0; i < 5000; ++i) {
-    ASSERT_EQ(Send(Frame(kData, 0, 2 * i + 1, Message(900, 1))), "");
+    const uint32_t stream = 2 * i + 1;
+    ASSERT_EQ(Send(Begin(stream) + Frame(kData, 0, stream, Message(900, 1))), "");
   }
+  EXPECT_LT(limits_.receipt->bytes, 3000u * 6);
   EXPECT_EQ(Send(Frame(kData, 0, 1, Message(0xffffffff, 0))), "");
 }
 

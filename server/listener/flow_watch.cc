@@ -1,0 +1,154 @@
+#include "server/listener/flow_watch.h"
+
+namespace token_sampler {
+namespace {
+
+// Of the connection itself; SETTINGS do not change it.
+constexpr int64_t kConnectionWindow = 65535;
+constexpr uint32_t kInitialWindowSize = 4;  // the setting of this name
+// As many calls may be open at once, and some that the peer does not know to have ended.
+constexpr size_t kMaxStreams = 2048;
+// What could be sent for so long has been.
+constexpr std::chrono::seconds kIdle{1};
+
+bool IsInitialWindow(const FrameHeader& header, absl::Span<const uint8_t> entry) {
+  return header.type == FrameType::kSettings && entry.size() == 6 &&
+         ReadNumber(entry.subspan(0, 2)) == kInitialWindowSize;
+}
+
+}  // namespace
+
+void FlowWatch::SetClosed(FlowGate& gate, bool closed, SteadyTime now) {
+  if (closed == gate.closed) return;
+  const SteadyTime idle_since = now - kIdle;
+  const bool idle = gate.IsOpenSince(idle_since) && connection_.IsOpenSince(idle_since) &&
+                    socket_.IsOpenSince(idle_since);
+  // Nothing has waited until now. A gate that opens for a byte has no such rest.
+  if (closed && idle) gate.passed.Restart(now);
+  gate.closed = closed;
+  gate.changed = now;
+}
+
+void FlowWatch::SetWindow(Stream& stream, SteadyTime now) {
+  SetClosed(stream.answer, initial_to_send_ + stream.answer.credit <= 0, now);
+}
+
+FlowWatch::Stream* FlowWatch::Find(uint32_t number) {
+  const auto found = streams_.find(number);
+  return found == streams_.end() ? nullptr : &found->second;
+}
+
+uint32_t FlowWatch::Received(const FrameHeader& header, const FrameReader::Piece& piece,
+                             SteadyTime now) {
+  switch (header.type) {
+    case FrameType::kHeaders:
+      if (!piece.begins || header.stream <= last_) return 0;
+      last_ = header.stream;
+      streams_.try_emplace(header.stream);
+      if (streams_.size() > kMaxStreams) {
+        const uint32_t oldest = streams_.begin()->first;
+        streams_.erase(streams_.begin());
+        return oldest;
+      }
+      return 0;
+    case FrameType::kData:
+      if (!piece.begins) return 0;
+      connection_to_receive_ -= header.length;
+      if (Stream* const stream = Find(header.stream)) stream->credit -= header.length;
+      return 0;
+    case FrameType::kReset:
+      if (piece.begins) streams_.erase(header.stream);
+      return 0;
+    case FrameType::kSettings:
+      if (IsInitialWindow(header, piece.payload)) {
+        initial_to_send_ = ReadNumber(piece.payload.subspan(2));
+      }
+      return 0;
+    case FrameType::kWindowUpdate: {
+      if (piece.payload.empty()) return 0;
+      const uint32_t credit = ReadNumber(piece.payload);
+      if (header.stream == 0) {
+        connection_.credit += credit;
+        SetClosed(connection_, kConnectionWindow + connection_.credit <= 0, now);
+      } else if (Stream* const stream = Find(header.stream)) {
+        stream->answer.credit += credit;
+        SetWindow(*stream, now);
+      }
+      return 0;
+    }
+    default:
+      return 0;
+  }
+}
+
+void FlowWatch::Sent(const FrameHeader& header, const FrameReader::Piece& piece, SteadyTime now) {
+  Stream* const stream = Find(header.stream);
+  switch (header.type) {
+    case FrameType::kHeaders:
+      if (!piece.begins || stream == nullptr) return;
+      if (header.Has(FrameHeader::kEndStreamOrAck)) {
+        streams_.erase(header.stream);
+        return;
+      }
+      if (!stream->answered) stream->answer.passed.Restart(now);
+      stream->answered = true;
+      SetWindow(*stream, now);
+      return;
+    case FrameType::kData:
+      if (!piece.begins) return;
+      if (stream != nullptr) {
+        stream->answer.credit -= header.length;
+        stream->answer.passed.Add(header.length, now);
+        SetWindow(*stream, now);
+      }
+      connection_.credit -= header.length;
+      connection_.passed.Add(header.length, now);
+      SetClosed(connection_, kConnectionWindow + connection_.credit <= 0, now);
+      return;
+    case FrameType::kReset:
+      if (piece.begins) streams_.erase(header.stream);
+      return;
+    case FrameType::kSettings:
+      if (IsInitialWindow(header, piece.payload)) {
+        initial_to_receive_ = ReadNumber(piece.payload.subspan(2));
+      }
+      return;
+    case FrameType::kWindowUpdate:
+      if (piece.payload.empty()) return;
+      if (header.stream == 0) {
+        connection_to_receive_ += ReadNumber(piece.payload);
+      } else if (stream != nullptr) {
+        stream->credit += ReadNumber(piece.payload);
+      }
+      return;
+    default:
+      return;
+  }
+}
+
+void FlowWatch::SocketTook(uint64_t bytes, bool all, SteadyTime now) {
+  socket_.passed.Add(bytes, now);
+  SetClosed(socket_, !all, now);
+}
+
+bool FlowWatch::IsOpen(uint32_t stream) const { return streams_.contains(stream); }
+
+bool FlowWatch::MaySend(uint32_t stream) const {
+  const auto found = streams_.find(stream);
+  return connection_to_receive_ > 0 && found != streams_.end() &&
+         initial_to_receive_ + found->second.credit > 0;
+}
+
+bool FlowWatch::LeavesWaiting(SteadyTime since, SteadyTime now) {
+  if (socket_.IsStuckSince(since)) return true;
+  bool any_answered = false;
+  for (auto& [number, stream] : streams_) {
+    if (!stream.answered) continue;
+    any_answered = true;
+    SetWindow(stream, now);  // the peer's settings may have changed it
+    if (stream.answer.IsStuckSince(since)) return true;
+  }
+  return any_answered && connection_.IsStuckSince(since);
+}
+
+}  // namespace token_sampler

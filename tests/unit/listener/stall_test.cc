@@ -1,0 +1,260 @@
+// Tests what may stand still on a connection, and for how long.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/listener/frame_guard.h"
+#include "tests/unit/listener/frames.h"
+
+namespace token_sampler {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr uint16_t kInitialWindow = 4;
+constexpr int kWindow = 65'535;
+
+std::string Setting(uint16_t name, uint32_t value) { return Number(name, 2) + Number(value, 4); }
+
+std::string Credit(uint32_t stream, uint32_t bytes) {
+  return Frame(kWindowUpdate, 0, stream, Number(bytes, 4));
+}
+
+// Ten seconds of patience.
+class StallTest : public ::testing::Test {
+ protected:
+  StallTest() { Receive(kPreface + Frame(kSettings, 0, 0) + Frame(kSettings, kAck, 0)); }
+
+  void Receive(const std::string& bytes) { ASSERT_EQ(guard_.Take(Bytes(bytes), now_), ""); }
+  void Send(const std::string& bytes) {
+    guard_.Sent(Bytes(bytes), now_);
+    guard_.SocketTook(bytes.size(), true, now_);
+  }
+
+  // A frame of the server's answer with so many bytes of it.
+  void Answer(uint32_t stream, int bytes) {
+    Send(Frame(kData, 0, stream, std::string(static_cast<size_t>(bytes), 'a')));
+  }
+
+  // The peer has called, and the server's answer has begun.
+  void Call(uint32_t stream) {
+    Receive(Begin(stream) + Frame(kData, kAck, stream, Message(3, 3)));
+    Send(Frame(kHeaders, kEndHeaders, stream, "answer"));
+  }
+
+  // What is said after the time, in which looks are as frequent as they should be.
+  std::string After(milliseconds time) {
+    for (milliseconds gone{0}; gone < time; gone += milliseconds(500)) {
+      now_ += milliseconds(500);
+      const std::string wrong(guard_.Look(now_));
+      if (!wrong.empty()) return wrong;
+    }
+    return "";
+  }
+
+  FrameGuard::Time now_ = FrameGuard::Time(seconds(1000));
+  FrameGuard guard_{FrameLimits{.patience = seconds(10), .receipt = nullptr}};
+};
+
+TEST_F(StallTest, AnIdleConnectionMayWait) {
+  EXPECT_EQ(After(seconds(1000)), "");
+  Call(1);
+  Answer(1, 100);
+  EXPECT_EQ(After(seconds(1000)), "");  // a stream whose messages are complete
+}
+
+TEST_F(StallTest, AMessageMayNotStandStill) {
+  Receive(Begin(1) + Frame(kData, 0, 1, Message(1000, 999)));
+  EXPECT_EQ(After(seconds(10)), "");
+  EXPECT_EQ(After(seconds(1)), "a message stands still");
+}
+
+TEST_F(StallTest, ThePrefixOfAMessageMayNotStandStill) {
+  Receive(Begin(1) + Frame(kData, 0, 1, std::string(1, '\0')));
+  EXPECT_EQ(After(seconds(11)), "a message stands still");
+}
+
+TEST_F(StallTest, AByteNowAndThenIsNoProgress) {
+  Receive(Begin(1) + Frame(kData, 0, 1, Message(1000, 1)));
+  for (int i = 0; i < 10; ++i) {
+    Receive(Frame(kData, 0, 1, "x"));
+    EXPECT_EQ(After(seconds(1)), "");
+  }
+  Receive(Frame(kData, 0, 1, "x"));
+  EXPECT_EQ(After(seconds(1)), "a message stands still");
+}
+
+// 1 Mbit/s, shared by ten messages of 10 MB: each takes 800 s.
+TEST_F(StallTest, ASlowLineIsProgress) {
+  Send(Credit(0, 0x7fff0000));
+  for (uint32_t stream = 1; stream < 20; stream += 2) {
+    Receive(Begin(stream) + Frame(kData, 0, stream, Message(10'000'000, 0)));
+    Send(Credit(stream, 20'000'000));
+  }
+  for (int second = 0; second < 800; ++second) {
+    for (uint32_t stream = 1; stream < 20; stream += 2) {
+      Receive(Frame(kData, 0, stream, std::string(12'500, 'x')));
+    }
+    ASSERT_EQ(After(seconds(1)), "") << second;
+  }
+}
+
+TEST_F(StallTest, AMessageMayWaitForTheWindowOfTheServer) {
+  Receive(Begin(1) + Frame(kData, 0, 1, Message(100'000, kWindow - 5)));
+  EXPECT_EQ(After(seconds(1000)), "");
+  Send(Credit(0, 100'000));
+  EXPECT_EQ(After(seconds(1000)), "");
+  Send(Credit(1, 100'000));
+  EXPECT_EQ(After(seconds(10)), "");
+  EXPECT_EQ(After(seconds(1)), "a message stands still");
+}
+
+TEST_F(StallTest, TheServersSettingsGiveWindowsToo) {
+  Send(Frame(kSettings, 0, 0, Setting(3, 1024) + Setting(kInitialWindow, 3000)));
+  Send(Credit(0, 100'000));
+  Receive(Begin(1) + Frame(kData, 0, 1, Message(100'000, 2995)));
+  EXPECT_EQ(After(seconds(1000)), "");
+  Send(Frame(kSettings, 0, 0, Setting(kInitialWindow, 4000)));
+  EXPECT_EQ(After(seconds(11)), "a message stands still");
+}
+
+TEST_F(StallTest, HeadersMayNotStandStill) {
+  Receive(Frame(kHeaders, 0, 1, "headers"));
+  EXPECT_EQ(After(seconds(10)), "");
+  EXPECT_EQ(After(seconds(1)), "headers stand still");
+}
+
+TEST_F(StallTest, HeadersInContinuationsEndInTime) {
+  Receive(Frame(kHeaders, 0, 1, "headers"));
+  EXPECT_EQ(After(seconds(9)), "");
+  Receive(Frame(kContinuation, kEndHeaders, 1, "more"));
+  EXPECT_EQ(After(seconds(100)), "");
+}
+
+TEST_F(StallTest, AFrameMayNotStandStill) {
+  const std::string ping = Frame(kPing, 0, 0, "12345678");
+  Receive(ping.substr(0, 5));
+  EXPECT_EQ(After(seconds(9)), "");
+  Receive(ping.substr(5));
+  EXPECT_EQ(After(seconds(100)), "");
+  Receive(ping.substr(0, 12));
+  EXPECT_EQ(After(seconds(11)), "a frame stands still");
+}
+
+TEST_F(StallTest, AnAnswerThatIsNotTakenMayNotWait) {
+  Call(1);
+  Answer(1, kWindow);
+  EXPECT_EQ(After(seconds(10)), "");
+  EXPECT_EQ(After(seconds(1)), "answers are not taken");
+}
+
+TEST_F(StallTest, TheConnectionsWindowCountsToo) {
+  Receive(Frame(kSettings, 0, 0, Setting(kInitialWindow, 1 << 30)));
+  Call(1);
+  Answer(1, kWindow);
+  EXPECT_EQ(After(seconds(11)), "answers are not taken");
+}
+
+TEST_F(StallTest, AStreamWithoutAWindowIsNotTaken) {
+  Receive(Frame(kSettings, 0, 0, Setting(kInitialWindow, 0)));
+  Receive(Begin(1) + Frame(kData, kAck, 1, Message(3, 3)));
+  EXPECT_EQ(After(seconds(1000)), "");  // while it is computed
+  Send(Frame(kHeaders, kEndHeaders, 1, "answer"));
+  EXPECT_EQ(After(seconds(10)), "");
+  EXPECT_EQ(After(seconds(1)), "answers are not taken");
+}
+
+TEST_F(StallTest, AWindowOfAByteNowAndThenIsNoProgress) {
+  Receive(Credit(0, 1 << 30));
+  Call(1);
+  Answer(1, kWindow);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(After(seconds(1)), "");
+    Receive(Credit(1, 1));
+    Answer(1, 1);
+  }
+  EXPECT_EQ(After(seconds(1)), "answers are not taken");
+}
+
+// Whichever window the peer has given for a second is not the one that is missing.
+TEST_F(StallTest, OneGateAfterTheOtherIsNoProgress) {
+  Call(1);
+  Answer(1, kWindow);
+  std::string wrong;
+  for (int i = 0; i < 8 && wrong.empty(); ++i) {
+    Receive(Credit(1, 10));
+    wrong = After(seconds(1));  // the stream's
+    Receive(Credit(0, 20));
+    Answer(1, 10);
+    if (wrong.empty()) wrong = After(seconds(1));  // the connection's
+    Receive(Credit(1, 10));
+    Answer(1, 10);
+  }
+  EXPECT_EQ(wrong, "answers are not taken");
+}
+
+// 1 Mbit/s, and the peer gives window for what it has read.
+TEST_F(StallTest, ASlowReaderIsProgress) {
+  Call(1);
+  Answer(1, kWindow);
+  for (int second = 0; second < 300; ++second) {
+    ASSERT_EQ(After(seconds(1)), "") << second;
+    Receive(Credit(0, 12'500) + Credit(1, 12'500));
+    Answer(1, 12'500);
+  }
+}
+
+TEST_F(StallTest, AnAnswerAfterALongRestIsNew) {
+  Receive(Frame(kSettings, 0, 0, Setting(kInitialWindow, 1000)));
+  Call(1);
+  EXPECT_EQ(After(seconds(1000)), "");
+  Answer(1, 400);
+  EXPECT_EQ(After(seconds(1000)), "");
+  Answer(1, 600);
+  EXPECT_EQ(After(seconds(10)), "");
+  EXPECT_EQ(After(seconds(1)), "answers are not taken");
+}
+
+TEST_F(StallTest, AnAnswerToANewCallIsNewToo) {
+  Receive(Frame(kSettings, 0, 0, Setting(kInitialWindow, 0)) + Credit(1, kWindow));
+  Call(1);
+  Receive(Credit(1, kWindow));
+  Answer(1, kWindow);  // the connection's window is used up
+  EXPECT_EQ(After(seconds(5)), "");
+  Call(3);
+  Receive(Credit(0, kWindow));
+  Answer(1, kWindow);
+  Receive(Credit(0, kWindow) + Credit(1, kWindow));
+  EXPECT_EQ(After(seconds(9)), "");
+  EXPECT_EQ(After(seconds(2)), "answers are not taken");
+}
+
+TEST_F(StallTest, AnEndedAnswerDoesNotWait) {
+  Call(1);
+  Answer(1, kWindow);
+  Send(Frame(kHeaders, kEndHeaders | kAck, 1, "code"));
+  EXPECT_EQ(After(seconds(1000)), "");
+  Receive(Credit(0, kWindow));
+  Call(3);
+  Answer(3, kWindow);
+  Receive(Frame(kReset, 0, 3, Number(8, 4)));
+  EXPECT_EQ(After(seconds(1000)), "");
+}
+
+TEST_F(StallTest, ASocketThatTakesNothingMayNotWait) {
+  guard_.SocketTook(20'000, false, now_);
+  EXPECT_EQ(After(seconds(9)), "");
+  guard_.SocketTook(20'000, false, now_);
+  EXPECT_EQ(After(seconds(9)), "");
+  guard_.SocketTook(10, true, now_);
+  EXPECT_EQ(After(seconds(1000)), "");
+  guard_.SocketTook(10, false, now_);
+  EXPECT_EQ(After(seconds(11)), "answers are not taken");
+}
+
+}  // namespace
+}  // namespace token_sampler
