@@ -3,12 +3,12 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "server/listener/ipv6_network.h"
 
 namespace token_sampler {
 namespace {
@@ -23,9 +23,7 @@ std::string Site(absl::string_view host) {
   if (inet_pton(AF_INET6, address.c_str(), &bits) != 1 || IN6_IS_ADDR_V4MAPPED(&bits)) {
     return std::string(host);
   }
-  std::memset(bits.s6_addr + 8, 0, 8);
-  char text[INET6_ADDRSTRLEN];
-  return std::string("ipv6:") + inet_ntop(AF_INET6, &bits, text, sizeof(text)) + "/64";
+  return "ipv6:" + Ipv6Network(bits);
 }
 
 }  // namespace

@@ -5,10 +5,10 @@
 #include <chrono>
 #include <future>
 
-// gRPC 1.51 has this, exports it, and declares it in no header that is installed. Its Shutdown does
-// the same, but from then on it answers calls that are under way to the server with CANCELLED,
-// which tells a client that it gave up itself, and no client tries again. To be removed when gRPC
-// has a drain of its own.
+// gRPC 1.51, which Debian 12 and 13 have, has this, exports it, and declares it in no header that
+// is installed. Its Shutdown does the same, but from then on it answers calls that are under way to
+// the server with CANCELLED, which tells a client that it gave up itself, and no client tries
+// again. To be removed when gRPC has a drain of its own.
 namespace grpc_core {
 class Server {
  public:

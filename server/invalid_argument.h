@@ -3,8 +3,11 @@
 #ifndef TOKEN_SAMPLER_SERVER_INVALID_ARGUMENT_H_
 #define TOKEN_SAMPLER_SERVER_INVALID_ARGUMENT_H_
 
+#include <cstdint>
+
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 namespace token_sampler {
 
@@ -12,6 +15,11 @@ namespace token_sampler {
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+// For a request of whose message type, by its full name, these bytes are none.
+inline absl::Status NotOfType(absl::string_view type, uint64_t bytes) {
+  return Invalid("the request must be a ", type, ", its ", bytes, " bytes are none");
 }
 
 }  // namespace token_sampler

@@ -391,8 +391,7 @@ absl::Status MeasureParsed(const Descriptor& type, const SlicedBytes& message,
                    " bytes once it is parsed, its ", message.size(), " bytes would take more");
   }
   if (!read) {
-    return Invalid("the request must be a ", type.full_name(), ", its ", message.size(),
-                   " bytes are none");
+    return NotOfType(type.full_name(), message.size());
   }
   size.kept = walk.size();
   // ParseSliced copies what it does not leave in place, some of it twice, into strings that double.

@@ -39,8 +39,7 @@ class ReceivedMessage {
     if (!status.ok()) return status;
     // The slices stay as they are.
     if (!message.Dump(&slices_).ok()) {
-      return Invalid("the request must be a ", Request::descriptor()->full_name(),
-                     ", none was sent");
+      return NotOfType(Request::descriptor()->full_name(), 0);
     }
     SlicedBytes bytes;
     for (const grpc::Slice& slice : slices_) {
@@ -52,8 +51,7 @@ class ReceivedMessage {
     if (status.ok()) status = memory_.Grow(pieces + size.kept + size.scratch);
     if (!status.ok()) return status;
     if (!ParseBytes(bytes)) {
-      return Invalid("the request must be a ", Request::descriptor()->full_name(), ", its ",
-                     bytes.size(), " bytes are none");
+      return NotOfType(Request::descriptor()->full_name(), bytes.size());
     }
     if (!kSliced) slices_ = {};
     memory_.ShrinkTo(size.kept + (kSliced ? bytes.size() + pieces : 0));

@@ -27,8 +27,7 @@ absl::Status ParseSmall(const grpc::ByteBuffer& bytes, Request& request) {
   if (copy.Valid() && grpc::SerializationTraits<Request>::Deserialize(&copy, &request).ok()) {
     return absl::OkStatus();
   }
-  return Invalid("the request must be a ", Request::descriptor()->full_name(), ", its ",
-                 bytes.Valid() ? bytes.Length() : 0, " bytes are none");
+  return NotOfType(Request::descriptor()->full_name(), bytes.Valid() ? bytes.Length() : 0);
 }
 
 // Base of a generated service with callback methods.

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "server/listener/ipv6_network.h"
 
 namespace token_sampler {
 namespace {
@@ -28,11 +29,7 @@ Peer OfIpv6(const sockaddr_in6& address) {
   char text[INET6_ADDRSTRLEN];
   if (inet_ntop(AF_INET6, &address.sin6_addr, text, sizeof(text)) == nullptr) return {};
   std::string name = absl::StrCat("ipv6:[", text, "]:", ntohs(address.sin6_port));
-  // One subscriber usually has a whole /64.
-  in6_addr network = address.sin6_addr;
-  std::memset(&network.s6_addr[8], 0, 8);
-  inet_ntop(AF_INET6, &network, text, sizeof(text));
-  return {.group = absl::StrCat(text, "/64"), .name = std::move(name), .connection = -1};
+  return {.group = Ipv6Network(address.sin6_addr), .name = std::move(name), .connection = -1};
 }
 
 }  // namespace
