@@ -249,8 +249,14 @@ void AcceptLoop::CountRefusal(const std::string& why) {
 void AcceptLoop::ForgetIfEnded(int watched) {
   pollfd state = {.fd = watched, .events = 0, .revents = 0};
   if (poll(&state, 1, 0) != 1 || (state.revents & POLLHUP) == 0) return;
+  int connection = -1;
+  {
+    MutexLock lock(mutex_);
+    connection = table_.NumberOf(watched);
+  }
+  // Without the lock: a thread that receives on the connection may wait for it, in Shun.
+  events_.ended(connection, watched);
   MutexLock lock(mutex_);
-  events_.ended(table_.NumberOf(watched), watched);
   table_.Remove(watched);
   close(watched);
   if (table_.size() == 0) none_left_.NotifyAll();

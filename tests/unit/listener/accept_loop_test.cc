@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,7 +35,15 @@ class Told {
                   connections_.push_back(std::move(connection));
                   changed_.NotifyAll();
                 },
-            .ended = [](int, int) {},
+            .ended =
+                [this](int, int) {
+                  std::function<void()> call;
+                  {
+                    MutexLock lock(mutex_);
+                    call = on_end_;
+                  }
+                  if (call != nullptr) call();
+                },
             .look =
                 [this](int, int) {
                   MutexLock lock(mutex_);
@@ -72,6 +81,12 @@ class Told {
     return death_;
   }
 
+  // Called at the end of every connection from now on.
+  void OnEnd(std::function<void()> call) {
+    MutexLock lock(mutex_);
+    on_end_ = std::move(call);
+  }
+
   // What is said of every connection from now on.
   void Judge(const std::string& verdict) {
     MutexLock lock(mutex_);
@@ -89,6 +104,7 @@ class Told {
   Mutex mutex_;
   CondVar changed_;
   std::vector<Descriptor> connections_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> on_end_ ABSL_GUARDED_BY(mutex_);
   std::string verdict_ ABSL_GUARDED_BY(mutex_);
   std::string warning_ ABSL_GUARDED_BY(mutex_);
   std::string death_ ABSL_GUARDED_BY(mutex_);
@@ -150,6 +166,15 @@ TEST_F(AcceptLoopTest, BoundsTheConnectionsOfOnePeer) {
   const Descriptor second = Connect();
   EXPECT_TRUE(IsEnded(second));
   EXPECT_THAT(told_.AwaitWarning(), HasSubstr("127.0.0.1 are open as may be"));
+}
+
+TEST_F(AcceptLoopTest, MayBeCalledWhileItTellsOfAnEnd) {
+  Start(2, 2);
+  const Descriptor client = Connect();
+  told_.AwaitConnections(1);
+  told_.OnEnd([this] { loop_->Shun("somebody", Soon()); });
+  told_.End(0);
+  EXPECT_TRUE(loop_->AwaitNone(Soon()));
 }
 
 TEST_F(AcceptLoopTest, ClosesWhatALookCondemns) {
