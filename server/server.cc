@@ -22,6 +22,10 @@ uint64_t MemoryBudget(const ServerOptions& options) {
   return options.memory_budget > 0 ? options.memory_budget : DefaultMemoryBudget(MachineMemory());
 }
 
+TransportBounds TransportOf(const ServerOptions& options) {
+  return BoundsOfTransport(MachineMemory(), MemoryBudget(options), options.max_incomplete_bytes);
+}
+
 RegionOptions WithLedger(RegionOptions options, Ledger& ledger) {
   options.ledger = &ledger;
   return options;
@@ -115,7 +119,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   }
   std::unique_ptr<Server> server(new Server(options, sampler));
   grpc::ServerBuilder builder;
-  BoundTransport(options, builder);
+  BoundTransport(options, TransportOf(options).quota, builder);
   builder.RegisterService(&server->service_);
   builder.RegisterService(&server->kserve_service_);
   builder.RegisterService(&server->health_);
@@ -139,10 +143,11 @@ void Server::Accept(const ServerOptions& options, std::vector<Listening> listeni
     if (one.unix_path.has_value()) socket_paths_.push_back(*std::move(one.unix_path));
     addresses_.push_back(std::move(one.address));
   }
-  const FrameLimits frames = {.max_header_bytes = 4 * options.max_metadata_bytes,
-                              .max_message_bytes = 2 * options.max_message_bytes,
-                              .patience = options.stall_timeout,
-                              .receipt = std::make_shared<Receipt>(options.max_incomplete_bytes)};
+  const FrameLimits frames = {
+      .max_header_bytes = 4 * options.max_metadata_bytes,
+      .max_message_bytes = 2 * options.max_message_bytes,
+      .patience = options.stall_timeout,
+      .receipt = std::make_shared<Receipt>(TransportOf(options).incomplete)};
   const auto accepted = [this, frames](AcceptLoop& loop, Descriptor connection,
                                        const std::string& group) {
     GuardConnection(connection.get(), frames, [&loop, group](const std::string& reason) {

@@ -39,11 +39,9 @@ struct ServerOptions {
   // so this is above what proxies let through.
   uint64_t max_metadata_bytes = uint64_t{256} << 10;
   // Received of messages that are not complete; beyond, connections that have more than others are
-  // closed. At least as large a message can be received.
+  // closed. At least as large a message can be received. Fewer on small machines:
+  // BoundsOfTransport.
   uint64_t max_incomplete_bytes = uint64_t{512} << 20;
-  // The bytes that gRPC may hold: messages that wait too, and answers that are not read. Beyond, it
-  // takes connections without regard to whose they are, so this is the last resort.
-  uint64_t transport_quota_bytes = uint64_t{2} << 30;
   RequestLimits
       request;  // but for regions, callers, ledger and max_parsed_bytes, which the server sets
   RegionOptions regions;

@@ -27,7 +27,8 @@ constexpr int kMaxIdleMs = 10 * 60 * 1000;
 
 }  // namespace
 
-void BoundTransport(const ServerOptions& options, grpc::ServerBuilder& builder) {
+void BoundTransport(const ServerOptions& options, uint64_t quota_bytes,
+                    grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE,
                              static_cast<int>(options.max_metadata_bytes));
@@ -44,7 +45,7 @@ void BoundTransport(const ServerOptions& options, grpc::ServerBuilder& builder) 
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   grpc::ResourceQuota quota("transport");
-  quota.Resize(static_cast<size_t>(options.transport_quota_bytes));
+  quota.Resize(static_cast<size_t>(quota_bytes));
   builder.SetResourceQuota(quota);
 }
 

@@ -5,13 +5,17 @@
 
 #include <grpcpp/server_builder.h>
 
+#include <cstdint>
+
 #include "server/server_options.h"
 
 namespace token_sampler {
 
 // Bounds what one connection, and all of them together, may hold and how long one may be silent.
 // Compressed messages are refused with UNIMPLEMENTED before they are inflated.
-void BoundTransport(const ServerOptions& options, grpc::ServerBuilder& builder);
+// `quota_bytes` is what they may hold together; beyond, gRPC ends calls and connections.
+void BoundTransport(const ServerOptions& options, uint64_t quota_bytes,
+                    grpc::ServerBuilder& builder);
 
 }  // namespace token_sampler
 

@@ -59,5 +59,31 @@ TEST_F(MachineMemoryTest, AGroupOfVersion1Counts) {
   EXPECT_EQ(CgroupMemory(root_), 4096u);
 }
 
+TEST(BoundsOfTransportTest, LeavesMemoryToTheProcess) {
+  constexpr uint64_t kMib = uint64_t{1} << 20;
+  for (const uint64_t memory : {256 * kMib, 1024 * kMib, 24'576 * kMib, uint64_t{1} << 50}) {
+    const uint64_t budget = DefaultMemoryBudget(memory);
+    const TransportBounds bounds = BoundsOfTransport(memory, budget, 512 * kMib);
+    EXPECT_LE(budget + bounds.quota, memory - memory / 16) << memory;
+    EXPECT_LE(bounds.incomplete, bounds.quota / 2) << memory;
+  }
+}
+
+TEST(BoundsOfTransportTest, HoldsWhatIsGrantedAndWhatIsIncomplete) {
+  constexpr uint64_t kMib = uint64_t{1} << 20;
+  const TransportBounds bounds = BoundsOfTransport(24'576 * kMib, 1024 * kMib, 512 * kMib);
+  EXPECT_EQ(bounds.quota, 1536 * kMib);
+  EXPECT_EQ(bounds.incomplete, 512 * kMib);
+}
+
+TEST(BoundsOfTransportTest, ABudgetBeyondTheMemoryLeavesTheLeast) {
+  constexpr uint64_t kMib = uint64_t{1} << 20;
+  for (const uint64_t budget : {2048 * kMib, ~uint64_t{0}}) {
+    const TransportBounds bounds = BoundsOfTransport(1024 * kMib, budget, 512 * kMib);
+    EXPECT_EQ(bounds.quota, 64 * kMib);
+    EXPECT_EQ(bounds.incomplete, 32 * kMib);
+  }
+}
+
 }  // namespace
 }  // namespace token_sampler
