@@ -26,8 +26,10 @@ TransportBounds TransportOf(const ServerOptions& options) {
   return BoundsOfTransport(MachineMemory(), MemoryBudget(options), options.max_incomplete_bytes);
 }
 
-RegionOptions WithLedger(RegionOptions options, Ledger& ledger) {
+RegionOptions With(RegionOptions options, Ledger& ledger,
+                   std::function<bool(const std::string& peer)> connected) {
   options.ledger = &ledger;
+  options.connected = std::move(connected);
   return options;
 }
 
@@ -94,7 +96,11 @@ std::vector<std::string> AllServices() {
 Server::Server(const ServerOptions& options, Sampler& sampler)
     : ledger_(MemoryBudget(options)),
       callers_(ledger_),
-      regions_(WithLedger(options.regions, ledger_)),
+      regions_(With(options.regions, ledger_,
+                    [this](const std::string& peer) {
+                      const AcceptLoop* const loop = connections_.load();
+                      return loop == nullptr || loop->IsConnected(peer);
+                    })),
       batcher_(sampler, options.batcher),
       service_(batcher_, calls_, sampler, regions_, CallLimits(options, callers_),
                options.sequences, MakeInfo(options, sampler)),
@@ -174,6 +180,7 @@ void Server::Accept(const ServerOptions& options, std::vector<Listening> listeni
                    .between_looks = std::min(kMostBetweenLooks, options.stall_timeout / 4),
                    .warn = warn,
                    .listener_died = died});
+  connections_ = accept_loop_.get();
 }
 
 Server::~Server() { Stop(std::chrono::milliseconds(0)); }

@@ -6,6 +6,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -95,6 +96,7 @@ class Server {
   CondVar drain_began_;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread progress_thread_;
+  std::atomic<const AcceptLoop*> connections_{nullptr};  // `accept_loop_`, for threads of calls
   std::unique_ptr<AcceptLoop> accept_loop_;  // watches the connections until gRPC has gone
 };
 

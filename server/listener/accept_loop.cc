@@ -12,6 +12,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace token_sampler {
@@ -90,6 +91,12 @@ bool AcceptLoop::Close(absl::string_view name) {
   MutexLock lock(mutex_);
   const int fd = table_.Find(name);
   return fd >= 0 && shutdown(fd, SHUT_RDWR) == 0;
+}
+
+bool AcceptLoop::IsConnected(absl::string_view name) const {
+  if (!absl::StartsWith(name, "ipv4:") && !absl::StartsWith(name, "ipv6:")) return true;
+  MutexLock lock(mutex_);
+  return table_.Find(name) >= 0;
 }
 
 void AcceptLoop::Shun(const std::string& group, TimePoint until) {

@@ -64,6 +64,9 @@ class AcceptLoop {
   // Ends the connection that gRPC names so. False when there is none, or when it has no name.
   bool Close(absl::string_view name);
 
+  // True when a connection that gRPC names so is open, or the name is none of a single connection.
+  bool IsConnected(absl::string_view name) const;
+
   // Refuses connections of the peers of a group until then. Those that are open stay.
   void Shun(const std::string& group, TimePoint until);
 

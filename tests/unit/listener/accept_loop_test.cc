@@ -168,6 +168,19 @@ TEST_F(AcceptLoopTest, BoundsTheConnectionsOfOnePeer) {
   EXPECT_THAT(told_.AwaitWarning(), HasSubstr("127.0.0.1 are open as may be"));
 }
 
+TEST_F(AcceptLoopTest, KnowsWhichPeersAreConnected) {
+  Start(2, 2);
+  const Descriptor client = Connect();
+  told_.AwaitConnections(1);
+  EXPECT_TRUE(loop_->IsConnected(NameOf(client)));
+  EXPECT_FALSE(loop_->IsConnected("ipv4:127.0.0.1:1"));
+  EXPECT_TRUE(loop_->IsConnected("unix:"));  // nobody can tell
+  told_.End(0);
+  ASSERT_TRUE(loop_->AwaitNone(Soon()));
+  EXPECT_FALSE(loop_->IsConnected(NameOf(client)));
+}
+
+// As a thread does that receives the last bytes of a connection, an attack.
 TEST_F(AcceptLoopTest, MayBeCalledWhileItTellsOfAnEnd) {
   Start(2, 2);
   const Descriptor client = Connect();
