@@ -65,6 +65,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
           "Connections at once; what comes beyond is closed");
   AddFlag(app, "--max-connections-per-peer", options.max_connections_per_peer,
           "Connections of one IPv4 address, IPv6 /64 or user of a Unix socket");
+  AddFlag(app, "--max-connection-rate", options.max_connection_rate,
+          "New connections of one such peer in a second, after as many at once as it may have");
   AddFlag(app, "--stall-timeout-ms", stall_timeout_ms,
           "Close connections that leave a message half sent or an answer untaken for so long");
   AddFlag(app, "--max-message-bytes", options.max_message_bytes, "Largest request");

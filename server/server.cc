@@ -173,7 +173,10 @@ void Server::Accept(const ServerOptions& options, std::vector<Listening> listeni
       ConnectionsWithin(RaiseDescriptorLimit(), options.regions.max_regions + kOtherDescriptors,
                         options.max_connections);
   accept_loop_ = std::make_unique<AcceptLoop>(
-      std::move(sockets), max_connections, options.max_connections_per_peer,
+      std::move(sockets),
+      AcceptLimits{.max_connections = max_connections,
+                   .max_per_peer = options.max_connections_per_peer,
+                   .max_rate = options.max_connection_rate},
       AcceptEvents{.accepted = accepted,
                    .ended = ReleaseConnection,
                    .look = LookAtConnection,

@@ -31,6 +31,8 @@ constexpr NumberFlag kNumberFlags[] = {
      [](const ServerOptions& options) { return options.max_connections; }},
     {"--max-connections-per-peer", 1, kMaxUint32,
      [](const ServerOptions& options) { return options.max_connections_per_peer; }},
+    {"--max-connection-rate", 1, kMaxUint32,
+     [](const ServerOptions& options) { return options.max_connection_rate; }},
     {"--stall-timeout-ms", 100, kMaxTimeMs,
      [](const ServerOptions& options) {
        return static_cast<uint64_t>(options.stall_timeout.count());

@@ -28,6 +28,9 @@ struct ServerOptions {
   // where the limit of descriptors is lower.
   uint64_t max_connections = 8192;
   uint64_t max_connections_per_peer = 4096;
+  // New ones of one peer in a second. After a rest it may make max_connections_per_peer at once, so
+  // that all clients of a proxy that was restarted get in.
+  uint64_t max_connection_rate = 100;
   // A connection is closed whose peer lets a message, headers or an answer stand still for so long:
   // that sends, or takes, less than 16 KiB of it.
   std::chrono::milliseconds stall_timeout{60'000};

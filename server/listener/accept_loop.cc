@@ -55,14 +55,15 @@ Descriptor Spare() { return Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC));
 
 }  // namespace
 
-AcceptLoop::AcceptLoop(std::vector<Descriptor> listeners, uint64_t max_connections,
-                       uint64_t max_per_peer, AcceptEvents events)
+AcceptLoop::AcceptLoop(std::vector<Descriptor> listeners, const AcceptLimits& limits,
+                       AcceptEvents events)
     : events_(std::move(events)),
+      rate_(limits.max_rate, std::max(limits.max_per_peer, limits.max_rate)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       spare_(Spare()),
       listeners_(std::move(listeners)),
-      table_(max_connections, max_per_peer) {
+      table_(limits.max_connections, limits.max_per_peer) {
   Watch(wake_.get(), EPOLLIN);
   for (const Descriptor& listener : listeners_) Watch(listener.get(), EPOLLIN);
   thread_ = std::thread([this] { Run(); });
@@ -200,6 +201,10 @@ bool AcceptLoop::AcceptOne(int listener) {
 void AcceptLoop::Admit(Descriptor connection) {
   Peer peer = Peer::Of(connection.get());
   if (peer.group.empty()) return;  // gone already
+  if (!rate_.Take(peer.group, std::chrono::steady_clock::now())) {
+    return CountRefusal(
+        absl::StrCat(peer.group, " connects more often than may be (--max-connection-rate)"));
+  }
   // The number of a descriptor that gRPC closes may soon be another file's; a second one stays.
   Descriptor watched(fcntl(connection.get(), F_DUPFD_CLOEXEC, 0));
   if (!watched) return CountRefusal(std::strerror(errno));

@@ -18,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "server/batching/clock.h"
 #include "server/batching/mutex.h"
+#include "server/listener/connection_rate.h"
 #include "server/listener/connection_table.h"
 #include "server/listener/descriptors.h"
 
@@ -40,6 +41,14 @@ struct AcceptEvents {
   std::function<void(const std::string& reason)> listener_died;  // it accepts nothing any more
 };
 
+// A peer is a Peer::group.
+struct AcceptLimits {
+  uint64_t max_connections = 8192;  // at once
+  uint64_t max_per_peer = 4096;     // of them, of one peer
+  // New ones of one peer in a second. After a rest as many may come at once, or `max_per_peer`.
+  uint64_t max_rate = 100;
+};
+
 struct AcceptCounters {
   uint64_t accepted = 0;
   uint64_t refused = 0;  // closed at once: beyond a bound, or without a descriptor
@@ -49,11 +58,9 @@ struct AcceptCounters {
 // Thread-safe.
 class AcceptLoop {
  public:
-  // Accepts from `listeners` at once, at most `max_connections` in all and `max_per_peer` from one
-  // peer. What comes beyond is closed: of all connections the newest has the least to lose. Warns
-  // at most once a second, and then of what happened most.
-  AcceptLoop(std::vector<Descriptor> listeners, uint64_t max_connections, uint64_t max_per_peer,
-             AcceptEvents events);
+  // Accepts from `listeners` at once. What comes beyond the limits is closed: of all connections
+  // the newest has the least to lose. Warns at most once a second, and then of what happened last.
+  AcceptLoop(std::vector<Descriptor> listeners, const AcceptLimits& limits, AcceptEvents events);
 
   // Closes the listeners and forgets the connections, which stay open.
   ~AcceptLoop();
@@ -98,6 +105,7 @@ class AcceptLoop {
   void Watch(int fd, uint32_t events);
 
   const AcceptEvents events_;
+  ConnectionRate rate_;
   Descriptor epoll_;
   Descriptor wake_;
   Descriptor spare_;     // closed to accept and refuse a connection when none is left

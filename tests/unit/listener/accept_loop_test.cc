@@ -112,14 +112,15 @@ class Told {
 
 class AcceptLoopTest : public ::testing::Test {
  protected:
-  void Start(uint64_t max_connections, uint64_t max_per_peer) {
+  void Start(uint64_t max_connections, uint64_t max_per_peer, uint64_t max_rate = 1000) {
     absl::StatusOr<Listening> listening = Listen("127.0.0.1:0", {});
     ASSERT_TRUE(listening.ok()) << listening.status();
     listener_ = listening->sockets[0].get();
     socklen_t size = sizeof(address_);
     ASSERT_EQ(getsockname(listener_, reinterpret_cast<sockaddr*>(&address_), &size), 0);
-    loop_ = std::make_unique<AcceptLoop>(std::move(listening->sockets), max_connections,
-                                         max_per_peer, told_.Events());
+    loop_ = std::make_unique<AcceptLoop>(std::move(listening->sockets),
+                                         AcceptLimits{max_connections, max_per_peer, max_rate},
+                                         told_.Events());
   }
 
   Descriptor Connect() {
@@ -166,6 +167,21 @@ TEST_F(AcceptLoopTest, BoundsTheConnectionsOfOnePeer) {
   const Descriptor second = Connect();
   EXPECT_TRUE(IsEnded(second));
   EXPECT_THAT(told_.AwaitWarning(), HasSubstr("127.0.0.1 are open as may be"));
+}
+
+TEST_F(AcceptLoopTest, BoundsTheRateOfOnePeer) {
+  Start(10, 2, 1);
+  for (size_t i = 0; i < 2; ++i) {
+    const Descriptor client = Connect();
+    told_.AwaitConnections(i + 1);
+    told_.End(i);
+    EXPECT_TRUE(IsEnded(client));
+  }
+  const Descriptor third = Connect();
+  EXPECT_TRUE(IsEnded(third));
+  EXPECT_EQ(told_.AwaitWarning(),
+            "connections refused: 1, the last because 127.0.0.1 connects more often than may be "
+            "(--max-connection-rate)");
 }
 
 TEST_F(AcceptLoopTest, KnowsWhichPeersAreConnected) {
