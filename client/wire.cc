@@ -213,6 +213,8 @@ ServerInfo DecodeServerInfo(const v1::GetServerInfoResponse& response) {
   info.max_rows = response.max_rows();
   info.max_vocab = response.max_vocab();
   info.max_message_bytes = response.max_message_bytes();
+  info.max_response_bytes = response.max_response_bytes();
+  info.memory_budget_bytes = response.memory_budget_bytes();
   info.max_num_samples = response.max_num_samples();
   info.features.assign(response.features().begin(), response.features().end());
   for (const auto& fallback : response.fallbacks()) {

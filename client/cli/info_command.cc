@@ -47,15 +47,17 @@ std::string FallbackLine(const ServerInfo& info) {
 
 std::string InfoTable(const ServerInfo& info) {
   constexpr absl::string_view kFeatures = "features           ";
-  return absl::StrCat("version            ", info.version,              //
-                      "\nspecification      ", info.spec_version,       //
-                      "\nbackend            ", info.backend,            //
-                      "\ndevice             ", info.device,             //
-                      "\nmax rows           ", info.max_rows,           //
-                      "\nmax vocab          ", info.max_vocab,          //
-                      "\nmax message bytes  ", info.max_message_bytes,  //
-                      "\nmax num samples    ", info.max_num_samples,    //
-                      FallbackLine(info),                               //
+  return absl::StrCat("version            ", info.version,                //
+                      "\nspecification      ", info.spec_version,         //
+                      "\nbackend            ", info.backend,              //
+                      "\ndevice             ", info.device,               //
+                      "\nmax rows           ", info.max_rows,             //
+                      "\nmax vocab          ", info.max_vocab,            //
+                      "\nmax message bytes  ", info.max_message_bytes,    //
+                      "\nmax response bytes ", info.max_response_bytes,   //
+                      "\nmemory budget      ", info.memory_budget_bytes,  //
+                      "\nmax num samples    ", info.max_num_samples,      //
+                      FallbackLine(info),                                 //
                       "\n", kFeatures, Wrapped(info.features, kFeatures.size(), TerminalWidth()),
                       "\n");
 }
@@ -72,6 +74,8 @@ std::string InfoJson(const ServerInfo& info) {
                                        {"max_rows", info.max_rows},
                                        {"max_vocab", info.max_vocab},
                                        {"max_message_bytes", info.max_message_bytes},
+                                       {"max_response_bytes", info.max_response_bytes},
+                                       {"memory_budget_bytes", info.memory_budget_bytes},
                                        {"max_num_samples", info.max_num_samples},
                                        {"fallbacks", fallbacks},
                                        {"features", info.features}};

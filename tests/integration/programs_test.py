@@ -313,6 +313,10 @@ class ProgramsTest(unittest.TestCase):
         info = json.loads(client("info", "--address", self.unix, "--format", "json").stdout)
         self.assertEqual(info["backend"], "cpu")
         self.assertIn("top_k", info["features"])
+        self.assertGreater(info["memory_budget_bytes"], info["max_response_bytes"])
+        table = client("info", "--address", self.unix).stdout
+        self.assertIn(f"\nmax response bytes {info['max_response_bytes']}\n", table)
+        self.assertIn(f"\nmemory budget      {info['memory_budget_bytes']}\n", table)
 
     def test_load_reports_what_it_did(self):
         done = client(

@@ -409,7 +409,9 @@ struct ServerInfo {
   std::string device;   // what it runs on, in words
   uint32_t max_rows = 0;
   uint32_t max_vocab = 0;
-  uint64_t max_message_bytes = 0;
+  uint64_t max_message_bytes = 0;    // of one request
+  uint64_t max_response_bytes = 0;   // that an answer could have; 0: an older server
+  uint64_t memory_budget_bytes = 0;  // of what all callers make it hold; 0: an older server
   uint32_t max_num_samples = 0;
   std::vector<std::string> features;  // names of the parameters, outputs and calls it has
 

@@ -98,6 +98,8 @@ class FakeServer final : public v1::TokenSampler::Service {
     response->set_max_rows(512);
     response->set_max_vocab(1 << 20);
     response->set_max_message_bytes(uint64_t{1} << 40);
+    response->set_max_response_bytes(uint64_t{1} << 41);
+    response->set_memory_budget_bytes(uint64_t{1} << 42);
     response->set_max_num_samples(100);
     response->add_features("temperature");
     response->add_features("top_k");

@@ -467,6 +467,8 @@ TEST(SamplerClientTest, TellsTheServersInfo) {
   EXPECT_EQ(info->max_rows, 512u);
   EXPECT_EQ(info->max_vocab, 1u << 20);
   EXPECT_EQ(info->max_message_bytes, uint64_t{1} << 40);
+  EXPECT_EQ(info->max_response_bytes, uint64_t{1} << 41);
+  EXPECT_EQ(info->memory_budget_bytes, uint64_t{1} << 42);
   EXPECT_EQ(info->max_num_samples, 100u);
   EXPECT_THAT(info->features, ElementsAre("temperature", "top_k"));
   ASSERT_EQ(info->fallbacks.size(), 1u);
