@@ -17,6 +17,7 @@
 #include "client/usage/counted.h"
 #include "client/usage/environment.h"
 #include "server/backend.h"
+#include "server/batching/mutex.h"
 #include "server/command_line.h"
 #include "server/heap_trim.h"
 #include "server/listener/descriptors.h"
@@ -54,15 +55,48 @@ void ExitAtOnceOnNextSignal(const sigset_t& signals) {
   }).detach();
 }
 
-// Whatever still runs by then: what an executor samples, a client that reads nothing.
-void ExitAfter(std::chrono::milliseconds time, const std::atomic<bool>& failed) {
-  std::thread([time, &failed] {
-    std::this_thread::sleep_for(time);
-    spdlog::error("the drain time is over and calls still run: ending without them");
-    FlushLog(kLogTime / 10);
-    std::_Exit(failed ? EXIT_FAILURE : EXIT_SUCCESS);
-  }).detach();
-}
+// Ends the process when its time is over before it goes, whatever still runs by then: what an
+// executor samples, a client that reads nothing.
+class ExitTimer {
+ public:
+  // `failed` must outlive the timer, and says with which exit code.
+  explicit ExitTimer(const std::atomic<bool>& failed) : failed_(failed) {}
+
+  // The log must not end while the thread writes to it. Once that ends the process, nothing returns
+  // from here.
+  ~ExitTimer() {
+    if (!thread_.joinable()) return;
+    {
+      MutexLock lock(mutex_);
+      stopped_ = true;
+      changed_.NotifyAll();
+    }
+    thread_.join();
+  }
+  ExitTimer(const ExitTimer&) = delete;
+  ExitTimer& operator=(const ExitTimer&) = delete;
+
+  void Start(std::chrono::milliseconds time) {
+    thread_ = std::thread([this, end = std::chrono::system_clock::now() + time] { Await(end); });
+  }
+
+ private:
+  void Await(std::chrono::system_clock::time_point end) {
+    MutexLock lock(mutex_);
+    while (!stopped_) {
+      if (changed_.WaitUntil(mutex_, end)) continue;
+      spdlog::error("the drain time is over and calls still run: ending without them");
+      FlushLog(kLogTime / 10);
+      std::_Exit(failed_ ? EXIT_FAILURE : EXIT_SUCCESS);
+    }
+  }
+
+  const std::atomic<bool>& failed_;
+  Mutex mutex_;
+  CondVar changed_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
 
 // One batch, so that the first call finds threads, memory and kernels as later ones do.
 absl::Status WarmUp(Sampler& sampler) {
@@ -93,9 +127,9 @@ int Serve(const ServerOptions& options) {
   for (const std::string& warning : UnknownVariables(environ)) spdlog::warn("{}", warning);
 
   // Without its device or a listener the server drains and ends, so that whoever runs it starts
-  // another. Static: a thread of ExitAfter may outlive this function.
-  static std::atomic<bool> failed = false;
-  const auto fail = [] {
+  // another.
+  std::atomic<bool> failed = false;
+  const auto fail = [&failed] {
     failed = true;
     kill(getpid(), SIGTERM);
   };
@@ -103,6 +137,7 @@ int Serve(const ServerOptions& options) {
     spdlog::critical("the device is lost: {}", std::string(status.message()));
     fail();
   };
+  ExitTimer exit_timer(failed);
   absl::StatusOr<Backend> backend = CreateBackend(options.device, options.threads, end);
   if (!backend.ok()) return Fail(backend.status());
   const Sampler& sampler = *backend->sampler;
@@ -129,7 +164,7 @@ int Serve(const ServerOptions& options) {
   ExitAtOnceOnNextSignal(signals);
   // Within the drain time, whatever runs: the last of it is for what ends by force.
   const std::chrono::milliseconds margin = std::min(options.drain_timeout / 10, kLogTime);
-  ExitAfter(options.drain_delay + options.drain_timeout - margin / 2, failed);
+  exit_timer.Start(options.drain_delay + options.drain_timeout - margin / 2);
   spdlog::info("signal {}: draining; another one ends at once", signal);
   server.BeginDrain();
   std::this_thread::sleep_for(options.drain_delay);
