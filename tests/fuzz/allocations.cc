@@ -39,7 +39,13 @@ Allocations::Allocations() {
 
 Allocations::~Allocations() { counting = false; }
 
+Uncounted::Uncounted() { counting = false; }
+
+Uncounted::~Uncounted() { counting = true; }
+
 int64_t Allocations::Peak() { return peak; }
+
+int64_t Allocations::Held() { return held; }
 
 int64_t Allocations::Count() { return count; }
 

@@ -19,7 +19,20 @@ class Allocations {
   // The most bytes that were held at once, beyond those of the beginning.
   static int64_t Peak();
 
+  // The bytes that are held now, beyond those of the beginning.
+  static int64_t Held();
+
   static int64_t Count();
+};
+
+// While it lives within an Allocations, nothing is counted.
+class Uncounted {
+ public:
+  Uncounted();
+  ~Uncounted();
+
+  Uncounted(const Uncounted&) = delete;
+  Uncounted& operator=(const Uncounted&) = delete;
 };
 
 }  // namespace token_sampler

@@ -6,9 +6,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <ctime>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,55 +13,20 @@
 #include "inference/grpc_inference_service.pb.h"
 #include "server/describe_codec.h"
 #include "server/kserve/infer_request.h"
-#include "server/memory/ledger.h"
-#include "server/parsed_size.h"
 #include "server/request_codec.h"
-#include "server/sliced_request.h"
 #include "server/verify_draft_codec.h"
 #include "tests/fuzz/allocations.h"
+#include "tests/fuzz/reading.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler {
 namespace {
 
 // Besides what the ledger grants: rows, keys and errors of as many rows as the limits allow, which
-// it grants with the answer, and the messages of errors.
-constexpr int64_t kMemoryOfRows = 2 << 20;
-// Seconds of the processor. Under the sanitizers the slowest good request of this size takes a
-// hundredth.
-constexpr double kMostSeconds = 0.5;
+// it grants with the answer, and the messages of errors. Under the sanitizers the slowest good
+// request of this size takes a hundredth of the time.
+constexpr Taken kFree = {.bytes = 2 << 20, .seconds = 0.5};
 constexpr size_t kMostBytes = 1 << 13;
-double ProcessorSeconds() {
-  timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-// The grants and the limits by which a request is read.
-struct Reading {
-  Ledger ledger{uint64_t{1} << 30};
-  RequestLimits limits = {.max_rows = 4096, .max_vocab = 1 << 16, .ledger = &ledger};
-  MemoryGrant grant{&ledger, Account::kRequests};
-};
-
-// As the service parses a request: measured and granted first. `data` is used where it is sliced.
-template <typename Request>
-bool Parse(const std::string& message, Reading& reading, Request& request, SlicedBytes& data) {
-  SlicedBytes bytes;
-  bytes.Add(message);
-  ParsedSize size;
-  if (!MeasureParsed(*Request::descriptor(), bytes,
-                     {reading.limits.max_rows, reading.limits.max_parsed_bytes}, size)
-           .ok() ||
-      !reading.grant.Grow(size.kept + size.scratch).ok()) {
-    return false;
-  }
-  if constexpr (requires { ParseSliced(bytes, request, data); }) {
-    return ParseSliced(bytes, request, data);
-  } else {
-    return ParseWhole(bytes, request);
-  }
-}
 
 void ReadSample(const std::string& message, Reading& reading) {
   v1::SampleRequest request;
@@ -119,6 +81,15 @@ v1::SampleRequest Good() {
   return request;
 }
 
+// As multinomial's.
+v1::SampleRequest GoodWeights() {
+  v1::SampleRequest request = Good();
+  request.set_input_kind(v1::INPUT_KIND_WEIGHTS);
+  request.mutable_tensor()->set_data(std::string(64, '\x3c'));
+  request.mutable_params(0)->set_num_samples(3);
+  return request;
+}
+
 v1::VerifyDraftRequest GoodDraft() {
   v1::VerifyDraftRequest request;
   *request.mutable_target() = Good().tensor();
@@ -157,6 +128,7 @@ const Method& MethodOf(size_t number) {
         {"VerifyDraft", ReadVerifyDraft, GoodDraft().SerializeAsString()},
         {"Describe", ReadDescribe, describe.SerializeAsString()},
         {"ModelInfer", ReadInfer, GoodInfer().SerializeAsString()},
+        {"Sample of weights", ReadSample, GoodWeights().SerializeAsString()},
     };
   }();
   return (*methods)[number % methods->size()];
@@ -168,22 +140,17 @@ const Method& MethodOf(size_t number) {
 
 void TestOne(const Method& method, const std::string& message) {
   Reading reading;
+  Taken taken;
   const double begin = ProcessorSeconds();
-  int64_t peak = 0;
   {
     const Allocations allocations;
     method.read(message, reading);
-    peak = Allocations::Peak();
+    taken.bytes = Allocations::Peak();
   }
-  const double seconds = ProcessorSeconds() - begin;
+  taken.seconds = ProcessorSeconds() - begin;
   const auto size = static_cast<int64_t>(message.size());
-  memory_per_byte[std::min<int64_t>(peak / (16 * std::max<int64_t>(size, 64)), 63)] = 1;
-  const int64_t most = static_cast<int64_t>(reading.ledger.peak()) + kMemoryOfRows;
-  if (peak <= most && seconds <= kMostSeconds) return;
-  std::fprintf(stderr, "%s: %zu bytes take %lld bytes, %lld granted, and %.3f s, at most %.3f\n",
-               method.name, message.size(), static_cast<long long>(peak),
-               static_cast<long long>(reading.ledger.peak()), seconds, kMostSeconds);
-  std::abort();
+  memory_per_byte[std::min<int64_t>(taken.bytes / (16 * std::max<int64_t>(size, 64)), 63)] = 1;
+  CheckTaken(method.name, message.size(), taken, reading.ledger, kFree);
 }
 
 void AppendLength(size_t length, std::string& message) {
@@ -237,7 +204,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
 // Before anything else, each field of each method, empty, as often as there is room, in a good
 // request and in each of the first fields of one: what grows the most.
 extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
-  for (int method = 0; method < 5; ++method) {
+  for (int method = 0; method < 6; ++method) {
     for (int within = 0; within < 8; ++within) {
       for (int field = 1; field < 64; ++field) {
         const int kind = 8 * method + (within > 0 ? 7 : 3);

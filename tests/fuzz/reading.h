@@ -1,0 +1,75 @@
+// Reading a request as the service does, within the memory that the ledger grants and the time that
+// its bytes account for. What takes more ends the program.
+
+#ifndef TOKEN_SAMPLER_TESTS_FUZZ_READING_H_
+#define TOKEN_SAMPLER_TESTS_FUZZ_READING_H_
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <string>
+
+#include "absl/status/status.h"
+#include "server/memory/ledger.h"
+#include "server/parsed_size.h"
+#include "server/row_fields.h"
+#include "server/sliced_request.h"
+
+namespace token_sampler {
+
+inline double ProcessorSeconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+// The grants and the limits by which requests are read.
+struct Reading {
+  explicit Reading(uint64_t budget = uint64_t{1} << 30) : ledger(budget) {}
+
+  Ledger ledger;
+  RequestLimits limits = {.max_rows = 4096, .max_vocab = 1 << 16, .ledger = &ledger};
+  MemoryGrant grant{&ledger, Account::kRequests};
+};
+
+// As the service parses a request: measured and granted first. `data` is used where it is sliced.
+template <typename Request>
+bool Parse(const std::string& message, Reading& reading, Request& request, SlicedBytes& data) {
+  SlicedBytes bytes;
+  bytes.Add(message);
+  ParsedSize size;
+  if (!MeasureParsed(*Request::descriptor(), bytes,
+                     {reading.limits.max_rows, reading.limits.max_parsed_bytes}, size)
+           .ok() ||
+      !reading.grant.Grow(size.kept + size.scratch).ok()) {
+    return false;
+  }
+  if constexpr (requires { ParseSliced(bytes, request, data); }) {
+    return ParseSliced(bytes, request, data);
+  } else {
+    return ParseWhole(bytes, request);
+  }
+}
+
+// What reading requests took.
+struct Taken {
+  int64_t bytes = 0;     // at once
+  double seconds = 0.0;  // of the processor
+};
+
+// Ends the program where requests of so many bytes took more than the ledger had granted and `free`
+// besides.
+inline void CheckTaken(const char* name, size_t bytes, const Taken& taken, const Ledger& ledger,
+                       const Taken& free) {
+  const auto granted = static_cast<int64_t>(ledger.peak());
+  if (taken.bytes <= granted + free.bytes && taken.seconds <= free.seconds) return;
+  std::fprintf(stderr, "%s: %zu bytes take %lld bytes, %lld granted, and %.3f s, at most %.3f\n",
+               name, bytes, static_cast<long long>(taken.bytes), static_cast<long long>(granted),
+               taken.seconds, free.seconds);
+  std::abort();
+}
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_TESTS_FUZZ_READING_H_
