@@ -15,9 +15,9 @@ Builds and runs, each through ctest:
 
   --quick       release alone
   --nightly     all of it, then clang's static analyzer, millions of random rows and requests against
-                the reference sampler and protobuf, every attack of tests/hostile, a million rows of the
-                CUDA sampler by the emulation, and NEON in an emulator where Debian's
-                g++-aarch64-linux-gnu and qemu-user are installed
+                the reference sampler and protobuf, every attack of tests/hostile, also under the address
+                sanitizer, a million rows of the CUDA sampler by the emulation, and NEON in an emulator
+                where Debian's g++-aarch64-linux-gnu and qemu-user are installed
   --jobs N      parallel jobs (default: one per core, fewer when memory is short)
   --no-install  trust that what is needed is installed
 
@@ -150,7 +150,11 @@ nightly() {
       >build/logs/nightly-fuzz.log 2>&1 &&
     build/fuzz/bin/fuzz-decode -runs=2000000 -seed=2 -max_len=700 -timeout=60 \
       >build/logs/nightly-fuzz-decode.log 2>&1 &&
-    { tests/hostile/run.sh --long >build/logs/nightly-hostile.log 2>&1 || [ $? -eq 77 ]; } ||
+    build/fuzz/bin/fuzz-stream -runs=200000 -seed=2 -max_len=700 -timeout=60 \
+      >build/logs/nightly-fuzz-stream.log 2>&1 &&
+    { tests/hostile/run.sh --long >build/logs/nightly-hostile.log 2>&1 || [ $? -eq 77 ]; } &&
+    { tests/hostile/run.sh --server build/asan/bin/token-sampler-server --asan \
+        >build/logs/nightly-hostile-asan.log 2>&1 || [ $? -eq 77 ]; } ||
     result=FAILED
   finish nightly "$start" "$result"
 }

@@ -2,21 +2,29 @@
 
 import collections
 import dataclasses
-import json
+import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 BUDGET_MIB = 1024
 # The codes by which a server may refuse what asks for too much.
 REFUSED = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "UNAVAILABLE")
 
+# Cores that the server may use for an attack that asks for honest work: all, while it is asked.
+ALL_CORES = float(len(os.sched_getaffinity(0)))
+
 
 class Target:
     """The server as its attacker sees it. The attacker notes what the server answered."""
 
-    def __init__(self, address: str, seconds: float, binary: str = "") -> None:
+    def __init__(
+        self, address: str, seconds: float, binary: str = "", sanitized: bool = False
+    ) -> None:
         self.address = address
-        self.binary = binary  # for attacks that start servers of their own
+        # For attacks that start servers of their own.
+        self.binary = binary
+        self.sanitized = sanitized
         self.seconds = seconds
         self.until = time.monotonic() + seconds
         self.sent = 0
@@ -32,15 +40,13 @@ class Target:
         if not condition:
             self.failures.append(claim)
 
-    def report(self) -> str:
-        return json.dumps(
-            {
-                "sent": self.sent,
-                "codes": dict(self.codes),
-                "failures": self.failures,
-                "notes": self.notes,
-            }
-        )
+    def report(self) -> dict[str, Any]:
+        return {
+            "sent": self.sent,
+            "codes": dict(self.codes),
+            "failures": self.failures,
+            "notes": self.notes,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +59,17 @@ class Attack:
     holds: bool  # whether the server stands it; what does not is left out of the short form
     seconds: float = 5.0  # how long the attacker goes on, where it could go on for ever
     peak_mib: float = 1.1 * BUDGET_MIB  # bound of the server's resident memory
+    # Bounds of the server's processor time: so many seconds, and so many cores while the attacker is
+    # at work. Afterwards it has no reason to take any.
+    cpu_seconds: float = 1.0
+    cores: float = 0.2
     flags: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()  # what may come back; none: anything
     descriptors: int = 0  # RLIMIT_NOFILE of the server
     stderr: str = "file"
     stop_during: bool = False  # SIGTERM while the attacker is at work
     stop_seconds: float = 10.0  # bound of the time that SIGTERM takes: the drain timeout
-    short: bool = True  # whether the short form has it: not where a speed or what seconds bring is judged
+    short: bool = True  # whether the short form has it: not where what is judged takes seconds
     fair: bool = True  # whether the bound of the polite client's latency applies
 
 

@@ -222,7 +222,8 @@ def silent_connections(target: Target) -> None:
     time.sleep(0.5)
 
 
-@attack("connections opened and closed as fast as it goes", holds=True, descriptors=1024)
+@attack("connections opened and closed as fast as it goes", holds=True, descriptors=1024,
+        cores=1.5)  # fmt: skip
 def connection_churn(target: Target) -> None:
     counts = [0] * 4
 

@@ -93,12 +93,13 @@ class Connection:
             self.socket = socket.socket(socket.AF_UNIX)
             target: str | tuple[str, int] = address.removeprefix("unix:")
         else:
-            self.socket = socket.socket()
             host, port = address.rsplit(":", 1)
-            target = (host, int(port))
+            family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+            self.socket = socket.socket(family)
+            target = (host.strip("[]"), int(port))
         self.socket.settimeout(10)
         self.socket.connect(target)
-        if self.socket.family == socket.AF_INET:
+        if self.socket.family != socket.AF_UNIX:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         start = PREFACE + settings(initial_window_size=window)

@@ -7,7 +7,7 @@ import time
 
 import h2
 import messages
-from attack import REFUSED, Target, attack
+from attack import ALL_CORES, REFUSED, Target, attack
 from memory_attacks import connected
 from server_process import is_serving
 from time_attacks import keep_in_flight
@@ -20,7 +20,7 @@ def half_closed(target: Target, calls: int) -> None:
             if target.time_left() == 0:
                 break
             number = connection.open(messages.SAMPLE, end=True)
-            connection.finish(number, target.time_left())
+            connection.finish(number, 5)
 
 
 @attack("1,500 bad calls, standard error a pipe that nobody reads", holds=True, stderr="unread",
@@ -41,7 +41,7 @@ def log_none(target: Target) -> None:
 
 
 @attack("SIGTERM with 200 calls of 8 rows in flight", holds=True, stop_during=True, fair=False,
-        codes=("OK", "UNAVAILABLE"))  # fmt: skip
+        codes=("OK", "UNAVAILABLE"), cores=ALL_CORES)  # fmt: skip
 def stop_under_load(target: Target) -> None:
     """An accepted call is answered, a later one told UNAVAILABLE, which clients repeat."""
     request = messages.sample(messages.tensor(8, 32000), messages.params(top_p=0.9))
@@ -62,6 +62,7 @@ def stop_with_streams(target: Target) -> None:
 
 
 @attack("SIGTERM while 8 calls of seconds are sampled", holds=True, stop_during=True, fair=False,
+        flags=("--drain-timeout-ms=4000",), stop_seconds=4, cores=ALL_CORES,
         codes=("OK", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"))  # fmt: skip
 def stop_while_sampling(target: Target) -> None:
     profile = messages.params(num_samples=2**22, replacement=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import h2
 import messages
-from attack import REFUSED, Target, attack
+from attack import ALL_CORES, REFUSED, Target, attack
 
 MIB = 1 << 20
 NOBODY = 65534
@@ -32,10 +32,15 @@ def connected(target: Target, **options: int) -> Iterator[h2.Connection]:
 
 
 def gzipped(piece: bytes, times: int) -> bytes:
-    """`piece` over and over, compressed. It must be at least 32 KiB for a good ratio."""
-    packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-    parts = [packer.compress(piece) for _ in range(times)]
-    return b"".join(parts) + packer.flush()
+    """`piece` over and over, of which one is compressed, for that takes seconds. It must be at least
+    32 KiB for a good ratio."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+    packed = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)
+    crc = 0
+    for _ in range(times):
+        crc = zlib.crc32(piece, crc)
+    end = packer.flush() + struct.pack("<II", crc, len(piece) * times % 2**32)
+    return b"\x1f\x8b\x08" + bytes(6) + b"\xff" + packed * times + end
 
 
 def send_compressed(target: Target, path: str, packed: bytes) -> None:
@@ -77,7 +82,8 @@ def empty_messages(target: Target) -> None:
                 connection.codes.clear()
 
 
-@attack("40 answers of 60 MB that are not read", holds=True, flags=REGIONS, seconds=10)
+@attack("40 answers of 60 MB that are not read", holds=True, flags=REGIONS, seconds=10,
+        cores=ALL_CORES)  # fmt: skip
 def unread_answers(target: Target) -> None:
     vocab = 2**23
     with (
@@ -112,7 +118,8 @@ def window_zero(target: Target) -> None:
                 connection.poll(0.1)
 
 
-@attack("200 answers of 15 MB on streams that are not read", holds=True, flags=REGIONS, seconds=10)
+@attack("200 answers of 15 MB on streams that are not read", holds=True, flags=REGIONS, seconds=10,
+        cores=ALL_CORES)  # fmt: skip
 def unread_stream_answers(target: Target) -> None:
     vocab = 2**21
     opened = messages.message("OpenSequences", vocab=vocab)
@@ -187,7 +194,7 @@ def half_messages(target: Target) -> None:
         connection.close()
 
 
-@attack("10 waiting calls with histories of 48 MB each", holds=True, seconds=8)
+@attack("10 waiting calls with histories of 48 MB each", holds=True, seconds=8, cores=ALL_CORES)
 def waiting_histories(target: Target) -> None:
     """Behind calls that keep the sampler busy."""
     history = messages.message("Histories")
@@ -204,7 +211,7 @@ def waiting_histories(target: Target) -> None:
             connection.finish(number, target.time_left())
 
 
-@attack("800 MB of sequences, opened and closed again", holds=True, short=False)
+@attack("800 MB of sequences, opened and closed again", holds=True, short=False, cores=ALL_CORES)
 def memory_returns(target: Target) -> None:
     """What is bounded here is what stays when they have gone."""
     opened = messages.message("OpenSequences", vocab=2)

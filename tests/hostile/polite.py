@@ -1,18 +1,14 @@
-#!/usr/bin/env python3
 """The polite client: one row each few milliseconds over its own connection, until SIGTERM.
 
-Usage: polite.py ADDRESS   (started by hostile.py)
-
-Prints one line once its first call is answered, and at the end a JSON object: latencies in
-milliseconds and the codes of calls that failed. A call counts from the moment at which it was due, so
-that one that stalls for a second makes all those late that were due in it.
+Sends "ready" once its first call is answered, and at the end latencies in milliseconds and the codes
+of calls that failed. A call counts from the moment at which it was due, so that one that stalls for
+a second makes all those late that were due in it.
 """
 
 import collections
-import json
 import signal
-import sys
 import time
+from multiprocessing.connection import Connection
 
 import h2
 import messages
@@ -48,14 +44,14 @@ class Polite:
             return None
         return self.connection.finish(number, 0).code
 
-    def run(self) -> None:
+    def run(self, pipe: Connection) -> None:
         due = time.monotonic()
         first = True
         while not self.stopping:
             code = self.call()
             now = time.monotonic()
             if first:
-                print("ready", flush=True)
+                pipe.send("ready")
                 first, due = False, now
                 continue
             # Those that were due while this one was not answered.
@@ -81,16 +77,13 @@ class Polite:
         }  # fmt: skip
 
 
-def main() -> None:
-    polite = Polite(sys.argv[1])
+def be_polite(pipe: Connection, address: str) -> None:
+    """A process's whole work."""
+    polite = Polite(address)
 
     def stop(*_: object) -> None:
         polite.stopping = True
 
     signal.signal(signal.SIGTERM, stop)
-    polite.run()
-    print(json.dumps(polite.report()), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    polite.run(pipe)
+    pipe.send(polite.report())

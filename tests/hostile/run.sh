@@ -4,15 +4,18 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-Usage: tests/hostile/run.sh [--server BINARY] [--only NAME]... [--short | --long] [--table] [--list]
+Usage: tests/hostile/run.sh [--server BINARY [--asan]] [--only NAME]... [--short | --long] [--table] [--list]
 
 Starts the server for each attack anew, attacks it for some seconds, measures its memory and CPU time and
 the latency of a polite client beside the attacker, and stops it by SIGTERM. Prints a table with each
 bound that does not hold. Exits with 1 if an attack that the server is known to stand fails.
 
   --server BINARY  default: build/release/bin/token-sampler-server
+  --asan           the binary is a build with the address sanitizer: its reports fail the attack, and it
+                   may be larger and slower
   --only NAME      this attack; repeatable
-  --short          a second or two of each attack that the server is known to stand: what ctest runs
+  --short          a second of each attack that the server is known to stand, three at once: what ctest
+                   runs
   --long           30 seconds of each attack that could go on for ever, instead of 5
   --table          the table without progress
   --list           the names, and which attacks the server is known to stand

@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -13,7 +15,7 @@ import messages
 
 TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 60
-MIB = 1 << 20
+REPORTS = "sanitizer"  # what the names of sanitizers' reports begin with
 
 
 def is_serving(address: str, seconds: float = 0.0) -> bool:
@@ -37,9 +39,29 @@ def says_serving(address: str) -> bool:
     return answer.code == "OK" and answer.data == messages.SERVING
 
 
+def sanitizer_options(logs: str) -> dict[str, str]:
+    """Memory is kept for a short while once it is freed, for it is no measure of what a server holds.
+    Reports are symbolized later: a server that ends in the middle would leave half of one."""
+    both = f"log_path={logs}:symbolize=0"
+    return {
+        "ASAN_OPTIONS": f"{both}:quarantine_size_mb=16:allocator_may_return_null=1"
+        ":allocator_release_to_os_interval_ms=500",
+        "UBSAN_OPTIONS": f"{both}:print_stacktrace=1",
+    }
+
+
+def symbolized(report: str) -> str:
+    if (program := shutil.which("asan_symbolize")) is None:
+        return report
+    done = subprocess.run([program], input=report, stdout=subprocess.PIPE, text=True, check=False)
+    return done.stdout
+
+
 class Server:
     """Of `stderr`, "file" is kept, "unread" is a pipe that nobody reads, "closed" one whose reader
-    goes after the start, and with "none" the descriptor is closed at the start. A watch kills a server above `most_mib`, so that the machine outlives the attack."""
+    goes after the start, and with "none" the descriptor is closed at the start. A watch kills a
+    server above `most_mib`, so that the machine outlives the attack. `sanitized` says that it is
+    built with sanitizers, whose reports are kept."""
 
     def __init__(
         self,
@@ -48,11 +70,12 @@ class Server:
         descriptors: int = 0,
         stderr: str = "file",
         most_mib: int = 4096,
+        sanitized: bool = False,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="hostile-")
         self.folder = pathlib.Path(self._folder.name)
         self.log = self.folder / "log"
-        addresses = self.folder / "addresses"
+        addresses = self._address_file = self.folder / "addresses"
         self._pipe: tuple[int, int] | None = None
         command = [binary, "--device=cpu", "--listen=127.0.0.1:0", f"--address-file={addresses}"]
         command += flags
@@ -66,6 +89,8 @@ class Server:
             self._pipe = os.pipe()
             target = self._pipe[1]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TOKEN_SAMPLER_")}
+        if sanitized:
+            environment |= sanitizer_options(f"{self.folder}/{REPORTS}")
         self.process = subprocess.Popen(
             command, stderr=target, stdin=subprocess.DEVNULL, env=environment
         )
@@ -87,8 +112,22 @@ class Server:
         self._watch = threading.Thread(target=self._kill_when_large, daemon=True)
         self._watch.start()
 
+    def addresses(self) -> list[str]:
+        """Those of all `--listen`, in their order; the first is `address`."""
+        return self._address_file.read_text().split()
+
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def sanitizer_reports(self) -> list[str]:
+        """The gist of each. The whole goes to standard error."""
+        gists = []
+        for report in sorted(self.folder.glob(f"{REPORTS}.*")):
+            text = report.read_text(errors="replace")
+            print(symbolized(text), file=sys.stderr, flush=True)
+            lines = [line for line in text.splitlines() if "SUMMARY" in line or "error:" in line]
+            gists.append(lines[-1] if lines else text[:200])
+        return gists
 
     def _status_number(self, name: str) -> int:
         """The number in a line of /proc/PID/status; 0 once the process has gone."""

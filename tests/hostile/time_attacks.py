@@ -5,7 +5,7 @@ import time
 
 import h2
 import messages
-from attack import REFUSED, Target, attack
+from attack import ALL_CORES, REFUSED, Target, attack
 from memory_attacks import REGIONS, connected
 
 # The codes of a long call that is told to stop or is refused.
@@ -20,7 +20,7 @@ def call_once(target: Target, path: str, request: bytes) -> None:
         connection.finish(number, target.time_left() + 0.5)
 
 
-@attack("a step of 200 forks with DRY, each of a million tokens", holds=True)
+@attack("a step of 200 forks with DRY, each of a million tokens", holds=True, cores=ALL_CORES)
 def stream_dry(target: Target) -> None:
     opened = messages.message("OpenSequences", vocab=2)
     opened.params.add().dry.multiplier = 1
@@ -45,7 +45,7 @@ def stream_dry(target: Target) -> None:
         connection.write(h2.frame(h2.RST_STREAM, 0, number, struct.pack(">I", 8)))
 
 
-@attack("2^23 draws without replacement of 33 MB", holds=True, codes=STOPPED)
+@attack("2^23 draws without replacement of 33 MB", holds=True, codes=STOPPED, cores=ALL_CORES)
 def many_draws(target: Target) -> None:
     values = messages.uneven(2**24)
     profile = messages.params(num_samples=2**23)
@@ -54,7 +54,7 @@ def many_draws(target: Target) -> None:
 
 
 @attack("2^23 ranks of 2^24 equal logits, in a region", holds=True, flags=REGIONS,
-        codes=STOPPED)  # fmt: skip
+        codes=STOPPED, cores=ALL_CORES)  # fmt: skip
 def many_ranks(target: Target) -> None:
     vocab = 2**24
     with messages.SharedObject(2 * vocab) as shared:
@@ -138,13 +138,14 @@ def keep_in_flight(
     return connection.codes["OK"]
 
 
-@attack("64 calls of 1,024 rows in flight", holds=True, codes=(*REFUSED, "OK"))
+@attack("64 calls of 1,024 rows in flight", holds=True, codes=(*REFUSED, "OK"), cores=ALL_CORES)
 def greedy(target: Target) -> None:
     request = messages.sample(messages.tensor(1024, 256), messages.params(top_p=0.9, top_k=50))
     keep_in_flight(target, messages.SAMPLE, request, 64)
 
 
-@attack("8 Describe calls of 2^20 logits in flight", holds=True, codes=(*REFUSED, "OK"))
+@attack("8 Describe calls of 2^20 logits in flight", holds=True, codes=(*REFUSED, "OK"),
+        cores=ALL_CORES)  # fmt: skip
 def greedy_describe(target: Target) -> None:
     profile = messages.params(top_k=1000, top_p=0.9)
     inner = messages.sample(messages.tensor(1, 2**20), profile)
@@ -168,12 +169,13 @@ def few_and_many(target: Target, rows: int, vocab: int, many: int, *extra: tuple
 
 
 @attack("8 callers, then 640, of 1,024 rows each", holds=True, flags=REGIONS,
-        codes=(*REFUSED, "OK"), short=False)  # fmt: skip
+        codes=(*REFUSED, "OK"), cores=ALL_CORES, short=False)  # fmt: skip
 def overload(target: Target) -> None:
     few_and_many(target, 1024, 1024, 640)
 
 
-@attack("8 callers, then 400, with a deadline of 0.1 s", holds=True, flags=REGIONS, short=False)
+@attack("8 callers, then 400, with a deadline of 0.1 s", holds=True, flags=REGIONS, cores=ALL_CORES,
+        short=False)  # fmt: skip
 def deadlines(target: Target) -> None:
     """What is sampled is what can be answered in time."""
     few_and_many(target, 64, 32768, 400, ("grpc-timeout", "100m"))
