@@ -17,6 +17,9 @@ MODULES = (
     "connection_attacks",
     "lifecycle_attacks",
     "memory_attacks",
+    "protocol_attacks",
+    "region_attacks",
+    "startup_attacks",
     "time_attacks",
 )
 READY_SECONDS = 30

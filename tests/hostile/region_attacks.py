@@ -1,0 +1,103 @@
+"""Attacks on the shared memory of others."""
+
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import h2
+import messages
+from attack import ALL_CORES, Target, attack
+from memory_attacks import NOBODY, REGIONS, connected
+
+VOCAB = 2048
+UNREGISTER_ALL = messages.KSERVE + "SystemSharedMemoryUnregister"
+
+
+def as_nobody(work: Callable[[], Any]) -> Any:
+    """What the work returns in a process of another user."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            os.write(writes, pickle.dumps(work()))
+        finally:
+            os._exit(0)
+    os.close(writes)
+    with os.fdopen(reads, "rb") as pipe:
+        found = pipe.read()
+    os.waitpid(child, 0)
+    return pickle.loads(found) if found else None
+
+
+def is_root(target: Target) -> bool:
+    if os.geteuid() != 0:
+        target.notes.append("only root can be two users")
+    return os.geteuid() == 0
+
+
+@attack("another user's regions, sampled and unregistered", holds=False, flags=REGIONS)
+def regions_of_others(target: Target) -> None:
+    """Names of regions are known to who registers them; the others are guessed."""
+    if not is_root(target):
+        return
+    sampled = messages.sample(messages.in_region("mine", 1, VOCAB))
+
+    def attacker() -> dict[str, str | None]:
+        connection = h2.Connection(target.address)
+        unregister = messages.serialized(messages.message("UnregisterRegionRequest", name="mine"))
+        return {
+            "sampling": connection.call(messages.SAMPLE, sampled).code,
+            "unregistering": connection.call(messages.UNREGISTER, unregister).code,
+            "unregistering all": connection.call(UNREGISTER_ALL, b"").code,
+        }
+
+    with messages.SharedObject(2 * VOCAB) as shared, connected(target) as connection:
+        os.chmod(shared.path, 0o600)
+        code = connection.call(messages.REGISTER, shared.register("mine")).code
+        target.check(code == "OK", f"registering one's own: {code}")
+        found = as_nobody(attacker)
+        target.check(found is not None, "the other user's process failed")
+        for what, code in (found or {}).items():
+            # Of all regions, it has none.
+            allowed = code != "OK" or what == "unregistering all"
+            target.check(allowed, f"another user's {what}: {code}")
+        code = connection.call(messages.SAMPLE, sampled).code
+        target.check(code == "OK", f"sampling one's own afterwards: {code}")
+
+
+@attack("objects that their owner lets nobody read, a server of root's", holds=True, flags=REGIONS,
+        codes=("OK", "PERMISSION_DENIED"))  # fmt: skip
+def private_objects(target: Target) -> None:
+    """A server that root runs opens for nobody what only its owner, or his group, may read."""
+    if not is_root(target):
+        return
+    with messages.SharedObject(2 * VOCAB) as shared, connected(target) as connection:
+        os.chown(shared.path, NOBODY, NOBODY)
+        for mode, expected in (
+            (0o600, "PERMISSION_DENIED"), (0o660, "PERMISSION_DENIED"), (0o000, "PERMISSION_DENIED"),
+            (0o622, "PERMISSION_DENIED"), (0o644, "OK"),
+        ):  # fmt: skip
+            os.chmod(shared.path, mode)
+            name = f"mode-{mode:o}"
+            code = connection.call(messages.REGISTER, shared.register(name)).code
+            target.check(code == expected, f"{name}: {code}")
+
+
+@attack("65 waiting calls of 16 MiB each in a region", holds=True, flags=REGIONS, cores=ALL_CORES,
+        codes=("OK",))  # fmt: skip
+def waiting_in_region(target: Target) -> None:
+    """Rows that the server does not hold are not in its queue's bound: of a GiB none is refused."""
+    rows, vocab = 64, 2**17
+    request = messages.sample(messages.in_region("r", rows, vocab), messages.params())
+    with messages.SharedObject(2 * rows * vocab) as shared, connected(target) as connection:
+        # Rows that are there: holes are read otherwise.
+        with open(shared.path, "r+b") as file:
+            file.write(bytes(shared.size))
+        connection.call(messages.REGISTER, shared.register("r"))
+        numbers = [connection.start(messages.SAMPLE, request) for _ in range(65)]
+        for number in numbers:
+            connection.finish(number, 30)
