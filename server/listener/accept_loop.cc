@@ -266,10 +266,14 @@ void AcceptLoop::ForgetIfEnded(int watched) {
     MutexLock lock(mutex_);
     connection = table_.NumberOf(watched);
   }
+  if (connection < 0) return;
   // Without the lock: a thread that receives on the connection may wait for it, in Shun.
   events_.ended(connection, watched);
   MutexLock lock(mutex_);
   table_.Remove(watched);
+  // As long as gRPC has the socket, closing a descriptor of it ends no watch: another event would
+  // tell of whatever has the number by then.
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watched, nullptr);
   close(watched);
   if (table_.size() == 0) none_left_.NotifyAll();
 }

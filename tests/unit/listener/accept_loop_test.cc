@@ -36,10 +36,12 @@ class Told {
                   changed_.NotifyAll();
                 },
             .ended =
-                [this](int, int) {
+                [this](int, int watched) {
                   std::function<void()> call;
                   {
                     MutexLock lock(mutex_);
+                    ended_.push_back(watched);
+                    changed_.NotifyAll();
                     call = on_end_;
                   }
                   if (call != nullptr) call();
@@ -93,6 +95,19 @@ class Told {
     verdict_ = verdict;
   }
 
+  // The loop's descriptors of connections that have ended.
+  std::vector<int> AwaitEnds(size_t count) {
+    MutexLock lock(mutex_);
+    while (ended_.size() < count) changed_.Wait(mutex_);
+    return ended_;
+  }
+
+  // Ends the i-th connection and keeps its descriptor, as gRPC does for a while.
+  void Shutdown(size_t i) {
+    MutexLock lock(mutex_);
+    shutdown(connections_[i].get(), SHUT_RDWR);
+  }
+
   // Ends the i-th connection, as gRPC does.
   void End(size_t i) {
     MutexLock lock(mutex_);
@@ -106,6 +121,7 @@ class Told {
   std::vector<Descriptor> connections_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_end_ ABSL_GUARDED_BY(mutex_);
   std::string verdict_ ABSL_GUARDED_BY(mutex_);
+  std::vector<int> ended_ ABSL_GUARDED_BY(mutex_);
   std::string warning_ ABSL_GUARDED_BY(mutex_);
   std::string death_ ABSL_GUARDED_BY(mutex_);
 };
@@ -235,6 +251,32 @@ TEST_F(AcceptLoopTest, NoticesAPeerThatResets) {
   setsockopt(client.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
   client.Reset();
   EXPECT_TRUE(loop_->AwaitNone(Soon()));
+}
+
+// The socket may have more to tell when its end has been noticed, and the number another file.
+TEST_F(AcceptLoopTest, LeavesAnEndedConnectionsNumberToOthers) {
+  Start(100, 100);
+  Descriptor client = Connect();
+  told_.AwaitConnections(1);
+  told_.Shutdown(0);
+  const int watched = told_.AwaitEnds(1)[0];
+  ASSERT_TRUE(loop_->AwaitNone(Soon()));
+  // A pipe whose other end has gone gets the number.
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  ASSERT_EQ(dup2(pipe_ends[0], watched), watched);
+  const Descriptor other(watched);
+  for (const int end : pipe_ends) {
+    if (end != watched) close(end);
+  }
+  client.Reset();  // the socket's second event
+
+  client = Connect();
+  told_.AwaitConnections(2);
+  told_.End(1);
+  ASSERT_TRUE(loop_->AwaitNone(Soon()));
+  EXPECT_EQ(told_.AwaitEnds(2).size(), 2u);
+  EXPECT_NE(fcntl(watched, F_GETFD), -1);
 }
 
 TEST_F(AcceptLoopTest, ShunsAPeerForAWhile) {
