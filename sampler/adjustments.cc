@@ -77,7 +77,7 @@ void AppendIds(Pace* pace, Ids from, Vector& ids) {
 }
 
 // The part of the history that penalties look at.
-RowHistory Newest(const RowHistory& history, int32_t last_n) {
+RowHistory Newest(const RowHistory& history, int64_t last_n) {
   if (last_n < 0) return history;
   RowHistory newest;
   auto left = static_cast<size_t>(last_n);
@@ -85,6 +85,19 @@ RowHistory Newest(const RowHistory& history, int32_t last_n) {
   left -= newest.output_ids.size();
   newest.prompt_ids = history.prompt_ids.last(std::min(left, history.prompt_ids.size()));
   return newest;
+}
+
+RowHistory Penalized(const RowHistory& history, const SamplingParams& params) {
+  RowHistory penalized = Newest(history, params.penalty_last_n);
+  if (history.index != nullptr && CountsBesideIndex(params)) {
+    penalized.prompt_ids = {};
+    penalized.output_ids = {};
+  }
+  return penalized;
+}
+
+IndexedHistory Indexed(const RowHistory& history) {
+  return {{history.prompt_ids, history.output_ids}, *history.index};
 }
 
 std::string CheckIds(absl::string_view name, Ids ids, int64_t vocab, Pace* pace) {
@@ -139,8 +152,13 @@ bool CountsSuffice(const SamplingParams& params) {
   return HasPenalties(params) && !NeedsOrder(params) && params.penalty_last_n < 0;
 }
 
+bool CountsBesideIndex(const SamplingParams& params) {
+  return HasPenalties(params) && params.penalty_last_n < 0;
+}
+
 std::string CheckHistory(const RowInput& row, Pace* pace) {
   const RowHistory& history = HistoryOf(row);
+  if (history.index != nullptr) return "";
   if (!history.skip_unknown_ids) {
     for (std::string error :
          {CheckIds("prompt_ids", history.prompt_ids, row.vocab, pace),
@@ -204,10 +222,18 @@ void AdjustmentLists::CollectPenalized(const SamplingParams& params, const RowHi
                [&](size_t i) { Count(history.output_count_ids[i], history.output_counts[i]); });
 }
 
-void AdjustmentLists::CollectOrdered(const RowHistory& history) {
-  ordered_.reserve(history.prompt_ids.size() + history.output_ids.size());
-  AppendIds(pace_, history.prompt_ids, ordered_);
-  AppendIds(pace_, history.output_ids, ordered_);
+void AdjustmentLists::CollectOrdered(const SamplingParams& params, const RowHistory& history) {
+  RowHistory read = history;
+  if (history.index != nullptr) {
+    size_t longest = 0;
+    for (const std::vector<uint32_t>& word : params.bad_words) {
+      longest = std::max(longest, word.size());
+    }
+    read = Newest(history, static_cast<int64_t>(longest));
+  }
+  ordered_.reserve(read.prompt_ids.size() + read.output_ids.size());
+  AppendIds(pace_, read.prompt_ids, ordered_);
+  AppendIds(pace_, read.output_ids, ordered_);
   if (!history.skip_unknown_ids) return;
   // Different ones equal nothing, and so do not repeat.
   uint32_t next = vocab_;
@@ -224,18 +250,33 @@ void AdjustmentLists::CollectBanned(const RowInput& row) {
   if (row.key.step < params.min_tokens) AppendIds(pace_, params.stop_ids, banned_);
 }
 
-void AdjustmentLists::CollectRepeating(size_t ngram_size) {
+void AdjustmentLists::CollectRepeating(size_t ngram_size, const RowHistory& history) {
   repeating_.Reset(vocab_);
   if (ngram_size == 0) return;
   if (ngram_size == 1) {
-    ForEachPaced(pace_, ordered_.size(), [&](size_t i) {
-      if (ordered_[i] < vocab_) repeating_.Add(ordered_[i]);
-    });
+    for (const Ids ids : {history.prompt_ids, history.output_ids}) {
+      ForEachPaced(pace_, ids.size(), [&](size_t i) {
+        if (ids[i] < vocab_) repeating_.Add(ids[i]);
+      });
+    }
     return;
   }
-  repetitions_.VisitTails(ordered_, pace_, [&](uint32_t next_id, size_t length) {
+  const auto add = [&](uint32_t next_id, size_t length) {
     if (length + 1 >= ngram_size && next_id < vocab_) repeating_.Add(next_id);
-  });
+  };
+  if (history.index != nullptr) {
+    repetitions_.VisitTails(Indexed(history), 0, pace_, add);
+  } else {
+    repetitions_.VisitTails(ordered_, pace_, add);
+  }
+}
+
+void AdjustmentLists::CollectDry(const Dry& dry, const RowHistory& history) {
+  dry_ = {};
+  if (dry.multiplier == 0.0) return;
+  dry_ = history.index != nullptr
+             ? repetitions_.FindDryPenalties(dry, Indexed(history), vocab_, pace_)
+             : repetitions_.FindDryPenalties(dry, ordered_, vocab_, pace_);
 }
 
 void AdjustmentLists::Collect(const RowInput& row, Pace* pace) {
@@ -245,19 +286,17 @@ void AdjustmentLists::Collect(const RowInput& row, Pace* pace) {
   vocab_ = static_cast<uint32_t>(row.vocab);
   ordered_.clear();
   if (params.no_repeat_ngram_size > 0 || !params.bad_words.empty() || params.dry.multiplier > 0.0) {
-    CollectOrdered(history);
+    CollectOrdered(params, history);
   }
   CollectBanned(row);
-  CollectRepeating(params.no_repeat_ngram_size);
+  CollectRepeating(params.no_repeat_ngram_size, history);
   seen_.Reset(row.vocab);
   output_.Reset(row.vocab);
   if (HasPenalties(params)) {
     ResizePaced(pace, std::max(counts_.size(), static_cast<size_t>(row.vocab)), counts_);
-    CollectPenalized(params, Newest(history, params.penalty_last_n));
+    CollectPenalized(params, Penalized(history, params));
   }
-  dry_ = {};
-  if (params.dry.multiplier == 0.0) return;
-  dry_ = repetitions_.FindDryPenalties(params.dry, ordered_, row.vocab, pace);
+  CollectDry(params.dry, history);
 }
 
 size_t MostAdjustedTokens(const RowInput& row) {
@@ -266,8 +305,10 @@ size_t MostAdjustedTokens(const RowInput& row) {
   if (row.key.step < params.min_tokens) most += params.stop_ids.size();
   if (!NeedsHistory(params)) return most;
   const RowHistory& history = HistoryOf(row);
-  return most + history.prompt_ids.size() + history.output_ids.size() + history.prompt_set.size() +
-         history.output_count_ids.size();
+  most += history.prompt_ids.size() + history.output_ids.size();
+  // Those of an indexed history are among them.
+  if (history.index != nullptr) return most;
+  return most + history.prompt_set.size() + history.output_count_ids.size();
 }
 
 const ChangedTokens& TokenAdjuster::Adjust(const RowInput& row, const RowInput& before) {

@@ -35,6 +35,9 @@ uint32_t CountUnknownIds(const RowHistory& history, int64_t vocab);
 // counts.
 bool CountsSuffice(const SamplingParams& params);
 
+// Whether sets and counts are given besides an index of the history.
+bool CountsBesideIndex(const SamplingParams& params);
+
 // Empty when the row's history has what its parameters need and its ids are below vocab or may be
 // skipped; else what is wrong. Cheap where there are no adjustments. Asks `pace` meanwhile, if any,
 // and then may throw Interrupted (sampler/paced.h), as all below that take one.
@@ -68,9 +71,11 @@ class AdjustmentLists {
   void CollectBanned(const RowInput& row);
   void CollectPenalized(const SamplingParams& params, const RowHistory& history);
   void Count(uint32_t id, uint32_t count);
-  void CollectOrdered(const RowHistory& history);
-  // Of the ordered history; 0: none.
-  void CollectRepeating(size_t ngram_size);
+  // Of an indexed history only the end that bad_words look at.
+  void CollectOrdered(const SamplingParams& params, const RowHistory& history);
+  // Of the history; 0: none.
+  void CollectRepeating(size_t ngram_size, const RowHistory& history);
+  void CollectDry(const Dry& dry, const RowHistory& history);
 
   Pace* pace_ = nullptr;
   uint32_t vocab_ = 0;

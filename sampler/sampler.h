@@ -21,6 +21,8 @@
 
 namespace token_sampler {
 
+class RepetitionIndex;
+
 // Version of SPEC.md. Any change of any output raises it.
 inline constexpr uint32_t kSpecVersion = 2;
 
@@ -36,6 +38,10 @@ struct RowHistory {
   absl::Span<const uint32_t> output_count_ids = {};  // instead of output_ids; none twice
   absl::Span<const uint32_t> output_counts = {};     // as many, >= 1
   bool skip_unknown_ids = false;  // whether ids may be at or above vocab; they fail the row if not
+  // Of prompt_ids and output_ids, by the row's parameters; null: they are searched. With an index
+  // their ids have been checked, and the sets and counts are given besides where penalties look at
+  // all of the history.
+  const RepetitionIndex* index = nullptr;
 };
 
 // What stateful stages carry from one step of a sequence to the next. An empty field starts anew.

@@ -5,6 +5,9 @@
 #include <cstddef>
 #include <vector>
 
+#include "sampler/adjustments.h"
+#include "sampler/repetition_index.h"
+
 namespace token_sampler {
 namespace {
 
@@ -28,6 +31,7 @@ constexpr double kHistory = 6;       // per token: counted for penalties
 constexpr double kRepetition = 30;   // per token: n-grams
 constexpr double kDry = 300;         // per token: DRY, which sorts
 constexpr double kBreaker = 2;       // per token and breaker
+constexpr double kAgree = 1;         // per token of a repetition that an index leads to
 constexpr double kListed = 5;        // per token banned, allowed or biased
 constexpr double kBadWord = 10;      // each, and
 constexpr double kBadWordToken = 2;  // per token of them
@@ -57,14 +61,28 @@ double OfStages(const SamplingParams& params) {
   return work;
 }
 
+// Of n-grams and DRY in a history with an index.
+double OfRepetitions(const SamplingParams& params, const RowHistory& history) {
+  const HistoryIds ids(history.prompt_ids, history.output_ids);
+  const double alike = Size(history.index->CountAlike(ids));
+  double work = params.no_repeat_ngram_size == 1 ? kHistory * Size(ids.size()) : 0;
+  if (alike == 0) return work;
+  const double longest = kAgree * Size(ids.size());
+  if (params.no_repeat_ngram_size > 1) work += longest + kRepetition * alike;
+  if (params.dry.multiplier > 0.0) work += longest + kDry * alike;
+  return work;
+}
+
 double OfHistory(const SamplingParams& params, const RowHistory& history) {
   const double counted = Size(history.prompt_set.size() + history.output_count_ids.size());
   const double ordered = Size(history.prompt_ids.size() + history.output_ids.size());
   double work = 0;
+  const bool by_counts = history.index != nullptr && CountsBesideIndex(params);
   if (params.repetition_penalty != 1.0 || params.frequency_penalty != 0.0 ||
       params.presence_penalty != 0.0) {
-    work += kHistory * (counted + ordered);
+    work += kHistory * (counted + (by_counts ? 0 : ordered));
   }
+  if (history.index != nullptr) return work + OfRepetitions(params, history);
   if (params.no_repeat_ngram_size > 0) work += kRepetition * ordered;
   if (params.dry.multiplier > 0.0) {
     const double searched =

@@ -22,6 +22,10 @@ const absl::Status& SequenceProfile::Check(InputKind kind) {
   return *status;
 }
 
+bool SequenceProfile::KeepsCounts() const {
+  return CountsSuffice(params) || (repetition_rules.has_value() && CountsBesideIndex(params));
+}
+
 absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Create(Start start,
                                                            const SequenceLimits& limits,
                                                            Ledger* ledger) {
@@ -30,7 +34,8 @@ absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Create(Start start,
                          (stateful ? kMaxStatefulRollback * sizeof(RowState) : 0);
   std::unique_ptr<Sequence> sequence(new Sequence(std::move(start), limits, ledger));
   if (absl::Status status = sequence->memory_.Grow(bytes); !status.ok()) return status;
-  if (!CountsSuffice(sequence->profile().params)) return sequence;
+  if (absl::Status status = sequence->IndexOutput(); !status.ok()) return status;
+  if (!sequence->profile().KeepsCounts()) return sequence;
   for (const uint32_t id : sequence->start_.output_ids) {
     if (absl::Status status = sequence->ReserveCount(); !status.ok()) return status;
     sequence->counts_.Add(id);
@@ -38,20 +43,37 @@ absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Create(Start start,
   return sequence;
 }
 
+absl::Status Sequence::IndexOutput() {
+  const std::optional<RepetitionIndex>& of_prompt = start_.prompt->index;
+  if (!of_prompt.has_value()) return absl::OkStatus();
+  index_.emplace(&of_prompt->rules(), &*of_prompt);
+  const std::vector<uint32_t>& output = start_.output_ids;
+  if (output.empty()) return absl::OkStatus();
+  absl::Status status = memory_.Grow(index_->BytesFor(output.capacity()));
+  if (!status.ok()) return status;
+  index_->Reserve(output.capacity(), ids());
+  for (size_t i = 0; i < output.size(); ++i) index_->Append(ids());
+  return absl::OkStatus();
+}
+
 absl::Status Sequence::ReserveToken() {
-  std::vector<uint32_t>& ids = start_.output_ids;
-  const uint64_t tokens = start_.prompt->ids.size() + ids.size();
+  std::vector<uint32_t>& output = start_.output_ids;
+  const uint64_t tokens = ids().size();
   if (tokens >= limits_.max_tokens) {
     return absl::ResourceExhaustedError(
         absl::StrCat("it has ", Counted(tokens, "token"), ", as many as a sequence may have"));
   }
-  if (CountsSuffice(profile().params)) {
+  if (profile().KeepsCounts()) {
     if (absl::Status status = ReserveCount(); !status.ok()) return status;
   }
-  if (ids.size() < ids.capacity()) return absl::OkStatus();
-  const size_t capacity = std::max(kLeastTokens, 2 * ids.capacity());
-  absl::Status status = memory_.Grow((capacity - ids.capacity()) * sizeof(uint32_t));
-  if (status.ok()) ids.reserve(capacity);
+  if (output.size() < output.capacity()) return absl::OkStatus();
+  const size_t capacity = std::max(kLeastTokens, 2 * output.capacity());
+  uint64_t bytes = (capacity - output.capacity()) * sizeof(uint32_t);
+  if (index_.has_value()) bytes += index_->BytesFor(capacity) - index_->BytesFor(output.capacity());
+  absl::Status status = memory_.Grow(bytes);
+  if (!status.ok()) return status;
+  output.reserve(capacity);
+  if (index_.has_value()) index_->Reserve(capacity, ids());
   return status;
 }
 
@@ -66,11 +88,14 @@ absl::Status Sequence::ReserveCount() {
 
 void Sequence::FillRow(RowInput& row) {
   history_.skip_unknown_ids = start_.skip_unknown_ids;
-  if (CountsSuffice(profile().params)) {
+  const bool keeps_counts = profile().KeepsCounts();
+  if (keeps_counts) {
     history_.prompt_set = start_.prompt->set;
     history_.output_count_ids = counts_.ids();
     history_.output_counts = counts_.counts();
-  } else {
+  }
+  if (index_.has_value()) history_.index = &*index_;
+  if (index_.has_value() || !keeps_counts) {
     history_.prompt_ids = start_.prompt->ids;
     history_.output_ids = start_.output_ids;
   }
@@ -88,7 +113,8 @@ void Sequence::Append(const RowResult& result) {
     earlier_states_.push_back(std::exchange(start_.state, result.state));
   }
   start_.output_ids.push_back(result.token_ids[0]);
-  if (CountsSuffice(profile().params)) counts_.Add(result.token_ids[0]);
+  if (profile().KeepsCounts()) counts_.Add(result.token_ids[0]);
+  if (index_.has_value()) index_->Append(ids());
   ++start_.key.step;
 }
 
@@ -113,7 +139,8 @@ absl::Status Sequence::Rollback(uint32_t num_tokens) {
         absl::StrCat("rollback.num_tokens must be in [1, ", MaxRollback(), "], got ", num_tokens));
   }
   for (uint32_t i = 0; i < num_tokens; ++i) {
-    if (CountsSuffice(profile().params)) counts_.Remove(start_.output_ids.back());
+    if (profile().KeepsCounts()) counts_.Remove(start_.output_ids.back());
+    if (index_.has_value()) index_->RemoveLast(ids());
     start_.output_ids.pop_back();
   }
   start_.key.step -= num_tokens;

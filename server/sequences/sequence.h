@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "sampler/repetition_index.h"
 #include "sampler/sampler.h"
 #include "server/memory/ledger.h"
 #include "server/sequences/token_counts.h"
@@ -34,8 +35,12 @@ struct SequenceProfile {
   // Whether the parameters fit rows of the kind. Checked once.
   const absl::Status& Check(InputKind kind);
 
+  // Whether penalties are by sets and counts.
+  bool KeepsCounts() const;
+
   SamplingParams params;
-  std::string name;  // for messages: "open.params[2]"
+  std::optional<RepetitionRules> repetition_rules;  // where they apply: histories are indexed
+  std::string name;                                 // for messages: "open.params[2]"
   int64_t vocab = 0;
   std::optional<absl::Status> checked[2];  // by InputKind
   MemoryGrant memory;
@@ -46,7 +51,8 @@ struct SequencePrompt {
   explicit SequencePrompt(Ledger* ledger) : memory(ledger, Account::kSequences) {}
 
   std::vector<uint32_t> ids;
-  std::vector<uint32_t> set;  // each id once, when CountsSuffice
+  std::vector<uint32_t> set;             // each id once, when the profile keeps counts
+  std::optional<RepetitionIndex> index;  // when the profile has rules for one
   MemoryGrant memory;
 };
 
@@ -93,6 +99,10 @@ class Sequence {
       : limits_(limits), start_(std::move(start)), memory_(ledger, Account::kSequences) {}
 
   size_t MaxRollback() const;
+  HistoryIds ids() const { return {start_.prompt->ids, start_.output_ids}; }
+
+  // Makes index_ where the prompt has one.
+  absl::Status IndexOutput();
 
   // Makes room for a token that counts_ does not have.
   absl::Status ReserveCount();
@@ -100,7 +110,8 @@ class Sequence {
   const SequenceLimits& limits_;
   Start start_;                           // as if it had been opened now
   std::vector<RowState> earlier_states_;  // before each of the newest tokens, when stateful
-  TokenCounts counts_;                    // of output_ids, when CountsSuffice
+  TokenCounts counts_;                    // of output_ids, when the profile keeps them
+  std::optional<RepetitionIndex> index_;  // of output_ids, when the prompt has one
   RowHistory history_;
   MemoryGrant memory_;
 };

@@ -50,9 +50,39 @@ absl::StatusOr<SequenceTable::Profiles> SequenceTable::MakeProfiles(
       return Invalid(profile->name, ".num_samples must be 1, got ", profile->params.num_samples,
                      "; fork the sequence instead");
     }
+    if (RepetitionRules::Apply(profile->params)) {
+      absl::Status status = profile->memory.Grow(RepetitionRules::BytesFor(profile->params));
+      if (!status.ok()) return status;
+      profile->repetition_rules.emplace(profile->params, profile->vocab);
+    }
     profiles.push_back(std::move(profile));
   } while (static_cast<int>(profiles.size()) < message.params_size());
   return profiles;
+}
+
+absl::StatusOr<std::shared_ptr<SequencePrompt>> SequenceTable::MakePrompt(
+    const google::protobuf::RepeatedField<uint32_t>& ids, const SequenceProfile& profile) {
+  auto prompt = std::make_shared<SequencePrompt>(ledger_);
+  const auto tokens = static_cast<size_t>(ids.size());
+  absl::Status status = prompt->memory.Grow(kEntryBytes + tokens * sizeof(uint32_t));
+  if (!status.ok()) return status;
+  prompt->ids.assign(ids.begin(), ids.end());
+  if (profile.KeepsCounts()) {
+    prompt->set = prompt->ids;
+    std::sort(prompt->set.begin(), prompt->set.end());
+    prompt->set.erase(std::unique(prompt->set.begin(), prompt->set.end()), prompt->set.end());
+    prompt->set.shrink_to_fit();
+    status = prompt->memory.Grow(prompt->set.size() * sizeof(uint32_t));
+    if (!status.ok()) return status;
+  }
+  if (!profile.repetition_rules.has_value()) return prompt;
+  RepetitionIndex& index = prompt->index.emplace(&*profile.repetition_rules, nullptr);
+  if (status = prompt->memory.Grow(index.BytesFor(tokens)); !status.ok()) return status;
+  if (tokens == 0) return prompt;
+  const HistoryIds history(prompt->ids, {});
+  index.Reserve(tokens, history);
+  for (size_t i = 0; i < tokens; ++i) index.Append(history);
+  return prompt;
 }
 
 absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
@@ -77,19 +107,10 @@ absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
     return Invalid(name, " must have at most ", Counted(limits_.max_tokens, "token"), ", got ",
                    prompt_tokens + output_tokens);
   }
-  auto prompt = std::make_shared<SequencePrompt>(ledger_);
-  status = prompt->memory.Grow(kEntryBytes + prompt_tokens * sizeof(uint32_t));
-  if (!status.ok()) return status;
-  prompt->ids.assign(message.prompt_ids().begin(), message.prompt_ids().end());
-  if (CountsSuffice(start.profile->params)) {
-    prompt->set = prompt->ids;
-    std::sort(prompt->set.begin(), prompt->set.end());
-    prompt->set.erase(std::unique(prompt->set.begin(), prompt->set.end()), prompt->set.end());
-    prompt->set.shrink_to_fit();
-    status = prompt->memory.Grow(prompt->set.size() * sizeof(uint32_t));
-    if (!status.ok()) return status;
-  }
-  start.prompt = std::move(prompt);
+  absl::StatusOr<std::shared_ptr<SequencePrompt>> prompt =
+      MakePrompt(message.prompt_ids(), *start.profile);
+  if (!prompt.ok()) return prompt.status();
+  start.prompt = *std::move(prompt);
   start.output_ids.assign(message.output_ids().begin(), message.output_ids().end());
   start.key.seed = seed;
   start.key.stream = message.stream();

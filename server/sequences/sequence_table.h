@@ -45,6 +45,8 @@ class SequenceTable {
                                                          const std::string& name, uint64_t seed,
                                                          bool skip_unknown_ids,
                                                          const Profiles& profiles);
+  absl::StatusOr<std::shared_ptr<SequencePrompt>> MakePrompt(
+      const google::protobuf::RepeatedField<uint32_t>& ids, const SequenceProfile& profile);
   absl::Status CheckNew(uint64_t id) const;
 
   // One above the highest of the open sequences that have this seed.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -24,13 +25,32 @@ namespace {
 constexpr int kWarmUps = 20;
 constexpr int kTurns = 200;
 
+enum class Text {
+  kEven,  // each token as likely as any other
+  kZipf,  // the n-th token with a probability near 1 / n, as words of a language
+  kSame,  // one token again and again
+};
+
 struct Case {
   uint64_t rows;
   uint32_t vocab;
   size_t history;  // tokens of each prompt
   const char* name;
   client::SamplingParams params;
+  Text text = Text::kEven;
 };
+
+uint32_t SomeToken(Text text, uint32_t vocab, std::mt19937& random) {
+  switch (text) {
+    case Text::kEven:
+      return static_cast<uint32_t>(random() % vocab);
+    case Text::kZipf:
+      return static_cast<uint32_t>(std::pow(vocab, static_cast<double>(random()) * 0x1p-32)) - 1;
+    case Text::kSame:
+      break;
+  }
+  return 7;
+}
 
 void Require(const absl::Status& status) {
   if (status.ok()) return;
@@ -67,7 +87,7 @@ void Measure(const client::SamplerClient& client, const Case& c) {
   step.matrix = call.matrix;
   for (uint64_t id = 0; id < c.rows; ++id) {
     std::vector<uint32_t> prompt(c.history);
-    for (uint32_t& token : prompt) token = static_cast<uint32_t>(random() % c.vocab);
+    for (uint32_t& token : prompt) token = SomeToken(c.text, c.vocab, random);
     call.keys.seeds.push_back(id);
     if (c.history > 0) call.histories.push_back({.prompt_ids = prompt});
     open.sequences.push_back({.sequence_id = id, .seed = id, .prompt_ids = prompt});
@@ -118,6 +138,13 @@ int Run() {
                         Case{64, 1000, 2000, "penalties", penalties},
                         Case{64, 32000, 2000, "penalties", penalties}}) {
     Measure(*client, c);
+  }
+  const client::SamplingParams dry = {.top_k = 50, .dry = client::Dry{.multiplier = 0.8}};
+  const client::SamplingParams ngrams = {.top_k = 50, .no_repeat_ngram_size = 4};
+  for (const size_t history : {10'000, 100'000, 1'000'000}) {
+    Measure(*client, {1, 32000, history, "dry", dry, Text::kZipf});
+    Measure(*client, {1, 32000, history, "n-grams", ngrams, Text::kZipf});
+    Measure(*client, {1, 32000, history, "dry, same", dry, Text::kSame});
   }
   return EXIT_SUCCESS;
 }

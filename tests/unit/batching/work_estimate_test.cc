@@ -5,6 +5,8 @@
 #include <functional>
 #include <vector>
 
+#include "sampler/repetition_index.h"
+
 namespace token_sampler {
 namespace {
 
@@ -102,6 +104,38 @@ TEST(WorkEstimateTest, ALongHistoryCostsNothingIfNothingLooksAtIt) {
   const double all = row.microseconds();
   row.params.dry.last_n = 100;
   EXPECT_LT(row.microseconds(), all / 2);
+}
+
+// The work of DRY in a history of these tokens, by a search and by an index.
+struct OfDry {
+  explicit OfDry(const std::vector<uint32_t>& ids) {
+    Row row;
+    row.params.dry.multiplier = 0.8;
+    row.params.presence_penalty = 1;
+    row.history.prompt_ids = ids;
+    searched = row.microseconds();
+    const RepetitionRules rules(row.params, row.vocab);
+    RepetitionIndex index(&rules, nullptr);
+    const HistoryIds history(ids, {});
+    index.Reserve(ids.size(), history);
+    for (size_t i = 0; i < ids.size(); ++i) index.Append(history);
+    row.history.index = &index;
+    indexed = row.microseconds();
+  }
+
+  double searched;
+  double indexed;
+};
+
+TEST(WorkEstimateTest, AnIndexedHistoryCostsWhatItsEndRepeats) {
+  std::vector<uint32_t> ids(100'000);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<uint32_t>(i);
+  const OfDry different(ids);
+  EXPECT_GT(different.searched, 30'000);
+  EXPECT_LT(different.indexed, 200);
+  const OfDry same(std::vector<uint32_t>(100'000, 1));
+  EXPECT_GT(same.indexed, 10'000);
+  EXPECT_LT(same.indexed, same.searched);
 }
 
 // Calls that took seconds and more.

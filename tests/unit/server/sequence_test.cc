@@ -1,0 +1,187 @@
+// A sequence that goes on, forks and rolls back gives the rows that its history gives at once.
+
+#include "server/sequences/sequence.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sampler/reference_sampler.h"
+#include "server/memory/ledger.h"
+#include "server/row_fields.h"
+#include "server/sequences/sequence_table.h"
+#include "tests/conformance/row_difference.h"
+
+namespace token_sampler {
+namespace {
+
+using Ids = std::vector<uint32_t>;
+
+constexpr uint32_t kVocab = 5;
+constexpr uint64_t kMost = 4;  // sequences at once
+
+std::vector<SamplingParams> AllParams() {
+  SamplingParams dry;
+  dry.dry.multiplier = 0.7;
+  SamplingParams breakers = dry;
+  breakers.dry.allowed_length = 1;
+  breakers.dry.breakers = {{4}, {0, 1}, {1, 0, 1}};
+  SamplingParams window = breakers;
+  window.dry.last_n = 12;
+  SamplingParams ngrams;
+  ngrams.no_repeat_ngram_size = 4;
+  ngrams.bad_words = {{1, 2, 3}, {2, 2}};
+  SamplingParams all = breakers;
+  all.no_repeat_ngram_size = 5;
+  all.repetition_penalty = 1.3;
+  all.frequency_penalty = 0.1;
+  SamplingParams newest = all;
+  newest.penalty_last_n = 7;
+  return {dry, breakers, window, ngrams, all, newest};
+}
+
+v1::OpenSequences OpenMessage(const SamplingParams& params, const Ids& prompt, const Ids& output) {
+  v1::OpenSequences message;
+  message.set_vocab(kVocab);
+  v1::SamplingParams& sent = *message.add_params();
+  sent.set_no_repeat_ngram_size(params.no_repeat_ngram_size);
+  sent.set_repetition_penalty(params.repetition_penalty);
+  sent.set_frequency_penalty(params.frequency_penalty);
+  sent.set_penalty_last_n(params.penalty_last_n);
+  for (const Ids& word : params.bad_words) {
+    sent.add_bad_words()->mutable_token_ids()->Assign(word.begin(), word.end());
+  }
+  if (params.dry.multiplier > 0) {
+    sent.mutable_dry()->set_multiplier(params.dry.multiplier);
+    sent.mutable_dry()->set_allowed_length(params.dry.allowed_length);
+    sent.mutable_dry()->set_last_n(params.dry.last_n);
+    for (const Ids& breaker : params.dry.breakers) {
+      sent.mutable_dry()->add_breakers()->mutable_token_ids()->Assign(breaker.begin(),
+                                                                      breaker.end());
+    }
+  }
+  v1::OpenSequences::Sequence& sequence = *message.add_sequences();
+  sequence.set_sequence_id(0);
+  sequence.set_seed(9);
+  sequence.mutable_prompt_ids()->Assign(prompt.begin(), prompt.end());
+  sequence.mutable_output_ids()->Assign(output.begin(), output.end());
+  return message;
+}
+
+class SequenceTest : public ::testing::TestWithParam<size_t> {
+ protected:
+  RowResult Sample(RowInput row) {
+    row.outputs = &outputs_;
+    RowResult result;
+    EXPECT_TRUE(sampler_->Sample({&row, 1}, {&result, 1}).ok());
+    return result;
+  }
+
+  RowInput Row(const std::vector<float>& logits) {
+    RowInput row;
+    row.values = logits.data();
+    row.vocab = kVocab;
+    return row;
+  }
+
+  Ledger ledger_{uint64_t{1} << 30};
+  const RequestLimits request_limits_ = {};
+  const SequenceLimits limits_ = {};
+  const OutputOptions outputs_ = {.logprobs = true, .kept_set = true, .weights = true};
+  const std::unique_ptr<Sampler> sampler_ = CreateReferenceSampler();
+};
+
+TEST_P(SequenceTest, GivesTheRowsOfItsHistory) {
+  const SamplingParams params = AllParams()[GetParam()];
+  std::mt19937 random(static_cast<unsigned>(GetParam()));
+  const auto below = [&](uint32_t end) { return static_cast<uint32_t>(random() % end); };
+  const auto some_ids = [&](size_t size) {
+    Ids ids(size);
+    for (uint32_t& id : ids) id = below(kVocab);
+    return ids;
+  };
+  for (int round = 0; round < 20; ++round) {
+    const Ids prompt = some_ids(below(40));
+    SequenceTable table(request_limits_, limits_, &ledger_);
+    std::vector<Ids> outputs = {some_ids(below(20))};
+    v1::SampleStreamResponse answer;
+    ASSERT_TRUE(table.Open(OpenMessage(params, prompt, outputs[0]), answer).ok());
+    for (int step = 0; step < 100; ++step) {
+      const uint64_t id = below(static_cast<uint32_t>(outputs.size()));
+      Sequence& sequence = **table.Find(id);
+      Ids& output = outputs[id];
+      if (below(12) == 0 && outputs.size() < kMost) {
+        v1::ForkSequence fork;
+        fork.set_sequence_id(id);
+        fork.set_new_sequence_id(outputs.size());
+        ASSERT_TRUE(table.Fork(fork).ok());
+        outputs.push_back(Ids(output));
+        continue;
+      }
+      if (below(6) == 0 && !output.empty()) {
+        const uint32_t back = 1 + below(static_cast<uint32_t>(output.size()));
+        ASSERT_TRUE(sequence.Rollback(back).ok());
+        output.resize(output.size() - back);
+        continue;
+      }
+      std::vector<float> logits(kVocab);
+      for (float& logit : logits) logit = static_cast<float>(below(100)) / 50;
+      ASSERT_TRUE(sequence.ReserveToken().ok());
+      RowInput row = Row(logits);
+      sequence.FillRow(row);
+      const RowHistory history = {.prompt_ids = prompt, .output_ids = output};
+      RowInput at_once = Row(logits);
+      at_once.params = &params;
+      at_once.key = row.key;
+      at_once.history = &history;
+      RowResult result = Sample(row);
+      ASSERT_EQ(testing::RowDifference(result, Sample(at_once)), "")
+          << "round " << round << ", step " << step;
+      // Where all are banned, or nothing repeats by chance, the sequence goes on all the same.
+      if (result.token_ids.empty() || below(2) == 0) {
+        result.token_ids = {output.size() < 3 ? 0 : output[output.size() - 3]};
+      }
+      sequence.Append(result);
+      output.push_back(result.token_ids[0]);
+    }
+  }
+  EXPECT_EQ(ledger_.used(), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Params, SequenceTest, ::testing::Range<size_t>(0, AllParams().size()));
+
+TEST_F(SequenceTest, AForkSharesWhatIsKeptOfThePrompt) {
+  SequenceTable table(request_limits_, limits_, &ledger_);
+  v1::SampleStreamResponse answer;
+  const Ids prompt(100'000, 3);
+  ASSERT_TRUE(table.Open(OpenMessage(AllParams()[1], prompt, {}), answer).ok());
+  const uint64_t opened = ledger_.used();
+  EXPECT_GT(opened, prompt.size() * 12);
+  v1::ForkSequence fork;
+  fork.set_sequence_id(0);
+  fork.set_new_sequence_id(1);
+  ASSERT_TRUE(table.Fork(fork).ok());
+  EXPECT_LT(ledger_.used() - opened, 2000u);
+}
+
+// The ledger is asked before memory is taken.
+TEST_F(SequenceTest, MemoryBeyondTheBudgetIsRefused) {
+  Ledger little(150'000);
+  SequenceTable table(request_limits_, limits_, &little);
+  v1::SampleStreamResponse answer;
+  const Ids ids(10'000, 3);
+  const absl::Status opened = table.Open(OpenMessage(AllParams()[1], ids, {}), answer);
+  EXPECT_EQ(opened.code(), absl::StatusCode::kResourceExhausted) << opened;
+  const absl::Status of_output = table.Open(OpenMessage(AllParams()[1], {}, ids), answer);
+  EXPECT_EQ(of_output.code(), absl::StatusCode::kResourceExhausted) << of_output;
+  EXPECT_EQ(little.used(), 0u);
+  EXPECT_TRUE(table.Open(OpenMessage({}, ids, {}), answer).ok());
+}
+
+}  // namespace
+}  // namespace token_sampler
