@@ -305,10 +305,16 @@ size_t MostAdjustedTokens(const RowInput& row) {
   if (row.key.step < params.min_tokens) most += params.stop_ids.size();
   if (!NeedsHistory(params)) return most;
   const RowHistory& history = HistoryOf(row);
-  most += history.prompt_ids.size() + history.output_ids.size();
-  // Those of an indexed history are among them.
-  if (history.index != nullptr) return most;
-  return most + history.prompt_set.size() + history.output_count_ids.size();
+  const size_t ordered = history.prompt_ids.size() + history.output_ids.size();
+  const size_t counted = history.prompt_set.size() + history.output_count_ids.size();
+  if (history.index == nullptr) return most + ordered + counted;
+  size_t found = 0;
+  if (HasPenalties(params)) found += CountsBesideIndex(params) ? counted : ordered;
+  if (params.no_repeat_ngram_size == 1) found += ordered;
+  const size_t alike = history.index->CountAlike(Indexed(history).ids);
+  if (params.no_repeat_ngram_size > 1) found += alike;
+  if (params.dry.multiplier > 0.0) found += alike;
+  return most + std::min(found, ordered);
 }
 
 const ChangedTokens& TokenAdjuster::Adjust(const RowInput& row, const RowInput& before) {

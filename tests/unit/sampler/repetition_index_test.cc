@@ -158,7 +158,14 @@ Found Collect(const SamplingParams& params, uint32_t vocab, const RowHistory& hi
   row.history = &history;
   EXPECT_EQ(CheckHistory(row), "");
   lists.Collect(row);
-  return Found(lists);
+  Found found(lists);
+  std::set<uint32_t> all(found.repeated);
+  all.insert(found.banned.begin(), found.banned.end());
+  all.insert(found.repeating.begin(), found.repeating.end());
+  for (const auto& [id, count] : found.counted) all.insert(id);
+  for (const auto& [id, penalty] : found.dry) all.insert(id);
+  EXPECT_LE(all.size(), MostAdjustedTokens(row));
+  return found;
 }
 
 // A token that often goes on with what stands `period` before, so that repetitions are long.
