@@ -60,7 +60,7 @@ bool EndsWith(Ids history, Ids tail) {
 }
 
 void AddBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids history, Pace* pace,
-                 std::vector<uint32_t>& banned) {
+                 LargeVector<uint32_t>& banned) {
   ForEachPaced(pace, bad_words.size(), [&](size_t i) {
     const std::vector<uint32_t>& word = bad_words[i];
     if (EndsWith(history, Ids(word.data(), word.size() - 1))) banned.push_back(word.back());
@@ -245,6 +245,7 @@ void AdjustmentLists::CollectOrdered(const SamplingParams& params, const RowHist
 void AdjustmentLists::CollectBanned(const RowInput& row) {
   const SamplingParams& params = *row.params;
   banned_.clear();
+  banned_.reserve(params.banned_ids.size() + params.bad_words.size() + params.stop_ids.size());
   AppendIds(pace_, params.banned_ids, banned_);
   AddBadWords(params.bad_words, ordered_, pace_, banned_);
   if (row.key.step < params.min_tokens) AppendIds(pace_, params.stop_ids, banned_);

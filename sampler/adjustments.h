@@ -56,15 +56,15 @@ class AdjustmentLists {
   void Collect(const RowInput& row, Pace* pace = nullptr);
 
   // Banned before logit_bias, by whichever rule, maybe twice.
-  const std::vector<uint32_t>& banned() const { return banned_; }
+  const LargeVector<uint32_t>& banned() const { return banned_; }
   // Those that repetition_penalty acts on, each once; empty without one.
-  const std::vector<uint32_t>& repeated() const { return seen_.ids(); }
+  const LargeVector<uint32_t>& repeated() const { return seen_.ids(); }
   // Those that frequency_penalty and presence_penalty act on, each once; empty without either.
-  const std::vector<uint32_t>& counted() const { return output_.ids(); }
+  const LargeVector<uint32_t>& counted() const { return output_.ids(); }
   // How often one of them occurs.
   uint32_t CountOf(uint32_t id) const { return counts_[id]; }
   // Banned by no_repeat_ngram_size, each once.
-  const std::vector<uint32_t>& repeating() const { return repeating_.ids(); }
+  const LargeVector<uint32_t>& repeating() const { return repeating_.ids(); }
   absl::Span<const DryPenalty> dry() const { return dry_; }
 
  private:
@@ -79,7 +79,7 @@ class AdjustmentLists {
 
   Pace* pace_ = nullptr;
   uint32_t vocab_ = 0;
-  std::vector<uint32_t> banned_;
+  LargeVector<uint32_t> banned_;
   TokenSet seen_;
   TokenSet output_;
   LargeVector<uint32_t> counts_;  // per token; those of output_ mean something
@@ -98,7 +98,7 @@ class ChangedTokens {
   // No token of the row, which must outlive its use here, is changed.
   void Reset(const RowInput& row);
 
-  const std::vector<uint32_t>& ids() const { return ids_.ids(); }  // in no order, none twice
+  const LargeVector<uint32_t>& ids() const { return ids_.ids(); }  // in no order, none twice
   bool Has(uint32_t id) const { return ids_.Has(id); }
   float ValueOf(uint32_t id) const {
     return Has(id) ? values_[id] : LoadAsFloat(row_->values, row_->dtype, id) + 0.0f;

@@ -16,6 +16,7 @@
 #include "sampler/cpu/row_threads.h"
 #include "sampler/cpu/thread_pool.h"
 #include "sampler/cpu/usable_cpus.h"
+#include "sampler/large_memory.h"
 #include "sampler/paced.h"
 #include "sampler/pipeline.h"
 #include "sampler/row_source.h"
@@ -63,6 +64,7 @@ class CpuSampler final : public Sampler {
     // Each thread keeps a workspace from row to row, for its cache holds it.
     const auto threads = static_cast<size_t>(pool_.threads());
     const auto sample_rows = [&](size_t) {
+      const FreeingPace freeing(rows.empty() ? nullptr : rows.front().pace);
       std::unique_ptr<Workspace> workspace = TakeWorkspace();
       bool kept = true;
       for (size_t i = next++; i < rows.size(); i = next++) {

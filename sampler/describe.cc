@@ -102,8 +102,12 @@ std::vector<StageView> DescribeAsFloat32(const RowInput& row, uint32_t top_n, Ro
   add("adjusted", staged.survivors);
   const auto observe = [&](Stage stage, const StagedRow& now) {
     if (!StageIsOn(*row.params, stage)) return;
-    add(absl::AsciiStrToLower(StageName(stage)),
-        now.greedy ? FirstOf(now.survivors) : now.survivors);
+    std::string name = absl::AsciiStrToLower(StageName(stage));
+    if (now.greedy) {
+      add(std::move(name), FirstOf(now.survivors));
+    } else {
+      add(std::move(name), now.survivors);  // not copied: there may be many
+    }
   };
   RunStages(row, observe, staged);
   return views;
@@ -112,6 +116,7 @@ std::vector<StageView> DescribeAsFloat32(const RowInput& row, uint32_t top_n, Ro
 }  // namespace
 
 std::vector<StageView> DescribeRow(const RowInput& input, uint32_t top_n, RowResult& result) {
+  const FreeingPace freeing(input.pace);
   std::vector<StageView> views;
   const auto describe = [&] {
     LargeVector<char> read;

@@ -1,9 +1,11 @@
 // Memory of long rows in large pages, where the system has them: touching and freeing it by pages
-// of 4 KB takes longer than most passes over it.
+// of 4 KB takes longer than most passes over it. Giving back much of it takes longer than a slice,
+// so that a row's pace is asked meanwhile.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_LARGE_MEMORY_H_
 #define TOKEN_SAMPLER_SAMPLER_LARGE_MEMORY_H_
 
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <cstddef>
@@ -12,7 +14,43 @@
 #include <new>
 #include <vector>
 
+#include "sampler/pace.h"
+
 namespace token_sampler {
+
+// While it lives, `pace` is asked by the thread that made it between pieces of large memory which
+// that thread gives back. Null: nobody is. What the pace answers changes nothing.
+class FreeingPace {
+ public:
+  explicit FreeingPace(Pace* pace) : before_(current_) { current_ = pace; }
+  ~FreeingPace() { current_ = before_; }
+
+  FreeingPace(const FreeingPace&) = delete;
+  FreeingPace& operator=(const FreeingPace&) = delete;
+
+  static Pace* current() { return current_; }
+
+ private:
+  static inline thread_local Pace* current_ = nullptr;
+
+  Pace* const before_;
+};
+
+// Frees what LargeAllocator allocated.
+inline void FreeLarge(void* memory) {
+  // A fraction of a millisecond by pages of 4 KB.
+  constexpr size_t kPiece = size_t{4} << 20;
+  Pace* const pace = FreeingPace::current();
+  if (pace != nullptr && memory != nullptr) {
+    const size_t bytes = malloc_usable_size(memory);
+    // Smaller blocks may not begin where a page does.
+    for (size_t end = kPiece; bytes >= 2 * kPiece && end <= bytes; end += kPiece) {
+      madvise(static_cast<char*>(memory) + end - kPiece, kPiece, MADV_DONTNEED);
+      if (!pace->GoOn()) break;
+    }
+  }
+  std::free(memory);
+}
 
 // For standard containers.
 template <class T>
@@ -34,7 +72,7 @@ struct LargeAllocator {
     if (large) madvise(memory, bytes, MADV_HUGEPAGE);  // it is memory all the same where that fails
     return static_cast<T*>(memory);
   }
-  void deallocate(T* memory, size_t) { std::free(memory); }
+  void deallocate(T* memory, size_t) { FreeLarge(memory); }
 
   template <class Other>
   bool operator==(const LargeAllocator<Other>&) const {

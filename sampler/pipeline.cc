@@ -26,6 +26,7 @@ constexpr uint32_t kPieceDraws = 256;
 bool Draw(const RowInput& row, const Survivors& survivors, RowResult& result) {
   const SamplingParams& params = *row.params;
   if (FailsWithTooFew(params, survivors.tokens.size(), result)) return false;
+  result.token_ids.reserve(params.num_samples);
   Survivors left = CopyOf(survivors);
   SortById(left);
   LargeVector<Token>& tokens = left.tokens;
@@ -58,6 +59,7 @@ bool Draw(const RowInput& row, const Survivors& survivors, RowResult& result) {
 bool TakeGreedy(const RowInput& row, const LargeVector<Token>& tokens, RowResult& result) {
   const SamplingParams& params = *row.params;
   if (FailsWithTooFew(params, tokens.size(), result)) return false;
+  result.token_ids.reserve(params.num_samples);
   for (uint32_t index = 0; index < params.num_samples; ++index) {
     const Token& taken = tokens[params.replacement ? 0 : index];
     result.token_ids.push_back(taken.id);
@@ -122,6 +124,7 @@ bool ProcessRow(const RowInput& row, ProcessedRow& processed, RowResult& result)
 }
 
 void SampleRowByPipeline(const RowInput& row, RowResult& result) {
+  const FreeingPace freeing(row.pace);
   const auto sample = [&] {
     SampleAsFloat32(row, result);
     std::vector<float> scaled;

@@ -82,7 +82,7 @@ absl::Span<const DryPenalty> RepetitionFinder::CollectDry(const Dry& dry, size_t
     uint32_t& longest = longest_[next_id];
     longest = repeated_.Add(next_id) ? length : std::max(longest, length);
   });
-  const std::vector<uint32_t>& ids = repeated_.ids();
+  const LargeVector<uint32_t>& ids = repeated_.ids();
   penalties_.reserve(ids.size());
   ForEachPaced(pace, ids.size(), [&](size_t i) {
     if (IsBreaker(dry.breakers, ids[i])) return;

@@ -75,7 +75,7 @@ class RepetitionFinder {
   LargeVector<Tail> tails_;
   TokenSet repeated_;
   LargeVector<uint32_t> longest_;  // per token; those of repeated_ mean something
-  std::vector<DryPenalty> penalties_;
+  LargeVector<DryPenalty> penalties_;
 };
 
 template <class Visit>

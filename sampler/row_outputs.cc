@@ -82,6 +82,8 @@ class Exponentials {
 void WriteDistribution(const RowInput& row, const Survivors& distribution, RowResult& result) {
   const OutputOptions& outputs = *row.outputs;
   const Logprobs logprobs(distribution);
+  if (outputs.logprobs) result.logprobs.reserve(result.token_ids.size());
+  if (outputs.ranks) result.ranks.reserve(result.token_ids.size());
   for (const uint32_t id : result.token_ids) {
     if (!outputs.logprobs && !outputs.ranks) break;
     Ask(row.pace);
@@ -131,6 +133,8 @@ void WriteWeights(const Survivors& kept, bool greedy, RowResult& result) {
   }
   Survivors by_id = CopyOf(kept);
   SortById(by_id);
+  result.weighed_ids.reserve(by_id.tokens.size());
+  result.weights.reserve(by_id.tokens.size());
   ForEachPaced(kept.pace, by_id.tokens.size(), [&](size_t i) {
     const Token& token = by_id.tokens[i];
     if (token.weight == 0) return;

@@ -79,7 +79,7 @@ void AdjustValues(const RowInput& row, LargeVector<float>& values) {
   before.dtype = DataType::kFloat32;
   TokenAdjuster adjuster;
   const ChangedTokens& changed = adjuster.Adjust(row, before);
-  const std::vector<uint32_t>& ids = changed.ids();
+  const LargeVector<uint32_t>& ids = changed.ids();
   ForEachPaced(row.pace, ids.size(), [&](size_t i) { values[ids[i]] = changed.ValueOf(ids[i]); });
 }
 

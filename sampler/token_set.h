@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "sampler/large_memory.h"
+
 namespace token_sampler {
 
 // Reuses its memory from row to row.
@@ -36,11 +38,11 @@ class TokenSet {
     return true;
   }
 
-  const std::vector<uint32_t>& ids() const { return ids_; }  // in the order in which they came
+  const LargeVector<uint32_t>& ids() const { return ids_; }  // in the order in which they came
 
  private:
   std::vector<uint64_t> bits_;
-  std::vector<uint32_t> ids_;
+  LargeVector<uint32_t> ids_;
 };
 
 }  // namespace token_sampler

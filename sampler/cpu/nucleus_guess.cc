@@ -25,16 +25,21 @@ float NucleusGuess::SmallestOfSample(size_t count) {
       .min;
 }
 
-uint64_t NucleusGuess::Distribute(float head, float scale, const Weigher& weigher, size_t count) {
+uint64_t NucleusGuess::Distribute(float head, float scale, const Weigher& weigher, size_t count,
+                                  Pace* pace) {
   uint64_t* weights = weights_.Reserve(count);
   uint32_t* bins = bins_.Reserve(count);
-  kernels_.For(DataType::kFloat32)
-      .weigh(sample_.data(), 0, static_cast<int64_t>(count), weigher, weights);
-  kernels_.bin(sample_.data(), static_cast<int64_t>(count), head, scale, kBins - 1, bins);
   for (auto& table : tables_) table.fill(0);
-  for (size_t i = 0; i < count; ++i) {
-    tables_[i % kTables][bins[i]] += sample_[i] < head ? weights[i] : 0;
-  }
+  InPieces(pace, count, size_t{kListPiece}, [&](size_t begin, size_t end) {
+    kernels_.For(DataType::kFloat32)
+        .weigh(sample_.data(), static_cast<int64_t>(begin), static_cast<int64_t>(end), weigher,
+               weights + begin);
+    kernels_.bin(sample_.data() + begin, static_cast<int64_t>(end - begin), head, scale, kBins - 1,
+                 bins + begin);
+    for (size_t i = begin; i < end; ++i) {
+      tables_[i % kTables][bins[i]] += sample_[i] < head ? weights[i] : 0;
+    }
+  });
   uint64_t total = 0;
   for (size_t bin = 0; bin < kBins; ++bin) {
     mass_[bin] = 0;
@@ -66,7 +71,8 @@ ValueRange NucleusGuess::Find(ScannedRow& row, const Weigher& weigher, double to
   if (!(scale > 0) || scale > std::numeric_limits<float>::max()) {
     return {weigher.floor, kInfinity};
   }
-  const auto sampled = static_cast<double>(Distribute(head, scale, weigher, count));
+  const auto sampled =
+      static_cast<double>(Distribute(head, scale, weigher, count, row.input().pace));
   const double ratio = static_cast<double>(row.input().vocab) / static_cast<double>(count);
   const double target = (top_p * (head_mass + ratio * sampled) - head_mass) / ratio;
   const auto edge = [&](uint32_t bin) { return head - static_cast<float>(bin) / scale; };

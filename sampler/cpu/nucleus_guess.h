@@ -39,7 +39,7 @@ class NucleusGuess {
 
   // Weighs the sample's tokens in [weigher.floor, head) by their distance from `head`, into
   // mass_, and returns what all of them weigh.
-  uint64_t Distribute(float head, float scale, const Weigher& weigher, size_t count);
+  uint64_t Distribute(float head, float scale, const Weigher& weigher, size_t count, Pace* pace);
 
   const Kernels& kernels_;
   TokenList head_;

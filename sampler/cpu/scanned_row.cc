@@ -110,7 +110,7 @@ bool ScannedRow::ScanChanged(const ScannedRow& before, const ChangedTokens& chan
   changed_ = &changed;
   std::copy_n(before.column_max_.data(), columns_, column_max_.data());
   Extent extent = {-kInfinity, kInfinity, false};
-  const std::vector<uint32_t>& ids = changed.ids();
+  const LargeVector<uint32_t>& ids = changed.ids();
   InPieces(pace(), ids.size(), kPieceItems / 4, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
       const float value = ValueOf(ids[i]);
@@ -136,7 +136,7 @@ RowInput ScannedRow::Widen(Buffer<float>& values) const {
 void ScannedRow::CopyChanged() {
   if (changed_ == nullptr) return;
   copy_ = Widen(copied_values_);
-  const std::vector<uint32_t>& ids = changed_->ids();
+  const LargeVector<uint32_t>& ids = changed_->ids();
   ForEachPaced(pace(), ids.size(),
                [&](size_t i) { copied_values_[ids[i]] = changed_->ValueOf(ids[i]); });
   row_ = &copy_;
@@ -252,7 +252,7 @@ void ScannedRow::ApplyChanges(ValueRange range, TokenList& list) {
     kept += changed_->Has(id) ? 0 : 1;
   });
   added_ids_.clear();
-  const std::vector<uint32_t>& ids = changed_->ids();
+  const LargeVector<uint32_t>& ids = changed_->ids();
   ForEachPaced(pace(), ids.size(), [&](size_t i) {
     const float value = changed_->ValueOf(ids[i]);
     if (value >= range.low && value < range.high) added_ids_.push_back(ids[i]);

@@ -51,6 +51,7 @@ void SeveralDraws::Draw(const RowInput& row, const TokenList& survivors, const W
 
 void SeveralDraws::ListRest(const TokenList& survivors) {
   rest_.clear();
+  rest_.reserve(survivors.count);  // growth would copy many
   survivors.ForEach([&](size_t i) {
     if (survivors.weights[i] == 0) rest_.push_back(survivors.KeyOf(i));
   });
@@ -69,6 +70,7 @@ void SeveralDraws::TakeRest(const Weigher& weigher, Pace* pace) {
     return anew.plain ? anew.WeightOf(value) == 0 : value - anew.max < anew.lowest_difference;
   };
   taken_.clear();
+  taken_.reserve(rest_.size());
   // Near the smallest weight a token may have none although one after it does. Those stay in rest_,
   // where the next call finds them first.
   auto end = rest_.end();

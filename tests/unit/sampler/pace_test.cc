@@ -12,6 +12,7 @@
 
 #include "sampler/cpu_sampler.h"
 #include "sampler/describe.h"
+#include "sampler/large_memory.h"
 #include "sampler/reference_sampler.h"
 #include "sampler/verify_draft.h"
 #include "tests/conformance/row_difference.h"
@@ -156,6 +157,33 @@ TEST(PaceOfVerifyTest, IsAskedAndStops) {
     EXPECT_THAT(result.message, HasSubstr("interrupted"));
     EXPECT_THAT(result.token_ids, IsEmpty());
   }
+}
+
+TEST(FreeingPaceTest, IsAskedWhileMuchMemoryIsFreed) {
+  const auto free_much = [] {
+    LargeAllocator<char> allocator;
+    allocator.deallocate(allocator.allocate(size_t{64} << 20), 0);
+  };
+  CountingPace pace;
+  {
+    const FreeingPace freeing(&pace);
+    free_much();
+    EXPECT_THAT(pace.asked(), Gt(8));
+    const int64_t asked = pace.asked();
+    {
+      const FreeingPace nobody(nullptr);
+      free_much();
+    }
+    EXPECT_EQ(pace.asked(), asked);
+  }
+  const int64_t asked = pace.asked();
+  free_much();
+  EXPECT_EQ(pace.asked(), asked);
+  // One that stops is asked once, and the memory is freed all the same.
+  CountingPace stops(0);
+  const FreeingPace freeing(&stops);
+  free_much();
+  EXPECT_EQ(stops.asked(), 1);
 }
 
 }  // namespace
