@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -26,6 +27,9 @@ constexpr milliseconds kLatest(5000);
 
 // An answer of so many values takes a slice to write and to send.
 constexpr uint64_t kLargeAnswer = uint64_t{1} << 16;
+
+// A limit of which 0 says that there is none.
+uint64_t OrAny(uint64_t limit) { return limit > 0 ? limit : std::numeric_limits<uint64_t>::max(); }
 
 nanoseconds ToTime(double time) { return nanoseconds(static_cast<int64_t>(std::min(time, 1e18))); }
 
@@ -63,7 +67,11 @@ Batcher::Batcher(Sampler& sampler, const BatcherOptions& options, const Clock& c
       num_executors_(static_cast<size_t>(options.num_executors > 0 ? options.num_executors
                                                                    : sampler.parallel_calls())),
       rows_at_once_(static_cast<size_t>(sampler.rows_at_once())),
-      max_turns_(rows_at_once_ + 3) {
+      max_turns_(rows_at_once_ + 3),
+      queue_bound_{"the queue", options.max_queued_rows, options.max_queued_bytes},
+      client_bound_{"the client's part of the queue", OrAny(options.max_queued_rows_per_client),
+                    OrAny(options.max_queued_bytes_per_client)},
+      queue_(options.client_weights) {
   for (size_t i = 0; i < num_executors_; ++i) {
     executors_.emplace_back([this] { RunExecutor(); });
   }
@@ -109,12 +117,15 @@ absl::Status Batcher::Submit(std::shared_ptr<SamplingJob> job) {
             std::chrono::duration_cast<milliseconds>(job->deadline - now).count(), " ms"));
       }
     }
-    while (load.jobs > 0 && (load.rows + rows > options_.max_queued_rows ||
-                             load.bytes + job->bytes > options_.max_queued_bytes)) {
+    const FairQueue::Load own = queue_.LoadOf(job->identity.client);
+    if (own.jobs > 0 && !client_bound_.Has(own, rows, job->bytes)) {
+      return RefuseFull(client_bound_, own, rows, job->bytes, job->work, job->retry_after);
+    }
+    while (load.jobs > 0 && !queue_bound_.Has(load, rows, job->bytes)) {
       SamplingJob* const victim = queue_.MostHeld(
           job->identity, rows, job->bytes, options_.max_queued_rows, options_.max_queued_bytes);
       if (victim == nullptr) {
-        status = RefuseFull(rows, job->bytes, job->work, job->retry_after);
+        status = RefuseFull(queue_bound_, load, rows, job->bytes, job->work, job->retry_after);
         break;
       }
       victim->retry_after = PromiseRoom(victim->work);
@@ -157,25 +168,29 @@ bool Batcher::StaysHere(const SamplingJob& job) const {
 absl::Status Batcher::CheckRoom(const CallIdentity& identity, milliseconds& retry_after) {
   MutexLock lock(mutex_);
   const FairQueue::Load& load = queue_.load();
-  const bool full =
-      load.rows >= options_.max_queued_rows || load.bytes >= options_.max_queued_bytes;
-  if (load.jobs == 0 || !full ||
-      queue_.MostHeld(identity, 1, 0, options_.max_queued_rows, options_.max_queued_bytes)) {
+  if (load.jobs == 0) return absl::OkStatus();
+  // Nobody knows the caller's work yet: it counts as the average of the others.
+  const uint64_t work = load.work / load.jobs;
+  const FairQueue::Load own = queue_.LoadOf(identity.client);
+  if (own.jobs > 0 && !client_bound_.Has(own, 1, 1)) {
+    return RefuseFull(client_bound_, own, 1, 1, work, retry_after);
+  }
+  if (queue_bound_.Has(load, 1, 1) ||
+      queue_.MostHeld(identity, 1, 1, options_.max_queued_rows, options_.max_queued_bytes)) {
     return absl::OkStatus();
   }
-  // Nobody knows the caller's work yet: it counts as the average of the others.
-  return RefuseFull(1, 0, load.work / load.jobs, retry_after);
+  return RefuseFull(queue_bound_, load, 1, 1, work, retry_after);
 }
 
-absl::Status Batcher::RefuseFull(uint64_t rows, uint64_t bytes, uint64_t work,
-                                 milliseconds& retry_after) {
+absl::Status Batcher::RefuseFull(const Bound& bound, const FairQueue::Load& load, uint64_t rows,
+                                 uint64_t bytes, uint64_t work, milliseconds& retry_after) {
   ++counters_.refused;
   retry_after = PromiseRoom(work);
-  const FairQueue::Load& load = queue_.load();
+  const bool by_rows = load.rows + rows > bound.rows;
   return absl::ResourceExhaustedError(
-      absl::StrCat("the queue is full: with this call it would hold ", load.rows + rows,
-                   " of at most ", options_.max_queued_rows, " rows and ", load.bytes + bytes,
-                   " of at most ", options_.max_queued_bytes, " bytes"));
+      absl::StrCat(bound.what, " is full: with this call it would hold ",
+                   by_rows ? load.rows + rows : load.bytes + bytes, " of at most ",
+                   by_rows ? bound.rows : bound.bytes, by_rows ? " rows" : " bytes"));
 }
 
 nanoseconds Batcher::TimeOf(uint64_t work) const {

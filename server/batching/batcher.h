@@ -40,6 +40,10 @@ struct BatcherOptions {
   std::chrono::nanoseconds sampled_by_submitter = std::chrono::microseconds(100);
   uint64_t max_queued_rows = 65'536;              // waiting; a job beyond either is refused,
   uint64_t max_queued_bytes = uint64_t{1} << 30;  // unless nothing waits
+  // Waiting of one client, unless nothing of it does; 0: no limit but the queue's.
+  uint64_t max_queued_rows_per_client = 0;
+  uint64_t max_queued_bytes_per_client = 0;
+  ClientWeights client_weights = {};  // above 0; of whoever is not named: 1
 };
 
 // Counts since the start where nothing else is said, for metrics and tests.
@@ -110,6 +114,17 @@ class Batcher {
     TimePoint began;
   };
 
+  // How much may wait of something.
+  struct Bound {
+    const char* what;
+    uint64_t rows;
+    uint64_t bytes;
+
+    bool Has(const FairQueue::Load& load, uint64_t more_rows, uint64_t more_bytes) const {
+      return load.rows + more_rows <= rows && load.bytes + more_bytes <= bytes;
+    }
+  };
+
   void RunExecutor();
 
   // Waits for jobs, and puts those to sample and those to drop into `batch`. False when the batcher
@@ -142,8 +157,8 @@ class Batcher {
 
   // Why nobody wants the job any more; OK: somebody does.
   absl::Status EndReason(const SamplingJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status RefuseFull(uint64_t rows, uint64_t bytes, uint64_t work,
-                          std::chrono::milliseconds& retry_after)
+  absl::Status RefuseFull(const Bound& bound, const FairQueue::Load& load, uint64_t rows,
+                          uint64_t bytes, uint64_t work, std::chrono::milliseconds& retry_after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes `job` out of the queue. True when nothing of it is under way: its Done is to be called.
   bool Drop(SamplingJob& job, const absl::Status& status, Jobs& dropped)
@@ -157,6 +172,8 @@ class Batcher {
   const size_t num_executors_;
   const size_t rows_at_once_;  // of the sampler
   const size_t max_turns_;     // jobs that take turns at a time
+  const Bound queue_bound_;
+  const Bound client_bound_;
 
   mutable Mutex mutex_;
   CondVar job_added_;

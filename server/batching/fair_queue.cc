@@ -6,11 +6,14 @@
 #include <string>
 #include <utility>
 
+#include "absl/types/span.h"
+
 namespace token_sampler {
 
-// A line of jobs, a connection, whose children are lines, a client of connections, or the root.
+// A line of jobs, a connection, whose children are lines, a priority of connections, a client of
+// priorities, or the root.
 struct QueueNode {
-  using Place = std::pair<uint64_t, uint64_t>;  // virtual time, then who came first
+  using Place = std::pair<double, uint64_t>;  // virtual time, then who came first
 
   QueueNode* parent = nullptr;
   std::string key;
@@ -18,7 +21,10 @@ struct QueueNode {
   Place place;           // in the parent's order
   bool ordered = false;  // whether it is there
 
-  uint64_t now = 0;  // the virtual time of the child that was served last
+  double weight = 1;           // among the parent's children
+  double children_weight = 0;  // of all of them
+
+  double now = 0;  // the virtual time of the child that was served last
   std::map<Place, QueueNode*> order;
   std::map<std::string, std::unique_ptr<QueueNode>> children;
 
@@ -40,32 +46,45 @@ std::string LineOf(uint64_t work, bool takes_turns) {
   return std::string(1, static_cast<char>((takes_turns ? 'A' : 'a') + size));
 }
 
-double Share(const FairQueue::Load& load, uint64_t most_rows, uint64_t most_bytes) {
+// The part of the queue that the load takes, by its weight.
+double Share(const FairQueue::Load& load, double weight, uint64_t most_rows, uint64_t most_bytes) {
   return std::max(static_cast<double>(load.rows) / static_cast<double>(most_rows),
-                  static_cast<double>(load.bytes) / static_cast<double>(most_bytes));
+                  static_cast<double>(load.bytes) / static_cast<double>(most_bytes)) /
+         weight;
 }
 
 }  // namespace
 
-FairQueue::FairQueue() : root_(std::make_unique<Node>()) {}
+FairQueue::FairQueue(ClientWeights weights)
+    : weights_(std::move(weights)), root_(std::make_unique<Node>()) {}
 
 FairQueue::~FairQueue() = default;
 
+FairQueue::Path FairQueue::PathOf(const CallIdentity& identity, std::string line) const {
+  const auto weight = weights_.find(identity.client);
+  return {{{identity.client, weight == weights_.end() ? 1.0 : weight->second},
+           {std::string(1, static_cast<char>('0' + identity.priority)),
+            static_cast<double>(uint64_t{1} << identity.priority)},
+           {identity.connection, 1.0},
+           {std::move(line), 1.0}}};
+}
+
 void FairQueue::Push(std::shared_ptr<SamplingJob> job) {
   // One that has had turns does not wait behind those that have had none.
-  const std::string line = job->turn_ != nullptr ? "+" : LineOf(job->work_left_, job->takes_turns_);
-  const std::string* const keys[] = {&job->identity.client, &job->identity.connection, &line};
+  std::string line = job->turn_ != nullptr ? "+" : LineOf(job->work_left_, job->takes_turns_);
   Node* node = root_.get();
-  for (const std::string* key : keys) {
-    std::unique_ptr<Node>& child = node->children[*key];
+  for (Step& step : PathOf(job->identity, std::move(line))) {
+    std::unique_ptr<Node>& child = node->children[step.key];
     if (child == nullptr) {
       child = std::make_unique<Node>();
       child->parent = node;
-      child->key = *key;
-      if (key == &line) EnterOrder(*child);
+      child->key = std::move(step.key);
+      child->weight = step.weight;
+      node->children_weight += step.weight;
     }
     node = child.get();
   }
+  if (node->jobs.empty()) EnterOrder(*node);
   SamplingJob& queued = *job;
   for (Node* at = node; at != nullptr; at = at->parent) {
     ++at->load.jobs;
@@ -105,7 +124,7 @@ void FairQueue::Charge(const SamplingJob& job, uint64_t work) {
     Node& parent = *node->parent;
     parent.now = std::max(parent.now, node->place.first);
     if (node->ordered) parent.order.erase(node->place);
-    node->place.first += work;
+    node->place.first += static_cast<double>(work) / node->weight;
     if (node->ordered) parent.order.emplace(node->place, node);
   }
 }
@@ -133,7 +152,9 @@ std::shared_ptr<SamplingJob> FairQueue::Remove(SamplingJob& job) {
     if (parent != nullptr && node->load.jobs == 0) {
       LeaveOrder(*node);
       suspended_.erase(std::remove(suspended_.begin(), suspended_.end(), node), suspended_.end());
+      parent->children_weight -= node->weight;
       parent->children.erase(node->key);
+      if (parent->children.empty()) parent->children_weight = 0;  // whatever was rounded
     }
     node = parent;
   }
@@ -152,52 +173,60 @@ void FairQueue::ResumeAll() {
 
 uint64_t FairQueue::WorkUntilDone(const CallIdentity& identity, bool takes_turns,
                                   uint64_t work) const {
-  const std::string line = LineOf(work, takes_turns);
+  const Path steps = PathOf(identity, LineOf(work, takes_turns));
   // From the root to the line, as far as they are there already.
   std::vector<const Node*> path = {root_.get()};
-  for (const std::string* key : {&identity.client, &identity.connection, &line}) {
-    path.push_back(path.back() == nullptr ? nullptr : path.back()->Child(*key));
+  for (const Step& step : steps) {
+    path.push_back(path.back() == nullptr ? nullptr : path.back()->Child(step.key));
   }
-  uint64_t until_done = work + (path.back() == nullptr ? 0 : path.back()->load.work);
+  auto until_done = static_cast<double>(work + (path.back() ? path.back()->load.work : 0));
   for (size_t level = path.size() - 1; level > 0; --level) {
     const Node* parent = path[level - 1];
     if (parent == nullptr) continue;
-    const uint64_t sharers = parent->children.size() + (path[level] == nullptr ? 1 : 0);
-    const uint64_t all = parent->load.work + work;
-    until_done = until_done > all / sharers ? all : until_done * sharers;
+    const double weight = steps[level - 1].weight;
+    const double all_weights = parent->children_weight + (path[level] == nullptr ? weight : 0);
+    until_done =
+        std::min(until_done * all_weights / weight, static_cast<double>(parent->load.work + work));
   }
-  return until_done;
+  return static_cast<uint64_t>(until_done);
 }
 
 SamplingJob* FairQueue::MostHeld(const CallIdentity& identity, uint64_t rows, uint64_t bytes,
                                  uint64_t most_rows, uint64_t most_bytes) const {
-  const auto share = [&](const Load& load) { return Share(load, most_rows, most_bytes); };
+  const auto share = [&](const Load& load, double weight) {
+    return Share(load, weight, most_rows, most_bytes);
+  };
+  const auto heaviest = [&](const Node& parent) {
+    const Node* most = nullptr;
+    double most_share = 0;
+    for (const auto& [name, node] : parent.children) {
+      const double of_node = share(node->load, node->weight);
+      if (most != nullptr && of_node <= most_share) continue;
+      most = node.get();
+      most_share = of_node;
+    }
+    return most;
+  };
   // The first level at which somebody holds more than this caller would.
   const Node* own = root_.get();
   const Node* most = nullptr;
-  for (const std::string* key : {&identity.client, &identity.connection}) {
-    const Node* const child = own->Child(*key);
+  const Path steps = PathOf(identity, {});
+  for (const Step& step : absl::MakeConstSpan(steps).first(steps.size() - 1)) {  // lines share
+    const Node* const child = own->Child(step.key);
     Load after = child == nullptr ? Load() : child->load;
     after.rows += rows;
     after.bytes += bytes;
+    const double after_share = share(after, step.weight);
     // Whoever holds an even share or more pushes nobody out: most refusals end here.
-    if (share(after) * static_cast<double>(own->children.size()) < share(own->load)) {
-      for (const auto& [name, node] : own->children) {
-        if (most == nullptr || share(node->load) > share(most->load)) most = node.get();
-      }
-      if (share(most->load) <= share(after)) most = nullptr;
+    if (after_share < share(own->load, own->children_weight)) {
+      most = heaviest(*own);
+      if (share(most->load, most->weight) <= after_share) most = nullptr;
     }
     if (most != nullptr || child == nullptr) break;
     own = child;
   }
   if (most == nullptr) return nullptr;
-  while (!most->children.empty()) {
-    const Node* heaviest = nullptr;
-    for (const auto& [name, node] : most->children) {
-      if (heaviest == nullptr || share(node->load) > share(heaviest->load)) heaviest = node.get();
-    }
-    most = heaviest;
-  }
+  while (!most->children.empty()) most = heaviest(*most);
   for (auto job = most->jobs.rbegin(); job != most->jobs.rend(); ++job) {
     if ((*job)->next_row_ == 0 && (*job)->turn_ == nullptr) return job->get();
   }
@@ -205,5 +234,10 @@ SamplingJob* FairQueue::MostHeld(const CallIdentity& identity, uint64_t rows, ui
 }
 
 const FairQueue::Load& FairQueue::load() const { return root_->load; }
+
+FairQueue::Load FairQueue::LoadOf(const std::string& client) const {
+  const Node* const node = root_->Child(client);
+  return node == nullptr ? Load() : node->load;
+}
 
 }  // namespace token_sampler

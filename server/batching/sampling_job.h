@@ -17,11 +17,16 @@
 
 namespace token_sampler {
 
+constexpr uint32_t kHighestPriority = 7;
+
 // Among whom time and the places of the queue are shared: first among clients, then among the
-// connections of a client.
+// priorities of a client's jobs, then among the connections of a client.
 struct CallIdentity {
   std::string client = {};
   std::string connection = {};
+  // At most kHighestPriority. While jobs of several priorities of one client wait, each has twice
+  // the share of the next lower one. Nothing to other clients.
+  uint32_t priority = 0;
 };
 
 struct QueueNode;

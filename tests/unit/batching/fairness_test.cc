@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/batching/batcher.h"
@@ -20,6 +22,7 @@ namespace {
 using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Pair;
 
 // A plain row of 100,000 tokens takes about 60 us: 30 of them fill a slice of 2 ms.
 constexpr int64_t kVocab = 100'000;
@@ -37,8 +40,14 @@ class FairnessTest : public testing::Test {
 
   std::shared_ptr<TestJob> Submit(const std::string& client, const std::string& connection,
                                   size_t rows, uint64_t first_step, int64_t vocab = 1) {
+    return Submit(CallIdentity{.client = client, .connection = connection}, rows, first_step,
+                  vocab);
+  }
+
+  std::shared_ptr<TestJob> Submit(const CallIdentity& identity, size_t rows, uint64_t first_step,
+                                  int64_t vocab = 1) {
     auto job = MakeJob(rows, first_step, vocab);
-    job->identity = {client, connection};
+    job->identity = identity;
     const absl::Status status = batcher_->Submit(job);
     EXPECT_TRUE(status.ok()) << status;
     return job;
@@ -112,6 +121,65 @@ TEST_F(FairnessTest, OneWhoHasBeenQuietSavesNoTime) {
   EXPECT_THAT(batches[8], ElementsAre(201));
 }
 
+TEST_F(FairnessTest, AClientsShareIsProportionalToItsWeight) {
+  StartBusy({.max_batch_rows = 1, .client_weights = {{"heavy", 3.0}, {"light", 0.5}}});
+  std::vector<std::shared_ptr<TestJob>> jobs;
+  for (uint64_t i = 0; i < 60; ++i) {
+    for (const auto& [client, first] :
+         {std::pair("heavy", 1000), {"plain", 2000}, {"light", 3000}}) {
+      jobs.push_back(Submit(client, client, 1, static_cast<uint64_t>(first) + i));
+    }
+  }
+  sampler_.Open();
+  for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
+  // The first 45 rows after the one that kept the executor busy.
+  std::map<uint64_t, int> rows;
+  const auto batches = sampler_.batch_steps();
+  for (size_t i = 1; i <= 45; ++i) ++rows[batches[i][0] / 1000];
+  EXPECT_THAT(rows, ElementsAre(Pair(1, 30), Pair(2, 10), Pair(3, 5)));
+}
+
+TEST_F(FairnessTest, AClientsUrgentJobsOvertakeItsOthers) {
+  StartBusy({.max_batch_rows = 1});
+  std::vector<std::shared_ptr<TestJob>> jobs;
+  for (uint64_t i = 0; i < 6; ++i) jobs.push_back(Submit("client", "1", 1, 100 + i));
+  for (uint64_t i = 0; i < 3; ++i) {
+    jobs.push_back(Submit({.client = "client", .connection = "2", .priority = 3}, 1, 7 + i));
+  }
+  sampler_.Open();
+  for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
+  // The first one had its turn already when they came.
+  EXPECT_EQ(BatchOf(100), 1);
+  EXPECT_EQ(BatchOf(7), 2);
+  EXPECT_EQ(BatchOf(9), 4);
+}
+
+TEST_F(FairnessTest, AJobOfLowPriorityGetsOnHoweverManyUrgentOnesCome) {
+  StartBusy({.max_batch_rows = 1});
+  std::vector<std::shared_ptr<TestJob>> jobs;
+  for (uint64_t i = 0; i < 80; ++i) {
+    jobs.push_back(Submit({.client = "client", .connection = "1", .priority = 3}, 1, 100 + i));
+  }
+  for (uint64_t i = 0; i < 8; ++i) jobs.push_back(Submit("client", "1", 1, i + 1));
+  sampler_.Open();
+  for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
+  // One of nine.
+  for (uint64_t i = 0; i < 8; ++i) EXPECT_LE(BatchOf(i + 1), 2 + 9 * i + 1);
+  EXPECT_GE(BatchOf(8), 60);
+}
+
+TEST_F(FairnessTest, APriorityTakesNothingFromOtherClients) {
+  StartBusy({.max_batch_rows = 1});
+  std::vector<std::shared_ptr<TestJob>> jobs;
+  for (uint64_t i = 0; i < 10; ++i) {
+    jobs.push_back(Submit({.client = "urgent", .connection = "1", .priority = 7}, 1, 100 + i));
+  }
+  for (uint64_t i = 0; i < 5; ++i) jobs.push_back(Submit("other", "2", 1, i + 1));
+  sampler_.Open();
+  for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
+  for (uint64_t i = 0; i < 5; ++i) EXPECT_EQ(BatchOf(i + 1), 2 * i + 2);
+}
+
 TEST_F(FairnessTest, AJobLongerThanASliceIsCutAndOthersGoBetween) {
   StartBusy({});
   const auto large = Submit("greedy", "1", 200, 1000, kVocab);
@@ -182,6 +250,45 @@ TEST_F(FairnessTest, AFullQueueHasRoomForWhoHoldsLess) {
   EXPECT_TRUE(older->Await().ok());
   EXPECT_TRUE(polite->Await().ok());
   EXPECT_EQ(batcher_->counters().refused, 1);
+}
+
+TEST_F(FairnessTest, PlacesInAFullQueueFollowTheWeights) {
+  StartBusy({.max_queued_rows = 8, .client_weights = {{"heavy", 3.0}}});
+  const auto heavy = Submit("heavy", "1", 4, 10);
+  const auto other = Submit("other", "2", 4, 20);
+  // The weight of the one lets it hold 6 of 8 rows, so 1 more is within its share.
+  const auto more = Submit("heavy", "1", 1, 30);
+  EXPECT_EQ(other->Await().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(heavy->times_done(), 0);
+  sampler_.Open();
+  EXPECT_TRUE(more->Await().ok());
+}
+
+TEST_F(FairnessTest, AClientHoldsNoMoreOfTheQueueThanItsOwnLimit) {
+  StartBusy({.max_queued_rows_per_client = 4, .max_queued_bytes_per_client = 3});
+  const auto first = Submit("client", "1", 3, 10);
+  const auto too_many_rows = MakeJob(2);
+  too_many_rows->identity = {.client = "client", .connection = "2"};
+  too_many_rows->bytes = 0;
+  EXPECT_EQ(batcher_->Submit(too_many_rows),
+            absl::ResourceExhaustedError("the client's part of the queue is full: with this call "
+                                         "it would hold 5 of at most 4 rows"));
+  EXPECT_GE(too_many_rows->retry_after, milliseconds(5));
+  const auto too_many_bytes = MakeJob(1);
+  too_many_bytes->identity = {.client = "client", .connection = "2"};
+  EXPECT_EQ(batcher_->Submit(too_many_bytes),
+            absl::ResourceExhaustedError("the client's part of the queue is full: with this call "
+                                         "it would hold 4 of at most 3 bytes"));
+  milliseconds retry_after{0};
+  EXPECT_EQ(batcher_->CheckRoom({"client", "2"}, retry_after).code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_GE(retry_after, milliseconds(5));
+  EXPECT_TRUE(batcher_->CheckRoom({"other", "3"}, retry_after).ok());
+  // As of the queue, one job beyond the limit is taken when nothing waits.
+  const auto other = Submit("other", "3", 9, 20);
+  sampler_.Open();
+  EXPECT_TRUE(first->Await().ok());
+  EXPECT_TRUE(other->Await().ok());
 }
 
 TEST_F(FairnessTest, SaysBeforeARequestIsReadThatThereIsNoRoom) {
