@@ -3,9 +3,13 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "server/listener/ipv6_network.h"
@@ -35,6 +39,38 @@ CallIdentity IdentityOfPeer(absl::string_view peer) {
   const absl::string_view host = peer.substr(0, peer.rfind(':'));
   identity.client = ipv6 ? Site(host) : std::string(host);
   return identity;
+}
+
+absl::StatusOr<std::string> ParseClientName(absl::string_view name) {
+  const absl::string_view address = absl::StripSuffix(name, "/64");
+  in_addr ipv4;
+  if (absl::ConsumePrefix(&name, "ipv4:")) {
+    const std::string host(name);
+    if (inet_pton(AF_INET, host.c_str(), &ipv4) == 1) return "ipv4:" + host;
+  } else if (absl::StartsWith(address, "ipv6:")) {
+    std::string site = Site(address);
+    if (absl::EndsWith(site, "/64")) return site;
+  } else if (name == "unix:") {
+    return std::string(name);
+  }
+  return absl::InvalidArgumentError(
+      "a client must be ipv4:ADDRESS, ipv6:ADDRESS, which means its network of 64 bits, or unix:");
+}
+
+Caller::Caller(const grpc::CallbackServerContext& context)
+    : identity(IdentityOfPeer(context.peer())) {
+  const auto [first, last] = context.client_metadata().equal_range(kPriorityMetadata);
+  if (first == last) return;
+  const absl::string_view value(first->second.data(), first->second.size());
+  if (std::next(first) != last) {
+    status = absl::InvalidArgumentError(
+        absl::StrCat("metadata ", kPriorityMetadata, " must be given once"));
+  } else if (!absl::SimpleAtoi(value, &identity.priority) || identity.priority > kHighestPriority) {
+    identity.priority = 0;
+    status = absl::InvalidArgumentError(
+        absl::StrCat("metadata ", kPriorityMetadata, " must be a whole number in [0, ",
+                     kHighestPriority, "], got \"", absl::CHexEscape(value.substr(0, 32)), "\""));
+  }
 }
 
 }  // namespace token_sampler

@@ -99,6 +99,15 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
           "Rows that may wait; calls beyond are refused");
   AddFlag(app, "--max-queued-bytes", options.batcher.max_queued_bytes,
           "Bytes that may wait; calls beyond are refused");
+  AddFlag(app, "--max-queued-rows-per-client", options.batcher.max_queued_rows_per_client,
+          "Rows of one client that may wait; 0: as many as of all");
+  AddFlag(app, "--max-queued-bytes-per-client", options.batcher.max_queued_bytes_per_client,
+          "Bytes of one client that may wait; 0: as many as of all");
+  AddFlag(app, "--client-weight", options.client_weights,
+          "CLIENT=WEIGHT: a client's share of the time and of the queue, 1 unless it is named. "
+          "Clients are ipv4:ADDRESS, ipv6:ADDRESS (its /64) and unix:. Repeatable; in the "
+          "environment, separated by commas")
+      ->delimiter(',');
   AddFlag(app, "--max-sequence-tokens", options.sequences.max_tokens,
           "Longest sequence of a stream, prompt and output");
   AddFlag(app, "--max-sequence-bytes", options.sequences.max_bytes,

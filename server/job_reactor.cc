@@ -20,7 +20,9 @@ constexpr std::chrono::milliseconds kRetryAfter(50);
 
 void JobReactor::Submit(std::shared_ptr<SamplingJob> job) {
   job->deadline = std::min<TimePoint>(job->deadline, context_->deadline());
-  job->identity = identity_;
+  const uint32_t priority = job->identity.priority;
+  job->identity = identity();
+  job->identity.priority = std::max(priority, job->identity.priority);
   job_ = job;
   entered_ = calls_.Enter();
   const absl::Status status = entered_ ? batcher_.Submit(job) : OpenCalls::Refusal();

@@ -21,14 +21,15 @@ class JobReactor final : public grpc::ServerUnaryReactor {
  public:
   // What is referred to must outlive the call.
   JobReactor(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context)
-      : batcher_(batcher),
-        calls_(calls),
-        context_(context),
-        identity_(IdentityOfPeer(context->peer())) {}
+      : batcher_(batcher), calls_(calls), context_(context), caller_(*context) {}
 
-  // ResourceExhausted when no job of this caller would be accepted: there is no need to read its
-  // request. For Complete.
-  absl::Status CheckRoom() { return batcher_.CheckRoom(identity_, retry_after_); }
+  const CallIdentity& identity() const { return caller_.identity; }
+
+  // InvalidArgument for metadata of the call; ResourceExhausted when no job of this caller would be
+  // accepted. Then there is no need to read its request. For Complete.
+  absl::Status CheckCaller() {
+    return caller_.status.ok() ? batcher_.CheckRoom(identity(), retry_after_) : caller_.status;
+  }
 
   // Queues the job until its own deadline or the call's, the earlier one, unless no call is
   // accepted any more. Its Done is called in any case and must call Complete. Call it at most once,
@@ -49,7 +50,7 @@ class JobReactor final : public grpc::ServerUnaryReactor {
   Batcher& batcher_;
   OpenCalls& calls_;
   grpc::CallbackServerContext* const context_;
-  const CallIdentity identity_;
+  const Caller caller_;
   std::chrono::milliseconds retry_after_{0};
   std::shared_ptr<SamplingJob> job_;
   bool entered_ = false;

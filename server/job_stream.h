@@ -27,10 +27,7 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
  public:
   // What is referred to must outlive the call.
   JobStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context)
-      : batcher_(batcher),
-        calls_(calls),
-        context_(context),
-        identity_(IdentityOfPeer(context->peer())) {}
+      : batcher_(batcher), calls_(calls), context_(context), caller_(*context) {}
 
   // Starts the stream; call it once.
   static JobStream* Begin(std::shared_ptr<JobStream> stream) {
@@ -39,7 +36,11 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
     reactor->self_ = std::move(stream);
     MutexLock lock(reactor->mutex_);
     reactor->ending_ = !reactor->entered_;
-    reactor->ReadOrFinish();
+    if (reactor->caller_.status.ok()) {
+      reactor->ReadOrFinish();
+    } else {
+      reactor->FinishOnce(ToGrpcStatus(reactor->caller_.status));
+    }
     return reactor;
   }
 
@@ -88,6 +89,8 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   }
 
  protected:
+  const CallIdentity& identity() const { return caller_.identity; }
+
   // Must lead to one call of Send, on any thread: directly, or by the Done of a job that was
   // submitted. The request stays until then.
   virtual void OnRequest(Request& request) = 0;
@@ -99,7 +102,9 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   // case.
   void Submit(const std::shared_ptr<SamplingJob>& job) {
     job->deadline = std::min<TimePoint>(job->deadline, context_->deadline());
-    job->identity = identity_;
+    const uint32_t priority = job->identity.priority;
+    job->identity = identity();
+    job->identity.priority = std::max(priority, job->identity.priority);
     {
       MutexLock lock(mutex_);
       job_ = job;
@@ -141,7 +146,7 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
   Batcher& batcher_;
   OpenCalls& calls_;
   grpc::CallbackServerContext* const context_;
-  const CallIdentity identity_;
+  const Caller caller_;
   bool entered_ = false;
   Request request_;
   Response response_;

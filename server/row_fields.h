@@ -28,17 +28,17 @@ struct RequestLimits {
   uint32_t max_vocab = 1u << 24;                    // at most kMaxVocab
   RegionRegistry* regions = nullptr;                // that tensors may lie in; null: none
   bool remote_peer = false;                         // whether the call comes from another machine
-  CallerLedgers* callers = nullptr;                 // of which ForPeer takes the ledger
+  CallerLedgers* callers = nullptr;                 // of which ForCaller takes the ledger
   Ledger* ledger = nullptr;                         // that grants memory; null: there is no budget
   uint64_t max_parsed_bytes = uint64_t{256} << 20;  // of one request, once it is parsed
   uint64_t max_response_bytes = uint64_t{128} << 20;  // of one answer
 
-  // Those of one call by the peer.
-  RequestLimits ForPeer(absl::string_view peer, RegionRegistry& of_server) const {
+  // Those of one call.
+  RequestLimits ForCaller(const CallIdentity& caller, RegionRegistry& of_server) const {
     RequestLimits limits = *this;
     limits.regions = &of_server;
-    limits.remote_peer = RegionRegistry::IsRemote(peer);
-    if (callers != nullptr) limits.ledger = &callers->Of(IdentityOfPeer(peer).client);
+    limits.remote_peer = RegionRegistry::IsRemote(caller.connection);
+    if (callers != nullptr) limits.ledger = &callers->Of(caller.client);
     return limits;
   }
 };

@@ -169,12 +169,18 @@ class DescribeJob final : public UnaryJob<v1::DescribeRequest, v1::DescribeRespo
 // Decodes the request of a new call and queues it, or answers with what is wrong with it.
 template <typename Job>
 grpc::ServerUnaryReactor* Start(Batcher& batcher, OpenCalls& calls,
-                                grpc::CallbackServerContext* context, const RequestLimits& limits,
+                                grpc::CallbackServerContext* context,
+                                const RequestLimits& server_limits, RegionRegistry& regions,
                                 const grpc::ByteBuffer& request, grpc::ByteBuffer& response) {
   auto* reactor = new JobReactor(batcher, calls, context);
-  auto job = std::make_shared<Job>(*reactor, request, response, limits);
-  absl::Status status = reactor->CheckRoom();
-  if (status.ok()) status = job->Decode();
+  // Refusing must be cheap: nothing is made for a call for which there is no room.
+  absl::Status status = reactor->CheckCaller();
+  std::shared_ptr<Job> job;
+  if (status.ok()) {
+    job = std::make_shared<Job>(*reactor, request, response,
+                                server_limits.ForCaller(reactor->identity(), regions));
+    status = job->Decode();
+  }
   if (status.ok()) {
     reactor->Submit(std::move(job));
   } else {
@@ -235,27 +241,22 @@ SamplingService::SamplingService(Batcher& batcher, OpenCalls& calls, const Sampl
   strictly("ListRegions", &SamplingService::ListRegions);
 }
 
-RequestLimits SamplingService::CallLimits(const grpc::CallbackServerContext& context) const {
-  return limits_.ForPeer(context.peer(), regions_);
-}
-
 grpc::ServerUnaryReactor* SamplingService::Sample(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
-  return Start<SampleJob>(batcher_, calls_, context, CallLimits(*context), *request, *response);
+  return Start<SampleJob>(batcher_, calls_, context, limits_, regions_, *request, *response);
 }
 
 grpc::ServerUnaryReactor* SamplingService::VerifyDraft(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
-  return Start<VerifyDraftJob>(batcher_, calls_, context, CallLimits(*context), *request,
-                               *response);
+  return Start<VerifyDraftJob>(batcher_, calls_, context, limits_, regions_, *request, *response);
 }
 
 grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
-  return Start<DescribeJob>(batcher_, calls_, context, CallLimits(*context), *request, *response);
+  return Start<DescribeJob>(batcher_, calls_, context, limits_, regions_, *request, *response);
 }
 
 grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerContext* context,
@@ -277,8 +278,8 @@ grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerCon
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* SamplingService::SampleStream(
     grpc::CallbackServerContext* context) {
-  return SequenceStream::Begin(std::make_shared<SequenceStream>(
-      batcher_, calls_, context, CallLimits(*context), sequence_limits_));
+  return SequenceStream::Begin(std::make_shared<SequenceStream>(batcher_, calls_, context, limits_,
+                                                                regions_, sequence_limits_));
 }
 
 grpc::ServerUnaryReactor* SamplingService::RegisterRegion(grpc::CallbackServerContext* context,

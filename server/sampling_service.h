@@ -68,8 +68,6 @@ class SamplingService final
                                         v1::ListRegionsResponse* response) override;
 
  private:
-  RequestLimits CallLimits(const grpc::CallbackServerContext& context) const;
-
   Batcher& batcher_;
   OpenCalls& calls_;
   const Sampler& sampler_;

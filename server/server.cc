@@ -33,6 +33,12 @@ RegionOptions With(RegionOptions options, Ledger& ledger,
   return options;
 }
 
+BatcherOptions WithWeights(const ServerOptions& options) {
+  BatcherOptions batcher = options.batcher;
+  batcher.client_weights = *ParseClientWeights(options.client_weights);
+  return batcher;
+}
+
 RequestLimits CallLimits(const ServerOptions& options, CallerLedgers& callers) {
   // A small message may well take more than its size once it is parsed.
   constexpr uint64_t kLeastParsedBytes = uint64_t{64} << 20;
@@ -101,7 +107,7 @@ Server::Server(const ServerOptions& options, Sampler& sampler)
                       const AcceptLoop* const loop = connections_.load();
                       return loop == nullptr || loop->IsConnected(peer);
                     })),
-      batcher_(sampler, options.batcher),
+      batcher_(sampler, WithWeights(options)),
       service_(batcher_, calls_, sampler, regions_, CallLimits(options, callers_),
                options.sequences, MakeInfo(options, sampler)),
       kserve_service_(batcher_, calls_, regions_, CallLimits(options, callers_)),

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "sampler/cpu_sampler.h"
+#include "server/call_identity.h"
 #include "server/listener/listen_socket.h"
 
 namespace token_sampler {
@@ -59,6 +62,14 @@ constexpr NumberFlag kNumberFlags[] = {
      [](const ServerOptions& options) { return uint64_t{options.batcher.max_queued_rows}; }},
     {"--max-queued-bytes", 1, kMaxUint64,
      [](const ServerOptions& options) { return uint64_t{options.batcher.max_queued_bytes}; }},
+    {"--max-queued-rows-per-client", 0, kMaxUint64,
+     [](const ServerOptions& options) {
+       return uint64_t{options.batcher.max_queued_rows_per_client};
+     }},
+    {"--max-queued-bytes-per-client", 0, kMaxUint64,
+     [](const ServerOptions& options) {
+       return uint64_t{options.batcher.max_queued_bytes_per_client};
+     }},
     {"--max-sequence-tokens", 1, kMaxUint32,
      [](const ServerOptions& options) { return uint64_t{options.sequences.max_tokens}; }},
     {"--max-sequence-bytes", 1, kMaxUint64,
@@ -85,6 +96,33 @@ absl::Status CheckChoice(absl::string_view flag, const std::string& value,
 
 absl::Span<const NumberFlag> NumberFlags() { return kNumberFlags; }
 
+absl::StatusOr<ClientWeights> ParseClientWeights(const std::vector<std::string>& weights) {
+  constexpr double kLeast = 0.001;
+  constexpr double kMost = 1000;
+  ClientWeights parsed;
+  for (const std::string& entry : weights) {
+    const std::string where = absl::StrCat("--client-weight \"", entry, "\": ");
+    const size_t equals = entry.find('=');
+    if (equals == std::string::npos) {
+      return absl::InvalidArgumentError(where + "must be CLIENT=WEIGHT");
+    }
+    absl::StatusOr<std::string> client = ParseClientName(entry.substr(0, equals));
+    if (!client.ok()) {
+      return absl::InvalidArgumentError(where + std::string(client.status().message()));
+    }
+    double weight = 0;
+    if (!absl::SimpleAtod(entry.substr(equals + 1), &weight) ||
+        !(weight >= kLeast && weight <= kMost)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, "the weight must be in [", kLeast, ", ", kMost, "]"));
+    }
+    if (!parsed.emplace(*std::move(client), weight).second) {
+      return absl::InvalidArgumentError(where + "the client has a weight already");
+    }
+  }
+  return parsed;
+}
+
 absl::Status ValidateOptions(const ServerOptions& options) {
   if (options.listen.empty()) {
     return absl::InvalidArgumentError("--listen must name at least one address");
@@ -94,6 +132,7 @@ absl::Status ValidateOptions(const ServerOptions& options) {
   }
   for (absl::Status status :
        {ParseSocketMode(options.socket_mode).status(),
+        ParseClientWeights(options.client_weights).status(),
         CheckChoice<3>("--device", options.device, {"auto", "cpu", "cuda"}),
         CheckChoice<4>("--log-level", options.log_level, {"debug", "info", "warn", "error"}),
         CheckChoice<2>("--log-format", options.log_format, {"text", "json"}),

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "server/batching/batcher.h"
@@ -49,7 +50,8 @@ struct ServerOptions {
       request;  // but for regions, callers, ledger and max_parsed_bytes, which the server sets
   RegionOptions regions;
   SequenceLimits sequences;
-  BatcherOptions batcher = {.num_executors = 0};
+  BatcherOptions batcher = {.num_executors = 0};    // but for client_weights, made of the next
+  std::vector<std::string> client_weights;          // "NAME=WEIGHT", names as ParseClientName's
   std::chrono::milliseconds drain_delay{0};         // NOT_SERVING, yet accepting calls
   std::chrono::milliseconds drain_timeout{10'000};  // then for calls in flight to finish
   std::string log_level = "info";                   // debug, info, warn or error
@@ -65,6 +67,9 @@ struct NumberFlag {
 };
 
 absl::Span<const NumberFlag> NumberFlags();
+
+// Reads ServerOptions::client_weights; weights are in [0.001, 1000]. InvalidArgument as below.
+absl::StatusOr<ClientWeights> ParseClientWeights(const std::vector<std::string>& weights);
 
 // InvalidArgument names the flag, its value and what is accepted.
 absl::Status ValidateOptions(const ServerOptions& options);

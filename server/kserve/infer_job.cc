@@ -26,6 +26,7 @@ absl::Status InferJob::Decode(inference::ModelInferRequest& request, const Reque
   bytes = call_.input_bytes + call_.request.tensor().data().size();
   times_.queued = Clock::System().Now();
   if (call_.timeout.has_value()) deadline = times_.queued + *call_.timeout;
+  identity.priority = call_.priority;
   return absl::OkStatus();
 }
 

@@ -56,11 +56,16 @@ absl::Status TranslateTimeout(const FieldValue& value, InferCall& call) {
   return absl::OkStatus();
 }
 
-// 0 is to Triton as if it were not set.
-absl::Status CheckPriority(const FieldValue& value) {
-  if (AsInteger(value) == absl::int128(0)) return absl::OkStatus();
-  return Invalid("parameters.priority must be 0: calls are sampled in the order they come in, got ",
-                 ToString(value));
+// As at Triton, level 1 is the most urgent, and 0 is as if it were not set.
+absl::Status TranslatePriority(const FieldValue& value, InferCall& call) {
+  const std::optional<absl::int128> level = AsInteger(value);
+  if (!level || *level < 0 || *level > kPriorityLevels) {
+    return Invalid("parameters.priority must be in [1, ", kPriorityLevels,
+                   "], of which 1 is the most urgent, or 0, which is as ", kPriorityLevels,
+                   ", got ", ToString(value));
+  }
+  if (*level > 0) call.priority = kPriorityLevels - static_cast<uint32_t>(*level);
+  return absl::OkStatus();
 }
 
 absl::Status CheckInputNames(const inference::ModelInferRequest& request) {
@@ -103,7 +108,7 @@ absl::Status TranslateParameter(const std::string& name, const inference::InferP
   if (!given) return Invalid(path, " must have a value");
   const FieldValue& value = *given;
   if (name == kTimeout) return TranslateTimeout(value, call);
-  if (name == kPriority) return CheckPriority(value);
+  if (name == kPriority) return TranslatePriority(value, call);
   absl::Status status;
   if (name == "seed" || name == "step" || name == "stream") {
     status = AddToField(*call.request.mutable_keys(), name + "s", value);

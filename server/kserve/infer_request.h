@@ -35,6 +35,7 @@ struct InferCall {
   CallerNames names;
   std::vector<InferOutput> outputs;                  // at least one
   std::optional<std::chrono::microseconds> timeout;  // how long the call may wait
+  uint32_t priority = 0;                             // as CallIdentity::priority
   uint64_t input_bytes = 0;                          // of the inputs but logits and weights
 };
 

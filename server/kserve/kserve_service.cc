@@ -53,11 +53,12 @@ absl::Status Write(Response& response, Exchange& exchange, grpc::ByteBuffer& to)
 class InferStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   InferStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context,
-              const RequestLimits& limits, InferenceStatistics& statistics)
+              const RequestLimits& server_limits, RegionRegistry& regions,
+              InferenceStatistics& statistics)
       : JobStream(batcher, calls, context),
-        limits_(limits),
+        limits_(server_limits.ForCaller(identity(), regions)),
         statistics_(statistics),
-        exchange_(limits) {}
+        exchange_(limits_) {}
 
  protected:
   void OnRequest(grpc::ByteBuffer& message) override {
@@ -189,14 +190,14 @@ grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext*
     Exchange exchange;
     ModelInferResponse answer;
   };
-  const RequestLimits limits = limits_.ForPeer(context->peer(), regions_);
   auto* reactor = new JobReactor(batcher_, calls_, context);
+  const RequestLimits limits = limits_.ForCaller(reactor->identity(), regions_);
   auto state = std::make_shared<State>(limits);
   auto job = std::make_shared<InferJob>(
       state->answer, statistics_, [reactor, state, response](const absl::Status& done) {
         reactor->Complete(done.ok() ? Write(state->answer, state->exchange, *response) : done);
       });
-  absl::Status status = reactor->CheckRoom();
+  absl::Status status = reactor->CheckCaller();
   if (status.ok()) status = state->exchange.received.Parse(*request);
   LetGo(*request);
   if (status.ok()) status = Decode(limits, state->exchange, *job);
@@ -210,8 +211,8 @@ grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext*
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* KserveService::ModelStreamInfer(
     grpc::CallbackServerContext* context) {
-  return InferStream::Begin(std::make_shared<InferStream>(
-      batcher_, calls_, context, limits_.ForPeer(context->peer(), regions_), statistics_));
+  return InferStream::Begin(
+      std::make_shared<InferStream>(batcher_, calls_, context, limits_, regions_, statistics_));
 }
 
 absl::StatusOr<std::vector<RegionRegistry::Listed>> KserveService::ListRegions(

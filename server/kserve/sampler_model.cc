@@ -133,7 +133,8 @@ inference::ModelConfig ConfigureModel(uint32_t max_rows) {
   config.set_platform(kPlatform);
   config.set_backend(kPlatform);
   config.set_max_batch_size(static_cast<int32_t>(std::min<uint32_t>(max_rows, INT32_MAX)));
-  config.mutable_dynamic_batching();
+  config.mutable_dynamic_batching()->set_priority_levels(kPriorityLevels);
+  config.mutable_dynamic_batching()->set_default_priority_level(kPriorityLevels);
   config.mutable_model_transaction_policy()->set_decoupled(false);
   const inference::ModelMetadataResponse model = DescribeModel();
   for (const auto& tensor : model.inputs()) {

@@ -16,11 +16,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "inference/grpc_inference_service.pb.h"
+#include "server/batching/sampling_job.h"
 
 namespace token_sampler {
 
 inline constexpr char kModelName[] = "sampler";
 inline constexpr char kModelVersion[] = "1";
+inline constexpr uint32_t kPriorityLevels = kHighestPriority + 1;  // 1 is the most urgent
 
 // What an input other than `logits` and `weights` sets in the native request.
 enum class InputRole : uint8_t {

@@ -15,11 +15,12 @@ namespace token_sampler {
 // Takes requests as bytes: see sliced_request.h.
 class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  // What is referred to must outlive the call, but for `request_limits`.
+  // What is referred to must outlive the call, but for `server_limits`.
   SequenceStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context,
-                 const RequestLimits& request_limits, const SequenceLimits& limits)
+                 const RequestLimits& server_limits, RegionRegistry& regions,
+                 const SequenceLimits& limits)
       : JobStream(batcher, calls, context),
-        request_limits_(request_limits),
+        request_limits_(server_limits.ForCaller(identity(), regions)),
         table_(request_limits_, limits, request_limits_.ledger),
         received_(request_limits_),
         answer_memory_(request_limits_.ledger, Account::kAnswers) {}

@@ -29,5 +29,18 @@ TEST(CallIdentityTest, ClientsOfUnixSocketsAreOne) {
   EXPECT_EQ(IdentityOfPeer("unix:/run/a:1").client, "unix:/run/a:1");
 }
 
+TEST(CallIdentityTest, NamesOfClientsAreThoseOfTheirPeers) {
+  EXPECT_EQ(*ParseClientName("ipv4:10.1.2.3"), IdentityOfPeer("ipv4:10.1.2.3:5").client);
+  const std::string site = IdentityOfPeer("ipv6:[2001:db8::1]:5").client;
+  for (const char* name : {"ipv6:2001:db8::1", "ipv6:2001:db8::/64", "ipv6:[2001:db8::2]"}) {
+    EXPECT_EQ(*ParseClientName(name), site);
+  }
+  EXPECT_EQ(*ParseClientName("unix:"), IdentityOfPeer("unix:").client);
+  for (const char* name : {"", "10.1.2.3", "ipv4:10.1.2", "ipv4:10.1.2.3:50", "ipv4:10.1.2.0/24",
+                           "ipv6:2001:db8::/48", "ipv6:10.1.2.3", "unix:/run/a", "name"}) {
+    EXPECT_EQ(ParseClientName(name).status().code(), absl::StatusCode::kInvalidArgument) << name;
+  }
+}
+
 }  // namespace
 }  // namespace token_sampler

@@ -189,16 +189,20 @@ TEST(InferRequestTest, NoInputHasTheNameOfAnotherParameter) {
   }
 }
 
-TEST(InferRequestTest, OnlyTheDefaultPriorityIsTaken) {
+TEST(InferRequestTest, LevelsOfPriorityAreThoseOfTriton) {
   inference::ModelInferRequest request = Request();
-  Parameter(request, "priority").set_int64_param(0);
-  Translate(request);
-  Parameter(request, "priority").set_uint64_param(0);
-  Translate(request);
+  EXPECT_EQ(Translate(request).priority, 0);
+  for (const auto& [level, priority] : {std::pair(0, 0u), {1, 7u}, {2, 6u}, {8, 0u}}) {
+    Parameter(request, "priority").set_int64_param(level);
+    EXPECT_EQ(Translate(request).priority, priority);
+    Parameter(request, "priority").set_uint64_param(static_cast<uint64_t>(level));
+    EXPECT_EQ(Translate(request).priority, priority);
+  }
   const std::string refusal =
-      "parameters.priority must be 0: calls are sampled in the order they come in, got ";
-  Parameter(request, "priority").set_int64_param(1);
-  EXPECT_EQ(Refusal(request), refusal + "1");
+      "parameters.priority must be in [1, 8], of which 1 is the most urgent, or 0, which is as 8, "
+      "got ";
+  Parameter(request, "priority").set_int64_param(9);
+  EXPECT_EQ(Refusal(request), refusal + "9");
   Parameter(request, "priority").set_uint64_param(std::numeric_limits<uint64_t>::max());
   EXPECT_EQ(Refusal(request), refusal + "18446744073709551615");
   Parameter(request, "priority").set_int64_param(-1);

@@ -22,6 +22,7 @@ namespace token_sampler {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::Pair;
 
 CommandLine Parse(std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), "token-sampler-server");
@@ -130,6 +131,30 @@ TEST(ServerOptionsTest, ErrorsNameFlagValueAndRange) {
   options = {};
   options.listen = {};
   EXPECT_EQ(ValidateOptions(options).message(), "--listen must name at least one address");
+}
+
+TEST(ServerOptionsTest, WeightsOfClientsAreReadOrRefusedByName) {
+  const CommandLine line = Parse(
+      {"--client-weight=ipv4:10.0.0.7=3,unix:=0.5", "--client-weight", "ipv6:2001:db8::1=10"});
+  ASSERT_FALSE(line.exit_code.has_value());
+  EXPECT_THAT(
+      *ParseClientWeights(line.options.client_weights),
+      ElementsAre(Pair("ipv4:10.0.0.7", 3), Pair("ipv6:2001:db8::/64", 10), Pair("unix:", 0.5)));
+  const auto refusal = [](std::vector<std::string> weights) {
+    ServerOptions options;
+    options.client_weights = std::move(weights);
+    return std::string(ValidateOptions(options).message());
+  };
+  EXPECT_EQ(refusal({"unix:"}), "--client-weight \"unix:\": must be CLIENT=WEIGHT");
+  EXPECT_EQ(refusal({"me=2"}),
+            "--client-weight \"me=2\": a client must be ipv4:ADDRESS, ipv6:ADDRESS, which means "
+            "its network of 64 bits, or unix:");
+  for (const std::string weight : {"0", "-1", "0.0009", "1001", "nan", "inf", "much", ""}) {
+    EXPECT_EQ(refusal({"unix:=" + weight}),
+              "--client-weight \"unix:=" + weight + "\": the weight must be in [0.001, 1000]");
+  }
+  EXPECT_EQ(refusal({"ipv6:2001:db8::1=2", "ipv6:2001:db8::2=3"}),
+            "--client-weight \"ipv6:2001:db8::2=3\": the client has a weight already");
 }
 
 TEST(JsonLogTest, EveryLineIsValidJson) {
