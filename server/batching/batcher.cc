@@ -25,6 +25,11 @@ constexpr char kMadeRoom[] =
 constexpr milliseconds kSoonest(5);
 constexpr milliseconds kLatest(5000);
 
+// How many times as long as estimated the wait for others may be before a call comes too late. An
+// estimate that is too low by a part lets a full queue grow until what is sampled comes too late
+// (tests/bench/queue_policies.py).
+constexpr int kWaitMargin = 2;
+
 // An answer of so many values takes a slice to write and to send.
 constexpr uint64_t kLargeAnswer = uint64_t{1} << 16;
 
@@ -108,7 +113,8 @@ absl::Status Batcher::Submit(std::shared_ptr<SamplingJob> job) {
     if (load.jobs > 0 && job->deadline != TimePoint::max()) {
       const nanoseconds wait =
           TimeOf(queue_.WorkUntilDone(job->identity, job->takes_turns_, job->work));
-      if (wait > job->deadline - now) {
+      const nanoseconds of_others = wait - std::min(wait, TimeOf(job->work));
+      if (wait + (kWaitMargin - 1) * of_others > job->deadline - now) {
         ++counters_.refused;
         job->retry_after = PromiseRoom(job->work);
         return absl::ResourceExhaustedError(absl::StrCat(

@@ -258,6 +258,7 @@ TEST_F(FairnessTest, PlacesInAFullQueueFollowTheWeights) {
   const auto other = Submit("other", "2", 4, 20);
   // The weight of the one lets it hold 6 of 8 rows, so 1 more is within its share.
   const auto more = Submit("heavy", "1", 1, 30);
+  ASSERT_EQ(other->times_done(), 1);
   EXPECT_EQ(other->Await().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(heavy->times_done(), 0);
   sampler_.Open();
