@@ -19,18 +19,21 @@ class Target:
     """The server as its attacker sees it. The attacker notes what the server answered."""
 
     def __init__(
-        self, address: str, seconds: float, binary: str = "", sanitized: bool = False
+        self, address: str, seconds: float, binary: str = "", sanitized: bool = False, pid: int = 0
     ) -> None:
         self.address = address
         # For attacks that start servers of their own.
         self.binary = binary
         self.sanitized = sanitized
+        self.pid = pid  # of the server
         self.seconds = seconds
         self.until = time.monotonic() + seconds
         self.sent = 0
         self.codes: collections.Counter[str] = collections.Counter()
         self.failures: list[str] = []
         self.notes: list[str] = []
+        # Answered in time, where that is measured: to few callers, and to too many.
+        self.rows: dict[str, int] = {}
 
     def time_left(self) -> float:
         return max(0.0, self.until - time.monotonic())
@@ -46,6 +49,7 @@ class Target:
             "codes": dict(self.codes),
             "failures": self.failures,
             "notes": self.notes,
+            "rows": self.rows,
         }
 
 

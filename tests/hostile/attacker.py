@@ -65,10 +65,16 @@ class Child:
 
 
 def attack_once(
-    pipe: Connection, name: str, address: str, seconds: float, binary: str, sanitized: bool
+    pipe: Connection,
+    name: str,
+    address: str,
+    seconds: float,
+    binary: str,
+    sanitized: bool,
+    pid: int,
 ) -> None:
     chosen = next(attack for attack in load_attacks() if attack.name == name)
-    target = Target(address, seconds, binary, sanitized)
+    target = Target(address, seconds, binary, sanitized, pid)
     try:
         chosen.run(target)
     except OSError as error:

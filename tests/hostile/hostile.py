@@ -89,7 +89,7 @@ def run_attack(attack: Attack, options: argparse.Namespace, measure: Measure) ->
         client = PoliteClient(server.address)
         begin, cpu = time.monotonic(), server.cpu_seconds()
         child = Child(attacker.attack_once, attack.name, server.address, seconds, options.server,
-                      options.asan)  # fmt: skip
+                      options.asan, server.process.pid)  # fmt: skip
         stopped: tuple[float, int] | None = None
         if attack.stop_during:
             time.sleep(0.2 + seconds / 2)
@@ -104,6 +104,7 @@ def run_attack(attack: Attack, options: argparse.Namespace, measure: Measure) ->
             result.sent, result.codes = report["sent"], report["codes"]
             result.notes = report["notes"]
             failures += report["failures"]
+            result.rows = report["rows"]
         if stopped is None:
             result.cores_after = let_settle(server, measure.after_mib(), options.short)
             result.polite = client.end()
@@ -122,6 +123,8 @@ def run_attack(attack: Attack, options: argparse.Namespace, measure: Measure) ->
         result.stop_seconds, result.exit_code = stopped
         failures += server.sanitizer_reports()
         judge(attack, result, measure)
+        if result.rows:
+            judge_rows(result, server.log_text())
     finally:
         server.remove()
     return result

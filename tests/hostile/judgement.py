@@ -1,6 +1,7 @@
 """What an attack did to a server, the bounds of that, and the table of all of it."""
 
 import dataclasses
+import re
 from typing import Any
 
 from attack import Attack
@@ -10,6 +11,7 @@ SERVING_SECONDS = 3.0  # until a new connection is served after an attack
 STOP_SLACK_SECONDS = 1.0  # of a server that ends when its drain time does
 MOST_THREADS = 256
 POLITE_CORES = 0.1  # what the polite client makes the server use
+LEAST_USEFUL = 0.9  # of the rows that are sampled for more callers than can be served
 IDLE_CORES = 0.5  # below this a server has nothing more to do for an attacker who has gone
 
 
@@ -30,6 +32,7 @@ class Result:
     polite: dict[str, Any] = dataclasses.field(default_factory=dict)
     codes: dict[str, int] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
+    rows: dict[str, int] = dataclasses.field(default_factory=dict)  # as in Target
     killed_at_mib: int = 0
     stop_seconds: float = 0
     exit_code: int = 0
@@ -93,6 +96,20 @@ def judge(attack: Attack, result: Result, measure: Measure) -> None:
         failures.append(f"answers: {words(wrong)}")
 
 
+def judge_rows(result: Result, log: str) -> None:
+    """How much of what the server sampled for too many callers came in time."""
+    counted = re.search(r"stopped after ([\d,]+) rows", log)
+    if counted is None:
+        result.failures.append("the server did not log how many rows it sampled")
+        return
+    of_others = result.polite["calls"] + result.rows["few"]
+    sampled = int(counted.group(1).replace(",", "")) - of_others
+    useful = result.rows["many"] / max(1, sampled)
+    result.notes.append(f"{useful:.2f} of the rows of use")
+    if useful < LEAST_USEFUL:
+        result.failures.append(f"{useful:.2f} of the rows of use, at least {LEAST_USEFUL}")
+
+
 def words(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {code}" for code, count in sorted(counts.items()))
 
@@ -115,7 +132,7 @@ def columns(result: Result) -> list[str]:
         f"{result.threads}",
         f"{polite['p50']:.1f} / {polite['p99']:.0f} / {polite['max']:.0f}" if polite else "",
         f"{result.stop_seconds:.1f}",
-        "; ".join([*dict.fromkeys(result.notes), words(result.codes)]).strip("; ")[:90],
+        "; ".join([*dict.fromkeys(result.notes), words(result.codes)]).strip("; ")[:160],
         "; ".join(result.failures) or "ok",
     ]
 

@@ -7,6 +7,7 @@ import h2
 import messages
 from attack import ALL_CORES, REFUSED, Target, attack
 from memory_attacks import REGIONS, connected
+from overload import few_and_many
 
 # The codes of a long call that is told to stop or is refused.
 STOPPED = (*REFUSED, "OK", "DEADLINE_EXCEEDED", "CANCELLED")
@@ -110,17 +111,15 @@ def keep_in_flight(
     request: bytes,
     calls: int,
     *extra: tuple[str, str],
-    until: float | None = None,
     finish: bool = False,
-) -> int:
+) -> None:
     """Callers who each have one call in flight, on one connection, and pause when they are refused for
-    as long as the server says. Returns how many calls were answered well. With `finish` the calls that
-    the end of the time, or of the server, finds under way are waited for."""
+    as long as the server says. With `finish` the calls that the end of the time, or of the server, finds
+    under way are waited for."""
     with connected(target) as connection:
         numbers: set[int] = set()
         paused: list[float] = []
-        until = target.until if until is None else until
-        while (now := time.monotonic()) < until and not connection.closed:
+        while (now := time.monotonic()) < target.until and not connection.closed:
             if connection.going_away:
                 break
             paused = [end for end in paused if end > now]
@@ -135,7 +134,6 @@ def keep_in_flight(
         if finish:
             for number in numbers:
                 connection.finish(number, 12)
-    return connection.codes["OK"]
 
 
 @attack("64 calls of 1,024 rows in flight", holds=True, codes=(*REFUSED, "OK"), cores=ALL_CORES)
@@ -152,30 +150,14 @@ def greedy_describe(target: Target) -> None:
     keep_in_flight(target, messages.DESCRIBE, messages.field(1, inner), 8)
 
 
-def few_and_many(target: Target, rows: int, vocab: int, many: int, *extra: tuple[str, str]) -> None:
-    """8 callers keep the server busy; more get as much done. The rows lie in shared memory, so that the
-    attacker's own sending does not limit them."""
-    request = messages.sample(messages.in_region("r", rows, vocab), messages.params(top_k=50))
-    half = target.seconds / 2
-    with messages.SharedObject(2 * vocab * rows) as shared:
-        with connected(target) as connection:
-            connection.call(messages.REGISTER, shared.register("r"))
-        target.codes.clear()
-        until = target.until - half
-        before = keep_in_flight(target, messages.SAMPLE, request, 8, *extra, until=until) / half
-        after = keep_in_flight(target, messages.SAMPLE, request, many, *extra) / half
-    target.notes.append(f"{before:.0f} calls/s in time, then {after:.0f}")
-    target.check(after > 0.8 * before, f"{after:.0f} calls/s of {before:.0f}")
-
-
 @attack("8 callers, then 640, of 1,024 rows each", holds=True, flags=REGIONS,
-        codes=(*REFUSED, "OK"), cores=ALL_CORES, short=False)  # fmt: skip
+        codes=(*REFUSED, "OK"), cores=ALL_CORES, seconds=10, short=False)  # fmt: skip
 def overload(target: Target) -> None:
     few_and_many(target, 1024, 1024, 640)
 
 
 @attack("8 callers, then 400, with a deadline of 0.1 s", holds=True, flags=REGIONS, cores=ALL_CORES,
-        short=False)  # fmt: skip
+        seconds=10, short=False)  # fmt: skip
 def deadlines(target: Target) -> None:
     """What is sampled is what can be answered in time."""
-    few_and_many(target, 64, 32768, 400, ("grpc-timeout", "100m"))
+    few_and_many(target, 64, 32768, 400, deadline_seconds=0.1)

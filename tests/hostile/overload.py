@@ -1,0 +1,142 @@
+"""Few callers, then ten times as many and more, in turns: how much is done of what they ask."""
+
+import dataclasses
+import heapq
+import pathlib
+import statistics
+import time
+
+import h2
+import messages
+from attack import Target
+from memory_attacks import connected
+
+TURNS = 3
+QUEUED_ROWS = 65536  # of the server, by default
+FEW = 8  # callers who keep the server busy
+# Others on a small machine may add so much to a latency.
+ALLOWANCE_SECONDS = 0.05
+
+
+class CallersConnection(h2.Connection):
+    """Notes which calls end, so that one who has hundreds under way need not look at all of them: an
+    attacker that computes takes from the server what it measures."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.ended: list[h2.Stream] = []
+
+    def _end(self, stream: h2.Stream, code: str) -> None:
+        if stream.code is None:
+            self.ended.append(stream)
+        super()._end(stream, code)
+
+
+@dataclasses.dataclass
+class Turn:
+    answered: int
+    refused: int
+    seconds: float
+    cpu_seconds: float  # of the server
+    latencies: list[float]  # of the calls that were answered, in seconds
+    ends: list[float]  # when they were
+
+    def rate(self) -> float:
+        return self.answered / self.seconds
+
+    def rate_of_cpu(self) -> float:
+        """Calls for a second of the server's processor time, which other programs do not change."""
+        return self.answered / max(self.cpu_seconds, 0.01)
+
+    def longest(self, calls: int) -> float:
+        """The longest time in which so many calls were answered one after the other."""
+        if len(self.ends) <= calls:
+            return self.seconds
+        return max(end - begin for begin, end in zip(self.ends, self.ends[calls:]))
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def take_turn(
+    target: Target, request: bytes, calls: int, seconds: float, *extra: tuple[str, str]
+) -> Turn:
+    """Callers who each have one call under way, and pause when they are refused for as long as the
+    server says. The calls that the end of the time finds under way are waited for."""
+    connection = CallersConnection(target.address)
+    begin, cpu = time.monotonic(), cpu_seconds(target.pid)
+    until = begin + seconds
+    begun: dict[h2.Stream, tuple[int, float]] = {}
+    paused: list[float] = []
+    latencies = []
+    ends = []
+    while (now := time.monotonic()) < until or (begun and now < until + 10):
+        while paused and paused[0] <= now:
+            heapq.heappop(paused)
+        while now < until and len(begun) + len(paused) < calls:
+            number = connection.start(messages.SAMPLE, request, *extra)
+            begun[connection.streams[number]] = (number, time.monotonic())
+        connection.poll(0.02)
+        now = time.monotonic()
+        for stream in connection.ended:
+            number, start = begun.pop(stream)
+            del connection.streams[number]
+            if stream.code == "OK":
+                latencies.append(now - start)
+                ends.append(now)
+            if stream.pushback is not None:
+                heapq.heappush(paused, now + int(stream.pushback) / 1000)
+        connection.ended.clear()
+    codes = connection.codes
+    target.codes.update(codes)
+    target.sent += connection.sent
+    connection.close()
+    turn = Turn(
+        codes["OK"], codes.total() - codes["OK"], time.monotonic() - begin,
+        cpu_seconds(target.pid) - cpu, latencies, ends,
+    )  # fmt: skip
+    return turn
+
+
+def median_ratio(many: list[float], few: list[float]) -> float:
+    return statistics.median(m / max(f, 1e-9) for m, f in zip(many, few))
+
+
+def few_and_many(
+    target: Target, rows: int, vocab: int, many: int, deadline_seconds: float = 0
+) -> None:
+    """A few callers keep the server busy; many get as much done. The rows lie in shared memory, so that
+    the attacker's own sending does not limit them."""
+    request = messages.sample(messages.in_region("r", rows, vocab), messages.params(top_k=50))
+    extra = [("grpc-timeout", f"{1000 * deadline_seconds:.0f}m")] if deadline_seconds else []
+    seconds = target.seconds / (2 * TURNS)
+    few_turns: list[Turn] = []
+    many_turns: list[Turn] = []
+    with messages.SharedObject(2 * vocab * rows) as shared:
+        with connected(target) as connection:
+            connection.call(messages.REGISTER, shared.register("r"))
+        target.codes.clear()
+        for _ in range(TURNS):
+            few_turns.append(take_turn(target, request, FEW, seconds, *extra))
+            many_turns.append(take_turn(target, request, many, seconds, *extra))
+    answered = [turn.answered for turn in many_turns]
+    target.rows = {"few": rows * sum(t.answered for t in few_turns), "many": rows * sum(answered)}
+    rates = [statistics.median(t.rate() for t in turns) for turns in (few_turns, many_turns)]
+    wall = median_ratio([t.rate() for t in many_turns], [t.rate() for t in few_turns])
+    cpu = median_ratio([t.rate_of_cpu() for t in many_turns], [t.rate_of_cpu() for t in few_turns])
+    refused = sum(t.refused for t in many_turns) / max(1, sum(answered))
+    target.notes.append(f"{rates[0]:.0f} calls/s, then {rates[1]:.0f}")
+    target.notes.append(f"{cpu:.2f} by CPU time, {wall:.2f} by the clock")
+    target.notes.append(f"{refused:.1f} refused for each")
+    target.check(cpu >= 0.9, f"{cpu:.2f} of the calls for the same CPU time, at least 0.9")
+    target.check(wall >= 0.8, f"{wall:.2f} of the calls in the same time, at least 0.8")
+
+    latencies = sorted(latency for turn in many_turns for latency in turn.latencies)
+    p99 = latencies[int(0.99 * len(latencies))] if latencies else float("inf")
+    # A full queue is before a call at most, and what is under way.
+    bound = max(turn.longest(QUEUED_ROWS // rows + FEW) for turn in many_turns)
+    bound = min(bound, deadline_seconds or bound) + ALLOWANCE_SECONDS
+    target.notes.append(f"p99 {1000 * p99:.0f} ms")
+    target.check(p99 <= bound, f"p99 {1000 * p99:.0f} ms, at most {1000 * bound:.0f}")
