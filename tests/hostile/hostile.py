@@ -15,7 +15,7 @@ import messages
 import polite
 from attack import BUDGET_MIB, Attack
 from attacker import Child, PoliteClient
-from judgement import IDLE_CORES, Measure, Result, judge, table
+from judgement import IDLE_CORES, Measure, Result, judge, judge_rows, table
 from server_process import Server, is_serving
 
 HERE = pathlib.Path(__file__).resolve().parent
