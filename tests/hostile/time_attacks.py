@@ -157,6 +157,7 @@ def overload(target: Target) -> None:
 
 
 @attack("8 callers, then 400, with a deadline of 0.1 s", holds=False, flags=REGIONS, cores=ALL_CORES,
+        seconds=10, short=False)  # fmt: skip
 def deadlines(target: Target) -> None:
     """What is sampled is what can be answered in time."""
     few_and_many(target, 64, 32768, 400, deadline_seconds=0.1)
