@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
-#include <optional>
+#include <memory>
 #include <random>
 #include <set>
 #include <utility>
