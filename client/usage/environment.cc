@@ -15,6 +15,7 @@ constexpr absl::string_view kPrefix = "TOKEN_SAMPLER_";
 
 // Without the prefix.
 constexpr absl::string_view kOfServer[] = {"ADDRESS_FILE",
+                                           "CLIENT_WEIGHT",
                                            "DEVICE",
                                            "DRAIN_DELAY_MS",
                                            "DRAIN_TIMEOUT_MS",
@@ -29,7 +30,9 @@ constexpr absl::string_view kOfServer[] = {"ADDRESS_FILE",
                                            "MAX_MESSAGE_BYTES",
                                            "MAX_METADATA_BYTES",
                                            "MAX_QUEUED_BYTES",
+                                           "MAX_QUEUED_BYTES_PER_CLIENT",
                                            "MAX_QUEUED_ROWS",
+                                           "MAX_QUEUED_ROWS_PER_CLIENT",
                                            "MAX_REGIONS",
                                            "MAX_REGIONS_PER_OWNER",
                                            "MAX_REGIONS_PER_PEER",
