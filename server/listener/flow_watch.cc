@@ -1,5 +1,7 @@
 #include "server/listener/flow_watch.h"
 
+#include <algorithm>
+
 namespace token_sampler {
 namespace {
 
@@ -46,9 +48,12 @@ uint32_t FlowWatch::Received(const FrameHeader& header, const FrameReader::Piece
       last_ = header.stream;
       streams_.try_emplace(header.stream);
       if (streams_.size() > kMaxStreams) {
-        const uint32_t oldest = streams_.begin()->first;
-        streams_.erase(streams_.begin());
-        return oldest;
+        const auto oldest =
+            std::min_element(streams_.begin(), streams_.end(),
+                             [](const auto& a, const auto& b) { return a.first < b.first; });
+        const uint32_t number = oldest->first;
+        streams_.erase(oldest);
+        return number;
       }
       return 0;
     case FrameType::kData:

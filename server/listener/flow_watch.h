@@ -6,7 +6,7 @@
 #include <chrono>
 #include <cstdint>
 
-#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
 #include "server/listener/frame_reader.h"
 
@@ -85,7 +85,7 @@ class FlowWatch {
   FlowGate connection_;
   int64_t connection_to_receive_ = 65535;
   uint32_t last_ = 0;
-  absl::btree_map<uint32_t, Stream> streams_;  // that neither side has ended
+  absl::flat_hash_map<uint32_t, Stream> streams_;  // that neither side has ended
 };
 
 }  // namespace token_sampler

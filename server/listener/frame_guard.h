@@ -14,7 +14,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "server/listener/flow_watch.h"
@@ -124,7 +124,7 @@ class FrameGuard {
   Rate hasty_resets_;
   Rate idle_;
   // The open streams whose message is not complete.
-  absl::btree_map<uint32_t, Message> messages_;
+  absl::flat_hash_map<uint32_t, Message> messages_;
   uint64_t incomplete_bytes_ = 0;  // what they have received
 };
 

@@ -193,6 +193,9 @@ TEST_F(FrameGuardTest, FollowsABoundedNumberOfStreams) {
   }
   EXPECT_LT(limits_.receipt->bytes, 3000u * 6);
   EXPECT_EQ(Send(Frame(kData, 0, 1, Message(0xffffffff, 0))), "");
+  const std::string rest(899, 'x');
+  EXPECT_EQ(Send(Frame(kData, 0, 9999, rest + Message(0xffffffff, 0))),
+            "a message is announced that is far too large");
 }
 
 }  // namespace
