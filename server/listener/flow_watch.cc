@@ -12,6 +12,14 @@ constexpr uint32_t kInitialWindowSize = 4;  // the setting of this name
 constexpr size_t kMaxStreams = 2048;
 // What could be sent for so long has been.
 constexpr std::chrono::seconds kIdle{1};
+// A window that lets so many bytes go is worth the frame that they take.
+constexpr uint64_t kEnoughAtOnce = 1024;
+// gRPC clients that are slower than small answers come give back one after the other of a window
+// that is used up, and some fetch the prefix of each before the rest.
+constexpr uint64_t kTinyFramesPerAnswer = 4;
+constexpr uint64_t kMaxTinyFrames = 4096;
+// A byte that says whether the message is compressed, and its length in four.
+constexpr uint8_t kPrefixBytes = 5;
 
 bool IsInitialWindow(const FrameHeader& header, absl::Span<const uint8_t> entry) {
   return header.type == FrameType::kSettings && entry.size() == 6 &&
@@ -86,48 +94,82 @@ uint32_t FlowWatch::Received(const FrameHeader& header, const FrameReader::Piece
   }
 }
 
-void FlowWatch::Sent(const FrameHeader& header, const FrameReader::Piece& piece, SteadyTime now) {
-  Stream* const stream = Find(header.stream);
+bool FlowWatch::Sent(const FrameHeader& header, const FrameReader::Piece& piece, SteadyTime now) {
   switch (header.type) {
-    case FrameType::kHeaders:
-      if (!piece.begins || stream == nullptr) return;
+    case FrameType::kHeaders: {
+      if (!piece.begins) return false;
       if (header.Has(FrameHeader::kEndStreamOrAck)) {
         streams_.erase(header.stream);
-        return;
+        return false;
       }
+      Stream* const stream = Find(header.stream);
+      if (stream == nullptr) return false;
       if (!stream->answered) stream->answer.passed.Restart(now);
       stream->answered = true;
       SetWindow(*stream, now);
-      return;
+      return false;
+    }
     case FrameType::kData:
-      if (!piece.begins) return;
-      if (stream != nullptr) {
-        stream->answer.credit -= header.length;
-        stream->answer.passed.Add(header.length, now);
-        SetWindow(*stream, now);
-      }
-      connection_.credit -= header.length;
-      connection_.passed.Add(header.length, now);
-      SetClosed(connection_, kConnectionWindow + connection_.credit <= 0, now);
-      return;
+      if (piece.begins) return SentData(header.stream, header.length, now);
+      CountAnswers(header.stream, piece.payload);
+      return false;
     case FrameType::kReset:
       if (piece.begins) streams_.erase(header.stream);
-      return;
+      return false;
     case FrameType::kSettings:
       if (IsInitialWindow(header, piece.payload)) {
         initial_to_receive_ = ReadNumber(piece.payload.subspan(2));
       }
-      return;
+      return false;
     case FrameType::kWindowUpdate:
-      if (piece.payload.empty()) return;
+      if (piece.payload.empty()) return false;
       if (header.stream == 0) {
         connection_to_receive_ += ReadNumber(piece.payload);
-      } else if (stream != nullptr) {
+      } else if (Stream* const stream = Find(header.stream)) {
         stream->credit += ReadNumber(piece.payload);
       }
-      return;
+      return false;
     default:
-      return;
+      return false;
+  }
+}
+
+bool FlowWatch::SentData(uint32_t number, uint32_t bytes, SteadyTime now) {
+  Stream* const stream = Find(number);
+  if (stream != nullptr) {
+    stream->answer.credit -= bytes;
+    stream->answer.passed.Add(bytes, now);
+    SetWindow(*stream, now);
+  }
+  connection_.credit -= bytes;
+  connection_.passed.Add(bytes, now);
+  SetClosed(connection_, kConnectionWindow + connection_.credit <= 0, now);
+  sent_since_closed_ += bytes;
+  const bool used_up = connection_.closed || (stream != nullptr && stream->answer.closed);
+  if (!used_up) return false;
+  const bool tiny = sent_since_closed_ < kEnoughAtOnce;
+  sent_since_closed_ = 0;
+  if (!tiny || tiny_frames_ == 0) return tiny;
+  --tiny_frames_;
+  return false;
+}
+
+void FlowWatch::CountAnswers(uint32_t number, absl::Span<const uint8_t> bytes) {
+  Stream* const stream = Find(number);
+  if (stream == nullptr) return;
+  while (!bytes.empty()) {
+    if (stream->prefix_bytes < kPrefixBytes) {
+      // The first byte, the flag, is shifted out.
+      stream->missing = stream->missing << 8 | bytes[0];
+      bytes.remove_prefix(1);
+      if (++stream->prefix_bytes < kPrefixBytes) continue;
+    }
+    const size_t count = std::min<size_t>(bytes.size(), stream->missing);
+    bytes.remove_prefix(count);
+    stream->missing -= static_cast<uint32_t>(count);
+    if (stream->missing > 0) continue;
+    stream->prefix_bytes = 0;
+    tiny_frames_ = std::min(tiny_frames_ + kTinyFramesPerAnswer, kMaxTinyFrames);
   }
 }
 

@@ -53,7 +53,9 @@ class FlowWatch {
   // returns a stream that is given up, or 0: of too many, the oldest, which gRPC has ended in a way
   // that cannot be seen.
   uint32_t Received(const FrameHeader& header, const FrameReader::Piece& piece, SteadyTime now);
-  void Sent(const FrameHeader& header, const FrameReader::Piece& piece, SteadyTime now);
+  // The second returns true for a DATA frame that the peer has made tiny: it used up a window, not
+  // 1 KiB of answers has gone since the last that did, and each answer has had some such frames.
+  bool Sent(const FrameHeader& header, const FrameReader::Piece& piece, SteadyTime now);
 
   // The socket has taken so many of the bytes that were to be sent, all of them or not.
   void SocketTook(uint64_t bytes, bool all, SteadyTime now);
@@ -72,18 +74,24 @@ class FlowWatch {
   struct Stream {
     bool answered = false;  // its answer has begun
     FlowGate answer;
-    int64_t credit = 0;  // bytes that may be received, beyond the initial window
+    int64_t credit = 0;        // bytes that may be received, beyond the initial window
+    uint8_t prefix_bytes = 0;  // sent of the five before a message of the answer
+    uint32_t missing = 0;      // bytes of that message that are not sent
   };
 
   Stream* Find(uint32_t number);
   void SetClosed(FlowGate& gate, bool closed, SteadyTime now);
   void SetWindow(Stream& stream, SteadyTime now);
+  bool SentData(uint32_t number, uint32_t bytes, SteadyTime now);
+  void CountAnswers(uint32_t number, absl::Span<const uint8_t> bytes);
 
   int64_t initial_to_send_ = 65535;
   int64_t initial_to_receive_ = 65535;
   FlowGate socket_;
   FlowGate connection_;
   int64_t connection_to_receive_ = 65535;
+  uint64_t sent_since_closed_ = 0;  // bytes of DATA since a window was used up
+  uint64_t tiny_frames_ = 0;        // that may still go for the answers that have gone
   uint32_t last_ = 0;
   absl::flat_hash_map<uint32_t, Stream> streams_;  // that neither side has ended
 };

@@ -14,6 +14,13 @@ constexpr uint8_t kPrefixBytes = 5;
 constexpr uint64_t kFreeHeaderFrames = 8;
 constexpr uint64_t kMinHeaderFrameBytes = 1024;
 
+// A client that gives back each piece of an answer as it reads it updates two windows, the stream's
+// and the connection's, for each frame, or for each 1 KiB of it.
+constexpr uint64_t kUpdatesPerPiece = 2;
+constexpr uint64_t kPieceBytes = 1024;
+// Those that may be outstanding: of 64 MiB on their way.
+constexpr uint64_t kMaxExpectedUpdates = 131'072;
+
 }  // namespace
 
 bool FrameGuard::Rate::Exceeds(uint64_t max, Time now) {
@@ -27,7 +34,7 @@ bool FrameGuard::Rate::Exceeds(uint64_t max, Time now) {
 absl::string_view FrameGuard::Take(absl::Span<const uint8_t> bytes, Time now) {
   settled_stream_ = last_stream_;
   if (state_ == State::kPreface) TakePreface(bytes);
-  absl::string_view wrong;
+  absl::string_view wrong = wrong_;
   while (state_ == State::kFrames && !bytes.empty() && wrong.empty()) {
     const bool inside = received_.inside();
     const size_t before = bytes.size();
@@ -76,7 +83,12 @@ void FrameGuard::Sent(absl::Span<const uint8_t> bytes, Time now) {
   while (state_ != State::kForeign && !bytes.empty()) {
     const FrameReader::Piece piece = sent_.Next(bytes);
     const FrameHeader& header = sent_.header();
-    flow_.Sent(header, piece, now);
+    if (flow_.Sent(header, piece, now) && idle_.Exceeds(limits_.max_idle_frames, now)) {
+      wrong_ = "answers are fetched in tiny pieces";
+    }
+    if (piece.begins && header.type == FrameType::kData) {
+      ExpectUpdates(kUpdatesPerPiece * (1 + header.length / kPieceBytes));
+    }
     const bool ends_stream =
         header.type == FrameType::kReset ||
         (header.type == FrameType::kHeaders && header.Has(FrameHeader::kEndStreamOrAck));
@@ -111,6 +123,7 @@ absl::string_view FrameGuard::TakeHeader(Time now) {
     case FrameType::kHeaders:
       if (header.stream > last_stream_) {
         last_stream_ = header.stream;
+        ExpectUpdates(kUpdatesPerPiece);  // some clients widen a window as they begin
         if (!acknowledged_ && ++early_streams_ > limits_.max_early_streams) {
           return "streams without end before the settings are acknowledged";
         }
@@ -137,7 +150,11 @@ absl::string_view FrameGuard::TakeHeader(Time now) {
       idle = !end_or_ack;
       break;
     case FrameType::kGoaway:
+      if (++goaways_ > limits_.max_goaways) return "goes away without end";
+      break;
     case FrameType::kWindowUpdate:
+      idle = expected_updates_ == 0;
+      if (!idle) --expected_updates_;
       break;
     default:  // priorities, and what HTTP/2 does not know
       idle = true;
@@ -194,6 +211,10 @@ absl::string_view FrameGuard::TakeData(absl::Span<const uint8_t> bytes, Time now
     messages_.erase(found);
   }
   return {};
+}
+
+void FrameGuard::ExpectUpdates(uint64_t count) {
+  expected_updates_ = std::min(expected_updates_ + count, kMaxExpectedUpdates);
 }
 
 void FrameGuard::Count(uint64_t before, uint64_t now) {

@@ -38,10 +38,12 @@ struct FrameLimits {
   // Streams that may begin before this server's settings are acknowledged.
   uint64_t max_early_streams = 1024;
   // In a second: streams reset, as deadlines that pass do, those of them that were reset as soon as
-  // they began, and frames that carry nothing.
+  // they began, and frames that carry nothing: among them window updates for which no answer
+  // was sent, and those that let answers go in tiny pieces.
   uint64_t max_resets = 2000;
   uint64_t max_hasty_resets = 100;
   uint64_t max_idle_frames = 1000;
+  uint64_t max_goaways = 8;  // in all; a client that ends sends one or two
   // How long a header, a frame, a message or an answer that has begun may stand still.
   std::chrono::milliseconds patience{60'000};
   std::shared_ptr<Receipt> receipt;  // null: nobody counts
@@ -81,6 +83,7 @@ class FrameGuard {
   absl::string_view TakePiece(const FrameReader::Piece& piece, Time now);
   absl::string_view TakeHeader(Time now);
   absl::string_view TakeHeaders(uint64_t bytes);
+  void ExpectUpdates(uint64_t count);
   absl::string_view TakeData(absl::Span<const uint8_t> bytes, Time now);
   // Counts one event; true when there were more than `max` in the second that began last.
   struct Rate {
@@ -123,6 +126,9 @@ class FrameGuard {
   Rate resets_;
   Rate hasty_resets_;
   Rate idle_;
+  absl::string_view wrong_;        // with how the peer fetches answers
+  uint64_t expected_updates_ = 0;  // of windows, for what has been sent
+  uint64_t goaways_ = 0;
   // The open streams whose message is not complete.
   absl::flat_hash_map<uint32_t, Message> messages_;
   uint64_t incomplete_bytes_ = 0;  // what they have received

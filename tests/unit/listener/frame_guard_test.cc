@@ -136,6 +136,15 @@ TEST_F(FrameGuardTest, StopsFloodsOfFramesThatCarryNothing) {
   }
 }
 
+TEST_F(FrameGuardTest, LetsAClientGoAwayButNotOverAndOver) {
+  limits_.max_goaways = 3;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(Send(Frame(kGoaway, 0, 0, Number(0, 8))), "");
+    now_ += std::chrono::minutes(1);
+  }
+  EXPECT_EQ(Send(Frame(kGoaway, 0, 0, Number(0, 8))), "goes away without end");
+}
+
 TEST_F(FrameGuardTest, LeavesWhatIsNotHttp2ToOthers) {
   guard_ = std::make_unique<FrameGuard>(limits_);
   EXPECT_EQ(Take("GET / HTTP/1.1\r\n"), "");

@@ -17,6 +17,7 @@ inline constexpr uint8_t kHeaders = 1;
 inline constexpr uint8_t kReset = 3;
 inline constexpr uint8_t kSettings = 4;
 inline constexpr uint8_t kPing = 6;
+inline constexpr uint8_t kGoaway = 7;
 inline constexpr uint8_t kWindowUpdate = 8;
 inline constexpr uint8_t kContinuation = 9;
 inline constexpr uint8_t kAck = 1;
@@ -41,6 +42,17 @@ inline std::string Message(uint64_t announced, size_t sent) {
 // The headers of a call.
 inline std::string Begin(uint32_t stream) {
   return Frame(kHeaders, kEndHeaders, stream, "headers");
+}
+
+// A window of `bytes` more; stream 0 is the connection.
+inline std::string Credit(uint32_t stream, uint32_t bytes) {
+  return Frame(kWindowUpdate, 0, stream, Number(bytes, 4));
+}
+
+inline constexpr uint16_t kInitialWindow = 4;
+
+inline std::string Setting(uint16_t name, uint32_t value) {
+  return Number(name, 2) + Number(value, 4);
 }
 
 inline absl::Span<const uint8_t> Bytes(const std::string& text) {

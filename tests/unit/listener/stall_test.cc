@@ -15,14 +15,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr uint16_t kInitialWindow = 4;
 constexpr int kWindow = 65'535;
-
-std::string Setting(uint16_t name, uint32_t value) { return Number(name, 2) + Number(value, 4); }
-
-std::string Credit(uint32_t stream, uint32_t bytes) {
-  return Frame(kWindowUpdate, 0, stream, Number(bytes, 4));
-}
 
 // Ten seconds of patience.
 class StallTest : public ::testing::Test {
