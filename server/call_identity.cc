@@ -17,6 +17,8 @@
 namespace token_sampler {
 namespace {
 
+constexpr absl::string_view kUnix = "unix:";
+
 // "ipv6:[2001:db8::1]", of which gRPC may have escaped the brackets, with or without a zone behind
 // a %: the 64 bits in front, and what is no address as it is.
 std::string Site(absl::string_view host) {
@@ -34,6 +36,7 @@ std::string Site(absl::string_view host) {
 
 CallIdentity IdentityOfPeer(absl::string_view peer) {
   CallIdentity identity = {.client = std::string(peer), .connection = std::string(peer)};
+  if (absl::StartsWith(peer, kUnix)) identity.client = std::string(peer.substr(0, peer.find('/')));
   const bool ipv6 = absl::StartsWith(peer, "ipv6:");
   if (!ipv6 && !absl::StartsWith(peer, "ipv4:")) return identity;
   const absl::string_view host = peer.substr(0, peer.rfind(':'));
@@ -44,17 +47,19 @@ CallIdentity IdentityOfPeer(absl::string_view peer) {
 absl::StatusOr<std::string> ParseClientName(absl::string_view name) {
   const absl::string_view address = absl::StripSuffix(name, "/64");
   in_addr ipv4;
+  uint32_t user = 0;
   if (absl::ConsumePrefix(&name, "ipv4:")) {
     const std::string host(name);
     if (inet_pton(AF_INET, host.c_str(), &ipv4) == 1) return "ipv4:" + host;
   } else if (absl::StartsWith(address, "ipv6:")) {
     std::string site = Site(address);
     if (absl::EndsWith(site, "/64")) return site;
-  } else if (name == "unix:") {
-    return std::string(name);
+  } else if (absl::ConsumePrefix(&name, kUnix) && absl::SimpleAtoi(name, &user)) {
+    return absl::StrCat(kUnix, user);
   }
   return absl::InvalidArgumentError(
-      "a client must be ipv4:ADDRESS, ipv6:ADDRESS, which means its network of 64 bits, or unix:");
+      "a client must be ipv4:ADDRESS, ipv6:ADDRESS, which means its network of 64 bits, or "
+      "unix:UID, a user's number");
 }
 
 Caller::Caller(const grpc::CallbackServerContext& context)

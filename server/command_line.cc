@@ -105,7 +105,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
           "Bytes of one client that may wait; 0: as many as of all");
   AddFlag(app, "--client-weight", options.client_weights,
           "CLIENT=WEIGHT: a client's share of the time and of the queue, 1 unless it is named. "
-          "Clients are ipv4:ADDRESS, ipv6:ADDRESS (its /64) and unix:. Repeatable; in the "
+          "Clients are ipv4:ADDRESS, ipv6:ADDRESS (its /64) and unix:UID. Repeatable; in the "
           "environment, separated by commas")
       ->delimiter(',');
   AddFlag(app, "--max-sequence-tokens", options.sequences.max_tokens,

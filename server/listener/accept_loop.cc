@@ -12,7 +12,6 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace token_sampler {
@@ -95,7 +94,6 @@ bool AcceptLoop::Close(absl::string_view name) {
 }
 
 bool AcceptLoop::IsConnected(absl::string_view name) const {
-  if (!absl::StartsWith(name, "ipv4:") && !absl::StartsWith(name, "ipv6:")) return true;
   MutexLock lock(mutex_);
   return table_.Find(name) >= 0;
 }

@@ -68,10 +68,10 @@ class AcceptLoop {
   // Accepts nothing any more. The listeners are closed when this returns.
   void StopAccepting();
 
-  // Ends the connection that gRPC names so. False when there is none, or when it has no name.
+  // Ends the connection that gRPC names so. False when there is none.
   bool Close(absl::string_view name);
 
-  // True when a connection that gRPC names so is open, or the name is none of a single connection.
+  // True when a connection that gRPC names so is open.
   bool IsConnected(absl::string_view name) const;
 
   // Refuses connections of the peers of a group until then. Those that are open stay.

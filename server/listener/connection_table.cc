@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <cstring>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "server/listener/ipv6_network.h"
+#include "server/listener/peer_name.h"
 
 namespace token_sampler {
 namespace {
@@ -37,7 +39,7 @@ Peer OfIpv6(const sockaddr_in6& address) {
 Peer Peer::Of(int fd) {
   sockaddr_storage address = {};
   socklen_t size = sizeof(address);
-  if (getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
+  if (PeerName(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
   switch (address.ss_family) {
     case AF_INET: {
       const auto& ipv4 = reinterpret_cast<const sockaddr_in&>(address);
@@ -46,10 +48,10 @@ Peer Peer::Of(int fd) {
     case AF_INET6:
       return OfIpv6(reinterpret_cast<const sockaddr_in6&>(address));
     case AF_UNIX: {
-      ucred user = {};
-      socklen_t user_size = sizeof(user);
-      if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &user_size) != 0) return {};
-      return {.group = absl::StrCat("user ", user.uid), .name = "", .connection = -1};
+      const absl::string_view path = reinterpret_cast<const sockaddr_un&>(address).sun_path;
+      return {.group = absl::StrCat("user ", path.substr(0, path.find('/'))),
+              .name = absl::StrCat("unix:", path),
+              .connection = -1};
     }
     default:
       return {};
@@ -65,7 +67,7 @@ ConnectionTable::Refusal ConnectionTable::Check(absl::string_view group) const {
 
 void ConnectionTable::Add(int fd, const Peer& peer) {
   ++counts_[peer.group];
-  if (!peer.name.empty()) by_name_[peer.name] = fd;
+  by_name_[peer.name] = fd;
   connections_.emplace(fd, peer);
 }
 

@@ -16,8 +16,7 @@ namespace token_sampler {
 struct Peer {
   // One peer is an IPv4 address, a /64 network of IPv6, or a user of a Unix socket.
   std::string group;
-  // The connection itself, as gRPC names it ("ipv4:1.2.3.4:5"). Empty on a Unix socket, whose
-  // connections have no names.
+  // The connection itself, as gRPC names it: "ipv4:1.2.3.4:5", "unix:1000/17" (PeerName).
   std::string name;
 
   // The peer of a connected socket. Its group is empty when the peer has gone.

@@ -24,9 +24,14 @@ TEST(CallIdentityTest, ASiteWithManyIpv6AddressesIsOneClient) {
             IdentityOfPeer("ipv6:[::ffff:10.1.2.4]:1").client);
 }
 
-TEST(CallIdentityTest, ClientsOfUnixSocketsAreOne) {
-  EXPECT_EQ(IdentityOfPeer("unix:").client, "unix:");
-  EXPECT_EQ(IdentityOfPeer("unix:/run/a:1").client, "unix:/run/a:1");
+TEST(CallIdentityTest, AUserOfUnixSocketsIsOneClient) {
+  const CallIdentity a = IdentityOfPeer("unix:1000/17");
+  const CallIdentity b = IdentityOfPeer("unix:1000/18");
+  EXPECT_EQ(a.client, "unix:1000");
+  EXPECT_EQ(a.client, b.client);
+  EXPECT_EQ(a.connection, "unix:1000/17");
+  EXPECT_NE(a.connection, b.connection);
+  EXPECT_NE(a.client, IdentityOfPeer("unix:100/17").client);
 }
 
 TEST(CallIdentityTest, NamesOfClientsAreThoseOfTheirPeers) {
@@ -35,9 +40,10 @@ TEST(CallIdentityTest, NamesOfClientsAreThoseOfTheirPeers) {
   for (const char* name : {"ipv6:2001:db8::1", "ipv6:2001:db8::/64", "ipv6:[2001:db8::2]"}) {
     EXPECT_EQ(*ParseClientName(name), site);
   }
-  EXPECT_EQ(*ParseClientName("unix:"), IdentityOfPeer("unix:").client);
-  for (const char* name : {"", "10.1.2.3", "ipv4:10.1.2", "ipv4:10.1.2.3:50", "ipv4:10.1.2.0/24",
-                           "ipv6:2001:db8::/48", "ipv6:10.1.2.3", "unix:/run/a", "name"}) {
+  EXPECT_EQ(*ParseClientName("unix:1000"), IdentityOfPeer("unix:1000/17").client);
+  for (const char* name :
+       {"", "10.1.2.3", "ipv4:10.1.2", "ipv4:10.1.2.3:50", "ipv4:10.1.2.0/24", "ipv6:2001:db8::/48",
+        "ipv6:10.1.2.3", "unix:", "unix:/run/a", "unix:-1", "unix:4294967296", "name"}) {
     EXPECT_EQ(ParseClientName(name).status().code(), absl::StatusCode::kInvalidArgument) << name;
   }
 }

@@ -31,7 +31,7 @@ class RegionConnectionTest : public ::testing::Test {
     ASSERT_EQ(ftruncate(fd, kBytes), 0);
     close(fd);
     ServerOptions options;
-    options.listen = {"127.0.0.1:0", "[::1]:0"};
+    options.listen = {"127.0.0.1:0", "[::1]:0", absl::StrCat("unix:", socket_)};
     options.regions.kinds = "system";
     options.regions.max_regions = 1;
     absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, *sampler_);
@@ -59,6 +59,7 @@ class RegionConnectionTest : public ::testing::Test {
   }
 
   const std::string key_ = absl::StrCat("/token-sampler-connection-", getpid());
+  const std::string socket_ = absl::StrCat(::testing::TempDir(), "region-connection-", getpid());
   std::unique_ptr<Sampler> sampler_ = CreateReferenceSampler();
   std::unique_ptr<Server> server_;
 };

@@ -135,11 +135,11 @@ TEST(ServerOptionsTest, ErrorsNameFlagValueAndRange) {
 
 TEST(ServerOptionsTest, WeightsOfClientsAreReadOrRefusedByName) {
   const CommandLine line = Parse(
-      {"--client-weight=ipv4:10.0.0.7=3,unix:=0.5", "--client-weight", "ipv6:2001:db8::1=10"});
+      {"--client-weight=ipv4:10.0.0.7=3,unix:1000=0.5", "--client-weight", "ipv6:2001:db8::1=10"});
   ASSERT_FALSE(line.exit_code.has_value());
-  EXPECT_THAT(
-      *ParseClientWeights(line.options.client_weights),
-      ElementsAre(Pair("ipv4:10.0.0.7", 3), Pair("ipv6:2001:db8::/64", 10), Pair("unix:", 0.5)));
+  EXPECT_THAT(*ParseClientWeights(line.options.client_weights),
+              ElementsAre(Pair("ipv4:10.0.0.7", 3), Pair("ipv6:2001:db8::/64", 10),
+                          Pair("unix:1000", 0.5)));
   const auto refusal = [](std::vector<std::string> weights) {
     ServerOptions options;
     options.client_weights = std::move(weights);
@@ -148,10 +148,10 @@ TEST(ServerOptionsTest, WeightsOfClientsAreReadOrRefusedByName) {
   EXPECT_EQ(refusal({"unix:"}), "--client-weight \"unix:\": must be CLIENT=WEIGHT");
   EXPECT_EQ(refusal({"me=2"}),
             "--client-weight \"me=2\": a client must be ipv4:ADDRESS, ipv6:ADDRESS, which means "
-            "its network of 64 bits, or unix:");
+            "its network of 64 bits, or unix:UID, a user's number");
   for (const std::string weight : {"0", "-1", "0.0009", "1001", "nan", "inf", "much", ""}) {
-    EXPECT_EQ(refusal({"unix:=" + weight}),
-              "--client-weight \"unix:=" + weight + "\": the weight must be in [0.001, 1000]");
+    EXPECT_EQ(refusal({"unix:0=" + weight}),
+              "--client-weight \"unix:0=" + weight + "\": the weight must be in [0.001, 1000]");
   }
   EXPECT_EQ(refusal({"ipv6:2001:db8::1=2", "ipv6:2001:db8::2=3"}),
             "--client-weight \"ipv6:2001:db8::2=3\": the client has a weight already");
