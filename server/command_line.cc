@@ -85,9 +85,12 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
           "Names of shared-memory objects that clients may register begin with this");
   AddFlag(app, "--shared-memory-peers", options.regions.peers,
           "Who may: local (Unix socket, loopback) or any");
+  AddFlag(
+      app, "--shared-memory-owners", options.regions.owners,
+      "Whose regions they are: client (a user of Unix sockets, an address) or any: everybody's");
   AddFlag(app, "--max-regions", options.regions.max_regions, "Regions at once");
   AddFlag(app, "--max-regions-per-peer", options.regions.max_regions_per_peer,
-          "Regions of one connection; clients of a Unix socket count as one");
+          "Regions of one connection");
   AddFlag(app, "--max-regions-per-owner", options.regions.max_regions_per_owner,
           "Regions of objects that one user owns");
   AddFlag(

@@ -151,7 +151,7 @@ absl::Status DecodeShape(const v1::Tensor& tensor, absl::string_view field,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<const Region>> FindRegion(absl::string_view name,
+absl::StatusOr<std::shared_ptr<const Region>> FindRegion(const std::string& name,
                                                          const RowBlock& block,
                                                          absl::string_view field,
                                                          const RequestLimits& limits) {
@@ -159,10 +159,10 @@ absl::StatusOr<std::shared_ptr<const Region>> FindRegion(absl::string_view name,
     return absl::FailedPreconditionError(absl::StrCat(field, ": shared memory is off"));
   }
   const RegionRegistry& regions = *limits.regions;
-  if (absl::Status status = regions.CheckUse(limits.remote_peer); !status.ok()) {
+  if (absl::Status status = regions.CheckUse(limits.caller); !status.ok()) {
     return Named(field, status);
   }
-  absl::StatusOr<std::shared_ptr<const Region>> region = regions.Find(name);
+  absl::StatusOr<std::shared_ptr<const Region>> region = regions.Find(name, limits.caller);
   if (!region.ok()) return Named(field, region.status());
   if (absl::Status status = (*region)->CheckBlock(block); !status.ok()) return Named(field, status);
   // What lies inside a region does not overflow.

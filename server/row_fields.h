@@ -27,18 +27,18 @@ struct RequestLimits {
   uint32_t max_rows = 4096;                         // per call
   uint32_t max_vocab = 1u << 24;                    // at most kMaxVocab
   RegionRegistry* regions = nullptr;                // that tensors may lie in; null: none
-  bool remote_peer = false;                         // whether the call comes from another machine
+  CallIdentity caller = {};                         // whose regions they are
   CallerLedgers* callers = nullptr;                 // of which ForCaller takes the ledger
   Ledger* ledger = nullptr;                         // that grants memory; null: there is no budget
   uint64_t max_parsed_bytes = uint64_t{256} << 20;  // of one request, once it is parsed
   uint64_t max_response_bytes = uint64_t{128} << 20;  // of one answer
 
   // Those of one call.
-  RequestLimits ForCaller(const CallIdentity& caller, RegionRegistry& of_server) const {
+  RequestLimits ForCaller(const CallIdentity& identity, RegionRegistry& of_server) const {
     RequestLimits limits = *this;
     limits.regions = &of_server;
-    limits.remote_peer = RegionRegistry::IsRemote(caller.connection);
-    if (callers != nullptr) limits.ledger = &callers->Of(caller.client);
+    limits.caller = identity;
+    if (callers != nullptr) limits.ledger = &callers->Of(identity.client);
     return limits;
   }
 };
@@ -57,7 +57,7 @@ absl::Status DecodeShape(const v1::Tensor& tensor, absl::string_view field,
 
 // A registered region, and that the block lies in it. Errors begin with `field`: those of
 // RegionRegistry and Region::CheckBlock, and InvalidArgument for more bytes than a call may read.
-absl::StatusOr<std::shared_ptr<const Region>> FindRegion(absl::string_view name,
+absl::StatusOr<std::shared_ptr<const Region>> FindRegion(const std::string& name,
                                                          const RowBlock& block,
                                                          absl::string_view field,
                                                          const RequestLimits& limits);

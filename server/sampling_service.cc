@@ -190,7 +190,7 @@ grpc::ServerUnaryReactor* Start(Batcher& batcher, OpenCalls& calls,
 }
 
 // What a request sets and its kind of region does not have is refused, not ignored.
-absl::Status RegisterOne(const v1::RegisterRegionRequest& request, const std::string& peer,
+absl::Status RegisterOne(const v1::RegisterRegionRequest& request, const CallIdentity& caller,
                          RegionRegistry& regions) {
   if (request.kind() == v1::REGION_KIND_SYSTEM) {
     if (request.has_cuda_handle() || request.has_cuda_event() || request.has_device()) {
@@ -200,7 +200,7 @@ absl::Status RegisterOne(const v1::RegisterRegionRequest& request, const std::st
         request.name(),
         SystemRegionRequest{
             .key = request.key(), .offset = request.offset(), .byte_size = request.byte_size()},
-        peer);
+        caller);
   }
   if (request.kind() != v1::REGION_KIND_CUDA) return Invalid("kind must be SYSTEM or CUDA");
   if (request.has_key()) return Invalid("key must not be set for kind CUDA");
@@ -210,7 +210,7 @@ absl::Status RegisterOne(const v1::RegisterRegionRequest& request, const std::st
                                             .device = request.device(),
                                             .offset = request.offset(),
                                             .byte_size = request.byte_size()},
-                          peer);
+                          caller);
 }
 
 grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl::Status& status) {
@@ -286,21 +286,21 @@ grpc::ServerUnaryReactor* SamplingService::RegisterRegion(grpc::CallbackServerCo
                                                           const v1::RegisterRegionRequest* request,
                                                           v1::RegisterRegionResponse*) {
   if (absl::Status status = CheckFields(*request); !status.ok()) return Reply(context, status);
-  return Reply(context, RegisterOne(*request, context->peer(), regions_));
+  return Reply(context, RegisterOne(*request, IdentityOfPeer(context->peer()), regions_));
 }
 
 grpc::ServerUnaryReactor* SamplingService::UnregisterRegion(
     grpc::CallbackServerContext* context, const v1::UnregisterRegionRequest* request,
     v1::UnregisterRegionResponse*) {
-  const std::string peer = context->peer();
+  const CallIdentity caller = IdentityOfPeer(context->peer());
   absl::Status status = CheckFields(*request);
-  if (status.ok()) status = regions_.CheckUse(RegionRegistry::IsRemote(peer));
+  if (status.ok()) status = regions_.CheckUse(caller);
   if (!status.ok()) return Reply(context, status);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto released = [reactor] { reactor->Finish(grpc::Status::OK); };
   if (request->name().empty()) {
-    regions_.UnregisterAll(peer, released);
-  } else if (status = regions_.Unregister(request->name(), released); !status.ok()) {
+    regions_.UnregisterAll(caller, released);
+  } else if (status = regions_.Unregister(request->name(), caller, released); !status.ok()) {
     reactor->Finish(ToGrpcStatus(status));
   }
   return reactor;
@@ -309,10 +309,11 @@ grpc::ServerUnaryReactor* SamplingService::UnregisterRegion(
 grpc::ServerUnaryReactor* SamplingService::ListRegions(grpc::CallbackServerContext* context,
                                                        const v1::ListRegionsRequest* request,
                                                        v1::ListRegionsResponse* response) {
+  const CallIdentity caller = IdentityOfPeer(context->peer());
   absl::Status status = CheckFields(*request);
-  if (status.ok()) status = regions_.CheckUse(RegionRegistry::IsRemote(context->peer()));
+  if (status.ok()) status = regions_.CheckUse(caller);
   if (!status.ok()) return Reply(context, status);
-  for (const RegionRegistry::Listed& listed : regions_.List()) {
+  for (const RegionRegistry::Listed& listed : regions_.List(caller)) {
     v1::ListRegionsResponse::Region& region = *response->add_regions();
     region.set_name(listed.name);
     region.set_kind(listed.kind == RegionKind::kSystem ? v1::REGION_KIND_SYSTEM

@@ -137,7 +137,8 @@ absl::Status ValidateOptions(const ServerOptions& options) {
         CheckChoice<4>("--log-level", options.log_level, {"debug", "info", "warn", "error"}),
         CheckChoice<2>("--log-format", options.log_format, {"text", "json"}),
         CheckChoice<4>("--shared-memory", options.regions.kinds, {"off", "system", "cuda", "all"}),
-        CheckChoice<2>("--shared-memory-peers", options.regions.peers, {"local", "any"})}) {
+        CheckChoice<2>("--shared-memory-peers", options.regions.peers, {"local", "any"}),
+        CheckChoice<2>("--shared-memory-owners", options.regions.owners, {"client", "any"})}) {
     if (!status.ok()) return status;
   }
   for (const NumberFlag& flag : kNumberFlags) {

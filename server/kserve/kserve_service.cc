@@ -216,14 +216,13 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* KserveService::Mode
 }
 
 absl::StatusOr<std::vector<RegionRegistry::Listed>> KserveService::ListRegions(
-    const grpc::CallbackServerContext& context, RegionKind kind, const std::string& name) const {
+    const CallIdentity& caller, RegionKind kind, const std::string& name) const {
   std::vector<RegionRegistry::Listed> listed;
-  if (absl::Status status = regions_.CheckUse(RegionRegistry::IsRemote(context.peer()));
-      !status.ok()) {
+  if (absl::Status status = regions_.CheckUse(caller); !status.ok()) {
     if (name.empty()) return listed;
     return status;
   }
-  for (RegionRegistry::Listed& region : regions_.List()) {
+  for (RegionRegistry::Listed& region : regions_.List(caller)) {
     if (region.kind == kind && (name.empty() || region.name == name)) {
       listed.push_back(std::move(region));
     }
@@ -236,15 +235,16 @@ absl::StatusOr<std::vector<RegionRegistry::Listed>> KserveService::ListRegions(
 
 grpc::ServerUnaryReactor* KserveService::Unregister(grpc::CallbackServerContext* context,
                                                     RegionKind kind, const std::string& name) {
+  const CallIdentity caller = IdentityOfPeer(context->peer());
   const absl::StatusOr<std::vector<RegionRegistry::Listed>> listed =
-      ListRegions(*context, kind, name);
+      ListRegions(caller, kind, name);
   // There may be none to forget, or none that are this peer's business.
   if (!listed.ok() || listed->empty()) return Reply(context, listed.status());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto released = [reactor] { reactor->Finish(grpc::Status::OK); };
   if (name.empty()) {
-    regions_.UnregisterAll(kind, released);
-  } else if (absl::Status status = regions_.Unregister(name, released); !status.ok()) {
+    regions_.UnregisterAll(kind, caller, released);
+  } else if (absl::Status status = regions_.Unregister(name, caller, released); !status.ok()) {
     reactor->Finish(ToGrpcStatus(status));
   }
   return reactor;
@@ -253,7 +253,8 @@ grpc::ServerUnaryReactor* KserveService::Unregister(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* KserveService::SystemSharedMemoryStatus(
     grpc::CallbackServerContext* context, const inference::SystemSharedMemoryStatusRequest* request,
     inference::SystemSharedMemoryStatusResponse* response) {
-  const auto listed = ListRegions(*context, RegionKind::kSystem, request->name());
+  const auto listed =
+      ListRegions(IdentityOfPeer(context->peer()), RegionKind::kSystem, request->name());
   if (!listed.ok()) return Reply(context, listed.status());
   for (const RegionRegistry::Listed& region : *listed) {
     auto& status = (*response->mutable_regions())[region.name];
@@ -273,7 +274,7 @@ grpc::ServerUnaryReactor* KserveService::SystemSharedMemoryRegister(
                                           SystemRegionRequest{.key = request->key(),
                                                               .offset = request->offset(),
                                                               .byte_size = request->byte_size()},
-                                          context->peer()));
+                                          IdentityOfPeer(context->peer())));
 }
 
 grpc::ServerUnaryReactor* KserveService::SystemSharedMemoryUnregister(
@@ -286,7 +287,8 @@ grpc::ServerUnaryReactor* KserveService::SystemSharedMemoryUnregister(
 grpc::ServerUnaryReactor* KserveService::CudaSharedMemoryStatus(
     grpc::CallbackServerContext* context, const inference::CudaSharedMemoryStatusRequest* request,
     inference::CudaSharedMemoryStatusResponse* response) {
-  const auto listed = ListRegions(*context, RegionKind::kCuda, request->name());
+  const auto listed =
+      ListRegions(IdentityOfPeer(context->peer()), RegionKind::kCuda, request->name());
   if (!listed.ok()) return Reply(context, listed.status());
   for (const RegionRegistry::Listed& region : *listed) {
     auto& status = (*response->mutable_regions())[region.name];
@@ -310,7 +312,7 @@ grpc::ServerUnaryReactor* KserveService::CudaSharedMemoryRegister(
                                               .device = static_cast<uint32_t>(request->device_id()),
                                               .offset = 0,
                                               .byte_size = request->byte_size()},
-                            context->peer()));
+                            IdentityOfPeer(context->peer())));
 }
 
 grpc::ServerUnaryReactor* KserveService::CudaSharedMemoryUnregister(

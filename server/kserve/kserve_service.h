@@ -114,8 +114,9 @@ class KserveService final
   // The regions of a kind, or the one of this name: NotFound when there is none. A peer that may
   // not use regions has none, which is no error unless it names one: clients ask for all, and
   // forget all, before they know whether they will use any.
-  absl::StatusOr<std::vector<RegionRegistry::Listed>> ListRegions(
-      const grpc::CallbackServerContext& context, RegionKind kind, const std::string& name) const;
+  absl::StatusOr<std::vector<RegionRegistry::Listed>> ListRegions(const CallIdentity& caller,
+                                                                  RegionKind kind,
+                                                                  const std::string& name) const;
 
   grpc::ServerUnaryReactor* Unregister(grpc::CallbackServerContext* context, RegionKind kind,
                                        const std::string& name);

@@ -1,4 +1,4 @@
-// What getpeername tells gRPC of a connection, by which it names the peers of calls.
+// Names the other end of a connection, for gRPC and for what counts connections.
 
 #ifndef TOKEN_SAMPLER_SERVER_LISTENER_PEER_NAME_H_
 #define TOKEN_SAMPLER_SERVER_LISTENER_PEER_NAME_H_

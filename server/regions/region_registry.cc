@@ -4,11 +4,13 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
@@ -21,6 +23,7 @@ namespace {
 
 constexpr size_t kMaxName = 255;
 constexpr size_t kHandleBytes = 64;  // of CUDA's IPC handles
+constexpr absl::string_view kUnix = "unix:";
 
 bool IsKeyCharacter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.';
@@ -29,6 +32,18 @@ bool IsKeyCharacter(char c) {
 // Runs `done` when its last copy goes.
 std::shared_ptr<void> AtTheEnd(std::function<void()> done) {
   return {nullptr, [done = std::move(done)](void*) { done(); }};
+}
+
+// The user on the other end of a Unix socket.
+std::optional<uid_t> UserOf(const CallIdentity& caller) {
+  absl::string_view client = caller.client;
+  uid_t user = 0;
+  if (!absl::ConsumePrefix(&client, kUnix) || !absl::SimpleAtoi(client, &user)) return {};
+  return user;
+}
+
+absl::Status Unknown(absl::string_view name) {
+  return absl::NotFoundError(absl::StrCat("no region \"", name, "\" is registered"));
 }
 
 // Half of the descriptors that the process may have are for connections and all else. A region has
@@ -44,22 +59,28 @@ uint64_t MostDescriptors(const RegionOptions& options) {
 RegionRegistry::RegionRegistry(const RegionOptions& options)
     : options_(options), max_regions_(std::min(options.max_regions, MostDescriptors(options))) {}
 
-bool RegionRegistry::IsRemote(absl::string_view peer) {
+bool RegionRegistry::IsRemote(const CallIdentity& caller) {
   // gRPC escapes the brackets of IPv6.
-  const std::string plain = absl::StrReplaceAll(peer, {{"%5B", "["}, {"%5D", "]"}});
-  for (absl::string_view local :
-       {"unix:", "unix-abstract:", "ipv4:127.", "ipv6:[::1]:", "ipv6:[::ffff:127."}) {
+  const std::string plain = absl::StrReplaceAll(caller.connection, {{"%5B", "["}, {"%5D", "]"}});
+  for (const char* local : {"unix:", "ipv4:127.", "ipv6:[::1]:", "ipv6:[::ffff:127."}) {
     if (absl::StartsWith(plain, local)) return false;
   }
   return true;
 }
 
-absl::Status RegionRegistry::CheckUse(bool remote_peer) const {
+std::string RegionRegistry::OwnerOf(const CallIdentity& caller) const {
+  if (options_.owners == "any") return "";
+  // The loopback interface has many addresses, of which one client may use several.
+  const bool loopback = !IsRemote(caller) && !absl::StartsWith(caller.client, kUnix);
+  return loopback ? "loopback" : caller.client;
+}
+
+absl::Status RegionRegistry::CheckUse(const CallIdentity& caller) const {
   if (options_.kinds == "off") {
     return absl::FailedPreconditionError(
         "shared memory is off: start the server with --shared-memory=system");
   }
-  if (remote_peer && options_.peers != "any") {
+  if (options_.peers != "any" && IsRemote(caller)) {
     return absl::PermissionDeniedError(
         "shared memory is for clients on a Unix socket or the loopback interface; "
         "--shared-memory-peers=any lifts that");
@@ -68,8 +89,8 @@ absl::Status RegionRegistry::CheckUse(bool remote_peer) const {
 }
 
 absl::Status RegionRegistry::CheckRequest(RegionKind kind, absl::string_view name,
-                                          uint64_t byte_size, absl::string_view peer) const {
-  if (absl::Status status = CheckUse(IsRemote(peer)); !status.ok()) return status;
+                                          uint64_t byte_size, const CallIdentity& caller) const {
+  if (absl::Status status = CheckUse(caller); !status.ok()) return status;
   if (!Has(kind)) {
     return absl::FailedPreconditionError(
         absl::StrCat("regions of kind ", kind == RegionKind::kSystem ? "system" : "cuda",
@@ -105,13 +126,13 @@ bool RegionRegistry::Has(RegionKind kind) const {
 }
 
 absl::Status RegionRegistry::Register(const std::string& name, const SystemRegionRequest& request,
-                                      absl::string_view peer) {
-  absl::Status status = CheckRequest(RegionKind::kSystem, name, request.byte_size, peer);
+                                      const CallIdentity& caller) {
+  absl::Status status = CheckRequest(RegionKind::kSystem, name, request.byte_size, caller);
   if (!status.ok()) return status;
   const absl::StatusOr<std::string> key = CheckKey(request.key);
   if (!key.ok()) return key.status();
   absl::StatusOr<std::shared_ptr<SystemRegion>> opened =
-      SystemRegion::Open(*key, request.offset, request.byte_size);
+      SystemRegion::Open(*key, request.offset, request.byte_size, UserOf(caller));
   if (!opened.ok()) return opened.status();
   const std::shared_ptr<SystemRegion> region = *std::move(opened);
   status = Add({.name = name,
@@ -119,7 +140,7 @@ absl::Status RegionRegistry::Register(const std::string& name, const SystemRegio
                 .key = *key,
                 .offset = request.offset,
                 .byte_size = request.byte_size},
-               region, peer);
+               region, caller);
   // Behind the quotas, which are so those of pinned memory too.
   if (!status.ok() || options_.pinning.pin == nullptr) return status;
   if (const absl::Status pinned = region->Pin(options_.pinning, options_.ledger); !pinned.ok()) {
@@ -130,8 +151,8 @@ absl::Status RegionRegistry::Register(const std::string& name, const SystemRegio
 }
 
 absl::Status RegionRegistry::Register(const std::string& name, const CudaRegionRequest& request,
-                                      absl::string_view peer) {
-  absl::Status status = CheckRequest(RegionKind::kCuda, name, request.byte_size, peer);
+                                      const CallIdentity& caller) {
+  absl::Status status = CheckRequest(RegionKind::kCuda, name, request.byte_size, caller);
   if (!status.ok()) return status;
   if (request.handle.size() != kHandleBytes) {
     return Invalid("cuda_handle must have the ", kHandleBytes,
@@ -158,12 +179,12 @@ absl::Status RegionRegistry::Register(const std::string& name, const CudaRegionR
               .offset = request.offset,
               .device = request.device,
               .byte_size = request.byte_size},
-             *std::move(opened), peer);
+             *std::move(opened), caller);
 }
 
-absl::Status RegionRegistry::CheckQuotas(absl::string_view peer, int64_t owner) const {
+absl::Status RegionRegistry::CheckQuotas(absl::string_view connection, int64_t object_owner) const {
   const auto of_peer = std::count_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
-    return absl::string_view(entry.second.peer) == peer;
+    return entry.second.connection == connection;
   });
   if (static_cast<uint64_t>(of_peer) >= options_.max_regions_per_peer) {
     return absl::ResourceExhaustedError(absl::StrCat("this connection has ",
@@ -171,11 +192,11 @@ absl::Status RegionRegistry::CheckQuotas(absl::string_view peer, int64_t owner) 
                                                      ", as many as one may have; unregister one"));
   }
   const auto of_owner = std::count_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
-    return owner >= 0 && entry.second.region->owner() == owner;
+    return object_owner >= 0 && entry.second.region->owner() == object_owner;
   });
   if (static_cast<uint64_t>(of_owner) >= options_.max_regions_per_owner) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("objects of user ", owner, " are in ", Counted(of_owner, "region"),
+        absl::StrCat("objects of user ", object_owner, " are in ", Counted(of_owner, "region"),
                      ", as many as those of one may be (--max-regions-per-owner)"));
   }
   if (entries_.size() >= max_regions_) {
@@ -189,7 +210,8 @@ std::vector<std::shared_ptr<Region>> RegionRegistry::TakeGone() {
   std::vector<std::shared_ptr<Region>> gone;
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     std::shared_ptr<Region>& region = entry->second.region;
-    const bool left = options_.connected != nullptr && !options_.connected(entry->second.peer);
+    const bool left =
+        options_.connected != nullptr && !options_.connected(entry->second.connection);
     if (region.use_count() > 1 || (!left && !region->IsGone())) {
       ++entry;
       continue;
@@ -201,77 +223,88 @@ std::vector<std::shared_ptr<Region>> RegionRegistry::TakeGone() {
 }
 
 absl::Status RegionRegistry::Add(Listed listed, std::shared_ptr<Region> region,
-                                 absl::string_view peer) {
+                                 const CallIdentity& caller) {
   std::vector<std::shared_ptr<Region>> gone;  // outlives the lock: unmapping takes its time
+  Key key(OwnerOf(caller), listed.name);
   const MutexLock lock(mutex_);
-  if (entries_.contains(listed.name)) {
+  if (entries_.contains(key)) {
     return absl::AlreadyExistsError(absl::StrCat("a region \"", listed.name, "\" is registered"));
   }
-  absl::Status status = CheckQuotas(peer, region->owner());
+  absl::Status status = CheckQuotas(caller.connection, region->owner());
   if (!status.ok()) {
     gone = TakeGone();
-    status = CheckQuotas(peer, region->owner());
+    status = CheckQuotas(caller.connection, region->owner());
   }
   if (!status.ok()) return status;
-  std::string name = listed.name;
-  entries_.emplace(std::move(name), Entry{std::move(region), std::string(peer), std::move(listed)});
-  return absl::OkStatus();
-}
-
-absl::Status RegionRegistry::Unregister(absl::string_view name, std::function<void()> released) {
-  std::shared_ptr<Region> region;
-  {
-    const MutexLock lock(mutex_);
-    const auto entry = entries_.find(name);
-    if (entry == entries_.end()) {
-      return absl::NotFoundError(absl::StrCat("no region \"", name, "\" is registered"));
-    }
-    region = std::move(entry->second.region);
-    entries_.erase(entry);
-    region->released_ = AtTheEnd(std::move(released));
-  }
+  entries_.emplace(std::move(key), Entry{std::move(region), caller.connection, std::move(listed)});
   return absl::OkStatus();
 }
 
 template <typename Chosen>
-void RegionRegistry::UnregisterIf(const Chosen& chosen, std::function<void()> released) {
+bool RegionRegistry::UnregisterIf(const Chosen& chosen, const std::function<void()>& released) {
   // Both outlive the lock: with them goes what nobody reads, and `released` runs.
   std::vector<std::shared_ptr<Region>> regions;
-  const std::shared_ptr<void> end = AtTheEnd(std::move(released));
+  std::shared_ptr<void> end;
   const MutexLock lock(mutex_);
   for (auto entry = entries_.begin(); entry != entries_.end();) {
-    if (!chosen(entry->second)) {
+    if (!chosen(entry->first, entry->second)) {
       ++entry;
       continue;
     }
+    if (regions.empty()) end = AtTheEnd(released);
     entry->second.region->released_ = end;
     regions.push_back(std::move(entry->second.region));
     entry = entries_.erase(entry);
   }
+  return !regions.empty();
 }
 
-void RegionRegistry::UnregisterAll(RegionKind kind, std::function<void()> released) {
-  UnregisterIf([kind](const Entry& entry) { return entry.listed.kind == kind; },
-               std::move(released));
-}
-
-void RegionRegistry::UnregisterAll(const std::string& peer, std::function<void()> released) {
-  UnregisterIf([&peer](const Entry& entry) { return entry.peer == peer; }, std::move(released));
-}
-
-absl::StatusOr<std::shared_ptr<const Region>> RegionRegistry::Find(absl::string_view name) const {
-  const MutexLock lock(mutex_);
-  const auto entry = entries_.find(name);
-  if (entry == entries_.end()) {
-    return absl::NotFoundError(absl::StrCat("no region \"", name, "\" is registered"));
+absl::Status RegionRegistry::Unregister(const std::string& name, const CallIdentity& caller,
+                                        std::function<void()> released) {
+  const Key key(OwnerOf(caller), name);
+  if (UnregisterIf([&](const Key& its, const Entry&) { return its == key; }, released) ||
+      (UserOf(caller) == 0 &&
+       UnregisterIf([&](const Key& its, const Entry&) { return its.second == name; }, released))) {
+    return absl::OkStatus();
   }
+  return Unknown(name);
+}
+
+void RegionRegistry::UnregisterAll(RegionKind kind, const CallIdentity& caller,
+                                   std::function<void()> released) {
+  const std::string owner = OwnerOf(caller);
+  const bool everybodys = UserOf(caller) == 0;
+  const bool any = UnregisterIf(
+      [&](const Key& its, const Entry& entry) {
+        return entry.listed.kind == kind && (everybodys || its.first == owner);
+      },
+      released);
+  if (!any) released();
+}
+
+void RegionRegistry::UnregisterAll(const CallIdentity& caller, std::function<void()> released) {
+  const bool any = UnregisterIf(
+      [&](const Key&, const Entry& entry) { return entry.connection == caller.connection; },
+      released);
+  if (!any) released();
+}
+
+absl::StatusOr<std::shared_ptr<const Region>> RegionRegistry::Find(
+    const std::string& name, const CallIdentity& caller) const {
+  const Key key(OwnerOf(caller), name);
+  const MutexLock lock(mutex_);
+  const auto entry = entries_.find(key);
+  if (entry == entries_.end()) return Unknown(name);
   return entry->second.region;
 }
 
-std::vector<RegionRegistry::Listed> RegionRegistry::List() const {
+std::vector<RegionRegistry::Listed> RegionRegistry::List(const CallIdentity& caller) const {
+  const std::string owner = OwnerOf(caller);
+  const bool everybodys = UserOf(caller) == 0;
   std::vector<Listed> listed;
   const MutexLock lock(mutex_);
-  for (const auto& [name, entry] : entries_) {
+  for (const auto& [key, entry] : entries_) {
+    if (!everybodys && key.first != owner) continue;
     listed.push_back(entry.listed);
     listed.back().calls_in_flight = static_cast<uint32_t>(entry.region.use_count() - 1);
   }

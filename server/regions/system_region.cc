@@ -28,9 +28,16 @@ absl::Status OpenError(const std::string& key, int error) {
   return absl::InvalidArgumentError(message);
 }
 
-// True when the server's user may do what `of_owner`, S_IRUSR or S_IWUSR, says, if it is root as
-// any other user would. For others the kernel has seen to it.
-bool MayWithoutRoot(const struct stat& info, mode_t of_owner) {
+// True when the user may do what `of_owner`, S_IRUSR or S_IWUSR, says, of what the server's user
+// may: for that the kernel has seen to it. Nobody knows here which groups the user is in, so what
+// is not his own must be open to his group and to all others, whichever counts for him. Without a
+// user, what the server's may, if that is root as any other user would.
+bool May(std::optional<uid_t> user, const struct stat& info, mode_t of_owner) {
+  if (user == 0) return true;
+  if (user.has_value()) {
+    const mode_t of_all = (of_owner >> 3) | (of_owner >> 6);
+    return info.st_uid == user ? (info.st_mode & of_owner) != 0 : (info.st_mode & of_all) == of_all;
+  }
   if (geteuid() != 0 || info.st_uid == 0) return true;
   const bool in_group = info.st_gid == getegid();
   return (info.st_mode & (in_group ? of_owner >> 3 : of_owner >> 6)) != 0;
@@ -40,7 +47,8 @@ bool MayWithoutRoot(const struct stat& info, mode_t of_owner) {
 
 absl::StatusOr<std::shared_ptr<SystemRegion>> SystemRegion::Open(const std::string& key,
                                                                  uint64_t offset,
-                                                                 uint64_t byte_size) {
+                                                                 uint64_t byte_size,
+                                                                 std::optional<uid_t> user) {
   // O_NONBLOCK: an open that finds a FIFO must not wait for its writer.
   int fd = shm_open(key.c_str(), O_RDWR | O_NONBLOCK, 0);
   const bool writable = fd >= 0;
@@ -52,8 +60,8 @@ absl::StatusOr<std::shared_ptr<SystemRegion>> SystemRegion::Open(const std::stri
     return absl::InvalidArgumentError(
         absl::StrCat("key \"", key, "\" must name a shared-memory object"));
   }
-  if (!MayWithoutRoot(info, S_IRUSR)) return OpenError(key, EACCES);
-  region->writable_ = writable && MayWithoutRoot(info, S_IWUSR);
+  if (!May(user, info, S_IRUSR)) return OpenError(key, EACCES);
+  region->writable_ = writable && May(user, info, S_IWUSR);
   region->owner_ = static_cast<int64_t>(info.st_uid);
   const auto size = static_cast<uint64_t>(info.st_size);
   if (offset > kMaxOffset || byte_size > size || offset > size - byte_size) {

@@ -5,6 +5,8 @@
 #ifndef TOKEN_SAMPLER_SERVER_REGIONS_SYSTEM_REGION_H_
 #define TOKEN_SAMPLER_SERVER_REGIONS_SYSTEM_REGION_H_
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -25,12 +27,14 @@ namespace token_sampler {
 
 class SystemRegion final : public Region {
  public:
-  // Opens the shared-memory object of this name, which must be a plain one below no folder.
-  // NotFound when there is none, PermissionDenied when the server may not read it, or could only
-  // because it runs as root: those who ask may be others; OutOfRange when
-  // it is smaller than offset + byte_size.
+  // Opens the shared-memory object of this name, which must be a plain one below no folder, for
+  // `user`: NotFound when there is none, PermissionDenied when the server or the user may not read
+  // it; the bits for groups help a user only where all others may read it, too. Without a user, who
+  // asks is not known: PermissionDenied when the server could read another user's object only
+  // because it runs as root. OutOfRange when it is smaller than offset + byte_size.
   static absl::StatusOr<std::shared_ptr<SystemRegion>> Open(const std::string& key, uint64_t offset,
-                                                            uint64_t byte_size);
+                                                            uint64_t byte_size,
+                                                            std::optional<uid_t> user = {});
 
   ~SystemRegion() override;
 

@@ -51,7 +51,7 @@ class PeerNameTest : public ::testing::Test {
 
   Descriptor Accept() { return Descriptor(accept(listener_.get(), nullptr, nullptr)); }
 
-  // What getpeername says, as gRPC calls it.
+  // The path that getpeername says, as gRPC calls it.
   static std::string NameOf(const Descriptor& connection) {
     sockaddr_un address = {};
     socklen_t size = sizeof(address);

@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "server/call_identity.h"
 #include "server/kserve/infer_job.h"
 #include "server/regions/region_registry.h"
 #include "tests/unit/server/infer_messages.h"
@@ -169,9 +170,10 @@ TEST(InferErrorTest, NamesTheTensorThatLiesInARegion) {
   CudaRegionRequest opened;
   opened.handle = std::string(64, 'h');
   opened.byte_size = 24;
-  ASSERT_TRUE(regions.Register("here", opened, "unix:").ok());
   RequestLimits limits = kLimits;
   limits.regions = &regions;
+  limits.caller = IdentityOfPeer("unix:1000/1");
+  ASSERT_TRUE(regions.Register("here", opened, limits.caller).ok());
   for (const std::string name : {"logits", "weights"}) {
     inference::ModelInferRequest request = Request();
     request.clear_raw_input_contents();

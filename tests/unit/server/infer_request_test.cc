@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "server/call_identity.h"
 #include "server/kserve/infer_job.h"
 #include "server/regions/region_registry.h"
 #include "server/request_codec.h"
@@ -371,8 +372,9 @@ class SharedInputTest : public ::testing::Test {
     CudaRegionRequest request;
     request.handle = std::string(64, 'h');
     request.byte_size = 1;
-    EXPECT_TRUE(regions_.Register("zeros", request, "unix:").ok());
     limits_.regions = &regions_;
+    limits_.caller = IdentityOfPeer("unix:1000/1");
+    EXPECT_TRUE(regions_.Register("zeros", request, limits_.caller).ok());
   }
 
   // Adds an input that lies in the region.

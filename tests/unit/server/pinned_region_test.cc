@@ -21,6 +21,7 @@
 #include "cuda/cuda_sampler.h"
 #include "cuda/pinned_memory.h"
 #include "sampler/reference_sampler.h"
+#include "server/call_identity.h"
 #include "server/regions/guarded_mapping.h"
 #include "server/regions/pinned_pages.h"
 #include "server/regions/region_registry.h"
@@ -40,6 +41,9 @@ constexpr size_t kRowBytes = kVocab * sizeof(float);
 constexpr uint64_t kOffset = 5000;  // of the region, so that it begins within a page
 constexpr size_t kRegionBytes = kRows * kRowBytes;
 constexpr size_t kObjectBytes = kOffset + kRegionBytes;
+
+// This process's user, whose objects the tests have.
+CallIdentity Caller() { return IdentityOfPeer(absl::StrCat("unix:", geteuid(), "/1")); }
 
 // The object of an owner, who writes to a mapping of it.
 class Object {
@@ -310,13 +314,13 @@ TEST_F(PinnedRegionTest, TheRegistryPinsWhatIsRegisteredAndLetsGo) {
   const SystemRegionRequest request = {
       .key = object_.key(), .offset = kOffset, .byte_size = kRegionBytes};
   const size_t before = simt::LiveObjects();
-  ASSERT_TRUE(regions.Register("a", request, "unix:").ok());
-  EXPECT_NE((*regions.Find("a"))->pinned_memory(), nullptr);
+  ASSERT_TRUE(regions.Register("a", request, Caller()).ok());
+  EXPECT_NE((*regions.Find("a", Caller()))->pinned_memory(), nullptr);
   EXPECT_EQ(simt::LiveObjects(), before + 1);
   // What the quotas refuse is not pinned.
-  EXPECT_EQ(regions.Register("b", request, "unix:").code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(regions.Register("b", request, Caller()).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(simt::LiveObjects(), before + 1);
-  ASSERT_TRUE(regions.Unregister("a", [] {}).ok());
+  ASSERT_TRUE(regions.Unregister("a", Caller(), [] {}).ok());
   EXPECT_EQ(simt::LiveObjects(), before);
 }
 
@@ -328,9 +332,9 @@ TEST_F(PinnedRegionTest, TheRegistryTakesWhatCannotBePinned) {
                   .Register("a",
                             SystemRegionRequest{
                                 .key = object_.key(), .offset = kOffset, .byte_size = kRegionBytes},
-                            "unix:")
+                            Caller())
                   .ok());
-  EXPECT_EQ((*regions.Find("a"))->pinned_memory(), nullptr);
+  EXPECT_EQ((*regions.Find("a", Caller()))->pinned_memory(), nullptr);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@
 #include "server/regions/region_registry.h"
 #include "server/regions/region_rows.h"
 #include "server/regions/system_region.h"
+#include "tests/unit/server/region_objects.h"
 
 namespace token_sampler {
 namespace {
@@ -30,43 +31,6 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
-constexpr char kPeer[] = "unix:";
-
-// A shared-memory object of this process: byte i is i modulo 251.
-class Object {
- public:
-  explicit Object(size_t size, const std::string& name = "")
-      : key_(absl::StrCat("/token-sampler-test-", getpid(), name)) {
-    shm_unlink(key_.c_str());
-    fd_ = shm_open(key_.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
-    std::string bytes(size, '\0');
-    for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i % 251);
-    EXPECT_EQ(pwrite(fd_, bytes.data(), size, 0), static_cast<ssize_t>(size));
-  }
-
-  ~Object() {
-    close(fd_);
-    shm_unlink(key_.c_str());
-  }
-
-  void Truncate(size_t size) const { ASSERT_EQ(ftruncate(fd_, static_cast<off_t>(size)), 0); }
-  void Unlink() const { ASSERT_EQ(shm_unlink(key_.c_str()), 0); }
-  const std::string& key() const { return key_; }
-
- private:
-  std::string key_;
-  int fd_;
-};
-
-RegionOptions SystemOptions() {
-  RegionOptions options;
-  options.kinds = "system";
-  return options;
-}
-
-SystemRegionRequest Whole(const Object& object, uint64_t size) {
-  return {.key = object.key(), .offset = 0, .byte_size = size};
-}
 
 absl::Status ReadAll(const Region& region, size_t size) {
   std::string bytes(size, '\0');
@@ -287,7 +251,7 @@ TEST(RegionTest, WhatTheServerMayNotReadIsNotOpened) {
 TEST(RegionRegistryTest, IsOffByDefault) {
   const Object object(1000);
   RegionRegistry regions{RegionOptions()};
-  const absl::Status status = regions.Register("a", Whole(object, 1000), kPeer);
+  const absl::Status status = regions.Register("a", Whole(object, 1000), Me());
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("--shared-memory=system"));
 }
@@ -298,40 +262,40 @@ TEST(RegionRegistryTest, AKindThatIsOffIsNamed) {
   cuda.handle = std::string(64, 'h');
   cuda.byte_size = 1;
   RegionRegistry system(SystemOptions());
-  absl::Status status = system.Register("a", cuda, kPeer);
+  absl::Status status = system.Register("a", cuda, Me());
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(),
             "regions of kind cuda are off: the server was started with --shared-memory=system");
   RegionRegistry of_cuda(RegionOptions{.kinds = "cuda"});
-  status = of_cuda.Register("a", Whole(object, 1000), kPeer);
+  status = of_cuda.Register("a", Whole(object, 1000), Me());
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(),
             "regions of kind system are off: the server was started with --shared-memory=cuda");
 }
 
 TEST(RegionRegistryTest, OnlyLocalPeersMay) {
-  for (const char* peer : {"unix:", "unix:/run/x", "unix-abstract:x", "ipv4:127.0.0.1:80",
-                           "ipv6:[::1]:80", "ipv6:%5B::1%5D:80", "ipv6:[::ffff:127.0.0.1]:80"}) {
-    EXPECT_FALSE(RegionRegistry::IsRemote(peer)) << peer;
+  for (const char* peer : {"unix:1000/1", "ipv4:127.0.0.1:80", "ipv6:[::1]:80", "ipv6:%5B::1%5D:80",
+                           "ipv6:[::ffff:127.0.0.1]:80"}) {
+    EXPECT_FALSE(RegionRegistry::IsRemote(At(peer))) << peer;
   }
   const Object object(1000);
   RegionRegistry regions(SystemOptions());
   for (const char* peer : {"ipv4:10.0.0.1:80", "ipv6:[fe80::1]:80", "ipv6:[::ffff:10.0.0.1]:80",
                            "ipv4:1127.0.0.1:80", "vsock:1", ""}) {
-    const absl::Status status = regions.Register("a", Whole(object, 1000), peer);
+    const absl::Status status = regions.Register("a", Whole(object, 1000), At(peer));
     EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << peer;
     EXPECT_THAT(std::string(status.message()), HasSubstr("--shared-memory-peers=any"));
   }
   RegionOptions any = SystemOptions();
   any.peers = "any";
   RegionRegistry open(any);
-  EXPECT_TRUE(open.Register("a", Whole(object, 1000), "ipv4:10.0.0.1:80").ok());
+  EXPECT_TRUE(open.Register("a", Whole(object, 1000), At("ipv4:10.0.0.1:80")).ok());
 }
 
 TEST(RegionRegistryTest, KeysStayUnderThePrefixAndHaveNoPath) {
   RegionRegistry regions(SystemOptions());
   const auto status_of = [&](const std::string& key) {
-    return regions.Register("a", SystemRegionRequest{.key = key, .byte_size = 1}, kPeer).code();
+    return regions.Register("a", SystemRegionRequest{.key = key, .byte_size = 1}, Me()).code();
   };
   for (const std::string& key :
        {std::string("/other"), std::string("other"), std::string("psm_token-sampler-x")}) {
@@ -348,26 +312,26 @@ TEST(RegionRegistryTest, KeysStayUnderThePrefixAndHaveNoPath) {
   RegionOptions any = SystemOptions();
   any.prefix = "/";
   RegionRegistry of_any(any);
-  EXPECT_EQ(of_any.Register("a", SystemRegionRequest{.key = "/token-other", .byte_size = 1}, kPeer)
-                .code(),
-            absl::StatusCode::kNotFound);
+  EXPECT_EQ(
+      of_any.Register("a", SystemRegionRequest{.key = "/token-other", .byte_size = 1}, Me()).code(),
+      absl::StatusCode::kNotFound);
 }
 
 TEST(RegionRegistryTest, NamesAreTakenOnceAndSizesAreNotZero) {
   const Object object(1000);
   RegionRegistry regions(SystemOptions());
-  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), kPeer).ok());
-  EXPECT_EQ(regions.Register("a", Whole(object, 1000), kPeer),
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), Me()).ok());
+  EXPECT_EQ(regions.Register("a", Whole(object, 1000), Me()),
             absl::AlreadyExistsError("a region \"a\" is registered"));
-  EXPECT_EQ(regions.Register("", Whole(object, 1000), kPeer),
+  EXPECT_EQ(regions.Register("", Whole(object, 1000), Me()),
             absl::InvalidArgumentError("name must have 1 .. 255 bytes, got 0"));
-  EXPECT_EQ(regions.Register(std::string(256, 'n'), Whole(object, 1000), kPeer),
+  EXPECT_EQ(regions.Register(std::string(256, 'n'), Whole(object, 1000), Me()),
             absl::InvalidArgumentError("name must have 1 .. 255 bytes, got 256"));
-  EXPECT_EQ(regions.Register("b", Whole(object, 0), kPeer),
+  EXPECT_EQ(regions.Register("b", Whole(object, 0), Me()),
             absl::InvalidArgumentError("byte_size must be above 0"));
   const absl::Status unknown = absl::NotFoundError("no region \"b\" is registered");
-  EXPECT_EQ(regions.Find("b").status(), unknown);
-  EXPECT_EQ(regions.Unregister("b", [] { FAIL(); }), unknown);
+  EXPECT_EQ(regions.Find("b", Me()).status(), unknown);
+  EXPECT_EQ(regions.Unregister("b", Me(), [] { FAIL(); }), unknown);
 }
 
 TEST(SystemRegionTest, ReadingHolesAllocatesNothing) {
@@ -402,47 +366,34 @@ TEST(RegionRegistryTest, ObjectsOfOneUserLeaveRoomForThoseOfOthers) {
   RegionOptions options = SystemOptions();
   options.max_regions_per_owner = 2;
   RegionRegistry regions(options);
-  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), "ipv4:127.0.0.1:1").ok());
-  ASSERT_TRUE(regions.Register("b", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
-  const absl::Status status = regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:3");
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), At("ipv4:127.0.0.1:1")).ok());
+  ASSERT_TRUE(regions.Register("b", Whole(object, 1000), At("ipv4:127.0.0.1:2")).ok());
+  const absl::Status status = regions.Register("c", Whole(object, 1000), At("ipv4:127.0.0.1:3"));
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr("--max-regions-per-owner"));
   if (geteuid() != 0) GTEST_SKIP() << "only root can have an object of another user";
   const Object others(1000, "others");
   ASSERT_EQ(chown(absl::StrCat("/dev/shm", others.key()).c_str(), 65534, 65534), 0);
   ASSERT_EQ(chmod(absl::StrCat("/dev/shm", others.key()).c_str(), 0644), 0);
-  EXPECT_TRUE(regions.Register("c", Whole(others, 1000), "ipv4:127.0.0.1:3").ok());
+  EXPECT_TRUE(regions.Register("c", Whole(others, 1000), At("ipv4:127.0.0.1:3")).ok());
 }
 
 TEST(RegionRegistryTest, IdleRegionsOfConnectionsThatAreGoneMakeRoom) {
   const Object object(1000);
   RegionOptions options = SystemOptions();
   options.max_regions = 2;
-  options.connected = [](const std::string& peer) { return peer != "ipv4:127.0.0.1:1"; };
+  options.connected = [](const std::string& connection) {
+    return connection != "ipv4:127.0.0.1:1";
+  };
   RegionRegistry regions(options);
-  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), "ipv4:127.0.0.1:1").ok());
-  ASSERT_TRUE(regions.Register("b", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
-  auto reader = *regions.Find("a");
-  EXPECT_FALSE(regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), At("ipv4:127.0.0.1:1")).ok());
+  ASSERT_TRUE(regions.Register("b", Whole(object, 1000), At("ipv4:127.0.0.1:2")).ok());
+  auto reader = *regions.Find("a", At("ipv4:127.0.0.1:1"));
+  EXPECT_FALSE(regions.Register("c", Whole(object, 1000), At("ipv4:127.0.0.1:2")).ok());
   reader.reset();
-  EXPECT_TRUE(regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
-  EXPECT_FALSE(regions.Find("a").ok());
-  EXPECT_TRUE(regions.Find("b").ok());
-}
-
-TEST(SystemRegionTest, RootOpensNothingForOthersThatTheyMayNotReadThemselves) {
-  if (geteuid() != 0) GTEST_SKIP() << "only root can open it at all";
-  const Object object(1000);
-  const std::string path = absl::StrCat("/dev/shm", object.key());
-  ASSERT_EQ(chown(path.c_str(), 65534, 65534), 0);
-  EXPECT_EQ(SystemRegion::Open(object.key(), 0, 1000).status().code(),
-            absl::StatusCode::kPermissionDenied);
-  ASSERT_EQ(chmod(path.c_str(), 0644), 0);
-  const auto readable = SystemRegion::Open(object.key(), 0, 1000);
-  ASSERT_TRUE(readable.ok()) << readable.status();
-  EXPECT_EQ((*readable)->Write(0, "x").code(), absl::StatusCode::kPermissionDenied);
-  ASSERT_EQ(chmod(path.c_str(), 0666), 0);
-  EXPECT_TRUE((*SystemRegion::Open(object.key(), 0, 1000))->Write(0, "x").ok());
+  EXPECT_TRUE(regions.Register("c", Whole(object, 1000), At("ipv4:127.0.0.1:2")).ok());
+  EXPECT_FALSE(regions.Find("a", At("ipv4:127.0.0.1:1")).ok());
+  EXPECT_TRUE(regions.Find("b", At("ipv4:127.0.0.1:1")).ok());
 }
 
 TEST(RegionRegistryTest, QuotasHoldPerPeerAndInAll) {
@@ -451,13 +402,13 @@ TEST(RegionRegistryTest, QuotasHoldPerPeerAndInAll) {
   options.max_regions_per_peer = 2;
   options.max_regions = 3;
   RegionRegistry regions(options);
-  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), "ipv4:127.0.0.1:1").ok());
-  ASSERT_TRUE(regions.Register("b", Whole(object, 1000), "ipv4:127.0.0.1:1").ok());
-  absl::Status status = regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:1");
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), At("ipv4:127.0.0.1:1")).ok());
+  ASSERT_TRUE(regions.Register("b", Whole(object, 1000), At("ipv4:127.0.0.1:1")).ok());
+  absl::Status status = regions.Register("c", Whole(object, 1000), At("ipv4:127.0.0.1:1"));
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr("this connection has 2 regions"));
-  ASSERT_TRUE(regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
-  status = regions.Register("d", Whole(object, 1000), "ipv4:127.0.0.1:3");
+  ASSERT_TRUE(regions.Register("c", Whole(object, 1000), At("ipv4:127.0.0.1:2")).ok());
+  status = regions.Register("d", Whole(object, 1000), At("ipv4:127.0.0.1:3"));
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr("the server has 3 regions"));
 }
@@ -473,64 +424,68 @@ TEST(RegionRegistryTest, IdleRegionsWhoseObjectIsGoneDoNotCount) {
   {
     const Object gone(1000, "gone");
     const Object read(1000, "read");
-    ASSERT_TRUE(regions.Register("stays", Whole(stays, 1000), kPeer).ok());
-    ASSERT_TRUE(regions.Register("gone", Whole(gone, 1000), kPeer).ok());
-    ASSERT_TRUE(regions.Register("read", Whole(read, 1000), kPeer).ok());
+    ASSERT_TRUE(regions.Register("stays", Whole(stays, 1000), Me()).ok());
+    ASSERT_TRUE(regions.Register("gone", Whole(gone, 1000), Me()).ok());
+    ASSERT_TRUE(regions.Register("read", Whole(read, 1000), Me()).ok());
   }
-  auto reader = *regions.Find("read");
+  auto reader = *regions.Find("read", Me());
   const auto names = [&] {
     std::vector<std::string> listed;
-    for (const auto& region : regions.List()) listed.push_back(region.name);
+    for (const auto& region : regions.List(Me())) listed.push_back(region.name);
     return listed;
   };
   const std::vector<std::string> before = {"gone", "read", "stays"};
   EXPECT_EQ(names(), before);
-  EXPECT_TRUE(regions.Register("new", Whole(stays, 1000), kPeer).ok());
+  EXPECT_TRUE(regions.Register("new", Whole(stays, 1000), Me()).ok());
   const std::vector<std::string> after = {"new", "read", "stays"};
   EXPECT_EQ(names(), after);
-  EXPECT_EQ(regions.Register("more", Whole(stays, 1000), kPeer).code(),
+  EXPECT_EQ(regions.Register("more", Whole(stays, 1000), Me()).code(),
             absl::StatusCode::kResourceExhausted);
   reader.reset();
-  EXPECT_TRUE(regions.Register("more", Whole(stays, 1000), "ipv4:127.0.0.1:1").ok());
-  EXPECT_EQ(regions.Find("read").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(regions.Register("more", Whole(stays, 1000), At("ipv4:127.0.0.1:1")).ok());
+  EXPECT_EQ(regions.Find("read", Me()).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST(RegionRegistryTest, UnregisterWaitsForReadersButNotForTheName) {
   const Object object(1000);
   RegionRegistry regions(SystemOptions());
-  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), kPeer).ok());
-  auto reader = *regions.Find("a");
-  EXPECT_EQ(regions.List().at(0).calls_in_flight, 1u);
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), Me()).ok());
+  auto reader = *regions.Find("a", Me());
+  EXPECT_EQ(regions.List(Me()).at(0).calls_in_flight, 1u);
   bool released = false;
-  ASSERT_TRUE(regions.Unregister("a", [&] { released = true; }).ok());
+  ASSERT_TRUE(regions.Unregister("a", Me(), [&] { released = true; }).ok());
   EXPECT_FALSE(released);
-  EXPECT_EQ(regions.Find("a").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(regions.Find("a", Me()).status().code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(ReadAll(*reader, 1000).ok());
-  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), kPeer).ok());
+  ASSERT_TRUE(regions.Register("a", Whole(object, 1000), Me()).ok());
   reader.reset();
   EXPECT_TRUE(released);
-  EXPECT_EQ(regions.Unregister("b", [] { FAIL(); }).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(regions.Unregister("b", Me(), [] { FAIL(); }).code(), absl::StatusCode::kNotFound);
 }
 
 TEST(RegionRegistryTest, UnregisterAllIsThatOfThePeerAndEndsOnce) {
   const Object object(1000);
   RegionRegistry regions(SystemOptions());
-  const std::string one = "ipv4:127.0.0.1:1";
+  const CallIdentity one = At("ipv4:127.0.0.1:1");
+  const CallIdentity two = At("ipv4:127.0.0.1:2");
   for (const char* name : {"a", "b"}) {
     ASSERT_TRUE(regions.Register(name, Whole(object, 1000), one).ok());
   }
-  ASSERT_TRUE(regions.Register("c", Whole(object, 1000), "ipv4:127.0.0.1:2").ok());
-  auto reader = *regions.Find("b");
+  ASSERT_TRUE(regions.Register("c", Whole(object, 1000), two).ok());
+  auto reader = *regions.Find("b", two);
   int released = 0;
   regions.UnregisterAll(one, [&] { ++released; });
   EXPECT_EQ(released, 0);
-  ASSERT_EQ(regions.List().size(), 1u);
-  EXPECT_EQ(regions.List()[0].name, "c");
+  ASSERT_EQ(regions.List(one).size(), 1u);
+  EXPECT_EQ(regions.List(one)[0].name, "c");
   reader.reset();
   EXPECT_EQ(released, 1);
-  regions.UnregisterAll(RegionKind::kSystem, [&] { ++released; });
+  regions.UnregisterAll(RegionKind::kSystem, one, [&] { ++released; });
   EXPECT_EQ(released, 2);
-  EXPECT_TRUE(regions.List().empty());
+  EXPECT_TRUE(regions.List(two).empty());
+  regions.UnregisterAll(RegionKind::kSystem, one, [&] { ++released; });
+  regions.UnregisterAll(one, [&] { ++released; });
+  EXPECT_EQ(released, 4);
 }
 
 TEST(RegionRegistryTest, CudaHandlesAreCheckedAndNeedADevice) {
@@ -539,17 +494,17 @@ TEST(RegionRegistryTest, CudaHandlesAreCheckedAndNeedADevice) {
   RegionRegistry regions(options);
   CudaRegionRequest request = {
       .handle = std::string(63, 'h'), .event = "", .device = 0, .byte_size = 1};
-  absl::Status status = regions.Register("a", request, kPeer);
+  absl::Status status = regions.Register("a", request, Me());
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(), "cuda_handle must have the 64 bytes of a cudaIpcMemHandle_t, got 63");
   request.handle.resize(64);
   request.event = "short";
-  status = regions.Register("a", request, kPeer);
+  status = regions.Register("a", request, Me());
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(), "cuda_event must have the 64 bytes of a cudaIpcEventHandle_t, got 5");
   request.event.clear();
   request.device = 7;
-  status = regions.Register("a", request, kPeer);
+  status = regions.Register("a", request, Me());
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(), "device 7: this server has no sampler that reads CUDA IPC memory");
 }

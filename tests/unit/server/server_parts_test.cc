@@ -58,10 +58,10 @@ TEST(CommandLineTest, HelpAndVersionEndWell) {
 }
 
 TEST(CommandLineTest, MistakesEndWithAnError) {
-  for (const char* flag :
-       {"--nonsense", "--max-rows=many", "--max-rows=0", "--device=tpu", "--listen=nowhere",
-        "--executors=-1", "--drain-delay-ms=-1", "--shared-memory=gpu",
-        "--shared-memory=", "--shared-memory-peers=all", "--max-regions=0"}) {
+  for (const char* flag : {"--nonsense", "--max-rows=many", "--max-rows=0", "--device=tpu",
+                           "--listen=nowhere", "--executors=-1", "--drain-delay-ms=-1",
+                           "--shared-memory=gpu", "--shared-memory=", "--shared-memory-peers=all",
+                           "--shared-memory-owners=all", "--max-regions=0"}) {
     const CommandLine line = Parse({flag});
     EXPECT_EQ(line.exit_code, 2) << flag;
   }
