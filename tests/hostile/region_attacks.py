@@ -11,6 +11,8 @@ from attack import ALL_CORES, Target, attack
 from memory_attacks import NOBODY, REGIONS, connected
 
 VOCAB = 2048
+# The same for the process that starts servers and for those of attackers, which read this file anew.
+SOCKET = os.environ.setdefault("HOSTILE_REGIONS_SOCKET", f"/tmp/hostile-regions-{os.getpid()}")
 UNREGISTER_ALL = messages.KSERVE + "SystemSharedMemoryUnregister"
 
 
@@ -39,15 +41,17 @@ def is_root(target: Target) -> bool:
     return os.geteuid() == 0
 
 
-@attack("another user's regions, sampled and unregistered", holds=False, flags=REGIONS)
+@attack("another user's regions, sampled and unregistered", holds=True,
+        flags=(*REGIONS, f"--listen=unix:{SOCKET}", "--socket-mode=0777"))  # fmt: skip
 def regions_of_others(target: Target) -> None:
-    """Names of regions are known to who registers them; the others are guessed."""
+    """Names of regions are known to who registers them; the others are guessed. The owner is a user of
+    the Unix socket, where the server knows who is who."""
     if not is_root(target):
         return
     sampled = messages.sample(messages.in_region("mine", 1, VOCAB))
 
-    def attacker() -> dict[str, str | None]:
-        connection = h2.Connection(target.address)
+    def attacker(address: str) -> dict[str, str | None]:
+        connection = h2.Connection(address)
         unregister = messages.serialized(messages.message("UnregisterRegionRequest", name="mine"))
         return {
             "sampling": connection.call(messages.SAMPLE, sampled).code,
@@ -55,15 +59,23 @@ def regions_of_others(target: Target) -> None:
             "unregistering all": connection.call(UNREGISTER_ALL, b"").code,
         }
 
-    with messages.SharedObject(2 * VOCAB) as shared, connected(target) as connection:
+    def attackers() -> dict[str, str | None]:
+        found = {f"{what} by TCP": code for what, code in attacker(target.address).items()}
+        found |= attacker(f"unix:{SOCKET}")
+        connection = h2.Connection(f"unix:{SOCKET}")
+        found["registering"] = connection.call(messages.REGISTER, shared.register("again")).code
+        return found
+
+    with messages.SharedObject(2 * VOCAB) as shared:
         os.chmod(shared.path, 0o600)
+        connection = h2.Connection(f"unix:{SOCKET}")
         code = connection.call(messages.REGISTER, shared.register("mine")).code
         target.check(code == "OK", f"registering one's own: {code}")
-        found = as_nobody(attacker)
+        found = as_nobody(attackers)
         target.check(found is not None, "the other user's process failed")
         for what, code in (found or {}).items():
             # Of all regions, it has none.
-            allowed = code != "OK" or what == "unregistering all"
+            allowed = code != "OK" or what.startswith("unregistering all")
             target.check(allowed, f"another user's {what}: {code}")
         code = connection.call(messages.SAMPLE, sampled).code
         target.check(code == "OK", f"sampling one's own afterwards: {code}")
