@@ -25,7 +25,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr RequestLimits kLimits = {.max_rows = 64, .max_vocab = 1u << 20};
+const RequestLimits kLimits = {.max_rows = 64, .max_vocab = 1u << 20};
 
 v1::SampleResponse Sample(const v1::SampleRequest& request, absl::Status& status) {
   static Sampler& sampler = *CreateReferenceSampler().release();

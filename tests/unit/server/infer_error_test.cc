@@ -30,7 +30,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
+const RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
 
 // The error of the call; where it has none, that of its first row which fails.
 std::string ErrorOf(inference::ModelInferRequest request, const RequestLimits& limits = kLimits) {

@@ -29,7 +29,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
+const RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
 
 InferCall Translate(inference::ModelInferRequest request) {
   InferCall call;

@@ -23,7 +23,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
+const RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
 
 std::string Bytes(const std::vector<float>& values) {
   std::string bytes(values.size() * sizeof(float), '\0');

@@ -27,7 +27,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Lt;
 
-constexpr RequestLimits kLimits = {.max_rows = 4096, .max_vocab = 1000};
+const RequestLimits kLimits = {.max_rows = 4096, .max_vocab = 1000};
 
 // The same weights in every row, and fields in text format.
 v1::SampleRequest Request(uint32_t rows, const std::vector<float>& weights,

@@ -21,7 +21,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
+const RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
 
 void SetTensor(uint32_t rows, const std::vector<float>& values, v1::Tensor& tensor) {
   tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
