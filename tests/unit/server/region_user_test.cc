@@ -47,7 +47,7 @@ TEST(SystemRegionTest, OpensForAUserWhatHeMayOpenHimself) {
   const auto code = [&](uid_t user, mode_t mode) { return opened_by(user, mode).status().code(); };
   EXPECT_EQ(code(owner, 0600), absl::StatusCode::kOk);
   // His groups are not known.
-  for (const mode_t mode : {0600, 0640, 0604, 0622}) {
+  for (const mode_t mode : {0600u, 0640u, 0604u, 0622u}) {
     EXPECT_EQ(code(other, mode), absl::StatusCode::kPermissionDenied) << mode;
   }
   const auto readable = opened_by(other, 0644);
