@@ -35,7 +35,7 @@ uint32_t CountUnknownIds(const RowHistory& history, int64_t vocab);
 // counts.
 bool CountsSuffice(const SamplingParams& params);
 
-// Whether sets and counts are given besides an index of the history.
+// True when sets and counts are given besides an index of the history.
 bool CountsBesideIndex(const SamplingParams& params);
 
 // Empty when the row's history has what its parameters need and its ids are below vocab or may be
@@ -71,9 +71,9 @@ class AdjustmentLists {
   void CollectBanned(const RowInput& row);
   void CollectPenalized(const SamplingParams& params, const RowHistory& history);
   void Count(uint32_t id, uint32_t count);
-  // Of an indexed history only the end that bad_words look at.
+  // An indexed history gives only the end that bad_words look at.
   void CollectOrdered(const SamplingParams& params, const RowHistory& history);
-  // Of the history; 0: none.
+  // Collects what would repeat n-grams of that size; 0: nothing.
   void CollectRepeating(size_t ngram_size, const RowHistory& history);
   void CollectDry(const Dry& dry, const RowHistory& history);
 

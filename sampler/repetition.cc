@@ -49,7 +49,7 @@ size_t CommonEnd(const IndexedHistory& history, size_t end, size_t other_end, si
   const RepetitionRules& rules = history.index.rules();
   size_t agrees = 0;
   while (end - agrees > begin) {
-    // What lies in one piece in both, and takes less than a millisecond.
+    // Compares what lies in one piece in both: less than a millisecond.
     const Ids piece = history.ids.PieceBefore(end - agrees);
     const Ids other = history.ids.PieceBefore(other_end - agrees);
     const size_t most =

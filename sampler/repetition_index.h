@@ -27,7 +27,7 @@ class HistoryIds {
     return i < prompt_.size() ? prompt_[i] : output_[i - prompt_.size()];
   }
 
-  // What lies in one piece before `end`, which is in [1, size()].
+  // The tokens that lie in one piece before `end`, which is in [1, size()].
   absl::Span<const uint32_t> PieceBefore(size_t end) const {
     return end <= prompt_.size() ? prompt_.first(end) : output_.first(end - prompt_.size());
   }
@@ -37,10 +37,10 @@ class HistoryIds {
   absl::Span<const uint32_t> output_;
 };
 
-// What indices of histories with the same parameters look for. Thread-safe once it is made.
+// Tells indices of histories with the same parameters what to look for. Thread-safe once made.
 class RepetitionRules {
  public:
-  // Whether the parameters look for repetitions that an index leads to.
+  // True when the parameters look for repetitions that an index leads to.
   static bool Apply(const SamplingParams& params);
 
   // The memory that the rules take, at most.
@@ -74,7 +74,7 @@ class RepetitionRules {
 // referred to must outlive the index and stay as it is. Const functions are thread-safe.
 class RepetitionIndex {
  public:
-  // Of the tokens after those of `prompt`, if that is not null; `ids` in the functions below
+  // Indexes the tokens after those of `prompt`, if that is not null; `ids` in the functions below
   // include the prompt's.
   RepetitionIndex(const RepetitionRules* rules, const RepetitionIndex* prompt);
 

@@ -38,7 +38,7 @@ struct RowHistory {
   absl::Span<const uint32_t> output_count_ids = {};  // instead of output_ids; none twice
   absl::Span<const uint32_t> output_counts = {};     // as many, >= 1
   bool skip_unknown_ids = false;  // whether ids may be at or above vocab; they fail the row if not
-  // Of prompt_ids and output_ids, by the row's parameters; null: they are searched. With an index
+  // Indexes prompt_ids and output_ids for the row's parameters; null: they are searched. With it
   // their ids have been checked, and the sets and counts are given besides where penalties look at
   // all of the history.
   const RepetitionIndex* index = nullptr;
@@ -146,7 +146,7 @@ class Sampler {
   // How many calls of Sample go on at once without waiting for each other.
   virtual int parallel_calls() const { return 1; }
 
-  // Whether Sample may be called by any number of threads at a time and samples a row or two on the
+  // True when any number of threads may call Sample at a time and it samples a row or two on the
   // calling one, so that few rows are sooner done there than handed to another.
   virtual bool samples_on_calling_thread() const { return false; }
 

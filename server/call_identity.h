@@ -18,7 +18,7 @@ namespace token_sampler {
 // By what gRPC calls the peer: the client is its address, the first 64 bits of an IPv6 one, for a
 // site has all of those; the connection is the peer with its port. On a Unix socket the client is
 // the user, "unix:1000", and the connection has a number, "unix:1000/17" (listener/peer_name.h).
-// Where calls are authenticated, who has been is a better client.
+// An authenticated name would be a better client.
 CallIdentity IdentityOfPeer(absl::string_view peer);
 
 // The client that the name means: "ipv4:10.0.0.7", "ipv6:2001:db8::/64" (or an address of it) or

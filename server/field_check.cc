@@ -54,7 +54,7 @@ void AddOpenings(const FileDescriptor& file, OpeningsOfTypes& known) {
   for (int i = 0; i < file.message_type_count(); ++i) AddOpenings(*file.message_type(i), known);
 }
 
-// Of every message of this server's contract; lives as long as the program.
+// Has every message of this server's contract; lives as long as the program.
 const OpeningsOfTypes& AllOpenings() {
   static const OpeningsOfTypes* const all = [] {
     auto* const known = new OpeningsOfTypes;
@@ -64,7 +64,7 @@ const OpeningsOfTypes& AllOpenings() {
   return *all;
 }
 
-// Where a message is in the one that was received.
+// Leads to a message inside the one that was received.
 struct Place {
   const Place* outer;
   const FieldDescriptor* field;

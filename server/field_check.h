@@ -18,7 +18,7 @@ namespace token_sampler {
 // ("params[1].stage_preset").
 absl::Status CheckFields(const google::protobuf::Message& message);
 
-// What GetServerInfoResponse.features lists: RPCs, and fields of SamplingParams and OutputOptions.
+// Lists RPCs, and fields of SamplingParams and OutputOptions, for GetServerInfoResponse.features.
 std::vector<std::string> ImplementedFeatures();
 
 }  // namespace token_sampler

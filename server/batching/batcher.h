@@ -130,7 +130,7 @@ class Batcher {
   // Waits for jobs, and puts those to sample and those to drop into `batch`. False when the batcher
   // stops.
   bool TakeBatch(Batch& batch);
-  // Whether the thread that submits the job samples it too.
+  // True when the thread that submits the job is to sample it too.
   bool StaysHere(const SamplingJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The next job that can be sampled now; null: none.
   SamplingJob* NextJob() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

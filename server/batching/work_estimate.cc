@@ -61,7 +61,7 @@ double OfStages(const SamplingParams& params) {
   return work;
 }
 
-// Of n-grams and DRY in a history with an index.
+// Estimates n-grams and DRY in a history with an index.
 double OfRepetitions(const SamplingParams& params, const RowHistory& history) {
   const HistoryIds ids(history.prompt_ids, history.output_ids);
   const double alike = Size(history.index->CountAlike(ids));

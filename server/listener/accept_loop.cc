@@ -302,7 +302,7 @@ void AcceptLoop::Look(int watched) {
   }
   const std::string reason = events_.look(connection, watched);
   if (reason.empty()) return;
-  // What the system still holds for the peer goes too, when the last descriptor is closed.
+  // The system drops what it still holds for the peer when the last descriptor is closed.
   const linger at_once = {.l_onoff = 1, .l_linger = 0};
   setsockopt(watched, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
   shutdown(watched, SHUT_RDWR);

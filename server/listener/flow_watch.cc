@@ -5,12 +5,12 @@
 namespace token_sampler {
 namespace {
 
-// Of the connection itself; SETTINGS do not change it.
+// The window of the connection itself, which SETTINGS do not change.
 constexpr int64_t kConnectionWindow = 65535;
 constexpr uint32_t kInitialWindowSize = 4;  // the setting of this name
 // As many calls may be open at once, and some that the peer does not know to have ended.
 constexpr size_t kMaxStreams = 2048;
-// What could be sent for so long has been.
+// Bytes that could be sent for so long have been.
 constexpr std::chrono::seconds kIdle{1};
 // A window that lets so many bytes go is worth the frame that they take.
 constexpr uint64_t kEnoughAtOnce = 1024;

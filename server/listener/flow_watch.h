@@ -35,7 +35,7 @@ class Progress {
   uint64_t bytes_ = 0;
 };
 
-// What answers pass on their way: the window of a stream, that of the connection, the socket.
+// Holds answers back on their way: the window of a stream, that of the connection, the socket.
 struct FlowGate {
   bool closed = false;
   SteadyTime changed;  // `closed`

@@ -92,7 +92,7 @@ void FrameGuard::Sent(absl::Span<const uint8_t> bytes, Time now) {
     const bool ends_stream =
         header.type == FrameType::kReset ||
         (header.type == FrameType::kHeaders && header.Has(FrameHeader::kEndStreamOrAck));
-    // What has come of a message then goes, and the peer need not send the rest.
+    // gRPC then drops what has come of a message, and the peer need not send the rest.
     if (piece.begins && ends_stream) Forget(header.stream);
   }
 }

@@ -50,7 +50,7 @@ class FrameReader {
   // the next call. A piece says nothing while a header or an entry is not complete.
   Piece Next(absl::Span<const uint8_t>& bytes);
 
-  // Of the frame that began last.
+  // The header of the frame that began last.
   const FrameHeader& header() const { return header_; }
 
   // A frame has begun that is not complete.

@@ -35,7 +35,7 @@ struct SequenceProfile {
   // Whether the parameters fit rows of the kind. Checked once.
   const absl::Status& Check(InputKind kind);
 
-  // Whether penalties are by sets and counts.
+  // True when penalties go by sets and counts.
   bool KeepsCounts() const;
 
   SamplingParams params;

@@ -15,7 +15,7 @@ namespace token_sampler {
 // Takes requests as bytes: see sliced_request.h.
 class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  // What is referred to must outlive the call, but for `server_limits`.
+  // All references but `server_limits` must outlive the call.
   SequenceStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context,
                  const RequestLimits& server_limits, RegionRegistry& regions,
                  const SequenceLimits& limits)

@@ -35,7 +35,7 @@ constexpr size_t kMostRequests = 24;
 constexpr size_t kMostTokens = 1 << 13;
 // Besides what the ledger grants: messages of errors. The time is that of what is not sampling.
 constexpr Taken kFree = {.bytes = 64 << 10, .seconds = 0.5};
-// What lasts from one request to the next is granted but for this.
+// Memory that lasts from one request to the next is granted, but for so much.
 constexpr int64_t kFreeBetween = 8 << 10;
 // Estimates are of optimised code and of rows that are not tiny. Under the sanitizers sampling
 // takes so many times as long, and this besides for each row.

@@ -52,7 +52,7 @@ bool Parse(const std::string& message, Reading& reading, Request& request, Slice
   }
 }
 
-// What reading requests took.
+// The cost of reading requests.
 struct Taken {
   int64_t bytes = 0;     // at once
   double seconds = 0.0;  // of the processor

@@ -74,7 +74,7 @@ def regions_of_others(target: Target) -> None:
         found = as_nobody(attackers)
         target.check(found is not None, "the other user's process failed")
         for what, code in (found or {}).items():
-            # Of all regions, it has none.
+            # It has no regions, and may unregister all of those.
             allowed = code != "OK" or what.startswith("unregistering all")
             target.check(allowed, f"another user's {what}: {code}")
         code = connection.call(messages.SAMPLE, sampled).code

@@ -89,7 +89,7 @@ class Told {
     on_end_ = std::move(call);
   }
 
-  // What is said of every connection from now on.
+  // Says this of every connection from now on.
   void Judge(const std::string& verdict) {
     MutexLock lock(mutex_);
     verdict_ = verdict;

@@ -178,7 +178,7 @@ TEST_F(FrameGuardTest, OfIncompleteMessagesTheLargestGoFirst) {
   EXPECT_EQ(receipt.connections, 0u);
 }
 
-// What the server has ended is not told by the client.
+// The client sends no word of a call that the server has ended.
 TEST_F(FrameGuardTest, ForgetsTheMessageOfACallThatTheServerEnds) {
   limits_.receipt = std::make_shared<Receipt>(1500);
   for (const uint8_t end : {kHeaders, kReset}) {

@@ -39,7 +39,7 @@ class StallTest : public ::testing::Test {
     Send(Frame(kHeaders, kEndHeaders, stream, "answer"));
   }
 
-  // What is said after the time, in which looks are as frequent as they should be.
+  // Returns the verdict after that time, with looks as frequent as they should be.
   std::string After(milliseconds time) {
     for (milliseconds gone{0}; gone < time; gone += milliseconds(500)) {
       now_ += milliseconds(500);

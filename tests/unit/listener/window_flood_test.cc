@@ -149,7 +149,7 @@ TEST_F(WindowFloodTest, LetsAnswersBeFetchedByThe1024Bytes) {
   }
 }
 
-// What is left of a window after frames of 16 KiB is as small as may be.
+// Frames of 16 KiB leave as little of a window as may be.
 TEST_F(WindowFloodTest, TheRestOfAWindowMayBeSmall) {
   ASSERT_EQ(Receive(Frame(kSettings, 0, 0, Setting(kInitialWindow, 16'385)) + Credit(0, 1 << 30)),
             "");

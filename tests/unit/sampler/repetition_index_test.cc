@@ -1,5 +1,4 @@
-// What an index of a history leads to is what a search of all of it finds, however the history
-// grew.
+// An index of a history finds what a search of all of it finds, however the history grew.
 
 #include "sampler/repetition_index.h"
 

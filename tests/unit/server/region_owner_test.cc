@@ -87,7 +87,7 @@ class RegionOwnerTest : public ::testing::Test {
   Client ConnectAs(uid_t user) const {
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     std::thread([&] {
-      // Of this thread only, which the C library would make the whole process's.
+      // Changes this thread only: the C library would change the whole process.
       EXPECT_EQ(syscall(SYS_setresuid, user, user, user), 0);
       sockaddr_un address = {};
       address.sun_family = AF_UNIX;

@@ -142,7 +142,7 @@ TEST_P(SequenceTest, GivesTheRowsOfItsHistory) {
       RowResult result = Sample(row);
       ASSERT_EQ(testing::RowDifference(result, Sample(at_once)), "")
           << "round " << round << ", step " << step;
-      // Where all are banned, or nothing repeats by chance, the sequence goes on all the same.
+      // The sequence goes on where all are banned, or nothing repeats by chance.
       if (result.token_ids.empty() || below(2) == 0) {
         result.token_ids = {output.size() < 3 ? 0 : output[output.size() - 3]};
       }
