@@ -15,6 +15,8 @@ namespace token_sampler::cuda {
 
 inline constexpr int kBinBits = 11;
 inline constexpr uint32_t kBins = 1u << kBinBits;
+inline constexpr float kBinnedOctaves =
+    32.0f;  // of weights, in the bins by value of a row of logits
 
 // Divides the keys in [low, high]; bin 0 has the greatest.
 struct Binning {
@@ -35,17 +37,24 @@ struct Binning {
     return {low, high, static_cast<uint32_t>(bits > kBinBits ? bits - kBinBits : 0), 0.0f, 0.0f};
   }
 
+  // In bins made by value: to the largest value, in bins.
+  __device__ float Distance(float value) const { return (first - value) * per_value; }
   __device__ bool Holds(uint64_t key) const { return key >= low && key <= high; }
   __device__ uint32_t BinOf(uint64_t key, float value) const {
     if (shift != kByValue) return static_cast<uint32_t>((high - key) >> shift);
     // Rounding keeps the order, and so do bins made of the rounded.
-    const float distance = (first - value) * per_value;
+    const float distance = Distance(value);
     return distance < static_cast<float>(kBins - 1) ? static_cast<uint32_t>(distance) : kBins - 1;
   }
   // Below the values of all keys in bins [0, last]; rounding leaves none of them out.
   __device__ float Below(uint32_t last) const {
     if (shift != kByValue) return FromOrderedBits(static_cast<uint32_t>(low >> 32));
     return last < kBins - 1 ? first - static_cast<float>(last + 2) / per_value : -INFINITY;
+  }
+  // Above the values of all keys in bins [bin, kBins); rounding leaves none of them out.
+  __device__ float Above(uint32_t bin) const {
+    if (shift != kByValue) return FromOrderedBits(static_cast<uint32_t>(high >> 32));
+    return bin > 1 ? first - static_cast<float>(bin - 2) / per_value : INFINITY;
   }
   // The tokens of one bin of keys.
   __device__ Binning Within(uint32_t bin) const {

@@ -25,20 +25,14 @@ __device__ inline void ClearBins(BlockMemory& memory) {
   __syncthreads();
 }
 
-// Counts one key of each thread of the cluster.
-__device__ inline void FillBins(uint64_t key, const Binning& binning, BlockMemory& memory) {
-  ClearBins(memory);
-  if (binning.Holds(key)) {
-    const float value = FromOrderedBits(static_cast<uint32_t>(key >> 32));
-    atomicAdd(&memory.counts[binning.BinOf(key, value)], 1u);
-  }
-  ClusterSync();
-}
-
 __device__ inline void AddMass(uint64_t mass, uint32_t bin, BlockMemory& memory) {
   const auto low = static_cast<uint32_t>(mass);
   const uint32_t sum = atomicAdd(&memory.mass_low[bin], low) + low;
   atomicAdd(&memory.mass_high[bin], static_cast<uint32_t>(mass >> 32) + (sum < low ? 1u : 0u));
+}
+
+__device__ inline uint64_t MassOf(uint32_t bin, const BlockMemory& memory) {
+  return memory.mass_low[bin] + (uint64_t{memory.mass_high[bin]} << 32);
 }
 
 // Counts and weighs the tokens of the cluster's row in the bins of memory.narrowing, which thread 0
@@ -73,55 +67,75 @@ __device__ void FillBins(const Part& part, const Weigh& weigh, bool with_mass,
   ClusterSync();
 }
 
+// Counts the values of the cluster's row that are not below `least` in bins made by value, but for
+// the last.
+template <typename Part>
+__device__ void CountBins(const Part& part, float least, const Binning& binning,
+                          BlockMemory& memory) {
+  ClearBins(memory);
+  part.ForEachValue([&](float value) {
+    const float distance = binning.Distance(value);
+    if (value >= least && distance < static_cast<float>(kBins - 1)) {
+      atomicAdd(&memory.counts[static_cast<uint32_t>(distance)], 1u);
+    }
+  });
+  ClusterSync();
+}
+
+// What is taken for the mass of a bin.
+enum class BinMass : uint8_t {
+  kNone,
+  kSummed,   // by FillBins
+  kGuessed,  // the count times what a token in the middle of the bin weighs, of 2^40
+};
+
 // The bins of a row, summed over its blocks. Each thread has some neighbours of them.
 class BinSums {
  public:
-  // Behind FillBins, in all threads.
-  __device__ BinSums(BlockMemory& memory, Exchange& exchange) : memory_(memory) {
+  // After FillBins or CountBins, in all threads.
+  __device__ BinSums(BlockMemory& memory, Exchange& exchange, BinMass mass)
+      : memory_(memory), exchange_(exchange), mass_(mass) {
     const uint32_t slice = kBins / ClusterBlocks();
     const uint32_t per_thread = slice > kThreads ? slice / kThreads : 1;
     first_bin_ = ClusterRank() * slice + threadIdx.x * per_thread;
     num_bins_ = threadIdx.x * per_thread < slice ? per_thread : 0;
     own_ = {0, 0};
-    for (uint32_t i = 0; i < num_bins_; ++i) Add(SumOverBlocks(first_bin_ + i), own_);
-    before_.count = BlockSumBefore(memory, own_.count);
-    before_.mass = BlockSumBefore(memory, own_.mass);
-    if (threadIdx.x == kThreads - 1) {
-      memory.block_total = before_;
-      Add(own_, memory.block_total);
-    }
+    for (uint32_t i = 0; i < num_bins_; ++i) own_ = own_ + SumOverBlocks(first_bin_ + i);
+    const BlockSums<Portion> sums(memory, own_);
     if (threadIdx.x == 0) memory.num_listed = 0;
-    __syncthreads();
-    exchange.Publish(memory.block_total);
-    Portion lower_blocks;
-    exchange.Sums(lower_blocks, total_);
-    Add(lower_blocks, before_);
+    exchange.Publish([&] { return sums.total; });
+    const Portion of_rank = exchange.OfLane<Portion>();
+    before_ = SumOfLowerRanks(of_rank) + sums.before;
+    total_ = ReduceRanks(of_rank, Sum());
   }
 
   __device__ Portion total() const { return total_; }
 
   // The bin in which a prefix of `target` tokens, or of a mass of at least `target`, ends; target
-  // is in [1, total]. Every thread gets it.
-  __device__ const FoundBin& Find(uint64_t target, bool by_mass) {
+  // is in [1, total]. Every thread of every block gets it.
+  __device__ const FoundBin& Find(uint64_t target, bool by_mass) const {
+    if (threadIdx.x == 0) ExpectMail(&memory_.found_inbox, sizeof(FoundBin));
     if (EndsIn(before_, own_, target, by_mass)) {
-      FoundBin found = {first_bin_, before_, SumOverBlocks(first_bin_)};
+      FoundBin found = {first_bin_, before_, num_bins_ == 1 ? own_ : SumOverBlocks(first_bin_)};
       while (!EndsIn(found.before, found.inside, target, by_mass)) {
-        Add(found.inside, found.before);
+        found.before = found.before + found.inside;
         found.inside = SumOverBlocks(++found.bin);
       }
+      uint64_t words[kFoundWords];
+      memcpy(words, &found, sizeof(found));
+      auto* const to = reinterpret_cast<uint64_t*>(&memory_.found);
+#pragma unroll 1
       for (uint32_t rank = 0; rank < ClusterBlocks(); ++rank) {
-        *OfRank(&memory_.found, rank) = found;
+        for (uint32_t i = 0; i < kFoundWords; ++i) {
+          Send(words[i], &to[i], &memory_.found_inbox, rank);
+        }
       }
     }
-    ClusterSync();
+    exchange_.Await(&memory_.found_inbox, Exchange::kFound, true);
     return memory_.found;
   }
 
  private:
-  __device__ static void Add(const Portion& portion, Portion& sum) {
-    sum.count += portion.count;
-    sum.mass += portion.mass;
-  }
   // Whether the prefix ends in the tokens `inside`, which stand behind `before`.
   __device__ static bool EndsIn(const Portion& before, const Portion& inside, uint64_t target,
                                 bool by_mass) {
@@ -134,17 +148,29 @@ class BinSums {
     uint32_t count = 0;
     uint64_t low = 0;
     uint32_t high = 0;
-#pragma unroll 1
-    for (uint32_t rank = 0; rank < ClusterBlocks(); ++rank) {
-      const BlockMemory& block = *OfRank(&memory_, rank);
-      count += block.counts[bin];
-      low += block.mass_low[bin];
-      high += block.mass_high[bin];
+    // All loads at once, for each takes long.
+#pragma unroll
+    for (uint32_t rank = 0; rank < kMaxClusterBlocks; ++rank) {
+      if (rank >= ClusterBlocks()) continue;
+      count += ReadOfRank(&memory_.counts[bin], rank);
+      if (mass_ == BinMass::kSummed) {
+        low += ReadOfRank(&memory_.mass_low[bin], rank);
+        high += ReadOfRank(&memory_.mass_high[bin], rank);
+      }
+    }
+    if (mass_ == BinMass::kGuessed) {
+      const float octaves = (static_cast<float>(bin) + 0.5f) * (kBinnedOctaves / kBins);
+      return {count, count * static_cast<uint64_t>(exp2f(40.0f - octaves))};
     }
     return {count, low + (uint64_t{high} << 32)};
   }
 
+  static_assert(sizeof(FoundBin) % sizeof(uint64_t) == 0);
+  static constexpr uint32_t kFoundWords = sizeof(FoundBin) / sizeof(uint64_t);
+
   BlockMemory& memory_;
+  Exchange& exchange_;
+  const BinMass mass_;
   Portion own_;     // this thread's bins
   Portion before_;  // those before them
   Portion total_;

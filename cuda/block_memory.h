@@ -11,6 +11,7 @@
 
 #include "cuda/binning.h"
 #include "cuda/cluster.h"
+#include "cuda/mail.h"
 #include "cuda/row_job.h"
 
 namespace token_sampler::cuda {
@@ -19,13 +20,20 @@ inline constexpr uint32_t kWarp = 32;
 inline constexpr uint32_t kThreads = 512;
 inline constexpr uint32_t kWarps = kThreads / kWarp;
 inline constexpr uint32_t kMaxListed = kThreads;  // one token per thread
-inline constexpr uint32_t kMaxClusterBlocks = 16;
+inline constexpr uint32_t kMaxClusterBlocks = 8;
+inline constexpr uint32_t kThreadsPerGroup = 4;  // that know the greatest value they have read
+inline constexpr uint32_t kGroups = kThreads / kThreadsPerGroup;
+inline constexpr uint32_t kExchangedWords = 4;
 inline constexpr uint32_t kAllLanes = 0xffffffffu;
 
 // A number of tokens and what they weigh.
 struct Portion {
   uint32_t count;
   uint64_t mass;
+
+  __device__ friend Portion operator+(const Portion& a, const Portion& b) {
+    return {a.count + b.count, a.mass + b.mass};
+  }
 };
 
 // The bin in which a prefix of the order ends.
@@ -42,18 +50,35 @@ struct Narrowing {
   uint64_t target;  // tokens or mass of the prefix
 };
 
+// What a block knows of its part once it has read it: see leads.h.
+struct Lead {
+  uint32_t among_all;  // ordered bits of a value that top_k of its groups reach
+  uint32_t of_share;   // and of one that its share of top_k groups reaches
+  uint64_t key;        // the greatest
+};
+
 struct alignas(16) BlockMemory {
   RowJob job;
   double plain_scale;           // of plain weights, once their largest is known
-  uint64_t listed[kMaxListed];  // order keys; those of rank 0 are written by all blocks
-  uint64_t copied[kMaxListed];  // this block's copy of them
+  uint64_t listed[kMaxListed];  // order keys of this block
+  uint64_t copied[kMaxListed];  // those of all blocks; later what they weigh
   uint64_t sorted[kMaxListed];
   uint64_t warp_values[kWarps];
-  Portion exchanged[2];  // used in turn: one is written while the other may still be read
-  Portion block_total;
+  Portion warp_portions[kWarps];
+  alignas(16) uint32_t group_values[kGroups];  // ordered bits
+  Lead lead;
+  // What each block sent, in turn: one is written while the other is read.
+  uint64_t exchanged[2][kMaxClusterBlocks][kExchangedWords];
+  Inbox exchange_inboxes[2];
+  Inbox found_inbox;
+  Inbox list_inbox;
+  Inbox boundary_inbox;
   Narrowing narrowing;
   FoundBin found;
-  uint32_t num_listed;
+  uint64_t boundary;    // the last key that top-p keeps
+  uint32_t num_listed;  // in `listed`, and those that had no room
+  uint32_t num_left;    // of `sorted`
+  uint64_t mass_left;
   uint32_t counts[kBins];
   uint32_t mass_low[kBins];  // halves, because the hardware has no 64-bit atomics in shared memory
   uint32_t mass_high[kBins];
@@ -82,19 +107,44 @@ struct Sum {
   }
 };
 struct Max {
-  __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a > b ? a : b; }
+  template <typename T>
+  __device__ T operator()(T a, T b) const {
+    return a > b ? a : b;
+  }
 };
 struct Min {
-  __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a < b ? a : b; }
+  template <typename T>
+  __device__ T operator()(T a, T b) const {
+    return a < b ? a : b;
+  }
 };
 
-// Every lane gets the result.
-template <typename T, typename Op>
-__device__ T WarpReduce(T value, Op op) {
-  for (uint32_t distance = kWarp / 2; distance > 0; distance /= 2) {
-    value = op(value, __shfl_xor_sync(kAllLanes, value, static_cast<int>(distance)));
+template <typename T>
+__device__ T FromLaneXor(T value, uint32_t bits) {
+  return __shfl_xor_sync(kAllLanes, value, static_cast<int>(bits));
+}
+template <typename T>
+__device__ T FromLaneBelow(T value, uint32_t distance) {
+  return __shfl_up_sync(kAllLanes, value, distance);
+}
+__device__ inline Portion FromLaneXor(const Portion& value, uint32_t bits) {
+  return {FromLaneXor(value.count, bits), FromLaneXor(value.mass, bits)};
+}
+__device__ inline Portion FromLaneBelow(const Portion& value, uint32_t distance) {
+  return {FromLaneBelow(value.count, distance), FromLaneBelow(value.mass, distance)};
+}
+
+// Of each kLanes neighbours, a power of two. Every lane gets the result.
+template <uint32_t kLanes, typename T, typename Op>
+__device__ T ReduceLanes(T value, Op op) {
+  for (uint32_t distance = kLanes / 2; distance > 0; distance /= 2) {
+    value = op(value, FromLaneXor(value, distance));
   }
   return value;
+}
+template <typename T, typename Op>
+__device__ T WarpReduce(T value, Op op) {
+  return ReduceLanes<kWarp>(value, op);
 }
 
 // Every thread gets the result. A barrier stands between its use of warp_values and the next one's.
@@ -104,68 +154,124 @@ __device__ uint64_t BlockReduce(BlockMemory& memory, uint64_t value, Op op) {
   __syncthreads();
   if (Lane() == 0) memory.warp_values[WarpOfThread()] = value;
   __syncthreads();
-  value = memory.warp_values[0];
-  for (uint32_t warp = 1; warp < kWarps; ++warp) value = op(value, memory.warp_values[warp]);
-  return value;
+  return ReduceLanes<kWarps>(memory.warp_values[Lane() % kWarps], op);
 }
 
-// Makes a value of each block known to the whole cluster at the price of one barrier.
+// Where sums over warps are kept.
+__device__ inline uint64_t* WarpSums(BlockMemory& memory, uint64_t) { return memory.warp_values; }
+__device__ inline Portion* WarpSums(BlockMemory& memory, const Portion&) {
+  return memory.warp_portions;
+}
+
+// The sums of the values of the threads before this one, and of all.
+template <typename T>
+struct BlockSums {
+  __device__ BlockSums(BlockMemory& memory, const T& value) {
+    T sum = value;
+    for (uint32_t distance = 1; distance < kWarp; distance *= 2) {
+      const T lower = FromLaneBelow(sum, distance);
+      if (Lane() >= distance) sum = sum + lower;
+    }
+    const T previous = FromLaneBelow(sum, 1);
+    T* const sums = WarpSums(memory, value);
+    __syncthreads();
+    if (Lane() == kWarp - 1) sums[WarpOfThread()] = sum;
+    __syncthreads();
+    const uint32_t warp = Lane() % kWarps;
+    const T of_warp = sums[warp];
+    before = ReduceLanes<kWarps>(warp < WarpOfThread() ? of_warp : T{}, Sum());
+    if (Lane() > 0) before = before + previous;
+    total = ReduceLanes<kWarps>(of_warp, Sum());
+  }
+
+  T before;
+  T total;
+};
+
+// Opens the block's inboxes. By one thread, before all else that is sent.
+__device__ inline void OpenInboxes(BlockMemory& memory) {
+  OpenInbox(&memory.exchange_inboxes[0]);
+  OpenInbox(&memory.exchange_inboxes[1]);
+  OpenInbox(&memory.found_inbox);
+  OpenInbox(&memory.list_inbox);
+  OpenInbox(&memory.boundary_inbox);
+}
+
+// Makes a value of each block known to all. All blocks have to have opened their inboxes.
 class Exchange {
  public:
   __device__ explicit Exchange(BlockMemory& memory) : memory_(memory) {}
 
-  // `value` is the same in all threads of the block.
-  __device__ void Publish(Portion value) {
+  // What `read` returns, after a barrier of the block, is the same in its first threads. Of<T>
+  // gives what the blocks published until the next call.
+  template <typename Read>
+  __device__ void Publish(Read read) {
+    using T = decltype(read());
+    constexpr uint32_t kWords = (sizeof(T) + sizeof(uint64_t) - 1) / sizeof(uint64_t);
+    static_assert(kWords <= kExchangedWords);
+    // All threads have read what was published the time before last, so others may send there.
+    __syncthreads();
     turn_ ^= 1;
-    if (threadIdx.x == 0) memory_.exchanged[turn_] = value;
-    ClusterSync();
+    Inbox* const inbox = &memory_.exchange_inboxes[turn_];
+    if (threadIdx.x == 0) ExpectMail(inbox, ClusterBlocks() * kWords * sizeof(uint64_t));
+    if (threadIdx.x < ClusterBlocks()) {
+      const T value = read();
+      uint64_t words[kWords] = {};
+      memcpy(words, &value, sizeof(T));
+      for (uint32_t i = 0; i < kWords; ++i) {
+        Send(words[i], &memory_.exchanged[turn_][ClusterRank()][i], inbox, threadIdx.x);
+      }
+    }
+    Await(inbox, turn_, true);
   }
-  __device__ Portion Of(uint32_t rank) const { return *OfRank(&memory_.exchanged[turn_], rank); }
+  template <typename T>
+  __device__ T Of(uint32_t rank) const {
+    T value;
+    memcpy(&value, memory_.exchanged[turn_][rank], sizeof(T));
+    return value;
+  }
 
-  // No block reads the memory of others but rank 0's from now on.
-  __device__ void End() { turn_ |= kOver; }
-  __device__ bool is_over() const { return turn_ >= kOver; }
+  // Waits for what is sent otherwise; see AwaitMail. `number` tells inboxes apart.
+  static constexpr uint32_t kFound = 2;
+  static constexpr uint32_t kList = 3;
+  static constexpr uint32_t kBoundary = 4;
+  __device__ void Await(Inbox* inbox, uint32_t number, bool expects) {
+    AwaitMail(inbox, parities_ >> number & 1, expects);
+    if (expects) parities_ ^= 1u << number;
+  }
 
-  // The sums of what the blocks before this one published, and of all. By whole warps, a lane per
-  // block.
-  __device__ void Sums(Portion& before, Portion& total) const {
-    const Portion own = Lane() < ClusterBlocks() ? Of(Lane()) : Portion{0, 0};
-    const Portion lower = Lane() < ClusterRank() ? own : Portion{0, 0};
-    before = {WarpReduce(lower.count, Sum()), WarpReduce(lower.mass, Sum())};
-    total = {WarpReduce(own.count, Sum()), WarpReduce(own.mass, Sum())};
+  // What the lane's block published, T{} for lanes that have none: of each kMaxClusterBlocks lanes,
+  // one has each block's.
+  template <typename T>
+  __device__ T OfLane() const {
+    const uint32_t rank = Lane() % kMaxClusterBlocks;
+    return rank < ClusterBlocks() ? Of<T>(rank) : T{};
   }
 
  private:
-  // One number for both, for registers are few.
-  static constexpr uint32_t kOver = 2;
-
   BlockMemory& memory_;
   uint32_t turn_ = 0;
+  uint32_t parities_ = 0;  // of how often each inbox was waited for
 };
+
+// Of what Exchange::OfLane gave each lane. Every lane gets the result.
+template <typename T, typename Op>
+__device__ T ReduceRanks(T value, Op op) {
+  return ReduceLanes<kMaxClusterBlocks>(value, op);
+}
+// The same for those of blocks before this one.
+template <typename T>
+__device__ T SumOfLowerRanks(const T& value) {
+  return ReduceRanks(Lane() % kMaxClusterBlocks < ClusterRank() ? value : T{}, Sum());
+}
 
 // `op` may get a value more than once.
 template <typename Op>
 __device__ uint64_t ClusterReduce(BlockMemory& memory, Exchange& exchange, uint64_t value, Op op) {
-  exchange.Publish({0, BlockReduce(memory, value, op)});
-  return WarpReduce(exchange.Of(Lane() % ClusterBlocks()).mass, op);
-}
-
-// The sum of the values of the threads before this one.
-template <typename T>
-__device__ T BlockSumBefore(BlockMemory& memory, T value) {
-  T sum = value;
-  for (uint32_t distance = 1; distance < kWarp; distance *= 2) {
-    const T lower = __shfl_up_sync(kAllLanes, sum, distance);
-    if (Lane() >= distance) sum += lower;
-  }
-  __syncthreads();
-  if (Lane() == kWarp - 1) memory.warp_values[WarpOfThread()] = sum;
-  __syncthreads();
-  sum -= value;
-  for (uint32_t warp = 0; warp < WarpOfThread(); ++warp) {
-    sum += static_cast<T>(memory.warp_values[warp]);
-  }
-  return sum;
+  value = BlockReduce(memory, value, op);
+  exchange.Publish([&] { return value; });
+  const uint64_t of_rank = exchange.Of<uint64_t>(Lane() % ClusterBlocks());
+  return ReduceRanks(of_rank, op);
 }
 
 }  // namespace token_sampler::cuda

@@ -15,7 +15,8 @@ namespace token_sampler::cuda {
 __device__ inline uint32_t ClusterRank() { return 0; }
 __device__ inline uint32_t ClusterBlocks() { return 1; }
 __device__ inline void ClusterSync() { __syncthreads(); }
-__device__ inline void EndCluster(bool) {}
+__device__ inline void ClusterArrive() {}
+__device__ inline void ClusterWait() {}
 template <typename T>
 __device__ T* OfRank(T* address, uint32_t) {
   return address;
@@ -31,13 +32,19 @@ __device__ inline uint32_t ClusterBlocks() {
 // A barrier of all threads of the cluster; what they wrote to shared memory is seen behind it.
 __device__ inline void ClusterSync() { cooperative_groups::this_cluster().sync(); }
 
-// The last barrier of a block: its shared memory lives until no other block reads it any more. One
-// of which nobody reads anything may leave at once.
-__device__ inline void EndCluster(bool may_leave) {
-  const auto cluster = cooperative_groups::this_cluster();
-  cluster.barrier_arrive();
-  if (!may_leave) cluster.barrier_wait();
+// The halves of a barrier after which all blocks run; it orders no other memory. A block alone may
+// have been launched without a cluster, and then has no such barrier.
+#if defined(__CUDACC__)
+__device__ inline void ClusterArrive() {
+  if (ClusterBlocks() > 1) asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
+__device__ inline void ClusterWait() {
+  if (ClusterBlocks() > 1) asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+}
+#else
+inline void ClusterArrive() { cooperative_groups::this_cluster().barrier_arrive(); }
+inline void ClusterWait() { cooperative_groups::this_cluster().barrier_wait(); }
+#endif
 
 // Where block `rank` has what this block has at `address` of its shared memory.
 template <typename T>

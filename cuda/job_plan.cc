@@ -65,7 +65,7 @@ class StageList {
 bool TopKComesFirst(const RowJob& job) {
   for (const JobStage stage : job.stages) {
     if (stage == JobStage::kTopK) return true;
-    if (stage == JobStage::kTopP || (stage == JobStage::kTemperature && job.greedy)) return false;
+    if (stage == JobStage::kTopP) return false;
   }
   return false;
 }
@@ -91,8 +91,7 @@ RowJob PlanJob(const RowInput& row) {
   job.repetition_penalty = static_cast<float>(params.repetition_penalty);
   job.presence_penalty = static_cast<float>(params.presence_penalty);
   job.scale_at_one = MakeWeightScale(1.0, fraction_bits);
-  job.greedy = temperature == 0.0;
-  job.scale = job.greedy ? job.scale_at_one : MakeWeightScale(temperature, fraction_bits);
+  job.scale = temperature == 0.0 ? job.scale_at_one : MakeWeightScale(temperature, fraction_bits);
   job.vocab = static_cast<uint32_t>(row.vocab);
   job.top_k = params.top_k;
   job.num_samples = params.num_samples;
@@ -100,6 +99,7 @@ RowJob PlanJob(const RowInput& row) {
   job.is_logits = row.kind == InputKind::kLogits;
   StageList stages(job);
   for (const Stage stage : params.stage_order) {
+    if (stage == Stage::kTemperature && temperature == 0.0) job.greedy = true;
     if (stage == Stage::kTemperature && temperature != 1.0) stages.Add(JobStage::kTemperature);
     if (stage == Stage::kMinP && params.min_p > 0.0) stages.Add(JobStage::kMinP);
     // The joint stage's two prefixes are of the same masses, those before either.

@@ -55,8 +55,8 @@ struct RowJob {
   uint32_t first_token;  // where in the array of tokens its draws go
   DataType dtype;
   bool is_logits;               // else plain weights
-  bool greedy;                  // the stage of the temperature takes the first token
-  bool top_k_first;             // before any top-p and greedy temperature
+  bool greedy;                  // temperature 0: the first token, which no stage drops
+  bool top_k_first;             // before any top-p
   JobStage stages[kMaxStages];  // in order, up to the first kNone
 };
 

@@ -11,6 +11,7 @@
 #include "cuda/block_memory.h"
 #include "cuda/cluster.h"
 #include "cuda/row_job.h"
+#include "cuda/shared_memory.h"
 #include "sampler/data_type.h"
 #include "sampler/host_device.h"
 #include "sampler/token_order.h"
@@ -78,13 +79,12 @@ struct Float16Vector {
 template <bool kInShared>
 class RowPart {
  public:
-  // `shared` has room for SharedFloats.
-  __device__ RowPart(const RowJob& job, float* shared)
+  // The block's shared memory has room for SharedFloats after BlockMemory.
+  __device__ explicit RowPart(const RowJob& job)
       : values_(job.values),
         mask_(job.mask),
         dtype_(job.dtype),
-        banned_(job.is_logits ? -INFINITY : 0.0f),
-        shared_(shared) {
+        banned_(job.is_logits ? -INFINITY : 0.0f) {
     const uint32_t part = PartSize(job.vocab, ClusterBlocks());
     begin_ = ClusterRank() * part;
     if (begin_ > job.vocab) begin_ = job.vocab;
@@ -93,9 +93,11 @@ class RowPart {
 
   __device__ uint32_t size() const { return size_; }
   __device__ uint32_t TokenAt(uint32_t index) const { return begin_ + index; }
+  // That of a token that cannot be drawn; none is below it.
+  __device__ float banned() const { return banned_; }
   __device__ float ValueAt(uint32_t index) const {
     if constexpr (kInShared) {
-      return shared_[index];
+      return Shared()[index];
     } else {
       return mask_ != nullptr && IsMasked(index) ? banned_ : Read(index) + 0.0f;
     }
@@ -108,22 +110,50 @@ class RowPart {
     for (uint32_t i = threadIdx.x; i < size_; i += kThreads) f(i, ValueAt(i));
   }
 
-  // The same for values of at least `bound`, of which there are few; for some lesser ones too. In
-  // shared memory there are others around the part, whose value is that of a token that cannot be
-  // drawn.
+  // Calls f(value) for those that are this thread's of the block, in shared memory also for others
+  // around the part, whose value is that of a token that cannot be drawn.
   template <typename F>
-  __device__ void ForEachAtLeast(float bound, F f) const {
+  __device__ void ForEachValue(F f) const {
     if constexpr (kInShared) {
-      const uint32_t before = Before();
-      const auto* const fours = reinterpret_cast<const float4*>(shared_ - before);
+      const uint32_t before = before_;
+      const auto* const fours = reinterpret_cast<const float4*>(Vectors());
+#pragma unroll 2
+      for (uint32_t i = threadIdx.x; i * 4 < before + size_; i += kThreads) {
+        const float4 four = fours[i];
+        for (const float value : {four.x, four.y, four.z, four.w}) f(value);
+      }
+    } else {
+      for (uint32_t i = threadIdx.x; i < size_; i += kThreads) f(ValueAt(i));
+    }
+  }
+
+  // The same as ForEach for values in [least, most], of which there are few; for some others too.
+  // In shared memory there are others around the part, whose value is that of a token that cannot
+  // be drawn.
+  template <typename F>
+  __device__ void ForEachWithin(float least, float most, F f) const {
+    if constexpr (kInShared) {
+      constexpr uint32_t kAhead = 4;  // loads of a thread that are under way at once
+      constexpr uint32_t kStep = kThreads * 4;
+      const uint32_t before = before_;
+      const uint32_t end = before + size_;
+      const auto* const fours = reinterpret_cast<const float4*>(Vectors());
 #pragma unroll 1
-      for (uint32_t i = threadIdx.x * 4; i < before + size_; i += kThreads * 4) {
-        const float4 four = fours[i / 4];
-        if (fmaxf(fmaxf(four.x, four.y), fmaxf(four.z, four.w)) < bound) continue;
-          // Read again, for it is rare, and takes fewer registers than to keep them.
-#pragma unroll 1
-        for (uint32_t index = i - before; index != i - before + 4; ++index) {
-          f(index, shared_[static_cast<int32_t>(index)]);
+      for (uint32_t i = threadIdx.x * 4; i < end; i += kStep * kAhead) {
+        uint32_t hits = 0;
+#pragma unroll
+        for (uint32_t a = 0; a < kAhead; ++a) {
+          if (i + a * kStep >= end) continue;
+          const float4 four = fours[i / 4 + a * kThreads];
+          hits |= Bit(four.x, least, most, a * 4) | Bit(four.y, least, most, a * 4 + 1) |
+                  Bit(four.z, least, most, a * 4 + 2) | Bit(four.w, least, most, a * 4 + 3);
+        }
+        // Read again, for they are few, and it takes fewer registers than to keep them all.
+        while (hits != 0) {
+          const auto hit = static_cast<uint32_t>(__ffs(static_cast<int>(hits)) - 1);
+          hits &= hits - 1;
+          const uint32_t index = i + hit / 4 * kStep + hit % 4 - before;
+          f(index, Shared()[static_cast<int32_t>(index)]);
         }
       }
     } else {
@@ -146,13 +176,14 @@ class RowPart {
     for (uint32_t e = threadIdx.x; e < job.num_edits; e += kThreads) {
       const TokenEdit& edit = job.edits[e];
       const uint32_t index = edit.token - begin_;
-      if (edit.token >= begin_ && index < size_) shared_[index] = Edited(job, edit, shared_[index]);
+      if (edit.token >= begin_ && index < size_)
+        Shared()[index] = Edited(job, edit, Shared()[index]);
     }
     __syncthreads();
     if (greatest == kInvalidKey) return greatest;
     Greatest left;
     for (uint32_t i = threadIdx.x; i < size_; i += kThreads) {
-      const float value = shared_[i];
+      const float value = Shared()[i];
       // A penalty may have led beyond the greatest float.
       if (!(value <= FLT_MAX)) left.allowed = false;
       if (value > left.value) left = {value, i, left.allowed};
@@ -161,6 +192,11 @@ class RowPart {
   }
 
  private:
+  // Bit `place` where the value is in [least, most].
+  __device__ static uint32_t Bit(float value, float least, float most, uint32_t place) {
+    return ((value >= least) & (value <= most)) ? 1u << place : 0;
+  }
+
   // Of the values that one thread has read, in the order of their indices.
   struct Greatest {
     float value = -INFINITY;
@@ -258,23 +294,23 @@ class RowPart {
     return value;
   }
 
-  // How many elements of the first vector in shared memory are not of the part.
-  __device__ uint32_t Before() const {
-    return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(shared_) % sizeof(float4) /
-                                 sizeof(float));
+  // Where shared memory has vectors of values: by its name, so that the compiler knows what it is.
+  __device__ static float* Vectors() {
+    return reinterpret_cast<float*>(static_cast<BlockMemory*>(DynamicSharedMemory()) + 1);
   }
+  // Where element 0 of the part is.
+  __device__ float* Shared() const { return Vectors() + before_; }
 
   // The elements of the first and the last vector that are not of the part.
   __device__ void BanOutside() const {
     constexpr uint32_t kWidth = 4;
-    const uint32_t before = Before();
-    const uint32_t after = (kWidth - (before + size_) % kWidth) % kWidth;
-    if (threadIdx.x < before) (shared_ - before)[threadIdx.x] = banned_;
-    if (threadIdx.x < after) shared_[size_ + threadIdx.x] = banned_;
+    const uint32_t after = (kWidth - (before_ + size_) % kWidth) % kWidth;
+    if (threadIdx.x < before_) Vectors()[threadIdx.x] = banned_;
+    if (threadIdx.x < after) Shared()[size_ + threadIdx.x] = banned_;
   }
 
   __device__ void Keep(uint32_t index, float value) const {
-    if constexpr (kInShared) shared_[index] = value;
+    if constexpr (kInShared) Shared()[index] = value;
   }
 
   // Elements up to the first that a vector load may start at, vectors, and what is left.
@@ -288,7 +324,7 @@ class RowPart {
     uint32_t head = (sizeof(uint4) - past) % sizeof(uint4) / kElementBytes;
     if (head > size_) head = size_;
     // So that four floats are stored at once.
-    shared_ += (4 - head % 4) % 4;
+    before_ = (4 - head % 4) % 4;
     const uint32_t vectors = (size_ - head) / kPerVector;
     Greatest greatest;
     for (uint32_t i = threadIdx.x; i < head; i += kThreads) {
@@ -330,8 +366,8 @@ class RowPart {
     }
     if constexpr (kInShared) {
       for (uint32_t e = 0; e < Vector::kElements; e += 4) {
-        *reinterpret_cast<float4*>(shared_ + index + e) = {values[e], values[e + 1], values[e + 2],
-                                                           values[e + 3]};
+        *reinterpret_cast<float4*>(Shared() + index + e) = {values[e], values[e + 1], values[e + 2],
+                                                            values[e + 3]};
       }
     }
   }
@@ -339,8 +375,8 @@ class RowPart {
   const void* const values_;
   const uint32_t* const mask_;
   const DataType dtype_;
-  const float banned_;  // the value of a token that cannot be drawn; none is below it
-  float* shared_;       // of element 0 of the part
+  const float banned_;
+  uint32_t before_ = 0;  // elements of the first vector in shared memory that are not of the part
   uint32_t begin_;
   uint32_t size_;
 };

@@ -8,6 +8,7 @@
 #include "cuda/bins.h"
 #include "cuda/block_memory.h"
 #include "cuda/cluster.h"
+#include "cuda/leads.h"
 #include "cuda/listed_row.h"
 #include "cuda/row_part.h"
 #include "cuda/sample_rows.h"
@@ -17,7 +18,6 @@
 namespace token_sampler::cuda {
 namespace {
 
-constexpr uint32_t kMaxBlocksPerRow = 8;
 // Blocks that a multiprocessor has registers for: while one waits for memory or for its cluster,
 // the other works. Without clusters, few rows would leave room for two in shared memory.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
@@ -30,6 +30,19 @@ constexpr uint32_t kMaxBlocksPerRow = 8;
 __device__ uint64_t LeastDrawableKey(const RowJob& job) {
   return OrderKey(job.is_logits ? -INFINITY : 0.0f, 0) + 1;
 }
+
+// How many tokens have to be bounded before any stage; 0: none.
+__device__ uint32_t TopKToList(const RowJob& job) {
+  return job.top_k_first && job.top_k <= kMaxListed / 2 ? job.top_k : 0;
+}
+
+// Sums of a block in the pass of NarrowByGuess.
+struct PassSums {
+  uint64_t kept;    // the mass of what is sure to be kept
+  uint64_t listed;  // of what is listed
+  uint64_t all;     // of all that is left
+  uint32_t num_listed;
+};
 
 template <typename Part>
 class RowOnCluster {
@@ -44,11 +57,16 @@ class RowOnCluster {
         weigh_(memory, FromOrderedBits(static_cast<uint32_t>(first_key >> 32))),
         least_key_(LeastDrawableKey(job)) {}
 
-  // Draws to tokens[first_token ..]. `greatest` is the greatest key of the tokens that this
-  // thread has read; the threads of the cluster share the row out.
-  __device__ void Sample(uint64_t greatest, uint32_t* tokens) {
-    if (job_.top_k_first && job_.top_k <= kMaxListed / 2) {
-      if (const uint32_t listed = ListTopK(greatest); listed > 0) {
+  // Draws to tokens[first_token ..]. `bound` is that of Leads. When a block returns, no other one
+  // needs its memory any more.
+  __device__ void Sample(uint32_t bound, uint32_t* tokens) {
+    if (job_.greedy) {
+      TakeFirst(tokens);
+      return;
+    }
+    if (bound > 0) {
+      const uint32_t listed = ListFrom(bound);
+      if (listed > 0) {
         EndListed(0, listed, tokens);
         return;
       }
@@ -56,19 +74,26 @@ class RowOnCluster {
     for (int i = 0; i < RowJob::kMaxStages && job_.stages[i] != JobStage::kNone; ++i) {
       const JobStage stage = job_.stages[i];
       if (stage == JobStage::kTemperature) {
-        if (job_.greedy) {
-          TakeFirst(tokens);
-          return;
-        }
         weigh_.SetTemperature();
       } else if (stage == JobStage::kMinP) {
         KeepMinP();
-      } else if (const uint32_t listed = Narrow(stage); listed > 0) {
-        EndListed(i + 1, listed, tokens);
-        return;
+      } else {
+        if (stage == JobStage::kTopP && job_.is_logits) {
+          uint64_t mass = 0;
+          if (NarrowByGuess(mass)) {
+            if (i + 1 < RowJob::kMaxStages && job_.stages[i + 1] != JobStage::kNone) continue;
+            Draw(mass, tokens);
+            return;
+          }
+        }
+        const uint32_t listed = Narrow(stage);
+        if (listed > 0) {
+          EndListed(i + 1, listed, tokens);
+          return;
+        }
       }
     }
-    Draw(tokens);
+    Draw(MassOfRun(), tokens);
   }
 
  private:
@@ -111,7 +136,7 @@ class RowOnCluster {
       weigh_.Apply([&](auto weigh) { FillBins(part_, weigh, by_mass, memory_); });
       const Portion before = narrowing.before;
       uint64_t target = narrowing.target;
-      BinSums sums(memory_, exchange_);
+      BinSums sums(memory_, exchange_, by_mass ? BinMass::kSummed : BinMass::kNone);
       const bool is_first = target == 0;
       if (is_first) {
         target = by_mass ? CeilFraction(job_.top_p, sums.total().mass) : job_.top_k;
@@ -120,16 +145,16 @@ class RowOnCluster {
       }
       const FoundBin& found = sums.Find(target - (by_mass ? before.mass : before.count), by_mass);
       if (before.count + found.before.count + found.inside.count <= kMaxListed) {
-        List(narrowing.binning, 0, found.bin, true);
+        const uint32_t count = List(narrowing.binning, 0, found.bin, true, false);
         if (ClusterRank() != 0) return 1;
-        const uint32_t count = SortListed(memory_);
+        SortListed(count, memory_);
         return by_mass ? PrefixOfMass(target, count, weigh_, memory_)
                        : static_cast<uint32_t>(target);
       }
       const Portion up_to = {before.count + found.before.count, before.mass + found.before.mass};
       if (found.inside.count <= kMaxListed) {
-        List(narrowing.binning, found.bin, found.bin, false);
-        const uint32_t count = SortListed(memory_);
+        const uint32_t count = List(narrowing.binning, found.bin, found.bin, false, true);
+        SortListed(count, memory_);
         const uint32_t kept = by_mass ? PrefixOfMass(target - up_to.mass, count, weigh_, memory_)
                                       : static_cast<uint32_t>(target - up_to.count);
         least_key_ = memory_.sorted[kept - 1];
@@ -146,40 +171,93 @@ class RowOnCluster {
     }
   }
 
-  // Lists some prefix of the order that holds the first top_k tokens. Returns as Narrow; 0 where
-  // none of at most kMaxListed tokens was found: nothing is listed then. As top_k threads have met
-  // a token each that is not below the top_k-th of their greatest, at least as many tokens of the
-  // row are not; and few more, for the others have nearly all met lesser ones.
-  __device__ uint32_t ListTopK(uint64_t greatest) {
+  // Top-p by one pass that weighs: a count of the row guesses between which tokens it ends, and the
+  // pass lists these and sums the others exactly. Returns whether it ended there; then least_key_
+  // tells, and `mass` is that of what is left of this thread's run.
+  __device__ bool NarrowByGuess(uint64_t& mass) {
     const Binning binning =
         Binning::ByValue(least_key_, weigh_.first(), weigh_.BinsPerValue(kBins));
-    FillBins(greatest, binning, memory_);
-    BinSums sums(memory_, exchange_);
-    if (sums.total().count < job_.top_k) return 0;
-    const uint32_t last = sums.Find(job_.top_k, false).bin;
-    // The last bin is open.
-    if (last == kBins - 1) return 0;
-    const float bound = binning.Below(last);
-    part_.ForEachAtLeast(bound, [&](uint32_t index, float value) {
-      if (value < bound) return;
-      const uint64_t key = OrderKey(value, part_.TokenAt(index));
-      if (key >= least_key_) Append(key);
+    CountBins(part_, FromOrderedBits(static_cast<uint32_t>(least_key_ >> 32)), binning, memory_);
+    BinSums sums(memory_, exchange_, BinMass::kGuessed);
+    const uint64_t guessed = CeilFraction(job_.top_p, sums.total().mass);
+    const FoundBin& guess = sums.Find(guessed > 0 ? guessed : 1, true);
+    if (guess.inside.count > kMaxListed / 3) return false;
+    // Bins on each side of the guess that are listed: few tokens, and all that it may have missed.
+    const uint32_t around = 1 + kMaxListed / 8 / guess.inside.count;
+    // Nearer to the first value than `sure` all are kept, from `beyond` on none.
+    const float sure = static_cast<float>(guess.bin) - static_cast<float>(around);
+    const float beyond = static_cast<float>(guess.bin + around + 1);
+    const Run run = RunOfThread();
+    const LogitWeights weigh = weigh_.OfLogits();
+    uint64_t kept = 0;
+    uint64_t listed = 0;
+    uint64_t all = 0;
+#pragma unroll 4
+    for (uint32_t i = run.begin; i < run.end; ++i) {
+      const float value = part_.ValueAt(i);
+      const bool is_left = IsLeft(i, value);
+      const uint64_t weight = weigh(is_left ? value : part_.banned());
+      const float distance = binning.Distance(value);
+      all += weight;
+      kept += distance < sure ? weight : 0;
+      if (is_left & (distance >= sure) & (distance < beyond)) {
+        listed += weight;
+        Append(OrderKey(value, part_.TokenAt(i)));
+      }
+    }
+    const PassSums here = {BlockReduce(memory_, kept, Sum()), BlockReduce(memory_, listed, Sum()),
+                           BlockReduce(memory_, all, Sum()), 0};
+    exchange_.Publish([&] {
+      return PassSums{here.kept, here.listed, here.all, memory_.num_listed};
     });
-    ClusterSync();
-    if (*OfRank(&memory_.num_listed, 0) > kMaxListed) return 0;
-    return ClusterRank() == 0 ? SortListed(memory_) : 1;
+    const auto of_rank = exchange_.template OfLane<PassSums>();
+    const uint64_t sure_mass = ReduceRanks(of_rank.kept, Sum());
+    const uint64_t listed_mass = ReduceRanks(of_rank.listed, Sum());
+    uint64_t target = CeilFraction(job_.top_p, ReduceRanks(of_rank.all, Sum()));
+    if (target == 0) target = 1;
+    const uint32_t num_listed = ReduceRanks(of_rank.num_listed, Sum());
+    if (num_listed > kMaxListed || target <= sure_mass || target - sure_mass > listed_mass) {
+      return false;
+    }
+    SendListed(of_rank.num_listed, num_listed, true, memory_, exchange_);
+    least_key_ = BoundaryOfMass(target - sure_mass, num_listed, weigh_, memory_, exchange_);
+    if (threadIdx.x < memory_.num_listed) {
+      const uint64_t key = memory_.listed[threadIdx.x];
+      if (key >= least_key_) {
+        AddMass(weigh_.OfKey(key), (TokenOfOrderKey(key) - part_.TokenAt(0)) / RunLength(),
+                memory_);
+      }
+    }
+    __syncthreads();
+    mass = kept + MassOf(threadIdx.x, memory_);
+    return true;
   }
 
-  // To the list of rank 0, as long as it has room.
+  // Lists the tokens that reach a value, the ordered bits of which are `bound`. Returns as Narrow;
+  // 0 where they are more than kMaxListed.
+  __device__ uint32_t ListFrom(uint32_t bound) {
+    part_.ForEachWithin(FromOrderedBits(bound), INFINITY, [&](uint32_t index, float value) {
+      const uint64_t key = OrderKey(value, part_.TokenAt(index));
+      if (key >= least_key_ && key >> 32 >= bound) Append(key);
+    });
+    const uint32_t count = GatherListed(false, memory_, exchange_);
+    if (count > kMaxListed) return 0;
+    if (ClusterRank() == 0) SortListed(count, memory_);
+    return count;
+  }
+
+  // To the list of this block, as long as it has room.
   __device__ void Append(uint64_t key) {
-    const uint32_t place = atomicAdd(OfRank(&memory_.num_listed, 0), 1u);
-    if (place < kMaxListed) OfRank(memory_.listed, 0)[place] = key;
+    const uint32_t place = atomicAdd(&memory_.num_listed, 1u);
+    if (place < kMaxListed) memory_.listed[place] = key;
   }
 
   // Lists the tokens of bins [first, last], and of all before the first key of `binning` if told
-  // to.
-  __device__ void List(const Binning binning, uint32_t first, uint32_t last, bool with_greater) {
-    part_.ForEachAtLeast(binning.Below(last), [&](uint32_t index, float value) {
+  // to. Returns as GatherListed.
+  __device__ uint32_t List(const Binning binning, uint32_t first, uint32_t last, bool with_greater,
+                           bool to_all) {
+    const float most = with_greater ? INFINITY : binning.Above(first);
+    part_.ForEachWithin(binning.Below(last), most, [&](uint32_t index, float value) {
       const uint64_t key = OrderKey(value, part_.TokenAt(index));
       bool listed = with_greater && key > binning.high;
       if (binning.Holds(key)) {
@@ -188,14 +266,14 @@ class RowOnCluster {
       }
       if (listed) Append(key);
     });
-    ClusterSync();
+    return GatherListed(to_all, memory_, exchange_);
   }
 
   // The interval of keys in one bin of values.
   __device__ Binning KeysOf(const Binning binning, uint32_t bin) {
     uint64_t least = ~uint64_t{0};
     uint64_t greatest = 0;
-    part_.ForEachAtLeast(binning.Below(bin), [&](uint32_t index, float value) {
+    part_.ForEachWithin(binning.Below(bin), binning.Above(bin), [&](uint32_t index, float value) {
       const uint64_t key = OrderKey(value, part_.TokenAt(index));
       if (!binning.Holds(key) || binning.BinOf(key, value) != bin) return;
       if (key < least) least = key;
@@ -206,45 +284,59 @@ class RowOnCluster {
     return Binning::ByKey(least, greatest);
   }
 
+  // By rank 0, which has the sorted list.
   __device__ void EndListed(int stage, uint32_t count, uint32_t* tokens) {
-    exchange_.End();
     if (ClusterRank() != 0) return;
-    ListedRow listed(job_, count, weigh_, memory_);
-    for (; stage < RowJob::kMaxStages && job_.stages[stage] != JobStage::kNone; ++stage) {
-      if (job_.stages[stage] == JobStage::kTemperature && job_.greedy) return TakeFirst(tokens);
-      listed.Apply(job_.stages[stage]);
-    }
-    listed.Draw(tokens + job_.first_token);
+    ListedRow(job_, count, weigh_, memory_).End(stage, tokens + job_.first_token);
+  }
+
+  // Compares values before ids, for keys take longer to make.
+  __device__ bool IsLeft(uint32_t index, float value) const {
+    const float least = FromOrderedBits(static_cast<uint32_t>(least_key_ >> 32));
+    // No branch, for it is asked for every token.
+    return (value > least) |
+           ((value == least) & (part_.TokenAt(index) <= TokenOfOrderKey(least_key_)));
   }
 
   // What a token weighs in the draw.
   template <typename Weigh>
   __device__ uint64_t MassAt(uint32_t index, const Weigh& weigh) const {
     const float value = part_.ValueAt(index);
-    return OrderKey(value, part_.TokenAt(index)) >= least_key_ ? weigh(value) : 0;
+    // A banned token weighs nothing.
+    return weigh(IsLeft(index, value) ? value : part_.banned());
   }
 
-  // Each thread sums a run of neighbours; its warp walks the run in which the target lies.
-  __device__ void Draw(uint32_t* tokens) {
-    // Odd, so that the threads of a warp read different banks.
-    const uint32_t run = (part_.size() + kThreads - 1) / kThreads | 1;
-    const uint32_t begin = threadIdx.x * run;
-    const uint32_t end = begin + run < part_.size() ? begin + run : part_.size();
-    const uint64_t mass = weigh_.Apply([&](auto weigh) {
+  // Neighbours that one thread sums.
+  struct Run {
+    uint32_t begin;
+    uint32_t end;
+  };
+  // Odd, so that the threads of a warp read different banks.
+  __device__ uint32_t RunLength() const { return (part_.size() + kThreads - 1) / kThreads | 1; }
+  __device__ Run RunOfThread() const {
+    const uint32_t begin = threadIdx.x * RunLength();
+    const uint32_t end = begin + RunLength();
+    return {begin, end < part_.size() ? end : part_.size()};
+  }
+
+  // What is left of this thread's run.
+  __device__ uint64_t MassOfRun() const {
+    const Run run = RunOfThread();
+    return weigh_.Apply([&](auto weigh) {
       uint64_t sum = 0;
 #pragma unroll 4
-      for (uint32_t i = begin; i < end; ++i) sum += MassAt(i, weigh);
+      for (uint32_t i = run.begin; i < run.end; ++i) sum += MassAt(i, weigh);
       return sum;
     });
-    uint64_t before = BlockSumBefore(memory_, mass);
-    uint64_t block = 0;
-    for (const uint64_t warp : memory_.warp_values) block += warp;
-    exchange_.Publish({0, block});
-    Portion lower_blocks;
-    Portion row;
-    exchange_.Sums(lower_blocks, row);
-    before += lower_blocks.mass;
-    const uint64_t total = row.mass;
+  }
+
+  // `mass` is that of the thread's run; its warp walks the run in which the target lies.
+  __device__ void Draw(uint64_t mass, uint32_t* tokens) {
+    const BlockSums<uint64_t> sums(memory_, mass);
+    exchange_.Publish([&] { return sums.total; });
+    const auto of_rank = exchange_.template OfLane<uint64_t>();
+    const uint64_t before = SumOfLowerRanks(of_rank) + sums.before;
+    const uint64_t total = ReduceRanks(of_rank, Sum());
 #pragma unroll 1
     for (uint32_t draw = 0; draw < job_.num_samples; ++draw) {
       const uint64_t target =
@@ -253,7 +345,8 @@ class RowOnCluster {
       const uint32_t where = __ballot_sync(kAllLanes, is_here ? 1 : 0);
       if (where == 0) continue;
       const int lane = __ffs(static_cast<int>(where)) - 1;
-      Walk(__shfl_sync(kAllLanes, begin, lane), __shfl_sync(kAllLanes, end, lane),
+      const Run run = RunOfThread();
+      Walk(__shfl_sync(kAllLanes, run.begin, lane), __shfl_sync(kAllLanes, run.end, lane),
            __shfl_sync(kAllLanes, target - before, lane), &tokens[job_.first_token + draw]);
     }
   }
@@ -293,20 +386,26 @@ __global__ void __launch_bounds__(kThreads, kInShared ? kBlocksPerMultiprocessor
     SampleRows(const RowJob* jobs, uint32_t* tokens, JobStatus* statuses) {
   const uint32_t row = blockIdx.x / ClusterBlocks();
   auto& memory = *static_cast<BlockMemory*>(DynamicSharedMemory());
+  if (threadIdx.x == 0) {
+    memory.num_listed = 0;
+    OpenInboxes(memory);
+  }
+  ClusterArrive();
   const RowJob& job = CopyJob(jobs[row], memory);
-  RowPart<kInShared> part(job, reinterpret_cast<float*>(&memory + 1));
+  RowPart<kInShared> part(job);
   Exchange exchange(memory);
   uint64_t greatest = part.Load();
   if (job.num_edits > 0) greatest = kInShared ? part.Edit(job, greatest) : kInvalidKey;
-  const uint64_t first_key = ClusterReduce(memory, exchange, greatest, Max());
-  const bool failed = first_key == kInvalidKey || first_key < LeastDrawableKey(job);
+  // From now on all blocks run and can be sent to.
+  ClusterWait();
+  const Leads leads = FindLeads(memory, exchange, greatest, TopKToList(job));
+  const bool failed = leads.first_key == kInvalidKey || leads.first_key < LeastDrawableKey(job);
   if (!failed) {
-    RowOnCluster(job, memory, first_key, part, exchange).Sample(greatest, tokens);
+    RowOnCluster(job, memory, leads.first_key, part, exchange).Sample(leads.bound, tokens);
   }
   if (ClusterRank() == 0 && threadIdx.x == 0) {
     statuses[row] = failed ? JobStatus::kFailed : JobStatus::kDrawn;
   }
-  EndCluster(exchange.is_over() && ClusterRank() != 0);
 }
 
 size_t SharedBytes(uint32_t part) {
@@ -333,7 +432,7 @@ struct Launch {
 
 // Blocks of the largest cluster that the current device runs with so much shared memory each.
 uint32_t LargestCluster(size_t shared_bytes) {
-  for (uint32_t blocks = kMaxBlocksPerRow; blocks > 1; blocks /= 2) {
+  for (uint32_t blocks = kMaxClusterBlocks; blocks > 1; blocks /= 2) {
     const Launch launch(1, {blocks, true, shared_bytes});
     int clusters = 0;
     const cudaError_t error =

@@ -47,11 +47,11 @@ class Weigher {
   // From now on at the temperature of the row.
   __device__ void SetTemperature() { at_one_ = false; }
 
+  __device__ LogitWeights OfLogits() const { return {first_, scale()}; }
   // f(LogitWeights) or f(PlainWeights), so that a loop need not ask which for every token.
   template <typename F>
   __device__ auto Apply(F f) const {
-    return memory_.job.is_logits ? f(LogitWeights{first_, scale()})
-                                 : f(PlainWeights{memory_.plain_scale});
+    return memory_.job.is_logits ? f(OfLogits()) : f(PlainWeights{memory_.plain_scale});
   }
   __device__ uint64_t operator()(float value) const {
     return Apply([value](auto weigh) { return weigh(value); });
@@ -79,9 +79,8 @@ class Weigher {
   __device__ uint64_t OfFirst() const { return (*this)(first_); }
   // Bins per unit of value such that nearly all of the mass falls into kBins of them.
   __device__ float BinsPerValue(uint32_t bins) const {
-    constexpr float kOctaves = 32.0f;
     const float all = static_cast<float>(bins);
-    return memory_.job.is_logits ? scale().high * (all / kOctaves) : all / first_;
+    return memory_.job.is_logits ? scale().high * (all / kBinnedOctaves) : all / first_;
   }
 
  private:

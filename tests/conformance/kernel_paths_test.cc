@@ -56,6 +56,10 @@ TEST_F(KernelPathsTest, EveryFilterOnRowsOfEveryShape) {
   ExpectSameInEveryShape(MakeStageRows(), 4);
 }
 
+TEST_F(KernelPathsTest, RowsOnWhichTheGuessOfTopPFails) {
+  ExpectSameInEveryShape(MakeGuessRows(), 1);
+}
+
 TEST_F(KernelPathsTest, VocabulariesAtBoundaries) { ExpectSameInEveryShape(MakeBoundaryRows(), 4); }
 
 TEST_F(KernelPathsTest, RowsThatFail) { ExpectSameInEveryShape(MakeFailingRows(), 2); }

@@ -179,6 +179,33 @@ RandomBatch MakeStageRows() {
   return batch;
 }
 
+RandomBatch MakeGuessRows() {
+  RandomBatch batch;
+  // A token that stands so many bins, of 64 to an octave of weights, below the largest.
+  const auto at_bin = [](double bin) { return -bin / 64 * std::log(2.0); };
+  const auto spread = [](int64_t token, int64_t per_bin) {
+    return static_cast<double>(token / per_bin) + 0.5;
+  };
+  // Next to the bin in which top-p ends stand too many tokens to list.
+  const auto many = [=](int64_t token) {
+    if (token < 120) return at_bin(spread(token, 3));
+    return at_bin(token < 184 ? 40.5 : 41.5);
+  };
+  AddRow(InputKind::kLogits, DataType::kFloat32, 2184, many, {.top_p = 0.07}, batch);
+  // The guess counts tokens that top-k has dropped though others of their value are left.
+  const auto ties = [=](int64_t token) { return at_bin(token < 512 ? spread(token, 8) : 200.5); };
+  AddRow(InputKind::kLogits, DataType::kFloat32, 3512, ties, {.top_k = 1000, .top_p = 0.48}, batch);
+  // What comes first weighs less than the guess takes it for, what comes last weighs more, and
+  // where top-p ends the tokens are light.
+  const auto skewed = [=](int64_t token) {
+    if (token == 0) return at_bin(0);
+    if (token < 65) return at_bin(1.98);
+    return at_bin(token < 1345 ? 704 + spread(token - 65, 64) : 730.02);
+  };
+  AddRow(InputKind::kLogits, DataType::kFloat32, 121'345, skewed, {.top_p = 0.5916}, batch);
+  return batch;
+}
+
 RandomBatch MakeBoundaryRows() {
   RandomBatch batch;
   size_t next = 0;

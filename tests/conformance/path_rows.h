@@ -19,6 +19,10 @@ RandomBatch MakeElementRows(int64_t vocab);
 // filter alone and under all orders of several.
 RandomBatch MakeStageRows();
 
+// Rows on which the kernel's guess of where top-p ends fails: among too many tokens, too early, too
+// late.
+RandomBatch MakeGuessRows();
+
 // Rows with the vocabularies at which a vector, a warp, a block or the histogram is just full, and
 // one token less and more.
 RandomBatch MakeBoundaryRows();
