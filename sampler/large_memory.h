@@ -5,7 +5,6 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_LARGE_MEMORY_H_
 #define TOKEN_SAMPLER_SAMPLER_LARGE_MEMORY_H_
 
-#include <malloc.h>
 #include <sys/mman.h>
 
 #include <cstddef>
@@ -36,13 +35,12 @@ class FreeingPace {
   Pace* const before_;
 };
 
-// Frees what LargeAllocator allocated.
-inline void FreeLarge(void* memory) {
+// Frees `bytes` that LargeAllocator allocated.
+inline void FreeLarge(void* memory, size_t bytes) {
   // A fraction of a millisecond by pages of 4 KB.
   constexpr size_t kPiece = size_t{4} << 20;
   Pace* const pace = FreeingPace::current();
   if (pace != nullptr && memory != nullptr) {
-    const size_t bytes = malloc_usable_size(memory);
     // Smaller blocks may not begin where a page does.
     for (size_t end = kPiece; bytes >= 2 * kPiece && end <= bytes; end += kPiece) {
       madvise(static_cast<char*>(memory) + end - kPiece, kPiece, MADV_DONTNEED);
@@ -72,7 +70,7 @@ struct LargeAllocator {
     if (large) madvise(memory, bytes, MADV_HUGEPAGE);  // it is memory all the same where that fails
     return static_cast<T*>(memory);
   }
-  void deallocate(T* memory, size_t) { FreeLarge(memory); }
+  void deallocate(T* memory, size_t count) { FreeLarge(memory, count * sizeof(T)); }
 
   template <class Other>
   bool operator==(const LargeAllocator<Other>&) const {

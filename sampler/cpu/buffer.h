@@ -18,7 +18,7 @@ class Buffer {
   T* Reserve(size_t count) {
     if (count > capacity_) {
       data_.reset();
-      data_.reset(LargeAllocator<T>().allocate(count + kSlack));
+      data_ = Memory(LargeAllocator<T>().allocate(count + kSlack), Free{count + kSlack});
       capacity_ = count;
     }
     return data_.get();
@@ -31,10 +31,13 @@ class Buffer {
 
  private:
   struct Free {
-    void operator()(T* memory) const { LargeAllocator<T>().deallocate(memory, 0); }
-  };
+    void operator()(T* memory) const { LargeAllocator<T>().deallocate(memory, count); }
 
-  std::unique_ptr<T[], Free> data_;
+    size_t count = 0;
+  };
+  using Memory = std::unique_ptr<T[], Free>;
+
+  Memory data_;
   size_t capacity_ = 0;
 };
 

@@ -162,7 +162,8 @@ TEST(PaceOfVerifyTest, IsAskedAndStops) {
 TEST(FreeingPaceTest, IsAskedWhileMuchMemoryIsFreed) {
   const auto free_much = [] {
     LargeAllocator<char> allocator;
-    allocator.deallocate(allocator.allocate(size_t{64} << 20), 0);
+    constexpr size_t kMuch = size_t{64} << 20;
+    allocator.deallocate(allocator.allocate(kMuch), kMuch);
   };
   CountingPace pace;
   {
