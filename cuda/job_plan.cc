@@ -156,7 +156,7 @@ void EditLister::AddPenalties(const SamplingParams& params) {
 const std::vector<TokenEdit>& EditLister::List(const RowInput& row) {
   edits_.clear();
   if (!HasAdjustments(row)) return edits_;
-  edited_.Reset(row.vocab);
+  edited_.Reset(row.vocab, nullptr);
   const auto vocab = static_cast<size_t>(row.vocab);
   if (place_of_.size() < vocab) place_of_.resize(vocab);
   lists_.Collect(row);

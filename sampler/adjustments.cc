@@ -61,7 +61,7 @@ bool EndsWith(Ids history, Ids tail) {
 
 void AddBadWords(const std::vector<std::vector<uint32_t>>& bad_words, Ids history, Pace* pace,
                  LargeVector<uint32_t>& banned) {
-  ForEachPaced(pace, bad_words.size(), [&](size_t i) {
+  ForEachScattered(pace, bad_words.size(), [&](size_t i) {
     const std::vector<uint32_t>& word = bad_words[i];
     if (EndsWith(history, Ids(word.data(), word.size() - 1))) banned.push_back(word.back());
   });
@@ -184,7 +184,7 @@ void BanUnlisted(const RowInput& row, TokenSet& allowed, absl::Span<float> value
   const float banned = ImpossibleValue(row.kind);
   const std::vector<uint32_t>& ids = row.params->allowed_ids;
   if (!ids.empty()) {
-    allowed.Reset(row.vocab);
+    allowed.Reset(row.vocab, pace);
     ForEachPaced(pace, ids.size(), [&](size_t i) { allowed.Add(ids[i]); });
     BanAllBut(allowed, banned, values, pace);
   }
@@ -193,11 +193,11 @@ void BanUnlisted(const RowInput& row, TokenSet& allowed, absl::Span<float> value
 
 void ChangedTokens::Reset(const RowInput& row) {
   row_ = &row;
-  ids_.Reset(row.vocab);
-  if (row.vocab <= capacity_) return;
-  values_.reset();
-  values_.reset(LargeAllocator<float>().allocate(static_cast<size_t>(row.vocab)));
-  capacity_ = row.vocab;
+  ids_.Reset(row.vocab, row.pace);
+  // Values are set in any order: memory that is touched for the first time as they are would take
+  // longer than a piece.
+  const auto vocab = static_cast<size_t>(row.vocab);
+  if (vocab > values_.size()) ResizePaced(row.pace, vocab, values_);
 }
 
 void AdjustmentLists::Count(uint32_t id, uint32_t count) {
@@ -216,10 +216,10 @@ void AdjustmentLists::CollectPenalized(const SamplingParams& params, const RowHi
     }
   }
   if (params.frequency_penalty == 0.0 && params.presence_penalty == 0.0) return;
-  ForEachPaced(pace_, history.output_ids.size(),
-               [&](size_t i) { Count(history.output_ids[i], 1); });
-  ForEachPaced(pace_, history.output_count_ids.size(),
-               [&](size_t i) { Count(history.output_count_ids[i], history.output_counts[i]); });
+  ForEachScattered(pace_, history.output_ids.size(),
+                   [&](size_t i) { Count(history.output_ids[i], 1); });
+  ForEachScattered(pace_, history.output_count_ids.size(),
+                   [&](size_t i) { Count(history.output_count_ids[i], history.output_counts[i]); });
 }
 
 void AdjustmentLists::CollectOrdered(const SamplingParams& params, const RowHistory& history) {
@@ -252,7 +252,7 @@ void AdjustmentLists::CollectBanned(const RowInput& row) {
 }
 
 void AdjustmentLists::CollectRepeating(size_t ngram_size, const RowHistory& history) {
-  repeating_.Reset(vocab_);
+  repeating_.Reset(vocab_, pace_);
   if (ngram_size == 0) return;
   if (ngram_size == 1) {
     for (const Ids ids : {history.prompt_ids, history.output_ids}) {
@@ -291,8 +291,8 @@ void AdjustmentLists::Collect(const RowInput& row, Pace* pace) {
   }
   CollectBanned(row);
   CollectRepeating(params.no_repeat_ngram_size, history);
-  seen_.Reset(row.vocab);
-  output_.Reset(row.vocab);
+  seen_.Reset(row.vocab, pace);
+  output_.Reset(row.vocab, pace);
   if (HasPenalties(params)) {
     ResizePaced(pace, std::max(counts_.size(), static_cast<size_t>(row.vocab)), counts_);
     CollectPenalized(params, Penalized(history, params));
@@ -324,7 +324,7 @@ const ChangedTokens& TokenAdjuster::Adjust(const RowInput& row, const RowInput& 
   changed_.Reset(before);
   const float banned = ImpossibleValue(row.kind);
   const auto for_each = [&row](const auto& list, const auto& body) {
-    ForEachPaced(row.pace, list.size(), [&](size_t i) { body(list[i]); });
+    ForEachScattered(row.pace, list.size(), [&](size_t i) { body(list[i]); });
   };
   for_each(lists_.banned(), [&](uint32_t id) { changed_.Set(id, banned); });
   for_each(params.logit_bias, [&](const TokenBias& bias) {

@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -95,7 +94,7 @@ size_t MostAdjustedTokens(const RowInput& row);
 // The values that adjustments gave to some tokens of a row.
 class ChangedTokens {
  public:
-  // No token of the row, which must outlive its use here, is changed.
+  // No token of the row, which must outlive its use here, is changed. Asks its pace.
   void Reset(const RowInput& row);
 
   const LargeVector<uint32_t>& ids() const { return ids_.ids(); }  // in no order, none twice
@@ -111,13 +110,7 @@ class ChangedTokens {
  private:
   const RowInput* row_ = nullptr;
   TokenSet ids_;
-  // Per token; those of ids_ mean something. They are set in any order, so each page would be
-  // touched for the first time at a moment of its own: large ones are fewer.
-  struct Free {
-    void operator()(float* values) const { LargeAllocator<float>().deallocate(values, 0); }
-  };
-  std::unique_ptr<float[], Free> values_;
-  int64_t capacity_ = 0;
+  LargeVector<float> values_;  // per token; those of ids_ mean something
 };
 
 // All other adjustments. Reuses its memory from row to row.

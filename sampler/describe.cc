@@ -48,16 +48,17 @@ class LastWeights {
   // The share of the last weights that is not in `after`, some of the same tokens.
   double RemovedBy(const Survivors& after) const {
     uint64_t kept = 0;
-    ForEachPaced(pace_, after.tokens.size(),
-                 [&](size_t i) { kept += weights_[after.tokens[i].id]; });
+    ForEachScattered(pace_, after.tokens.size(),
+                     [&](size_t i) { kept += weights_[after.tokens[i].id]; });
     return static_cast<double>(total_ - kept) / static_cast<double>(total_);
   }
 
   void Set(const Survivors& survivors) {
     ForEachPaced(pace_, weights_.size(), [&](size_t id) { weights_[id] = 0; });
     total_ = survivors.TotalWeight();
-    ForEachPaced(pace_, survivors.tokens.size(),
-                 [&](size_t i) { weights_[survivors.tokens[i].id] = survivors.tokens[i].weight; });
+    ForEachScattered(pace_, survivors.tokens.size(), [&](size_t i) {
+      weights_[survivors.tokens[i].id] = survivors.tokens[i].weight;
+    });
   }
 
  private:

@@ -30,6 +30,7 @@ void SortByKey(Pace* pace, Item* items, size_t count, const KeyOf& key_of,
   constexpr size_t kBytes = sizeof(key_of(*items));
   constexpr size_t kValues = 256;
   constexpr size_t kPiece = size_t{1} << 16;
+  constexpr size_t kMoved = kPiece / 4;  // each to one of 256 places, which takes longer
   std::array<std::array<size_t, kValues>, kBytes> counts = {};
   InPieces(pace, count, kPiece, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
@@ -50,7 +51,7 @@ void SortByKey(Pace* pace, Item* items, size_t count, const KeyOf& key_of,
       before += counts[byte][value];
     }
     Ask(pace);
-    InPieces(pace, count, kPiece, [&](size_t begin, size_t end) {
+    InPieces(pace, count, kMoved, [&](size_t begin, size_t end) {
       for (size_t i = begin; i < end; ++i) {
         to[place[(uint64_t{key_of(from[i])} >> (8 * byte)) & 0xff]++] = from[i];
       }
@@ -65,16 +66,18 @@ void SortByKey(Pace* pace, Item* items, size_t count, const KeyOf& key_of,
 // Sorts `items` by `less`, of which no two are equal, by merging sorted pieces.
 template <class Item, class Less>
 void SortPaced(Pace* pace, LargeVector<Item>& items, const Less& less) {
-  if (pace == nullptr || items.size() <= kPieceItems / 2) {
+  constexpr size_t kFew = kPieceItems / 2;
+  constexpr size_t kMerged = kPieceItems / 4;  // which may touch memory for the first time
+  if (pace == nullptr || items.size() <= kFew) {
     std::sort(items.begin(), items.end(), less);
     return;
   }
-  InPieces(pace, items.size(), kPieceItems / 2, [&](size_t begin, size_t end) {
+  InPieces(pace, items.size(), kFew, [&](size_t begin, size_t end) {
     std::sort(items.data() + begin, items.data() + end, less);
   });
   LargeVector<Item> merged;
   merged.reserve(items.size());
-  for (size_t width = kPieceItems / 2; width < items.size(); width *= 2) {
+  for (size_t width = kFew; width < items.size(); width *= 2) {
     merged.clear();
     for (size_t begin = 0; begin < items.size(); begin += 2 * width) {
       const size_t middle = std::min(begin + width, items.size());
@@ -84,7 +87,7 @@ void SortPaced(Pace* pace, LargeVector<Item>& items, const Less& less) {
       while (left < middle || right < end) {
         const bool take_left = right == end || (left < middle && less(items[left], items[right]));
         merged.push_back(items[take_left ? left++ : right++]);
-        if (merged.size() % kPieceItems == 0) Ask(pace);
+        if (merged.size() % kMerged == 0) Ask(pace);
       }
     }
     items.swap(merged);

@@ -17,6 +17,9 @@ struct Interrupted {};
 // Items of a piece: under a millisecond where one takes some 30 ns.
 inline constexpr size_t kPieceItems = size_t{1} << 14;
 
+// The same where one takes some 200 ns, for it waits for memory that no cache has.
+inline constexpr size_t kScatteredItems = kPieceItems / 4;
+
 // Null asks nobody. Throws Interrupted.
 inline void Ask(Pace* pace) {
   if (pace != nullptr && !pace->GoOn()) throw Interrupted();
@@ -43,6 +46,14 @@ void ForEachPaced(Pace* pace, size_t count, const Body& body) {
   });
 }
 
+// The same where body(i) leads to places of long arrays that lie in no order.
+template <class Body>
+void ForEachScattered(Pace* pace, size_t count, const Body& body) {
+  InPieces(pace, count, kScatteredItems, [&body](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) body(i);
+  });
+}
+
 // vector.resize(size): memory that is touched for the first time takes longer than most loops.
 template <class Vector>
 void ResizePaced(Pace* pace, size_t size, Vector& vector) {
@@ -51,6 +62,16 @@ void ResizePaced(Pace* pace, size_t size, Vector& vector) {
   vector.reserve(size);
   InPieces(pace, size - before, kPieceItems * 4,
            [&](size_t, size_t end) { vector.resize(before + end); });
+}
+
+// Touches items[0, count), which mean nothing yet, so that what fills them with others at a time
+// finds their memory. Does nothing without a pace.
+template <class Item>
+void TouchPaced(Pace* pace, size_t count, Item* items) {
+  constexpr size_t kPageItems = 4096 / sizeof(Item);
+  if (pace == nullptr) return;
+  for (size_t i = 0; i < count; i += kPageItems) items[i] = Item();
+  Ask(pace);
 }
 
 // Runs `body`, and calls interrupted() when a Pace stopped it.

@@ -74,7 +74,7 @@ absl::Span<const DryPenalty> RepetitionFinder::CollectDry(const Dry& dry, size_t
                                                           const VisitDryTails& visit_tails) {
   penalties_.clear();
   if (limit < dry.allowed_length) return penalties_;
-  repeated_.Reset(vocab);
+  repeated_.Reset(vocab, pace);
   ResizePaced(pace, static_cast<size_t>(vocab), longest_);
   visit_tails([&](uint32_t next_id, size_t agrees) {
     if (agrees < dry.allowed_length || next_id >= vocab) return;

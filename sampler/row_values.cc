@@ -80,7 +80,8 @@ void AdjustValues(const RowInput& row, LargeVector<float>& values) {
   TokenAdjuster adjuster;
   const ChangedTokens& changed = adjuster.Adjust(row, before);
   const LargeVector<uint32_t>& ids = changed.ids();
-  ForEachPaced(row.pace, ids.size(), [&](size_t i) { values[ids[i]] = changed.ValueOf(ids[i]); });
+  ForEachScattered(row.pace, ids.size(),
+                   [&](size_t i) { values[ids[i]] = changed.ValueOf(ids[i]); });
 }
 
 // values = from.

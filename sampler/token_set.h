@@ -6,17 +6,17 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "sampler/large_memory.h"
+#include "sampler/paced.h"
 
 namespace token_sampler {
 
 // Reuses its memory from row to row.
 class TokenSet {
  public:
-  // Empties the set, for ids below `vocab` from now on.
-  void Reset(int64_t vocab) {
+  // Empties the set, for ids below `vocab` from now on. Asks `pace` while it grows.
+  void Reset(int64_t vocab, Pace* pace) {
     if (ids_.size() < bits_.size()) {
       for (const uint32_t id : ids_) bits_[id / 64] = 0;
     } else {
@@ -25,7 +25,7 @@ class TokenSet {
     ids_.clear();
     ids_.reserve(static_cast<size_t>(vocab));  // there are no more, and growth would copy many
     const auto words = static_cast<size_t>(vocab / 64 + 1);
-    if (words > bits_.size()) bits_.resize(words);
+    if (words > bits_.size()) ResizePaced(pace, words, bits_);
   }
 
   bool Has(uint32_t id) const { return (bits_[id / 64] >> (id % 64) & 1) != 0; }
@@ -41,7 +41,7 @@ class TokenSet {
   const LargeVector<uint32_t>& ids() const { return ids_; }  // in the order in which they came
 
  private:
-  std::vector<uint64_t> bits_;
+  LargeVector<uint64_t> bits_;
   LargeVector<uint32_t> ids_;
 };
 

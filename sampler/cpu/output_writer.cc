@@ -100,7 +100,7 @@ void OutputWriter::RankAll(RankMode mode, const Distribution& distribution) {
   const auto same = [this](size_t a, size_t b) { return keys_[a] >> 32 == keys_[b] >> 32; };
   size_t end_of_ties = 0;
   uint32_t rank = 0;
-  ForEachPaced(pace, keys_.size(), [&](size_t i) {
+  ForEachScattered(pace, keys_.size(), [&](size_t i) {
     if (i == end_of_ties) {
       while (end_of_ties < keys_.size() && same(i, end_of_ties)) {
         if (++end_of_ties % kPieceItems == 0) Ask(pace);
@@ -121,8 +121,8 @@ void OutputWriter::WriteRanks(RankMode mode, const Distribution& distribution, R
     return;
   }
   RankAll(mode, distribution);
-  ForEachPaced(distribution.row->input().pace, ids.size(),
-               [&](size_t i) { result.ranks.push_back(ranks_[ids[i]]); });
+  ForEachScattered(distribution.row->input().pace, ids.size(),
+                   [&](size_t i) { result.ranks.push_back(ranks_[ids[i]]); });
 }
 
 void OutputWriter::WriteDistribution(const OutputOptions& outputs, const Distribution& distribution,
@@ -130,7 +130,7 @@ void OutputWriter::WriteDistribution(const OutputOptions& outputs, const Distrib
   const double log_total = LogOf(distribution.total, distribution);
   if (outputs.logprobs) {
     result.logprobs.reserve(result.token_ids.size());
-    ForEachPaced(distribution.row->input().pace, result.token_ids.size(), [&](size_t i) {
+    ForEachScattered(distribution.row->input().pace, result.token_ids.size(), [&](size_t i) {
       const uint32_t id = result.token_ids[i];
       const float value = distribution.row->ValueOf(id);
       result.logprobs.push_back(distribution.last.Keeps(value, id)

@@ -108,16 +108,17 @@ bool ScannedRow::ScanChanged(const ScannedRow& before, const ChangedTokens& chan
                              RowResult& result) {
   Begin(before.input(), before.pool_);
   changed_ = &changed;
-  std::copy_n(before.column_max_.data(), columns_, column_max_.data());
+  InPieces(pace(), columns_, static_cast<size_t>(kPieceTokens), [&](size_t begin, size_t end) {
+    std::copy(before.column_max_.data() + begin, before.column_max_.data() + end,
+              column_max_.data() + begin);
+  });
   Extent extent = {-kInfinity, kInfinity, false};
   const LargeVector<uint32_t>& ids = changed.ids();
-  InPieces(pace(), ids.size(), kPieceItems / 4, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) {
-      const float value = ValueOf(ids[i]);
-      extent.min = std::min(extent.min, value);
-      extent.suspicious |= std::isnan(value) || value == kInfinity;
-      UpdateColumn(ids[i], before.ValueOf(ids[i]));
-    }
+  ForEachScattered(pace(), ids.size(), [&](size_t i) {
+    const float value = ValueOf(ids[i]);
+    extent.min = std::min(extent.min, value);
+    extent.suspicious |= std::isnan(value) || value == kInfinity;
+    UpdateColumn(ids[i], before.ValueOf(ids[i]));
   });
   return Finish(extent, result);
 }
@@ -137,8 +138,8 @@ void ScannedRow::CopyChanged() {
   if (changed_ == nullptr) return;
   copy_ = Widen(copied_values_);
   const LargeVector<uint32_t>& ids = changed_->ids();
-  ForEachPaced(pace(), ids.size(),
-               [&](size_t i) { copied_values_[ids[i]] = changed_->ValueOf(ids[i]); });
+  ForEachScattered(pace(), ids.size(),
+                   [&](size_t i) { copied_values_[ids[i]] = changed_->ValueOf(ids[i]); });
   row_ = &copy_;
   loops_ = &kernels_.For(copy_.dtype);
   changed_ = nullptr;
@@ -203,6 +204,7 @@ float ScannedRow::Quantile(const Buffer<float>& columns, size_t size, uint64_t c
   const uint64_t enough = count + count / 4;
   while (least < most) {
     const uint32_t middle = least + (most - least + 1) / 2;
+    Ask(pace());
     const uint64_t above = kernels_.count_at_least(columns.data(), size, FromOrderedBits(middle));
     if (above >= count) {
       least = middle;
@@ -236,6 +238,8 @@ void ScannedRow::CollectUpTo(size_t limit, ValueRange range, TokenList& list) {
   list.pace = pace();
   ForPieces([&](int64_t begin, int64_t end) {
     if (list.count >= limit) return;
+    // Not both arrays of the list for the first time in the same piece.
+    TouchPaced(pace(), static_cast<size_t>(end - begin), list.ids.data() + list.count);
     list.count += loops_->collect(
         row_->values, begin, end, column_max_.data() + begin / kGroupVectors, range,
         limit - list.count, list.values.data() + list.count, list.ids.data() + list.count);
@@ -253,7 +257,7 @@ void ScannedRow::ApplyChanges(ValueRange range, TokenList& list) {
   });
   added_ids_.clear();
   const LargeVector<uint32_t>& ids = changed_->ids();
-  ForEachPaced(pace(), ids.size(), [&](size_t i) {
+  ForEachScattered(pace(), ids.size(), [&](size_t i) {
     const float value = changed_->ValueOf(ids[i]);
     if (value >= range.low && value < range.high) added_ids_.push_back(ids[i]);
   });

@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -22,6 +24,7 @@ namespace token_sampler {
 namespace {
 
 using ::testing::ElementsAreArray;
+using ::testing::Ge;
 using ::testing::Gt;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -77,6 +80,30 @@ TEST_P(PaceTest, IsAskedAndChangesNothing) {
     EXPECT_THAT(pace.asked(), Gt(2));
     EXPECT_EQ(testing::RowDifference(actual, expected), "");
   });
+}
+
+// Tokens that lie in no order take longer, each a wait for memory.
+TEST_P(PaceTest, IsAskedMoreOftenWhereTokensLieInNoOrder) {
+  // Over the listed tokens, the drawn ones or the history, besides those over the row.
+  const std::map<std::string, int64_t> passes = {
+      {"banned", 2}, {"penalties", 2}, {"many log-probabilities and ranks", 12}};
+  constexpr int64_t kTokensPerQuestion = 4096;
+  const auto questions = [this](testing::LongRow& row) {
+    CountingPace pace;
+    Sample(*sampler_, row.Input(&pace));
+    return pace.asked();
+  };
+  int64_t of_plain = 0;
+  size_t found = 0;
+  testing::ForEachLongRow(kVocab, kMany, kMany, [&](testing::LongRow& row) {
+    if (row.name == "plain") of_plain = questions(row);
+    const auto wanted = passes.find(row.name);
+    if (wanted == passes.end()) return;
+    SCOPED_TRACE(row.name);
+    ++found;
+    EXPECT_THAT(questions(row) - of_plain, Ge(wanted->second * kMany / kTokensPerQuestion));
+  });
+  EXPECT_EQ(found, passes.size());
 }
 
 TEST_P(PaceTest, StopsAtAnyQuestion) {
