@@ -30,6 +30,9 @@ class BreakerFinder {
   // Tokens of the shortest breaker that ends with the token read last; 0: none does.
   uint32_t ShortestAtEnd(State state) const { return nodes_[state].shortest; }
 
+  // True when the token alone is one.
+  bool IsBreaker(uint32_t id) const { return ShortestAtEnd(Next(0, id)) == 1; }
+
  private:
   // Stands for the first tokens of some breakers.
   struct Node {

@@ -66,10 +66,16 @@ class RepetitionFinder {
   };
 
   // Calls visit_tails(visit), which visits those of the part that DRY looks at. No more than
-  // `limit` tokens of a repetition count.
-  template <class VisitDryTails>
+  // `limit` tokens of a repetition count. is_breaker(id, i) tells of a token alone, the i-th that
+  // it is asked about.
+  template <class IsBreaker, class VisitDryTails>
   absl::Span<const DryPenalty> CollectDry(const Dry& dry, size_t limit, int64_t vocab, Pace* pace,
+                                          const IsBreaker& is_breaker,
                                           const VisitDryTails& visit_tails);
+
+  // Makes lengths_[i], i > 0, how many of the last tokens stand before the last i of the history
+  // too.
+  void FindLengths(absl::Span<const uint32_t> history, Pace* pace);
 
   LargeVector<uint32_t> lengths_;
   LargeVector<Tail> tails_;
@@ -81,29 +87,13 @@ class RepetitionFinder {
 template <class Visit>
 void RepetitionFinder::VisitTails(absl::Span<const uint32_t> history, Pace* pace,
                                   const Visit& visit) {
-  // The Z algorithm on the reversed history: length[i] is how far the part that starts at i agrees
-  // with the whole.
-  const size_t size = history.size();
-  if (size < 2) return;
-  const uint32_t* const newest = &history[size - 1];
-  const auto at = [newest](size_t i) { return *(newest - i); };
-  ResizePaced(pace, size, lengths_);
-  uint32_t* const length = lengths_.data();
-  size_t left = 0;
-  size_t right = 0;  // [left, right) agrees with the beginning, right the largest so far
-  for (size_t i = 1; i < size; ++i) {
-    if (i % kPieceItems == 0) Ask(pace);
-    size_t agrees = i < right ? std::min<size_t>(right - i, length[i - left]) : 0;
-    if (i + agrees >= right) {
-      while (i + agrees < size && at(agrees) == at(i + agrees)) {
-        if (++agrees % kPieceItems == 0) Ask(pace);
-      }
-      left = i;
-      right = i + agrees;
-    }
-    length[i] = static_cast<uint32_t>(agrees);
-    if (agrees > 0) visit(at(i - 1), agrees);
-  }
+  if (history.size() < 2) return;
+  FindLengths(history, pace);
+  const uint32_t* const newest = &history.back();
+  ForEachScattered(pace, history.size() - 1, [&](size_t back) {
+    const uint32_t agrees = lengths_[back + 1];
+    if (agrees > 0) visit(*(newest - back), size_t{agrees});
+  });
 }
 
 template <class Visit>
