@@ -14,9 +14,9 @@
 
 namespace token_sampler {
 
-// Sorts items[0, count), in linear time, by ascending key_of(item), a uint64_t or uint32_t; no two
-// are equal. Those that have all but the lowest `kSorted` bytes in common must be in their order
-// already. `scratch` is overwritten, and keeps what it has allocated.
+// Sorts items[0, count), in linear time, by ascending key_of(item), a uint64_t or uint32_t; those
+// that are equal come in any order. Those that have all but the lowest `kSorted` bytes in common
+// must be in their order already. `scratch` is overwritten, and keeps what it has allocated.
 template <size_t kSorted = 0, class Item, class KeyOf>
 void SortByKey(Pace* pace, Item* items, size_t count, const KeyOf& key_of,
                LargeVector<Item>& scratch) {

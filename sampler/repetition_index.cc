@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "sampler/paced.h"
+
 namespace token_sampler {
 namespace {
 
@@ -52,16 +54,16 @@ uint64_t RepetitionIndex::BytesFor(size_t capacity) const {
   return std::max(capacity, kLeastChains) * (sizeof(uint32_t) + sizeof(Chain) + break_bytes);
 }
 
-void RepetitionIndex::Reserve(size_t capacity, const HistoryIds& ids) {
+void RepetitionIndex::Reserve(size_t capacity, const HistoryIds& ids, Pace* pace) {
   before_.reserve(capacity);
   if (rules_->breakers() != nullptr) breaks_.reserve(capacity);
   size_t chains = kLeastChains;
   for (shift_ = 63; 2 * chains <= capacity; chains *= 2) --shift_;
   chains_ = {};  // before there is memory for more of them
-  chains_.resize(chains);
+  ResizePaced(pace, chains, chains_);
   const size_t own = before_.size();
   before_.clear();
-  for (size_t i = 0; i < own; ++i) Link(ids, static_cast<uint32_t>(first_ + i));
+  ForEachScattered(pace, own, [&](size_t i) { Link(ids, static_cast<uint32_t>(first_ + i)); });
 }
 
 // Puts the token at `place` at the end of its chain.
@@ -84,6 +86,10 @@ void RepetitionIndex::Append(const HistoryIds& ids) {
   if (const uint32_t length = breakers->ShortestAtEnd(state_); length > 0) {
     breaks_.push_back({place, length});
   }
+}
+
+void RepetitionIndex::AppendAll(const HistoryIds& ids, Pace* pace) {
+  ForEachScattered(pace, ids.size() - size(), [&](size_t) { Append(ids); });
 }
 
 void RepetitionIndex::RemoveLast(const HistoryIds& ids) {

@@ -12,6 +12,7 @@
 
 #include "absl/types/span.h"
 #include "sampler/breaker_finder.h"
+#include "sampler/pace.h"
 #include "sampler/sampling_params.h"
 
 namespace token_sampler {
@@ -82,11 +83,15 @@ class RepetitionIndex {
   size_t capacity() const { return before_.capacity(); }
   uint64_t BytesFor(size_t capacity) const;
 
-  // Makes room for `capacity` own tokens, no fewer than it has, in time linear in it.
-  void Reserve(size_t capacity, const HistoryIds& ids);
+  // Makes room for `capacity` own tokens, no fewer than it has, in time linear in it. Asks `pace`,
+  // if any, and may throw Interrupted (sampler/paced.h), which leaves an index of no use.
+  void Reserve(size_t capacity, const HistoryIds& ids, Pace* pace = nullptr);
 
   // Goes on by the first token of `ids` that it has not got. There must be room.
   void Append(const HistoryIds& ids);
+
+  // Goes on by all that it has not got, as above.
+  void AppendAll(const HistoryIds& ids, Pace* pace);
 
   // Takes back the newest token, which is one of its own. `ids` still have it.
   void RemoveLast(const HistoryIds& ids);

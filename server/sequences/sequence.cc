@@ -7,6 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
 #include "sampler/adjustments.h"
+#include "sampler/key_sort.h"
+#include "sampler/large_memory.h"
+#include "sampler/paced.h"
 
 namespace token_sampler {
 namespace {
@@ -15,6 +18,37 @@ namespace {
 constexpr size_t kLeastTokens = 32;
 
 }  // namespace
+
+absl::Status FindDifferent(absl::Span<const uint32_t> ids, Pace* pace, MemoryGrant& memory,
+                           std::vector<uint32_t>& different) {
+  const uint64_t before = memory.bytes();
+  // A copy, and as much to sort it.
+  absl::Status status = memory.Grow(ids.size() * 2 * sizeof(uint32_t));
+  if (!status.ok()) return status;
+  AppendIds(ids, pace, different);
+  {
+    LargeVector<uint32_t> scratch;
+    SortByKey(
+        pace, different.data(), different.size(), [](uint32_t id) { return id; }, scratch);
+  }
+  size_t kept = 0;
+  ForEachPaced(pace, different.size(), [&](size_t i) {
+    const bool is_new = kept == 0 || different[i] != different[kept - 1];
+    different[kept] = different[i];
+    kept += is_new ? 1 : 0;
+  });
+  different.resize(kept);
+  different.shrink_to_fit();
+  memory.ShrinkTo(before);
+  return status;
+}
+
+void AppendIds(absl::Span<const uint32_t> from, Pace* pace, std::vector<uint32_t>& ids) {
+  ids.reserve(ids.size() + from.size());
+  InPieces(pace, from.size(), kPieceItems * 8, [&](size_t begin, size_t end) {
+    ids.insert(ids.end(), from.data() + begin, from.data() + end);
+  });
+}
 
 const absl::Status& SequenceProfile::Check(InputKind kind) {
   std::optional<absl::Status>& status = checked[static_cast<size_t>(kind)];
@@ -28,22 +62,18 @@ bool SequenceProfile::KeepsCounts() const {
 
 absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Create(Start start,
                                                            const SequenceLimits& limits,
-                                                           Ledger* ledger) {
+                                                           Ledger* ledger, Pace* pace) {
   const bool stateful = start.profile->params.stateful();
   const uint64_t bytes = sizeof(Sequence) + start.output_ids.capacity() * sizeof(uint32_t) +
                          (stateful ? kMaxStatefulRollback * sizeof(RowState) : 0);
   std::unique_ptr<Sequence> sequence(new Sequence(std::move(start), limits, ledger));
   if (absl::Status status = sequence->memory_.Grow(bytes); !status.ok()) return status;
-  if (absl::Status status = sequence->IndexOutput(); !status.ok()) return status;
-  if (!sequence->profile().KeepsCounts()) return sequence;
-  for (const uint32_t id : sequence->start_.output_ids) {
-    if (absl::Status status = sequence->ReserveCount(); !status.ok()) return status;
-    sequence->counts_.Add(id);
-  }
+  if (absl::Status status = sequence->IndexOutput(pace); !status.ok()) return status;
+  if (absl::Status status = sequence->CountOutput(pace); !status.ok()) return status;
   return sequence;
 }
 
-absl::Status Sequence::IndexOutput() {
+absl::Status Sequence::IndexOutput(Pace* pace) {
   const std::optional<RepetitionIndex>& of_prompt = start_.prompt->index;
   if (!of_prompt.has_value()) return absl::OkStatus();
   index_.emplace(&of_prompt->rules(), &*of_prompt);
@@ -51,9 +81,26 @@ absl::Status Sequence::IndexOutput() {
   if (output.empty()) return absl::OkStatus();
   absl::Status status = memory_.Grow(index_->BytesFor(output.capacity()));
   if (!status.ok()) return status;
-  index_->Reserve(output.capacity(), ids());
-  for (size_t i = 0; i < output.size(); ++i) index_->Append(ids());
+  index_->Reserve(output.capacity(), ids(), pace);
+  index_->AppendAll(ids(), pace);
   return absl::OkStatus();
+}
+
+absl::Status Sequence::CountOutput(Pace* pace) {
+  if (!profile().KeepsCounts()) return absl::OkStatus();
+  const std::vector<uint32_t>& output = start_.output_ids;
+  absl::Status status;
+  if (output.size() > kScatteredItems) {
+    // All at once, for a table moves all that it has when it grows.
+    std::vector<uint32_t> different;
+    status = FindDifferent(output, pace, memory_, different);
+    if (status.ok()) status = ReserveCounts(different.size());
+  }
+  ForEachScattered(pace, output.size(), [&](size_t i) {
+    if (status.ok()) status = ReserveCounts(counts_.ids().size() + 1);
+    if (status.ok()) counts_.Add(output[i]);
+  });
+  return status;
 }
 
 absl::Status Sequence::ReserveToken() {
@@ -64,7 +111,8 @@ absl::Status Sequence::ReserveToken() {
         absl::StrCat("it has ", Counted(tokens, "token"), ", as many as a sequence may have"));
   }
   if (profile().KeepsCounts()) {
-    if (absl::Status status = ReserveCount(); !status.ok()) return status;
+    absl::Status status = ReserveCounts(counts_.ids().size() + 1);
+    if (!status.ok()) return status;
   }
   if (output.size() < output.capacity()) return absl::OkStatus();
   const size_t capacity = std::max(kLeastTokens, 2 * output.capacity());
@@ -77,10 +125,11 @@ absl::Status Sequence::ReserveToken() {
   return status;
 }
 
-absl::Status Sequence::ReserveCount() {
+absl::Status Sequence::ReserveCounts(size_t count) {
   const size_t before = counts_.capacity();
-  if (counts_.ids().size() < before) return absl::OkStatus();
-  const size_t capacity = std::max(kLeastTokens, 2 * before);
+  if (count <= before) return absl::OkStatus();
+  size_t capacity = std::max(kLeastTokens, before);
+  while (capacity < count) capacity *= 2;
   absl::Status status = memory_.Grow((capacity - before) * TokenCounts::kBytesPerToken);
   if (status.ok()) counts_.Reserve(capacity);
   return status;
@@ -152,8 +201,12 @@ absl::Status Sequence::Rollback(uint32_t num_tokens) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Fork(uint32_t stream, Ledger* ledger) const {
-  absl::StatusOr<std::unique_ptr<Sequence>> fork = Create(start_, limits_, ledger);
+absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Fork(uint32_t stream, Ledger* ledger,
+                                                         Pace* pace) const {
+  Start start = start_;
+  start.output_ids = {};
+  AppendIds(start_.output_ids, pace, start.output_ids);
+  absl::StatusOr<std::unique_ptr<Sequence>> fork = Create(std::move(start), limits_, ledger, pace);
   if (!fork.ok()) return fork;
   (*fork)->start_.key.stream = stream;
   (*fork)->earlier_states_ = earlier_states_;

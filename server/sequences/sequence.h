@@ -13,6 +13,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "sampler/pace.h"
 #include "sampler/repetition_index.h"
 #include "sampler/sampler.h"
 #include "server/memory/ledger.h"
@@ -46,6 +48,14 @@ struct SequenceProfile {
   MemoryGrant memory;
 };
 
+// Makes `different` those of `ids`, each once, in ascending order. Takes a pace as
+// Sequence::Create. ResourceExhausted when `memory` does not grow by what it needs meanwhile.
+absl::Status FindDifferent(absl::Span<const uint32_t> ids, Pace* pace, MemoryGrant& memory,
+                           std::vector<uint32_t>& different);
+
+// Copies `from` to the end of `ids`. Takes a pace likewise.
+void AppendIds(absl::Span<const uint32_t> from, Pace* pace, std::vector<uint32_t>& ids);
+
 // Token ids that forks share.
 struct SequencePrompt {
   explicit SequencePrompt(Ledger* ledger) : memory(ledger, Account::kSequences) {}
@@ -68,9 +78,10 @@ class Sequence {
     bool skip_unknown_ids = false;  // as RowHistory's
   };
 
-  // ResourceExhausted when the budget does not allow it. `limits` must outlive the sequence.
+  // ResourceExhausted when the budget does not allow it. `limits` must outlive the sequence. Asks
+  // `pace`, if any, and may throw Interrupted (sampler/paced.h).
   static absl::StatusOr<std::unique_ptr<Sequence>> Create(Start start, const SequenceLimits& limits,
-                                                          Ledger* ledger);
+                                                          Ledger* ledger, Pace* pace);
 
   SequenceProfile& profile() const { return *start_.profile; }
   const RowKey& key() const { return start_.key; }
@@ -91,8 +102,10 @@ class Sequence {
   // Takes back the newest tokens. OutOfRange for more than are kept; then nothing changes.
   absl::Status Rollback(uint32_t num_tokens);
 
-  // The same sequence again, drawing from the generator `stream`.
-  absl::StatusOr<std::unique_ptr<Sequence>> Fork(uint32_t stream, Ledger* ledger) const;
+  // The same sequence again, drawing from the generator `stream`. Takes a pace as Create.
+  absl::StatusOr<std::unique_ptr<Sequence>> Fork(uint32_t stream, Ledger* ledger, Pace* pace) const;
+
+  size_t output_tokens() const { return start_.output_ids.size(); }
 
  private:
   Sequence(Start start, const SequenceLimits& limits, Ledger* ledger)
@@ -102,10 +115,13 @@ class Sequence {
   HistoryIds ids() const { return {start_.prompt->ids, start_.output_ids}; }
 
   // Makes index_ where the prompt has one.
-  absl::Status IndexOutput();
+  absl::Status IndexOutput(Pace* pace);
 
-  // Makes room for a token that counts_ does not have.
-  absl::Status ReserveCount();
+  // Makes counts_.
+  absl::Status CountOutput(Pace* pace);
+
+  // Makes room for `count` tokens in counts_.
+  absl::Status ReserveCounts(size_t count);
 
   const SequenceLimits& limits_;
   Start start_;                           // as if it had been opened now

@@ -4,12 +4,20 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "server/field_check.h"
 #include "server/invalid_argument.h"
 #include "server/sequences/step_job.h"
 
 namespace token_sampler {
+namespace {
+
+// Nanoseconds that a byte of a request to open sequences may take: a token has some 6, as it was
+// sent and parsed.
+constexpr uint64_t kByteWork = SequenceTable::kTokenWork / 6;
+
+}  // namespace
 
 void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
   if (const absl::Status status = received_.Parse(message); !status.ok()) return Answer(status);
@@ -18,11 +26,13 @@ void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
   if (const absl::Status status = CheckFields(request); !status.ok()) return Answer(status);
   switch (request.request_case()) {
     case v1::SampleStreamRequest::kOpen:
-      return Answer(Open(request.open()));
+      return Change(received_.bytes() * kByteWork,
+                    [this](Pace* pace) { return Open(received_.request().open(), pace); });
     case v1::SampleStreamRequest::kStep:
       return Step(request.step());
     case v1::SampleStreamRequest::kFork:
-      return Answer(table_.Fork(request.fork()));
+      return Change(table_.ForkWork(request.fork()),
+                    [this](Pace* pace) { return table_.Fork(received_.request().fork(), pace); });
     case v1::SampleStreamRequest::kRollback:
       return Answer(table_.Rollback(request.rollback()));
     case v1::SampleStreamRequest::kClose:
@@ -33,12 +43,22 @@ void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
   Answer(Invalid("request must be set: open, step, fork, rollback or close"));
 }
 
-absl::Status SequenceStream::Open(const v1::OpenSequences& message) {
+void SequenceStream::Change(uint64_t nanoseconds, ChangeJob::Change change) {
+  // What takes less than a slice keeps nobody waiting, and handing it over would take longer.
+  constexpr uint64_t kShort = 1'000'000;
+  if (nanoseconds <= kShort) return Answer(change(nullptr));
+  const auto job = std::make_shared<ChangeJob>(
+      nanoseconds, std::move(change), [this](const absl::Status& status) { Answer(status); });
+  job->bytes = received_.bytes();
+  Submit(job);
+}
+
+absl::Status SequenceStream::Open(const v1::OpenSequences& message, Pace* pace) {
   // A sequence takes this: its seed and its skipped ids, in messages whose arrays double.
   constexpr uint64_t kSequenceBytes = 64;
   const auto sequences = static_cast<uint64_t>(message.sequences_size());
   absl::Status status = answer_memory_.Grow(sequences * kSequenceBytes);
-  return status.ok() ? table_.Open(message, answer_) : status;
+  return status.ok() ? table_.Open(message, pace, answer_) : status;
 }
 
 void SequenceStream::Step(const v1::StepSequences& message) {

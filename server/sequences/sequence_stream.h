@@ -7,6 +7,7 @@
 #include "server/job_stream.h"
 #include "server/received_message.h"
 #include "server/request_codec.h"
+#include "server/sequences/change_job.h"
 #include "server/sequences/sequence_table.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
@@ -30,7 +31,9 @@ class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer
   void OnAnswered() override { answer_memory_.ShrinkTo(0); }
 
  private:
-  absl::Status Open(const v1::OpenSequences& message);
+  absl::Status Open(const v1::OpenSequences& message, Pace* pace);
+  // Answers when `change` has been made: here, or in turns if it takes long.
+  void Change(uint64_t nanoseconds, ChangeJob::Change change);
   void Step(const v1::StepSequences& message);
   void Answer(const absl::Status& status);
 

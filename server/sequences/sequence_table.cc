@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
 #include "sampler/adjustments.h"
+#include "sampler/paced.h"
 #include "server/invalid_argument.h"
 #include "server/params_codec.h"
 
@@ -14,14 +15,16 @@ namespace token_sampler {
 namespace {
 
 absl::Status CheckIds(const std::string& field,
-                      const google::protobuf::RepeatedField<uint32_t>& ids, int64_t vocab) {
-  for (int i = 0; i < ids.size(); ++i) {
-    if (ids.Get(i) >= vocab) {
-      return Invalid(field, "[", i, "] must be below the vocabulary of ", vocab, " tokens, got ",
-                     ids.Get(i));
-    }
-  }
-  return absl::OkStatus();
+                      const google::protobuf::RepeatedField<uint32_t>& ids, int64_t vocab,
+                      Pace* pace) {
+  absl::Status status;
+  ForEachPaced(pace, static_cast<size_t>(ids.size()), [&](size_t i) {
+    const uint32_t id = ids.Get(static_cast<int>(i));
+    if (id < vocab || !status.ok()) return;
+    status =
+        Invalid(field, "[", i, "] must be below the vocabulary of ", vocab, " tokens, got ", id);
+  });
+  return status;
 }
 
 // What a sequence costs in the table besides itself.
@@ -61,18 +64,16 @@ absl::StatusOr<SequenceTable::Profiles> SequenceTable::MakeProfiles(
 }
 
 absl::StatusOr<std::shared_ptr<SequencePrompt>> SequenceTable::MakePrompt(
-    const google::protobuf::RepeatedField<uint32_t>& ids, const SequenceProfile& profile) {
+    const google::protobuf::RepeatedField<uint32_t>& ids, const SequenceProfile& profile,
+    Pace* pace) {
   auto prompt = std::make_shared<SequencePrompt>(ledger_);
   const auto tokens = static_cast<size_t>(ids.size());
   absl::Status status = prompt->memory.Grow(kEntryBytes + tokens * sizeof(uint32_t));
   if (!status.ok()) return status;
-  prompt->ids.assign(ids.begin(), ids.end());
+  AppendIds(ids, pace, prompt->ids);
   if (profile.KeepsCounts()) {
-    prompt->set = prompt->ids;
-    std::sort(prompt->set.begin(), prompt->set.end());
-    prompt->set.erase(std::unique(prompt->set.begin(), prompt->set.end()), prompt->set.end());
-    prompt->set.shrink_to_fit();
-    status = prompt->memory.Grow(prompt->set.size() * sizeof(uint32_t));
+    status = FindDifferent(prompt->ids, pace, prompt->memory, prompt->set);
+    if (status.ok()) status = prompt->memory.Grow(prompt->set.size() * sizeof(uint32_t));
     if (!status.ok()) return status;
   }
   if (!profile.repetition_rules.has_value()) return prompt;
@@ -80,14 +81,14 @@ absl::StatusOr<std::shared_ptr<SequencePrompt>> SequenceTable::MakePrompt(
   if (status = prompt->memory.Grow(index.BytesFor(tokens)); !status.ok()) return status;
   if (tokens == 0) return prompt;
   const HistoryIds history(prompt->ids, {});
-  index.Reserve(tokens, history);
-  for (size_t i = 0; i < tokens; ++i) index.Append(history);
+  index.Reserve(tokens, history, pace);
+  index.AppendAll(history, pace);
   return prompt;
 }
 
 absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
     const v1::OpenSequences::Sequence& message, const std::string& name, uint64_t seed,
-    bool skip_unknown_ids, const Profiles& profiles) {
+    bool skip_unknown_ids, const Profiles& profiles, Pace* pace) {
   if (message.params() >= profiles.size()) {
     return Invalid(name, ".params must be an index into params, of which there are ",
                    profiles.size(), ", got ", message.params());
@@ -97,8 +98,8 @@ absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
   const int64_t vocab = start.profile->vocab;
   absl::Status status;
   if (!skip_unknown_ids) {
-    status.Update(CheckIds(name + ".prompt_ids", message.prompt_ids(), vocab));
-    status.Update(CheckIds(name + ".output_ids", message.output_ids(), vocab));
+    status.Update(CheckIds(name + ".prompt_ids", message.prompt_ids(), vocab, pace));
+    status.Update(CheckIds(name + ".output_ids", message.output_ids(), vocab, pace));
   }
   if (!status.ok()) return status;
   const auto prompt_tokens = static_cast<uint64_t>(message.prompt_ids_size());
@@ -108,16 +109,16 @@ absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
                    prompt_tokens + output_tokens);
   }
   absl::StatusOr<std::shared_ptr<SequencePrompt>> prompt =
-      MakePrompt(message.prompt_ids(), *start.profile);
+      MakePrompt(message.prompt_ids(), *start.profile, pace);
   if (!prompt.ok()) return prompt.status();
   start.prompt = *std::move(prompt);
-  start.output_ids.assign(message.output_ids().begin(), message.output_ids().end());
+  AppendIds(message.output_ids(), pace, start.output_ids);
   start.key.seed = seed;
   start.key.stream = message.stream();
   start.key.step = message.has_step() ? message.step() : output_tokens;
   start.state = DecodeState(message.state());
   start.skip_unknown_ids = skip_unknown_ids;
-  return Sequence::Create(std::move(start), limits_, ledger_);
+  return Sequence::Create(std::move(start), limits_, ledger_, pace);
 }
 
 absl::Status SequenceTable::CheckNew(uint64_t id) const {
@@ -133,7 +134,7 @@ uint32_t SequenceTable::FreeStream(uint64_t seed) const {
   return highest + 1;
 }
 
-absl::Status SequenceTable::Open(const v1::OpenSequences& message,
+absl::Status SequenceTable::Open(const v1::OpenSequences& message, Pace* pace,
                                  v1::SampleStreamResponse& answer) {
   if (message.vocab() < 1 || message.vocab() > request_limits_.max_vocab) {
     return Invalid("open.vocab must be in [1, ", request_limits_.max_vocab, "], got ",
@@ -149,6 +150,7 @@ absl::Status SequenceTable::Open(const v1::OpenSequences& message,
   v1::SampleStreamResponse taken;
   Sequences opened;
   for (int i = 0; i < message.sequences_size(); ++i) {
+    if (i > 0) Ask(pace);
     const v1::OpenSequences::Sequence& sequence = message.sequences(i);
     const std::string name = absl::StrCat("open.sequences[", i, "]");
     const uint64_t id = sequence.sequence_id();
@@ -156,7 +158,7 @@ absl::Status SequenceTable::Open(const v1::OpenSequences& message,
     if (status = CheckNew(id); !status.ok()) return status;
     const uint64_t seed = sequence.has_seed() ? sequence.seed() : keys[static_cast<size_t>(i)].seed;
     absl::StatusOr<std::unique_ptr<Sequence>> made =
-        MakeSequence(sequence, name, seed, message.skip_unknown_ids(), *profiles);
+        MakeSequence(sequence, name, seed, message.skip_unknown_ids(), *profiles, pace);
     if (!made.ok()) return made.status();
     taken.add_seeds(seed);
     if (message.skip_unknown_ids()) {
@@ -173,7 +175,12 @@ absl::Status SequenceTable::Open(const v1::OpenSequences& message,
   return absl::OkStatus();
 }
 
-absl::Status SequenceTable::Fork(const v1::ForkSequence& message) {
+uint64_t SequenceTable::ForkWork(const v1::ForkSequence& message) const {
+  const absl::StatusOr<Sequence*> parent = Find(message.sequence_id());
+  return parent.ok() ? (*parent)->output_tokens() * kTokenWork : 0;
+}
+
+absl::Status SequenceTable::Fork(const v1::ForkSequence& message, Pace* pace) {
   const absl::StatusOr<Sequence*> parent = Find(message.sequence_id());
   if (!parent.ok()) return parent.status();
   if (!message.has_new_sequence_id()) return Invalid("fork.new_sequence_id must be set");
@@ -181,7 +188,7 @@ absl::Status SequenceTable::Fork(const v1::ForkSequence& message) {
   if (!status.ok()) return status;
   const uint32_t stream =
       message.has_new_stream() ? message.new_stream() : FreeStream((*parent)->key().seed);
-  absl::StatusOr<std::unique_ptr<Sequence>> fork = (*parent)->Fork(stream, ledger_);
+  absl::StatusOr<std::unique_ptr<Sequence>> fork = (*parent)->Fork(stream, ledger_, pace);
   if (!fork.ok()) return fork.status();
   sequences_.emplace(message.new_sequence_id(), *std::move(fork));
   return absl::OkStatus();

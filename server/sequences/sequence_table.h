@@ -22,14 +22,21 @@ namespace token_sampler {
 // Not thread-safe.
 class SequenceTable {
  public:
+  // Nanoseconds that a token of a history may take to be indexed and counted.
+  static constexpr uint64_t kTokenWork = 100;
+
   // What is referred to must outlive the table.
   SequenceTable(const RequestLimits& request_limits, const SequenceLimits& limits, Ledger* ledger)
       : request_limits_(request_limits), limits_(limits), ledger_(ledger) {}
 
   // Answers with the seeds of the sequences, in the order of the message, and what else it asks
-  // for.
-  absl::Status Open(const v1::OpenSequences& message, v1::SampleStreamResponse& answer);
-  absl::Status Fork(const v1::ForkSequence& message);
+  // for. Asks `pace`, if any, and may throw Interrupted (sampler/paced.h), which changes nothing.
+  absl::Status Open(const v1::OpenSequences& message, Pace* pace, v1::SampleStreamResponse& answer);
+
+  // Takes a pace as Open. ForkWork: an estimate of its nanoseconds.
+  absl::Status Fork(const v1::ForkSequence& message, Pace* pace);
+  uint64_t ForkWork(const v1::ForkSequence& message) const;
+
   absl::Status Rollback(const v1::RollbackSequence& message);
   absl::Status Close(const v1::CloseSequences& message);
 
@@ -44,9 +51,10 @@ class SequenceTable {
   absl::StatusOr<std::unique_ptr<Sequence>> MakeSequence(const v1::OpenSequences::Sequence& message,
                                                          const std::string& name, uint64_t seed,
                                                          bool skip_unknown_ids,
-                                                         const Profiles& profiles);
+                                                         const Profiles& profiles, Pace* pace);
   absl::StatusOr<std::shared_ptr<SequencePrompt>> MakePrompt(
-      const google::protobuf::RepeatedField<uint32_t>& ids, const SequenceProfile& profile);
+      const google::protobuf::RepeatedField<uint32_t>& ids, const SequenceProfile& profile,
+      Pace* pace);
   absl::Status CheckNew(uint64_t id) const;
 
   // One above the highest of the open sequences that have this seed.

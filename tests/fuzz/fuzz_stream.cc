@@ -95,13 +95,13 @@ class Stream {
       case v1::SampleStreamRequest::kOpen: {
         const auto sequences = static_cast<uint64_t>(request.open().sequences_size());
         absl::Status status = answer_memory.Grow(64 * sequences);
-        return status.ok() ? table_->Open(request.open(), answer) : status;
+        return status.ok() ? table_->Open(request.open(), nullptr, answer) : status;
       }
       case v1::SampleStreamRequest::kStep:
         steps = true;
         return Step(request.step(), data, answer, answer_memory);
       case v1::SampleStreamRequest::kFork:
-        return table_->Fork(request.fork());
+        return table_->Fork(request.fork(), nullptr);
       case v1::SampleStreamRequest::kRollback:
         return table_->Rollback(request.rollback());
       case v1::SampleStreamRequest::kClose:

@@ -150,6 +150,17 @@ inline v1::SampleStreamRequest OpenRequest(const Ids& ids, const std::string& re
   return Parse(text + " }");
 }
 
+// Opens sequence 0 with a prompt that takes more than a slice of time to be indexed.
+inline v1::SampleStreamRequest LongOpenRequest() {
+  constexpr int kTokens = 500'000;
+  v1::SampleStreamRequest request = Parse(
+      "open { vocab: 24 params { dry { multiplier: 4 } frequency_penalty: 0.1 } "
+      "sequences { sequence_id: 0 seed: 1 } }");
+  v1::OpenSequences::Sequence& sequence = *request.mutable_open()->mutable_sequences(0);
+  for (int i = 0; i < kTokens; ++i) sequence.add_prompt_ids(static_cast<uint32_t>(i % 7));
+  return request;
+}
+
 // The same sequences by single calls, the caller keeping everything.
 class Unary {
  public:

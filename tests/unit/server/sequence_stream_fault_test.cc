@@ -177,6 +177,21 @@ TEST_F(TightStreamTest, SequencesHaveAMostTokens) {
   stream.Step({1}, 0);
 }
 
+TEST_F(StreamFaultTest, AStreamThatBreaksInALongOpenGivesItsMemoryBack) {
+  const v1::SampleStreamRequest request = LongOpenRequest();
+  for (int round = 0; round < 5; ++round) {
+    Stream stream(*stub_);
+    const uint64_t turns = server_->counters().turns;
+    stream.raw().Write(request);
+    if (round % 2 == 1) {
+      while (server_->counters().turns == turns) std::this_thread::yield();
+    }
+    stream.context().TryCancel();
+    EXPECT_EQ(stream.Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  while (server_->sequence_bytes() > 0) std::this_thread::yield();
+}
+
 class GatedStreamTest : public StreamTest<GatedSampler> {
  protected:
   static ServerOptions Options() {

@@ -19,6 +19,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::SizeIs;
 
 class SequenceStreamTest : public StreamTest<Sampler> {
  protected:
@@ -146,6 +147,14 @@ TEST_F(SequenceStreamTest, ForksGoOnFromTheSameState) {
   v1::SampleStreamRequest first = Stream::StepRequest({7}, 0);
   first.mutable_step()->set_sequence_ids(0, 107);
   EXPECT_THAT(stream.Do(first).sampled().token_ids(), ElementsAre(expected[0][7]));
+}
+
+TEST_F(SequenceStreamTest, ALongSequenceIsOpenedInTurns) {
+  Stream stream(*stub_);
+  EXPECT_EQ(server_->counters().turns, 0u);
+  EXPECT_THAT(stream.Do(LongOpenRequest()).seeds(), ElementsAre(1));
+  EXPECT_GT(server_->counters().turns, 0u);
+  EXPECT_THAT(stream.Step({0}, 0), SizeIs(1));
 }
 
 TEST_F(SequenceStreamTest, AFailedRowLeavesItsSequenceAsItIs) {

@@ -2,6 +2,7 @@
 
 #include "server/sequences/sequence.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -11,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "sampler/pace.h"
+#include "sampler/paced.h"
 #include "sampler/reference_sampler.h"
 #include "server/memory/ledger.h"
 #include "server/row_fields.h"
@@ -19,6 +22,8 @@
 
 namespace token_sampler {
 namespace {
+
+using ::testing::Ge;
 
 using Ids = std::vector<uint32_t>;
 
@@ -110,7 +115,7 @@ TEST_P(SequenceTest, GivesTheRowsOfItsHistory) {
     SequenceTable table(request_limits_, limits_, &ledger_);
     std::vector<Ids> outputs = {some_ids(below(20))};
     v1::SampleStreamResponse answer;
-    ASSERT_TRUE(table.Open(OpenMessage(params, prompt, outputs[0]), answer).ok());
+    ASSERT_TRUE(table.Open(OpenMessage(params, prompt, outputs[0]), nullptr, answer).ok());
     for (int step = 0; step < 100; ++step) {
       const uint64_t id = below(static_cast<uint32_t>(outputs.size()));
       Sequence& sequence = **table.Find(id);
@@ -119,7 +124,7 @@ TEST_P(SequenceTest, GivesTheRowsOfItsHistory) {
         v1::ForkSequence fork;
         fork.set_sequence_id(id);
         fork.set_new_sequence_id(outputs.size());
-        ASSERT_TRUE(table.Fork(fork).ok());
+        ASSERT_TRUE(table.Fork(fork, nullptr).ok());
         outputs.push_back(Ids(output));
         continue;
       }
@@ -159,14 +164,71 @@ TEST_F(SequenceTest, AForkSharesWhatIsKeptOfThePrompt) {
   SequenceTable table(request_limits_, limits_, &ledger_);
   v1::SampleStreamResponse answer;
   const Ids prompt(100'000, 3);
-  ASSERT_TRUE(table.Open(OpenMessage(AllParams()[1], prompt, {}), answer).ok());
+  ASSERT_TRUE(table.Open(OpenMessage(AllParams()[1], prompt, {}), nullptr, answer).ok());
   const uint64_t opened = ledger_.used();
   EXPECT_GT(opened, prompt.size() * 12);
   v1::ForkSequence fork;
   fork.set_sequence_id(0);
   fork.set_new_sequence_id(1);
-  ASSERT_TRUE(table.Fork(fork).ok());
+  ASSERT_TRUE(table.Fork(fork, nullptr).ok());
   EXPECT_LT(ledger_.used() - opened, 2000u);
+}
+
+// Goes on for some questions, then never again.
+class CountingPace final : public Pace {
+ public:
+  explicit CountingPace(int64_t go_on = INT64_MAX) : go_on_(go_on) {}
+
+  bool GoOn() override { return asked_++ < go_on_; }
+
+  int64_t asked() const { return asked_; }
+
+ private:
+  const int64_t go_on_;
+  int64_t asked_ = 0;
+};
+
+TEST_F(SequenceTest, LongSequencesAreMadeInPieces) {
+  constexpr size_t kTokens = 200'000;
+  constexpr int64_t kTokensPerQuestion = 4096;
+  SamplingParams params = AllParams()[4];
+  Ids ids(kTokens);
+  for (size_t i = 0; i < kTokens; ++i) ids[i] = static_cast<uint32_t>(i % 7 % kVocab);
+  const v1::OpenSequences message = OpenMessage(params, ids, ids);
+  v1::ForkSequence fork_message;
+  fork_message.set_sequence_id(0);
+  fork_message.set_new_sequence_id(1);
+  SequenceTable table(request_limits_, limits_, &ledger_);
+  v1::SampleStreamResponse answer;
+  // One that stops leaves nothing behind.
+  for (const int64_t go_on : {0, 20, 100, 200}) {
+    CountingPace stops(go_on);
+    EXPECT_THROW(static_cast<void>(table.Open(message, &stops, answer)), Interrupted);
+    EXPECT_EQ(ledger_.used(), 0u);
+    EXPECT_EQ(answer.seeds_size(), 0);
+  }
+  CountingPace opening;
+  ASSERT_TRUE(table.Open(message, &opening, answer).ok());
+  EXPECT_THAT(opening.asked(), Ge(int64_t{2 * kTokens} / kTokensPerQuestion));
+  const uint64_t opened = ledger_.used();
+  CountingPace stops(10);
+  EXPECT_THROW(static_cast<void>(table.Fork(fork_message, &stops)), Interrupted);
+  EXPECT_EQ(ledger_.used(), opened);
+  CountingPace forking;
+  ASSERT_TRUE(table.Fork(fork_message, &forking).ok());
+  EXPECT_THAT(forking.asked(), Ge(int64_t{kTokens} / kTokensPerQuestion));
+
+  const RowHistory history = {.prompt_ids = ids, .output_ids = ids};
+  const std::vector<float> logits = {1, 2, 3, 2, 1};
+  for (const uint64_t id : {0u, 1u}) {
+    RowInput row = Row(logits);
+    (*table.Find(id))->FillRow(row);
+    RowInput at_once = Row(logits);
+    at_once.params = &params;
+    at_once.key = row.key;
+    at_once.history = &history;
+    EXPECT_EQ(testing::RowDifference(Sample(row), Sample(at_once)), "");
+  }
 }
 
 // The ledger is asked before memory is taken.
@@ -175,12 +237,12 @@ TEST_F(SequenceTest, MemoryBeyondTheBudgetIsRefused) {
   SequenceTable table(request_limits_, limits_, &little);
   v1::SampleStreamResponse answer;
   const Ids ids(10'000, 3);
-  const absl::Status opened = table.Open(OpenMessage(AllParams()[1], ids, {}), answer);
+  const absl::Status opened = table.Open(OpenMessage(AllParams()[1], ids, {}), nullptr, answer);
   EXPECT_EQ(opened.code(), absl::StatusCode::kResourceExhausted) << opened;
-  const absl::Status of_output = table.Open(OpenMessage(AllParams()[1], {}, ids), answer);
+  const absl::Status of_output = table.Open(OpenMessage(AllParams()[1], {}, ids), nullptr, answer);
   EXPECT_EQ(of_output.code(), absl::StatusCode::kResourceExhausted) << of_output;
   EXPECT_EQ(little.used(), 0u);
-  EXPECT_TRUE(table.Open(OpenMessage({}, ids, {}), answer).ok());
+  EXPECT_TRUE(table.Open(OpenMessage({}, ids, {}), nullptr, answer).ok());
 }
 
 }  // namespace

@@ -1,0 +1,48 @@
+// A request that makes or copies long sequences of a stream, on its way through the batcher.
+
+#ifndef TOKEN_SAMPLER_SERVER_SEQUENCES_CHANGE_JOB_H_
+#define TOKEN_SAMPLER_SERVER_SEQUENCES_CHANGE_JOB_H_
+
+#include <cstdint>
+#include <functional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "sampler/pace.h"
+#include "sampler/paced.h"
+#include "server/batching/sampling_job.h"
+
+namespace token_sampler {
+
+// Samples nothing: it has one empty row, which stands for its work and has its pace.
+class ChangeJob final : public SamplingJob {
+ public:
+  using Change = std::function<absl::Status(Pace*)>;
+  using Finish = std::function<void(const absl::Status&)>;
+
+  // `change` may throw Interrupted, and then must have changed nothing. `finish` is called once by
+  // Done.
+  ChangeJob(uint64_t nanoseconds, Change change, Finish finish)
+      : change_(std::move(change)), finish_(std::move(finish)) {
+    runs_alone = true;
+    work = nanoseconds;
+    rows.resize(1);
+  }
+
+  absl::Status Run(Sampler&) override {
+    absl::Status status;
+    RunPaced([&] { status = change_(rows[0].pace); },
+             [&] { status = absl::CancelledError("interrupted"); });
+    return status;
+  }
+
+  void Done(const absl::Status& status) override { finish_(status); }
+
+ private:
+  const Change change_;
+  const Finish finish_;
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_SEQUENCES_CHANGE_JOB_H_
