@@ -37,6 +37,8 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
     MutexLock lock(reactor->mutex_);
     reactor->ending_ = !reactor->entered_;
     if (reactor->caller_.status.ok()) {
+      // It says that the caller may take its time with the first request (frame_guard.h).
+      if (!reactor->ending_) reactor->StartSendInitialMetadata();
       reactor->ReadOrFinish();
     } else {
       reactor->FinishOnce(ToGrpcStatus(reactor->caller_.status));

@@ -86,6 +86,7 @@ void FrameGuard::Sent(absl::Span<const uint8_t> bytes, Time now) {
     if (flow_.Sent(header, piece, now) && idle_.Exceeds(limits_.max_idle_frames, now)) {
       wrong_ = "answers are fetched in tiny pieces";
     }
+    if (piece.begins && header.type == FrameType::kHeaders) silent_.erase(header.stream);
     if (piece.begins && header.type == FrameType::kData) {
       ExpectUpdates(kUpdatesPerPiece * (1 + header.length / kPieceBytes));
     }
@@ -109,6 +110,13 @@ absl::string_view FrameGuard::Look(Time now) {
       return "a message stands still";
     }
   }
+  for (auto& [stream, opened] : silent_) {
+    if (!flow_.MaySend(stream)) {
+      opened = now;
+    } else if (opened < since) {
+      return "a call has no message";
+    }
+  }
   return flow_.LeavesWaiting(since, now) ? "answers are not taken" : absl::string_view();
 }
 
@@ -119,11 +127,16 @@ absl::string_view FrameGuard::TakeHeader(Time now) {
   switch (header.type) {
     case FrameType::kData:
       idle = header.length == 0 && !end_or_ack;
+      // Padding alone is no message.
+      if (end_or_ack || (header.length > 0 && !header.Has(FrameHeader::kPadded))) {
+        silent_.erase(header.stream);
+      }
       break;
     case FrameType::kHeaders:
       if (header.stream > last_stream_) {
         last_stream_ = header.stream;
         ExpectUpdates(kUpdatesPerPiece);  // some clients widen a window as they begin
+        if (!end_or_ack) silent_.try_emplace(header.stream, now);
         if (!acknowledged_ && ++early_streams_ > limits_.max_early_streams) {
           return "streams without end before the settings are acknowledged";
         }
@@ -236,6 +249,7 @@ bool FrameGuard::HasTooMuch() const {
 }
 
 void FrameGuard::Forget(uint32_t stream) {
+  silent_.erase(stream);
   const auto found = messages_.find(stream);
   if (found == messages_.end()) return;
   Count(found->second.received(), 0);
@@ -245,6 +259,7 @@ void FrameGuard::Forget(uint32_t stream) {
 void FrameGuard::End() {
   Count(incomplete_bytes_, 0);
   messages_.clear();
+  silent_.clear();
   state_ = State::kForeign;
 }
 

@@ -3,7 +3,7 @@
 // gRPC 1.51 takes what it is sent: streams that are reset as soon as they begin, headers in pieces
 // without end, streams beyond its own limit as long as nobody acknowledges that, and messages whose
 // prefix announces gigabytes. Here frames are counted by their headers; what they carry is skipped.
-// It also waits for ever: for the rest of a message, and for a peer that takes no answer.
+// It also waits for ever: for a message or the rest of it, and for a peer that takes no answer.
 
 #ifndef TOKEN_SAMPLER_SERVER_LISTENER_FRAME_GUARD_H_
 #define TOKEN_SAMPLER_SERVER_LISTENER_FRAME_GUARD_H_
@@ -44,7 +44,8 @@ struct FrameLimits {
   uint64_t max_hasty_resets = 100;
   uint64_t max_idle_frames = 1000;
   uint64_t max_goaways = 8;  // in all; a client that ends sends one or two
-  // How long a header, a frame, a message or an answer that has begun may stand still.
+  // How long a header, a frame, a message or an answer that has begun may stand still, and how long
+  // a call may be without a message. A server that waits for one willingly begins its answer.
   std::chrono::milliseconds patience{60'000};
   std::shared_ptr<Receipt> receipt;  // null: nobody counts
 };
@@ -129,6 +130,8 @@ class FrameGuard {
   absl::string_view wrong_;        // with how the peer fetches answers
   uint64_t expected_updates_ = 0;  // of windows, for what has been sent
   uint64_t goaways_ = 0;
+  // The open streams of which neither a message nor an answer has begun, and since when.
+  absl::flat_hash_map<uint32_t, Time> silent_;
   // The open streams whose message is not complete.
   absl::flat_hash_map<uint32_t, Message> messages_;
   uint64_t incomplete_bytes_ = 0;  // what they have received

@@ -146,6 +146,8 @@ def stand_still(address: str) -> dict[str, h2.Connection]:
     made["a message"] = connection = h2.Connection(address)
     number = connection.open(messages.SAMPLE)
     connection.send(number, struct.pack(">BI", 0, 1000) + bytes(999))
+    made["a call without a message"] = connection = h2.Connection(address)
+    connection.open(messages.SAMPLE)
     made["headers"] = connection = h2.Connection(address)
     connection.write(h2.frame(h2.HEADERS, 0, 1, h2.call_headers(messages.SAMPLE)))
     made["a frame"] = connection = h2.Connection(address)
@@ -173,8 +175,11 @@ def logprobs(count: int) -> object:
 @attack("messages, headers and answers that stand still, beside a slow client", holds=True,
         flags=("--stall-timeout-ms=400",), peak_mib=256)  # fmt: skip
 def stalls(target: Target) -> None:
-    """Each is closed in time, but not who sends and reads slowly, and for longer."""
+    """Each is closed in time, but not who sends and reads slowly, and for longer, nor a stream that
+    waits with its first message."""
     made = stand_still(target.address)
+    patient = h2.Connection(target.address)
+    patient.open(messages.SAMPLE_STREAM)
     vocab = 60_000
     request = h2.prefixed(messages.sample(messages.tensor(1, vocab), outputs=logprobs(vocab)))
     with connected(target, window=16384, credit=False) as slow:
@@ -196,6 +201,9 @@ def stalls(target: Target) -> None:
         target.check(connection.closed, f"{what} may stand still")
         target.sent += connection.sent
         connection.close()
+    patient.poll(0.1)
+    target.check(not patient.closed, "a stream may not wait with its first message")
+    patient.close()
 
 
 def connect_silently(target: Target) -> socket.socket | None:

@@ -22,6 +22,7 @@ inline constexpr uint8_t kWindowUpdate = 8;
 inline constexpr uint8_t kContinuation = 9;
 inline constexpr uint8_t kAck = 1;
 inline constexpr uint8_t kEndHeaders = 4;
+inline constexpr uint8_t kPadded = 8;
 
 inline std::string Number(uint64_t value, int bytes) {
   std::string text;

@@ -66,6 +66,49 @@ TEST_F(StallTest, AMessageMayNotStandStill) {
   EXPECT_EQ(After(seconds(1)), "a message stands still");
 }
 
+TEST_F(StallTest, ACallMayNotBeWithoutAMessage) {
+  Receive(Begin(1));
+  EXPECT_EQ(After(seconds(10)), "");
+  EXPECT_EQ(After(seconds(1)), "a call has no message");
+}
+
+TEST_F(StallTest, FramesWithoutAMessageDoNotKeepACall) {
+  Receive(Begin(1));
+  for (int i = 0; i < 10; ++i) {
+    Receive(Frame(kData, 0, 1, "") + Frame(kData, kPadded, 1, std::string(1, '\3') + "pad"));
+    EXPECT_EQ(After(seconds(1)), "");
+  }
+  EXPECT_EQ(After(seconds(1)), "a call has no message");
+}
+
+TEST_F(StallTest, AStreamThatTheServerHasBegunMayWaitForItsFirstMessage) {
+  Receive(Begin(1));
+  Send(Frame(kHeaders, kEndHeaders, 1, "answer"));
+  EXPECT_EQ(After(seconds(1000)), "");
+}
+
+TEST_F(StallTest, ACallThatHasEndedNeedsNoMessage) {
+  Receive(Begin(1) + Frame(kData, kAck, 1, ""));  // by the peer, as far as it may
+  Receive(Begin(3) + Frame(kReset, 0, 3, "code"));
+  Receive(Frame(kHeaders, kEndHeaders | kAck, 5, "headers"));
+  Receive(Begin(7));
+  Send(Frame(kReset, 0, 7, "code"));
+  EXPECT_EQ(After(seconds(1000)), "");
+}
+
+TEST_F(StallTest, AMessageThatComesLateHasItsOwnTime) {
+  Receive(Begin(1));
+  EXPECT_EQ(After(seconds(9)), "");
+  Receive(Frame(kData, 0, 1, Message(1000, 1)));
+  EXPECT_EQ(After(seconds(10)), "");
+  EXPECT_EQ(After(seconds(1)), "a message stands still");
+}
+
+TEST_F(StallTest, ACallMayWaitForTheWindowOfTheServer) {
+  Receive(Begin(1) + Frame(kData, 0, 1, Message(100'000, kWindow - 5)) + Begin(3));
+  EXPECT_EQ(After(seconds(1000)), "");
+}
+
 TEST_F(StallTest, ThePrefixOfAMessageMayNotStandStill) {
   Receive(Begin(1) + Frame(kData, 0, 1, std::string(1, '\0')));
   EXPECT_EQ(After(seconds(11)), "a message stands still");
@@ -125,6 +168,7 @@ TEST_F(StallTest, HeadersInContinuationsEndInTime) {
   Receive(Frame(kHeaders, 0, 1, "headers"));
   EXPECT_EQ(After(seconds(9)), "");
   Receive(Frame(kContinuation, kEndHeaders, 1, "more"));
+  Receive(Frame(kData, 0, 1, Message(3, 3)));
   EXPECT_EQ(After(seconds(100)), "");
 }
 
