@@ -19,10 +19,16 @@ constexpr double kDeviations = 2.5;
 
 }  // namespace
 
-float NucleusGuess::SmallestOfSample(size_t count) {
-  return kernels_.For(DataType::kFloat32)
-      .scan(sample_.data(), 0, static_cast<int64_t>(count), true, column_max_.Reserve(count))
-      .min;
+float NucleusGuess::SmallestOfSample(size_t count, Pace* pace) {
+  float* const column_max = column_max_.Reserve(count);
+  float smallest = kInfinity;
+  InPieces(pace, count, size_t{kListPiece}, [&](size_t begin, size_t end) {
+    const Extent extent = kernels_.For(DataType::kFloat32)
+                              .scan(sample_.data(), static_cast<int64_t>(begin),
+                                    static_cast<int64_t>(end), true, column_max);
+    smallest = std::min(smallest, extent.min);
+  });
+  return smallest;
 }
 
 uint64_t NucleusGuess::Distribute(float head, float scale, const Weigher& weigher, size_t count,
@@ -31,6 +37,8 @@ uint64_t NucleusGuess::Distribute(float head, float scale, const Weigher& weighe
   uint32_t* bins = bins_.Reserve(count);
   for (auto& table : tables_) table.fill(0);
   InPieces(pace, count, size_t{kListPiece}, [&](size_t begin, size_t end) {
+    // Not both arrays for the first time in the same piece.
+    TouchPaced(pace, end - begin, bins + begin);
     kernels_.For(DataType::kFloat32)
         .weigh(sample_.data(), static_cast<int64_t>(begin), static_cast<int64_t>(end), weigher,
                weights + begin);
@@ -66,7 +74,7 @@ ValueRange NucleusGuess::Find(ScannedRow& row, const Weigher& weigher, double to
   const size_t count = row.TakeSample(sample_);
   Ask(row.input().pace);
   if (count == 0) return {weigher.floor, kInfinity};
-  const float low = std::max(weigher.floor, SmallestOfSample(count));
+  const float low = std::max(weigher.floor, SmallestOfSample(count, row.input().pace));
   const float scale = static_cast<float>(kBins) / (head - low);
   if (!(scale > 0) || scale > std::numeric_limits<float>::max()) {
     return {weigher.floor, kInfinity};

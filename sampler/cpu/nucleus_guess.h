@@ -33,7 +33,7 @@ class NucleusGuess {
   static constexpr uint32_t kBins = 256;
   static constexpr size_t kTables = 4;
 
-  float SmallestOfSample(size_t count);
+  float SmallestOfSample(size_t count, Pace* pace);
 
   void TakeHead(ScannedRow& row, const Weigher& weigher);
 
