@@ -92,20 +92,21 @@ void RepetitionIndex::AppendAll(const HistoryIds& ids, Pace* pace) {
   ForEachScattered(pace, ids.size() - size(), [&](size_t) { Append(ids); });
 }
 
-void RepetitionIndex::RemoveLast(const HistoryIds& ids) {
-  const auto place = static_cast<uint32_t>(size() - 1);
-  if (const std::optional<uint64_t> hash = rules_->HashBefore(ids, size_t{place} + 1)) {
-    Chain& chain = ChainOf(*hash);
-    chain.newest = before_.back();
-    --chain.count;
+void RepetitionIndex::RemoveNewest(const HistoryIds& ids, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    if (const std::optional<uint64_t> hash = rules_->HashBefore(ids, size())) {
+      Chain& chain = ChainOf(*hash);
+      chain.newest = before_.back();
+      --chain.count;
+    }
+    before_.pop_back();
   }
-  before_.pop_back();
   const BreakerFinder* const breakers = rules_->breakers();
   if (breakers == nullptr) return;
-  if (!breaks_.empty() && breaks_.back().end == place) breaks_.pop_back();
+  while (!breaks_.empty() && breaks_.back().end >= size()) breaks_.pop_back();
   // A state is that of the newest tokens, as many as a breaker may have.
   state_ = 0;
-  for (size_t i = place - std::min<size_t>(place, kMaxDryBreakerTokens); i < place; ++i) {
+  for (size_t i = size() - std::min(size(), kMaxDryBreakerTokens); i < size(); ++i) {
     state_ = breakers->Next(state_, ids[i]);
   }
 }

@@ -93,8 +93,8 @@ class RepetitionIndex {
   // Goes on by all that it has not got, as above.
   void AppendAll(const HistoryIds& ids, Pace* pace);
 
-  // Takes back the newest token, which is one of its own. `ids` still have it.
-  void RemoveLast(const HistoryIds& ids);
+  // Takes back the `count` newest tokens, which are its own. `ids` still have them.
+  void RemoveNewest(const HistoryIds& ids, size_t count);
 
   // Tokens, with the prompt's.
   size_t size() const { return first_ + before_.size(); }

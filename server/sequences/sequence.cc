@@ -187,9 +187,9 @@ absl::Status Sequence::Rollback(uint32_t num_tokens) {
     return absl::OutOfRangeError(
         absl::StrCat("rollback.num_tokens must be in [1, ", MaxRollback(), "], got ", num_tokens));
   }
+  if (index_.has_value()) index_->RemoveNewest(ids(), num_tokens);
   for (uint32_t i = 0; i < num_tokens; ++i) {
     if (profile().KeepsCounts()) counts_.Remove(start_.output_ids.back());
-    if (index_.has_value()) index_->RemoveLast(ids());
     start_.output_ids.pop_back();
   }
   start_.key.step -= num_tokens;

@@ -105,9 +105,9 @@ class History {
     index_.Append(ids());
   }
 
-  void RemoveLast() {
-    index_.RemoveLast(ids());
-    output_.pop_back();
+  void RemoveNewest(size_t count) {
+    index_.RemoveNewest(ids(), count);
+    output_.resize(output_.size() - count);
   }
 
   RowHistory Searched() const {
@@ -190,9 +190,7 @@ TEST(RepetitionIndexTest, LeadsToWhatASearchFinds) {
       if (what == 0 && histories.size() < 4) {
         histories.push_back(std::make_unique<History>(history, history.output()));
       } else if (what <= 2) {
-        for (uint32_t i = random.Below(9); i > 0 && !history.output().empty(); --i) {
-          history.RemoveLast();
-        }
+        history.RemoveNewest(std::min<size_t>(random.Below(9), history.output().size()));
       } else {
         for (uint32_t i = 1 + random.Below(4); i > 0; --i) {
           history.Append(NextToken(history.ids(), 1 + random.Below(8), end, random));
@@ -279,8 +277,10 @@ TEST(RepetitionIndexTest, KnowsTheLastBreakerOfAnyWindow) {
     Ids ids = prompt;
     for (int step = 0; step < 60; ++step) {
       if (random.Below(3) == 0 && ids.size() > prompt.size()) {
-        history.RemoveLast();
-        ids.pop_back();
+        const size_t own = ids.size() - prompt.size();
+        const size_t count = 1 + random.Below(static_cast<uint32_t>(own));
+        history.RemoveNewest(count);
+        ids.resize(ids.size() - count);
       } else {
         ids.push_back(random.Below(3));
         history.Append(ids.back());
