@@ -280,7 +280,7 @@ void RowFilter::KeepTopK(uint64_t count, TiePolicy ties) {
   if (!listed_) {
     if (count >= static_cast<uint64_t>(row_->input().vocab)) return;
     row_->CollectFirst(count, list_);
-    list_.Retain(last_);
+    if (last_.value > row_->floor() || last_.id != kLastId) list_.Retain(last_);
   }
   bool short_of_ties = false;
   if (count <= list_.count) {

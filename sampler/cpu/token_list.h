@@ -19,7 +19,9 @@ struct Cutoff {
   uint32_t id;
 
   bool Keeps(float token_value, uint32_t token_id) const {
-    return token_value > value || (token_value == value && token_id <= id);
+    // By operators that need no branch, which would be hard to predict.
+    const unsigned ties = unsigned{token_value == value} & unsigned{token_id <= id};
+    return (unsigned{token_value > value} | ties) != 0;
   }
 };
 
