@@ -22,9 +22,6 @@ constexpr int kKeepaliveTimeoutMs = 20'000;
 // keepalive is set to less.
 constexpr int kMinPingIntervalMs = 10'000;
 
-// Without any call. Clients of gRPC connect again at their next call.
-constexpr int kMaxIdleMs = 10 * 60 * 1000;
-
 }  // namespace
 
 void BoundTransport(const ServerOptions& options, uint64_t quota_bytes,
@@ -39,11 +36,13 @@ void BoundTransport(const ServerOptions& options, uint64_t quota_bytes,
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinPingIntervalMs);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs);
   // 38 KB of gzip may be 38 MB of messages, which take gigabytes to parse.
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  // Steps of each call that do nothing here: no answer is compressed, nobody asks channelz.
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0);
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
   grpc::ResourceQuota quota("transport");
   quota.Resize(static_cast<size_t>(quota_bytes));
   builder.SetResourceQuota(quota);

@@ -63,6 +63,9 @@ class FlowWatch {
   // True for a stream that the peer has begun, and that has neither ended nor been given up.
   bool IsOpen(uint32_t stream) const;
 
+  // True when there is such a stream.
+  bool HasOpen() const { return !streams_.empty(); }
+
   // True when the peer may send more of a stream now.
   bool MaySend(uint32_t stream) const;
 

@@ -120,6 +120,17 @@ absl::string_view FrameGuard::Look(Time now) {
   return flow_.LeavesWaiting(since, now) ? "answers are not taken" : absl::string_view();
 }
 
+bool FrameGuard::IsIdle(Time now) {
+  if (state_ != State::kFrames) return false;
+  const bool inside = received_.inside() || sent_.inside();
+  const bool first = idle_since_ == Time::min();
+  if (first || inside || flow_.HasOpen() || last_stream_ != looked_stream_) {
+    looked_stream_ = last_stream_;
+    idle_since_ = now;
+  }
+  return now - idle_since_ > limits_.max_idle;
+}
+
 absl::string_view FrameGuard::TakeHeader(Time now) {
   const FrameHeader& header = received_.header();
   const bool end_or_ack = header.Has(FrameHeader::kEndStreamOrAck);

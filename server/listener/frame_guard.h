@@ -47,6 +47,8 @@ struct FrameLimits {
   // How long a header, a frame, a message or an answer that has begun may stand still, and how long
   // a call may be without a message. A server that waits for one willingly begins its answer.
   std::chrono::milliseconds patience{60'000};
+  // How long a connection may have no call. gRPC's own limit would cost each call more.
+  std::chrono::milliseconds max_idle{600'000};
   std::shared_ptr<Receipt> receipt;  // null: nobody counts
 };
 
@@ -73,6 +75,13 @@ class FrameGuard {
   // must be closed. Call it several times in that time. A peer that gets on slowly is not meant:
   // 16 KiB in the time are enough, and so is waiting for a window that this side has to give.
   absl::string_view Look(Time now);
+
+  // True when there has been no call for as long as may be; then the connection may be closed. Call
+  // it as often as Look.
+  bool IsIdle(Time now);
+
+  // The last stream that the peer has begun, or 0.
+  uint32_t last_stream() const { return last_stream_; }
 
   // The connection is over, and what it received counts no more. Nothing is looked into afterwards.
   void End();
@@ -124,6 +133,8 @@ class FrameGuard {
   uint32_t last_stream_ = 0;
   uint32_t settled_stream_ = 0;  // began before what is being taken
   bool acknowledged_ = false;
+  uint32_t looked_stream_ = 0;  // began last when IsIdle was called last
+  Time idle_since_ = Time::min();
   Rate resets_;
   Rate hasty_resets_;
   Rate idle_;

@@ -17,11 +17,22 @@
 namespace token_sampler {
 namespace {
 
+// Tells that no stream above `last_stream` was begun or will be (RFC 9113, 6.8).
+std::array<uint8_t, 17> Goaway(uint32_t last_stream) {
+  constexpr uint8_t kPayloadBytes = 8;
+  std::array<uint8_t, 17> frame = {0, 0, kPayloadBytes, static_cast<uint8_t>(FrameType::kGoaway)};
+  for (size_t i = 0; i < 4; ++i) {
+    frame[9 + i] = static_cast<uint8_t>(last_stream >> (24 - 8 * i));
+  }
+  return frame;
+}
+
 struct Guarded {
   Guarded(uint64_t number, const FrameLimits& limits, OnFrameAttack attacked)
       : cookie(number), on_attack(std::move(attacked)), guard(limits) {}
 
   const uint64_t cookie;
+  std::atomic<bool> closed = false;  // its descriptor, whose number may be another file's
   const OnFrameAttack on_attack;
   Mutex mutex;  // nearly always free: one thread receives at a time, and one sends
   FrameGuard guard ABSL_GUARDED_BY(mutex);
@@ -38,20 +49,28 @@ uint64_t CookieOf(int fd) {
 // By descriptor; those beyond are not guarded. One is replaced when its number is accepted again,
 // and then nobody receives or sends on the old one any more.
 constexpr int kMaxDescriptors = 1 << 20;
-std::array<std::atomic<Guarded*>, kMaxDescriptors>& Table() {
-  static auto& table = *new std::array<std::atomic<Guarded*>, kMaxDescriptors>();
-  return table;
+std::atomic_ref<Guarded*> PlaceOf(int fd) {
+  // Zeros from the start: closing a descriptor asks for it at any time of the process.
+  static std::array<Guarded*, kMaxDescriptors> places;
+  return std::atomic_ref<Guarded*>(places[static_cast<size_t>(fd)]);
 }
 
-// Null when the descriptor is not guarded. Keeps errno.
-Guarded* Find(int fd, int same) {
+// The last that the number was guarded for; null when there was none.
+Guarded* At(int fd) {
   if (fd < 0 || fd >= kMaxDescriptors) return nullptr;
-  Guarded* const guarded = Table()[static_cast<size_t>(fd)].load(std::memory_order_acquire);
-  if (guarded == nullptr) return nullptr;
-  const int error = errno;
-  const bool is_same = guarded->cookie == CookieOf(same);
-  errno = error;
-  return is_same ? guarded : nullptr;
+  return PlaceOf(fd).load(std::memory_order_acquire);
+}
+
+// Null when the descriptor is not guarded.
+Guarded* Find(int fd) {
+  Guarded* const guarded = At(fd);
+  return guarded == nullptr || guarded->closed.load(std::memory_order_acquire) ? nullptr : guarded;
+}
+
+// Null when the socket is not the one that the number was guarded for, which may have been closed.
+Guarded* Find(int fd, int same) {
+  Guarded* const guarded = At(fd);
+  return guarded != nullptr && guarded->cookie == CookieOf(same) ? guarded : nullptr;
 }
 
 // Calls take(bytes) for each piece of the first `size` bytes, until one returns false.
@@ -83,7 +102,7 @@ bool Check(Guarded& guarded, const msghdr& message, size_t received) {
 ssize_t Receive(int fd, msghdr* message, int flags) {
   const ssize_t received = syscall(SYS_recvmsg, fd, message, flags);
   if (received <= 0 || (flags & MSG_PEEK) != 0) return received;
-  Guarded* const guarded = Find(fd, fd);
+  Guarded* const guarded = Find(fd);
   if (guarded == nullptr || Check(*guarded, *message, static_cast<size_t>(received))) {
     return received;
   }
@@ -95,7 +114,7 @@ ssize_t Receive(int fd, msghdr* message, int flags) {
 ssize_t Send(int fd, const msghdr* message, int flags) {
   const ssize_t result = syscall(SYS_sendmsg, fd, message, flags);
   if (result < 0 && errno != EAGAIN) return result;
-  Guarded* const guarded = Find(fd, fd);
+  Guarded* const guarded = Find(fd);
   if (guarded == nullptr) return result;
   const size_t sent = result < 0 ? 0 : static_cast<size_t>(result);
   size_t wanted = 0;
@@ -111,19 +130,33 @@ ssize_t Send(int fd, const msghdr* message, int flags) {
   return result;
 }
 
+// Nobody receives or sends on a descriptor that is being closed.
+int Close(int fd) {
+  if (Guarded* const guarded = Find(fd)) guarded->closed.store(true, std::memory_order_release);
+  return static_cast<int>(syscall(SYS_close, fd));
+}
+
 }  // namespace
 
 void GuardConnection(int fd, const FrameLimits& limits, OnFrameAttack on_attack) {
   if (fd >= kMaxDescriptors) return;
   auto guarded = std::make_unique<Guarded>(CookieOf(fd), limits, std::move(on_attack));
-  delete Table()[static_cast<size_t>(fd)].exchange(guarded.release(), std::memory_order_acq_rel);
+  delete PlaceOf(fd).exchange(guarded.release(), std::memory_order_acq_rel);
 }
 
 std::string LookAtConnection(int connection, int same) {
   Guarded* const guarded = Find(connection, same);
   if (guarded == nullptr) return "";
   MutexLock lock(guarded->mutex);
-  return std::string(guarded->guard.Look(std::chrono::steady_clock::now()));
+  const SteadyTime now = std::chrono::steady_clock::now();
+  if (guarded->guard.IsIdle(now)) {
+    // gRPC has nothing to send on it.
+    const std::array<uint8_t, 17> goaway = Goaway(guarded->guard.last_stream());
+    static_cast<void>(send(same, goaway.data(), goaway.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
+    shutdown(same, SHUT_RDWR);
+    return "";
+  }
+  return std::string(guarded->guard.Look(now));
 }
 
 void ReleaseConnection(int connection, int same) {
@@ -136,7 +169,8 @@ void ReleaseConnection(int connection, int same) {
 }  // namespace token_sampler
 
 // Take the place of the C library's, as preloaded libraries do: gRPC has no hook between a socket
-// and its parser, and what the parser allocates cannot be taken back.
+// and its parser, and what the parser allocates cannot be taken back. That a descriptor is closed
+// is the sign that its number may become another file's.
 extern "C" ssize_t recvmsg(int fd, msghdr* message, int flags) {
   return token_sampler::Receive(fd, message, flags);
 }
@@ -144,3 +178,5 @@ extern "C" ssize_t recvmsg(int fd, msghdr* message, int flags) {
 extern "C" ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   return token_sampler::Send(fd, message, flags);
 }
+
+extern "C" int close(int fd) { return token_sampler::Close(fd); }

@@ -19,7 +19,9 @@ using OnFrameAttack = std::function<void(const std::string& reason)>;
 // is refused.
 void GuardConnection(int fd, const FrameLimits& limits, OnFrameAttack on_attack);
 
-// Returns what FrameGuard::Look says of a connection. Arguments as ReleaseConnection, below.
+// Returns what FrameGuard::Look says of a connection, and ends one that is idle: a client that
+// calls at that moment is told that it may call again elsewhere. Arguments as ReleaseConnection,
+// below.
 std::string LookAtConnection(int connection, int same);
 
 // Ends that: the connection is over. `connection` is the number that it had, `same` another

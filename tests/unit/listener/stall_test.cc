@@ -20,7 +20,10 @@ constexpr int kWindow = 65'535;
 // Ten seconds of patience.
 class StallTest : public ::testing::Test {
  protected:
-  StallTest() { Receive(kPreface + Frame(kSettings, 0, 0) + Frame(kSettings, kAck, 0)); }
+  explicit StallTest(const FrameLimits& limits = {.patience = seconds(10), .receipt = nullptr})
+      : guard_(limits) {
+    Receive(kPreface + Frame(kSettings, 0, 0) + Frame(kSettings, kAck, 0));
+  }
 
   void Receive(const std::string& bytes) { ASSERT_EQ(guard_.Take(Bytes(bytes), now_), ""); }
   void Send(const std::string& bytes) {
@@ -50,7 +53,7 @@ class StallTest : public ::testing::Test {
   }
 
   FrameGuard::Time now_ = FrameGuard::Time(seconds(1000));
-  FrameGuard guard_{FrameLimits{.patience = seconds(10), .receipt = nullptr}};
+  FrameGuard guard_;
 };
 
 TEST_F(StallTest, AnIdleConnectionMayWait) {
@@ -58,6 +61,54 @@ TEST_F(StallTest, AnIdleConnectionMayWait) {
   Call(1);
   Answer(1, 100);
   EXPECT_EQ(After(seconds(1000)), "");  // a stream whose messages are complete
+}
+
+// Ten seconds without a call.
+class IdleTest : public StallTest {
+ protected:
+  IdleTest() : StallTest({.max_idle = seconds(10), .receipt = nullptr}) {}
+
+  // Whether it becomes idle in that time, with looks as frequent as they should be.
+  bool IsIdleAfter(milliseconds time) {
+    for (milliseconds gone{0}; gone < time; gone += milliseconds(500)) {
+      now_ += milliseconds(500);
+      if (guard_.IsIdle(now_)) return true;
+    }
+    return false;
+  }
+};
+
+TEST_F(IdleTest, AConnectionWithoutACallIsIdle) {
+  EXPECT_FALSE(IsIdleAfter(seconds(10)));
+  EXPECT_TRUE(IsIdleAfter(seconds(1)));
+  EXPECT_EQ(guard_.last_stream(), 0u);
+}
+
+TEST_F(IdleTest, AnOpenCallKeepsItAndOneThatEndsBeginsTheTimeAnew) {
+  IsIdleAfter(seconds(6));
+  Call(1);
+  EXPECT_FALSE(IsIdleAfter(seconds(100)));
+  Send(Frame(kHeaders, kEndHeaders | kAck, 1, "trailers"));
+  EXPECT_FALSE(IsIdleAfter(seconds(9)));
+  Call(3);  // as short as calls are: no look sees it open
+  Send(Frame(kHeaders, kEndHeaders | kAck, 3, "trailers"));
+  EXPECT_FALSE(IsIdleAfter(seconds(10)));
+  EXPECT_TRUE(IsIdleAfter(seconds(1)));
+  EXPECT_EQ(guard_.last_stream(), 3u);
+}
+
+TEST_F(IdleTest, PingsAreNoCalls) {
+  for (int i = 0; i < 10; ++i) {
+    Receive(Frame(kPing, 0, 0, "12345678"));
+    Send(Frame(kPing, kAck, 0, "12345678"));
+    IsIdleAfter(seconds(1));
+  }
+  EXPECT_TRUE(IsIdleAfter(seconds(1)));
+}
+
+TEST_F(IdleTest, AFrameThatIsNotCompleteKeepsIt) {
+  Receive(Begin(1).substr(0, 12));
+  EXPECT_FALSE(IsIdleAfter(seconds(100)));
 }
 
 TEST_F(StallTest, AMessageMayNotStandStill) {
