@@ -35,13 +35,11 @@ std::string Site(absl::string_view host) {
 }  // namespace
 
 CallIdentity IdentityOfPeer(absl::string_view peer) {
-  CallIdentity identity = {.client = std::string(peer), .connection = std::string(peer)};
-  if (absl::StartsWith(peer, kUnix)) identity.client = std::string(peer.substr(0, peer.find('/')));
+  absl::string_view client = peer;
+  if (absl::StartsWith(peer, kUnix)) client = peer.substr(0, peer.find('/'));
   const bool ipv6 = absl::StartsWith(peer, "ipv6:");
-  if (!ipv6 && !absl::StartsWith(peer, "ipv4:")) return identity;
-  const absl::string_view host = peer.substr(0, peer.rfind(':'));
-  identity.client = ipv6 ? Site(host) : std::string(host);
-  return identity;
+  if (ipv6 || absl::StartsWith(peer, "ipv4:")) client = peer.substr(0, peer.rfind(':'));
+  return {.client = ipv6 ? Site(client) : std::string(client), .connection = std::string(peer)};
 }
 
 absl::StatusOr<std::string> ParseClientName(absl::string_view name) {

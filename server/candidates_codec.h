@@ -6,7 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -20,14 +20,14 @@ namespace token_sampler {
 
 // The candidates of one call, by ascending id within each row. Rows point into it.
 struct DecodedCandidates {
-  std::vector<size_t> begins;         // [rows + 1] into ids; empty: the call has no candidates
-  std::vector<uint32_t> ids;          // of all rows
-  std::vector<char> values;           // as many elements
-  std::vector<LeftOut> left_out;      // [rows]
-  std::vector<bool> exact;            // [rows], set by ChooseDraws
-  std::deque<SamplingParams> params;  // of rows that draw with others than their own
-  std::vector<uint32_t> sampled;      // the row of each sampled input
-  bool reject = false;                // rows that are not exact fail
+  std::vector<size_t> begins;        // [rows + 1] into ids; empty: the call has no candidates
+  std::vector<uint32_t> ids;         // of all rows
+  std::vector<char> values;          // as many elements
+  std::vector<LeftOut> left_out;     // [rows]
+  std::vector<bool> exact;           // [rows], set by ChooseDraws
+  std::list<SamplingParams> params;  // of rows that draw with others than their own
+  std::vector<uint32_t> sampled;     // the row of each sampled input
+  bool reject = false;               // rows that are not exact fail
 };
 
 // Checks and sorts the candidates; `rows` have the whole row's vocab for now. InvalidArgument names

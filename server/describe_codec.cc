@@ -2,7 +2,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
-#include "server/field_check.h"
 
 namespace token_sampler {
 namespace {
@@ -37,7 +36,6 @@ absl::Status MeasureViews(const SamplingParams& params, uint32_t top_n, const Re
 
 absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLimits& limits,
                             DecodedSample& decoded, uint32_t& top_n) {
-  if (absl::Status status = CheckFields(request); !status.ok()) return status;
   const v1::SampleRequest& sample = request.request();
   if (sample.tensor().rows() != 1) {
     return absl::InvalidArgumentError(

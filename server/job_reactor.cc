@@ -21,7 +21,7 @@ constexpr std::chrono::milliseconds kRetryAfter(50);
 void JobReactor::Submit(std::shared_ptr<SamplingJob> job) {
   job->deadline = std::min<TimePoint>(job->deadline, context_->deadline());
   const uint32_t priority = job->identity.priority;
-  job->identity = identity();
+  job->identity = std::move(caller_.identity);
   job->identity.priority = std::max(priority, job->identity.priority);
   job_ = job;
   entered_ = calls_.Enter();

@@ -23,6 +23,7 @@ class JobReactor final : public grpc::ServerUnaryReactor {
   JobReactor(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context)
       : batcher_(batcher), calls_(calls), context_(context), caller_(*context) {}
 
+  // Until Submit.
   const CallIdentity& identity() const { return caller_.identity; }
 
   // InvalidArgument for metadata of the call; ResourceExhausted when no job of this caller would be
@@ -50,7 +51,7 @@ class JobReactor final : public grpc::ServerUnaryReactor {
   Batcher& batcher_;
   OpenCalls& calls_;
   grpc::CallbackServerContext* const context_;
-  const Caller caller_;
+  Caller caller_;
   std::chrono::milliseconds retry_after_{0};
   std::shared_ptr<SamplingJob> job_;
   bool entered_ = false;

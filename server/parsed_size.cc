@@ -20,6 +20,7 @@ namespace token_sampler {
 namespace {
 
 using google::protobuf::Descriptor;
+using google::protobuf::EnumDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::internal::WireFormatLite;
 
@@ -44,6 +45,7 @@ struct Field {
   bool text = false;           // a string or bytes
   bool in_place = false;       // stays where it was received
   uint64_t element_bytes = 0;  // of a number
+  uint64_t values = 0;         // of an enum that is not repeated: how many there are, from 0 on
   WireFormatLite::WireType wire_type = WireFormatLite::WIRETYPE_VARINT;  // of one entry
   const Shape* message = nullptr;
   Bound bound = Bound::kNone;
@@ -92,6 +94,14 @@ uint64_t NumberBytes(FieldDescriptor::CppType type) {
   }
 }
 
+// The number of values of an enum, if they are the numbers from 0 on; else 1, for 0 is always one.
+uint64_t NumValues(const EnumDescriptor& type) {
+  for (int i = 0; i < type.value_count(); ++i) {
+    if (type.FindValueByNumber(i) == nullptr) return 1;
+  }
+  return static_cast<uint64_t>(type.value_count());
+}
+
 // Contracts have no messages that contain themselves. Shapes live as long as the program.
 const Shape* MakeShape(const Descriptor& root, const Descriptor& type, const std::string& prefix,
                        int& counters) {
@@ -137,6 +147,8 @@ const Shape* MakeShape(const Descriptor& root, const Descriptor& type, const std
           MakeShape(root, *descriptor.message_type(), absl::StrCat(field.path, "."), counters);
     } else if (!field.text) {
       field.element_bytes = NumberBytes(descriptor.cpp_type());
+      const bool is_enum = descriptor.cpp_type() == FieldDescriptor::CPPTYPE_ENUM;
+      if (is_enum && !field.repeated) field.values = NumValues(*descriptor.enum_type());
     }
   }
   return &shape;
@@ -190,6 +202,7 @@ class Walk {
       if (field != nullptr && field->repeated && field != previous) Add(kArrayBytes);
       previous = field;
       if (field == nullptr || !field->known || (field->wire_type != wire_type && !packed)) {
+        all_known_ = false;
         read = Unknown(wire_type, end);
       } else if (packed) {
         read = Packed(*field, shape.copies, end);
@@ -199,7 +212,7 @@ class Walk {
         read = Text(*field, end);
       } else {
         if (field->repeated) Add(shape.copies * 2 * field->element_bytes);
-        read = Number(wire_type, end);
+        read = Number(*field, wire_type, end);
       }
       if (!read || too_large()) return false;
     }
@@ -210,6 +223,8 @@ class Walk {
 
   uint64_t size() const { return size_; }
   uint64_t in_place() const { return in_place_; }
+  uint64_t data() const { return data_; }
+  bool all_known() const { return all_known_; }
   bool too_large() const { return size_ > limits_.max_bytes; }
 
   // The field that has too many entries; null if there is none.
@@ -263,11 +278,17 @@ class Walk {
     return true;
   }
 
-  bool Number(WireFormatLite::WireType wire_type, uint64_t end) {
-    uint64_t ignored = 0;
+  bool Number(const Field& field, WireFormatLite::WireType wire_type, uint64_t end) {
+    uint64_t value = 0;
+    if (!Number(wire_type, end, value)) return false;
+    if (field.values > 0 && value >= field.values) all_known_ = false;
+    return true;
+  }
+
+  bool Number(WireFormatLite::WireType wire_type, uint64_t end, uint64_t& varint) {
     switch (wire_type) {
       case WireFormatLite::WIRETYPE_VARINT:
-        return Varint(end, 10, ignored);
+        return Varint(end, 10, varint);
       case WireFormatLite::WIRETYPE_FIXED64:
         return Bytes(8, end);
       case WireFormatLite::WIRETYPE_FIXED32:
@@ -280,11 +301,13 @@ class Walk {
   bool Text(const Field& field, uint64_t end) {
     uint64_t length = 0;
     if (!Length(end, length) || !Count(field)) return false;
+    const uint64_t taken = sizeof(std::string) + kHeapBytes + kPointerBytes +
+                           (length > kShortString ? length + kHeapBytes : 0);
     if (field.in_place) {
       in_place_ += length;
+      data_ += taken;
     } else {
-      Add(sizeof(std::string) + kHeapBytes + kPointerBytes +
-          (length > kShortString ? length + kHeapBytes : 0));
+      Add(taken);
     }
     Skip(length);
     return true;
@@ -345,7 +368,7 @@ class Walk {
           if (--groups < 0) return false;
           break;
         default:
-          if (!Number(wire_type, end)) return false;
+          if (!Number(wire_type, end, length)) return false;
       }
       if (groups == 0) return true;
       uint32_t number = 0;
@@ -367,6 +390,8 @@ class Walk {
   uint64_t position_ = 0;
   uint64_t size_ = 0;
   uint64_t in_place_ = 0;
+  uint64_t data_ = 0;
+  bool all_known_ = true;
   const Field* too_many_ = nullptr;
   std::array<uint64_t, kCounters> counts_{};
 };
@@ -394,6 +419,8 @@ absl::Status MeasureParsed(const Descriptor& type, const SlicedBytes& message,
     return NotOfType(type.full_name(), message.size());
   }
   size.kept = walk.size();
+  size.data = walk.data();
+  size.all_known = walk.all_known();
   // ParseSliced copies what it does not leave in place, some of it twice, into strings that double.
   size.scratch = root->sliced ? 3 * (message.size() - walk.in_place()) : 0;
   return absl::OkStatus();

@@ -15,7 +15,10 @@ namespace token_sampler {
 
 struct ParsedSize {
   uint64_t kept = 0;     // at most: the parsed message, and what the codec copies of it
+  uint64_t data = 0;     // besides, when ParseWhole parses what ParseSliced can: of its tensor
   uint64_t scratch = 0;  // besides, while it is parsed
+  // True when CheckFields will find nothing that it does not know; false when it may.
+  bool all_known = false;
 };
 
 struct ParseLimits {

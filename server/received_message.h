@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "server/field_check.h"
 #include "server/invalid_argument.h"
 #include "server/memory/ledger.h"
 #include "server/parsed_size.h"
@@ -23,7 +24,8 @@
 namespace token_sampler {
 
 // Keeps the memory of the pieces until it goes, receives another or is cleared. Of a type that has
-// no ParseSliced the pieces are let go at once, and the message that had them should be too.
+// no ParseSliced the pieces are let go at once, and the message that had them should be too. A
+// small message is parsed whole: to copy its tensor costs less than to leave it in its pieces.
 template <typename Request>
 class ReceivedMessage {
  public:
@@ -35,6 +37,7 @@ class ReceivedMessage {
   // there is no memory for it.
   absl::Status Parse(const grpc::ByteBuffer& message) {
     Clear();
+    all_known_ = false;
     absl::Status status = memory_.Grow(message.Length());
     if (!status.ok()) return status;
     // The slices stay as they are.
@@ -48,6 +51,8 @@ class ReceivedMessage {
     ParsedSize size;
     status = MeasureParsed(*Request::descriptor(), bytes, limits_, size);
     const uint64_t pieces = slices_.size() * kPieceBytes;
+    sliced_ = kSliced && bytes.size() > kCopiedBytes;
+    if (!sliced_) size.kept += size.data;
     if (status.ok()) status = memory_.Grow(pieces + size.kept + size.scratch);
     if (!status.ok()) return status;
     if (!ParseBytes(bytes)) {
@@ -55,7 +60,13 @@ class ReceivedMessage {
     }
     if (!kSliced) slices_ = {};
     memory_.ShrinkTo(size.kept + (kSliced ? bytes.size() + pieces : 0));
+    all_known_ = size.all_known;
     return absl::OkStatus();
+  }
+
+  // As CheckFields of the message, which nearly never has to look at it again.
+  absl::Status CheckFields() const {
+    return all_known_ ? absl::OkStatus() : token_sampler::CheckFields(request_);
   }
 
   void Clear() {
@@ -70,10 +81,10 @@ class ReceivedMessage {
     memory_.ShrinkTo(0);
   }
 
-  // The message; where there is ParseSliced, without the values of its tensor, which are `data`.
+  // The message; without the values of its tensor where there is `data`, which are those.
   const Request& request() const { return request_; }
   Request& mutable_request() { return request_; }
-  const SlicedBytes& data() const { return data_; }
+  const SlicedBytes* data() const { return sliced_ ? &data_ : nullptr; }
 
   // The bytes that all of it takes.
   uint64_t bytes() const { return memory_.bytes(); }
@@ -87,13 +98,14 @@ class ReceivedMessage {
   // double.
   static constexpr uint64_t kPieceBytes = 128;
   static constexpr uint64_t kLargeBytes = uint64_t{64} << 10;
+  // Of a message that is parsed whole, where there is ParseSliced.
+  static constexpr uint64_t kCopiedBytes = uint64_t{8} << 10;
 
   bool ParseBytes(const SlicedBytes& bytes) {
     if constexpr (kSliced) {
-      return ParseSliced(bytes, request_, data_);
-    } else {
-      return ParseWhole(bytes, request_);
+      if (sliced_) return ParseSliced(bytes, request_, data_);
     }
+    return ParseWhole(bytes, request_);
   }
 
   const ParseLimits limits_;
@@ -101,6 +113,8 @@ class ReceivedMessage {
   std::vector<grpc::Slice> slices_;
   Request request_;
   SlicedBytes data_;
+  bool sliced_ = false;
+  bool all_known_ = false;
 };
 
 // gRPC shows a call its request as const. The buffer is the call's own all the same, and once its
@@ -117,6 +131,16 @@ absl::Status SerializeMessage(const Response& response, grpc::ByteBuffer& to) {
   if (size > size_t{std::numeric_limits<int32_t>::max()}) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the answer must be smaller than 2 GiB, has ", size, " bytes"));
+  }
+  // gRPC's writer, which makes pieces, costs more than a small answer itself.
+  constexpr size_t kOnePiece = size_t{16} << 10;
+  if (size <= kOnePiece) {
+    grpc_slice piece = grpc_slice_malloc(size);
+    response.SerializeWithCachedSizesToArray(GRPC_SLICE_START_PTR(piece));
+    const grpc::Slice slice(piece, grpc::Slice::STEAL_REF);
+    grpc::ByteBuffer bytes(&slice, 1);
+    to.Swap(&bytes);
+    return absl::OkStatus();
   }
   bool owned = false;
   const grpc::Status status = grpc::SerializationTraits<Response>::Serialize(response, &to, &owned);

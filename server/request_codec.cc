@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
-#include "server/field_check.h"
 #include "server/invalid_argument.h"
 
 namespace token_sampler {
@@ -229,7 +228,6 @@ absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<R
 
 absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits& limits,
                           DecodedSample& decoded, const SlicedBytes* data) {
-  if (absl::Status status = CheckFields(request); !status.ok()) return status;
   if (!request.has_tensor()) return Invalid("tensor must be set");
   std::vector<RowInput> rows;
   const bool candidates = request.tensor().has_candidates();

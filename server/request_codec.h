@@ -52,6 +52,7 @@ struct DecodedSample {
   AnswerSize answer;
 };
 
+// Decodes a request whose fields were checked (field_check.h).
 // InvalidArgument names the field, its value and what is accepted; so it does when the answer could
 // be too large. A profile whose values are out of range fails the rows that use it; when that is
 // every row, it is the call's error. `data`, if it is not null, is used instead of the bytes in

@@ -23,13 +23,13 @@ template <typename Request, typename Response>
 class UnaryJob : public SamplingJob {
  public:
   UnaryJob(JobReactor& reactor, const grpc::ByteBuffer& message, grpc::ByteBuffer& response,
-           const RequestLimits& limits)
-      : limits_(limits),
-        received_(limits),
+           RequestLimits limits)
+      : limits_(std::move(limits)),
+        received_(limits_),
         message_(message),
         reactor_(reactor),
         response_(response),
-        answer_memory_(limits.ledger, Account::kAnswers) {}
+        answer_memory_(limits_.ledger, Account::kAnswers) {}
 
  protected:
   // Serialises the answer if there is one and ends the call: the last that Done does.
@@ -62,8 +62,9 @@ class SampleJob final : public UnaryJob<v1::SampleRequest, v1::SampleResponse> {
 
   absl::Status Decode() {
     absl::Status status = received_.Parse(message_);
+    if (status.ok()) status = received_.CheckFields();
     if (status.ok())
-      status = DecodeSample(received_.request(), limits_, decoded_, &received_.data());
+      status = DecodeSample(received_.request(), limits_, decoded_, received_.data());
     if (status.ok()) status = GrantAnswer(decoded_.answer.memory);
     if (!status.ok()) return status;
     rows = std::move(decoded_.inputs);
@@ -89,14 +90,15 @@ class SampleJob final : public UnaryJob<v1::SampleRequest, v1::SampleResponse> {
 class VerifyDraftJob final : public UnaryJob<v1::VerifyDraftRequest, v1::VerifyDraftResponse> {
  public:
   VerifyDraftJob(JobReactor& reactor, const grpc::ByteBuffer& message, grpc::ByteBuffer& response,
-                 const RequestLimits& limits)
-      : UnaryJob(reactor, message, response, limits) {
+                 RequestLimits limits)
+      : UnaryJob(reactor, message, response, std::move(limits)) {
     runs_alone = true;
   }
 
   absl::Status Decode() {
     absl::Status status = received_.Parse(message_);
     LetGo(message_);
+    if (status.ok()) status = received_.CheckFields();
     if (status.ok()) status = DecodeVerifyDraft(received_.request(), limits_, decoded_);
     if (status.ok()) status = GrantAnswer(DraftAnswerBytes(decoded_));
     if (!status.ok()) return status;
@@ -130,14 +132,15 @@ class VerifyDraftJob final : public UnaryJob<v1::VerifyDraftRequest, v1::VerifyD
 class DescribeJob final : public UnaryJob<v1::DescribeRequest, v1::DescribeResponse> {
  public:
   DescribeJob(JobReactor& reactor, const grpc::ByteBuffer& message, grpc::ByteBuffer& response,
-              const RequestLimits& limits)
-      : UnaryJob(reactor, message, response, limits) {
+              RequestLimits limits)
+      : UnaryJob(reactor, message, response, std::move(limits)) {
     runs_alone = true;
   }
 
   absl::Status Decode() {
     absl::Status status = received_.Parse(message_);
     LetGo(message_);
+    if (status.ok()) status = received_.CheckFields();
     if (status.ok()) status = DecodeDescribe(received_.request(), limits_, decoded_, top_n_);
     if (status.ok()) status = GrantAnswer(decoded_.answer.memory);
     if (!status.ok()) return status;

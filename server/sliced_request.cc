@@ -128,14 +128,14 @@ bool ParseWithout(absl::Span<const int> path, const SlicedBytes& message,
 void SlicedBytes::Add(absl::string_view piece) {
   if (piece.empty()) return;
   size_ += piece.size();
-  pieces_.push_back(piece);
-  ends_.push_back(size_);
+  pieces_.push_back({piece, size_});
 }
 
 absl::string_view SlicedBytes::PieceFrom(uint64_t offset) const {
-  const auto end = std::upper_bound(ends_.begin(), ends_.end(), offset);
-  const absl::string_view piece = pieces_[static_cast<size_t>(end - ends_.begin())];
-  return piece.substr(piece.size() - static_cast<size_t>(*end - offset));
+  const auto piece =
+      std::upper_bound(pieces_.begin(), pieces_.end(), offset,
+                       [](uint64_t at, const Piece& candidate) { return at < candidate.end; });
+  return piece->bytes.substr(piece->bytes.size() - static_cast<size_t>(piece->end - offset));
 }
 
 const char* SlicedBytes::Find(uint64_t offset, size_t size) const {
@@ -163,6 +163,10 @@ SlicedBytes SlicedBytes::Part(uint64_t offset, uint64_t size) const {
 }
 
 bool ParseWhole(const SlicedBytes& message, google::protobuf::MessageLite& request) {
+  if (message.size() > 0) {
+    const char* const whole = message.Find(0, message.size());
+    if (whole != nullptr) return request.ParseFromArray(whole, static_cast<int>(message.size()));
+  }
   PieceStream pieces(message);
   return request.ParseFromZeroCopyStream(&pieces);
 }

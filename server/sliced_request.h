@@ -39,8 +39,12 @@ class SlicedBytes final : public RowSource {
   SlicedBytes Part(uint64_t offset, uint64_t size) const;
 
  private:
-  std::vector<absl::string_view> pieces_;  // none is empty
-  std::vector<uint64_t> ends_;             // [pieces]: where each ends among all bytes
+  struct Piece {
+    absl::string_view bytes;  // not empty
+    uint64_t end;             // where it ends among all bytes
+  };
+
+  std::vector<Piece> pieces_;
   uint64_t size_ = 0;
 };
 

@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "server/field_check.h"
 #include "server/invalid_argument.h"
 
 namespace token_sampler {
@@ -160,11 +159,10 @@ uint64_t DraftWorkBytes(const DecodedDrafts& decoded) {
 
 absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const RequestLimits& limits,
                                DecodedDrafts& decoded) {
-  absl::Status status = CheckFields(request);
-  if (!status.ok()) return status;
   if (!request.has_target()) return Invalid("target must be set");
   std::vector<NodeRange> ranges;
-  if (status = DecodeShape(request, ranges); !status.ok()) return status;
+  absl::Status status = DecodeShape(request, ranges);
+  if (!status.ok()) return status;
   if (status = CheckNodes(request, ranges); !status.ok()) return status;
   if (status = DecodeRows(request, limits, decoded); !status.ok()) return status;
   const Units units = {"sequence", ranges.size()};

@@ -6,7 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "server/field_check.h"
 #include "server/invalid_argument.h"
 #include "server/sequences/step_job.h"
 
@@ -23,7 +22,7 @@ void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
   if (const absl::Status status = received_.Parse(message); !status.ok()) return Answer(status);
   const v1::SampleStreamRequest& request = received_.request();
   if (request.has_request_id()) answer_.set_request_id(request.request_id());
-  if (const absl::Status status = CheckFields(request); !status.ok()) return Answer(status);
+  if (const absl::Status status = received_.CheckFields(); !status.ok()) return Answer(status);
   switch (request.request_case()) {
     case v1::SampleStreamRequest::kOpen:
       return Change(received_.bytes() * kByteWork,

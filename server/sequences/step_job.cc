@@ -33,13 +33,13 @@ absl::Status StepJob::FindSequences(const v1::StepSequences& message, const Sequ
   return absl::OkStatus();
 }
 
-absl::Status StepJob::Decode(const v1::StepSequences& message, const SlicedBytes& data,
+absl::Status StepJob::Decode(const v1::StepSequences& message, const SlicedBytes* data,
                              const RequestLimits& limits, const SequenceTable& table) {
   if (!message.has_tensor()) return Invalid("step.tensor must be set");
   const InputKind kind = DecodeKind(message.input_kind());
   std::vector<RowInput> inputs;
   absl::Status status = DecodeTensor(message.tensor(), "step.tensor", kind, limits, inputs,
-                                     decoded_.region_rows, &data);
+                                     decoded_.region_rows, data);
   if (status.ok()) status = FindSequences(message, table);
   if (!status.ok()) return status;
   if (message.has_bitmask()) {

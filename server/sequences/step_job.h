@@ -24,9 +24,10 @@ class StepJob final : public SamplingJob {
   StepJob(v1::SampleStreamResponse& response, Finish finish)
       : response_(response), finish_(std::move(finish)) {}
 
-  // Rows point into the message, into the values of its tensor, `data`, and into the sequences.
+  // Rows point into the message, into the values of its tensor, which are `data` unless that is
+  // null, and into the sequences.
   // When this is not OK, call Done with it.
-  absl::Status Decode(const v1::StepSequences& message, const SlicedBytes& data,
+  absl::Status Decode(const v1::StepSequences& message, const SlicedBytes* data,
                       const RequestLimits& limits, const SequenceTable& table);
 
   // The answer's size, by the rows that were decoded.

@@ -12,6 +12,7 @@
 
 #include "inference/grpc_inference_service.pb.h"
 #include "server/describe_codec.h"
+#include "server/field_check.h"
 #include "server/kserve/infer_request.h"
 #include "server/request_codec.h"
 #include "server/verify_draft_codec.h"
@@ -33,7 +34,8 @@ void ReadSample(const std::string& message, Reading& reading) {
   SlicedBytes data;
   if (!Parse(message, reading, request, data)) return;
   DecodedSample decoded;
-  static_cast<void>(DecodeSample(request, reading.limits, decoded, &data));
+  if (CheckFields(request).ok())
+    static_cast<void>(DecodeSample(request, reading.limits, decoded, &data));
 }
 
 void ReadStream(const std::string& message, Reading& reading) {
@@ -47,7 +49,8 @@ void ReadVerifyDraft(const std::string& message, Reading& reading) {
   SlicedBytes none;
   if (!Parse(message, reading, request, none)) return;
   DecodedDrafts decoded;
-  static_cast<void>(DecodeVerifyDraft(request, reading.limits, decoded));
+  if (CheckFields(request).ok())
+    static_cast<void>(DecodeVerifyDraft(request, reading.limits, decoded));
 }
 
 void ReadDescribe(const std::string& message, Reading& reading) {
@@ -56,7 +59,8 @@ void ReadDescribe(const std::string& message, Reading& reading) {
   if (!Parse(message, reading, request, none)) return;
   DecodedSample decoded;
   uint32_t top_n = 0;
-  static_cast<void>(DecodeDescribe(request, reading.limits, decoded, top_n));
+  if (CheckFields(request).ok())
+    static_cast<void>(DecodeDescribe(request, reading.limits, decoded, top_n));
 }
 
 void ReadInfer(const std::string& message, Reading& reading) {

@@ -116,7 +116,7 @@ class Stream {
                     v1::SampleStreamResponse& answer, MemoryGrant& answer_memory) {
     absl::Status done;
     StepJob job(answer, [&done](const absl::Status& status) { done = status; });
-    absl::Status status = job.Decode(step, data, reading_.limits, *table_);
+    absl::Status status = job.Decode(step, &data, reading_.limits, *table_);
     if (status.ok()) status = answer_memory.Grow(job.answer().memory);
     if (status.ok()) status = Sample(job);
     job.Done(status);

@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "inference/grpc_inference_service.pb.h"
+#include "server/field_check.h"
 #include "tests/testing/sliced_difference.h"
 
 namespace token_sampler {
@@ -98,6 +99,13 @@ uint64_t SpaceUsed(const std::string& message) {
   }
 }
 
+// Whether CheckFields takes the message, which protobuf parses.
+template <typename Request>
+bool IsKnown(const std::string& message) {
+  Request request;
+  return request.ParseFromString(message) && CheckFields(request).ok();
+}
+
 template <typename Request>
 class ParsedSizeTest : public ::testing::Test {};
 using Requests =
@@ -114,6 +122,9 @@ TYPED_TEST(ParsedSizeTest, NoMessageTakesMoreThanWasMeasured) {
     ParsedSize size;
     ASSERT_TRUE(Measure<TypeParam>(message, kNoLimits, size).ok());
     EXPECT_GE(size.kept, SpaceUsed<TypeParam>(message)) << request.ShortDebugString();
+    TypeParam whole;
+    ASSERT_TRUE(whole.ParseFromString(message));
+    EXPECT_GE(size.kept + size.data, whole.SpaceUsedLong()) << request.ShortDebugString();
   }
 }
 
@@ -131,12 +142,65 @@ TYPED_TEST(ParsedSizeTest, NoMutantTakesMoreThanWasMeasured) {
     }
     const uint64_t used = SpaceUsed<TypeParam>(message);
     if (used == 0) continue;
+    TypeParam whole;
+    ASSERT_TRUE(whole.ParseFromString(message));
     ++parsed;
     ParsedSize size;
     ASSERT_TRUE(Measure<TypeParam>(message, kNoLimits, size).ok());
     EXPECT_GE(size.kept, used);
+    EXPECT_GE(size.kept + size.data, whole.SpaceUsedLong());
   }
   EXPECT_GT(parsed, 0);
+}
+
+// Those that the service reads the fields of.
+template <typename Request>
+class KnownFieldsTest : public ::testing::Test {};
+using CheckedRequests = ::testing::Types<v1::SampleRequest, v1::SampleStreamRequest,
+                                         v1::VerifyDraftRequest, v1::DescribeRequest>;
+TYPED_TEST_SUITE(KnownFieldsTest, CheckedRequests);
+
+TYPED_TEST(KnownFieldsTest, MessagesOfTheContractAreAllKnown) {
+  std::mt19937 random(20);
+  for (int i = 0; i < 300; ++i) {
+    TypeParam request;
+    Fill(request, random);
+    const std::string message = request.SerializeAsString();
+    ASSERT_TRUE(IsKnown<TypeParam>(message));
+    ParsedSize size;
+    ASSERT_TRUE(Measure<TypeParam>(message, kNoLimits, size).ok());
+    EXPECT_TRUE(size.all_known) << request.ShortDebugString();
+  }
+}
+
+TYPED_TEST(KnownFieldsTest, NoMutantIsBelievedKnownThatIsNot) {
+  const google::protobuf::LogSilencer silence;
+  std::mt19937 random(21);
+  int unknown = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    TypeParam request;
+    Fill(request, random);
+    std::string message = request.SerializeAsString().substr(0, 100);
+    for (int change = 0; change < 2 && !message.empty(); ++change) {
+      message[random() % message.size()] = static_cast<char>(random());
+    }
+    if (!TypeParam().ParseFromString(message) || IsKnown<TypeParam>(message)) continue;
+    ++unknown;
+    ParsedSize size;
+    ASSERT_TRUE(Measure<TypeParam>(message, kNoLimits, size).ok());
+    EXPECT_FALSE(size.all_known);
+  }
+  EXPECT_GT(unknown, 100);
+}
+
+TEST(KnownEnumsTest, AnEnumsValueIsKnownUpToTheLast) {
+  v1::SampleRequest request;
+  ParsedSize size;
+  for (const int dtype : {0, 4, 5, -1}) {
+    request.mutable_tensor()->set_dtype(static_cast<v1::DataType>(dtype));
+    ASSERT_TRUE(Measure<v1::SampleRequest>(request.SerializeAsString(), kNoLimits, size).ok());
+    EXPECT_EQ(size.all_known, dtype == 0 || dtype == 4) << dtype;
+  }
 }
 
 TYPED_TEST(ParsedSizeTest, MessagesInPiecesAreMeasuredAsWholeOnes) {

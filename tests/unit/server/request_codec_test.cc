@@ -58,7 +58,8 @@ struct Outcome {
 Outcome Sample(const v1::SampleRequest& request) {
   Outcome outcome;
   DecodedSample decoded;
-  outcome.status = DecodeSample(request, kLimits, decoded);
+  outcome.status = CheckFields(request);
+  if (outcome.status.ok()) outcome.status = DecodeSample(request, kLimits, decoded);
   if (!outcome.status.ok()) return outcome;
   std::vector<RowResult> results(decoded.inputs.size());
   outcome.status = CreateReferenceSampler()->Sample(decoded.inputs, absl::MakeSpan(results));

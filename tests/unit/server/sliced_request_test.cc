@@ -210,7 +210,8 @@ v1::SampleRequest RandomCall(std::mt19937& random) {
                                                         {v1::DATA_TYPE_FLOAT64, 8}};
   const auto& [dtype, size] = kTypes[random() % 4];
   const auto rows = static_cast<uint32_t>(1 + random() % 4);
-  const auto vocab = static_cast<uint32_t>(1 + random() % 40);
+  // Small and parsed whole, or not.
+  const auto vocab = static_cast<uint32_t>(1 + random() % 40 + (one_in(2) ? 4096 : 0));
   v1::SampleRequest request;
   v1::Tensor& tensor = *request.mutable_tensor();
   tensor.set_dtype(one_in(30) ? v1::DATA_TYPE_UNSPECIFIED : dtype);
@@ -285,7 +286,7 @@ TEST(SlicedSampleRequestTest, IsAnsweredAsTheWholeMessageIs) {
     const Outcome expected = SampleCall(whole, nullptr);
     ReceivedMessage<v1::SampleRequest> received{RequestLimits()};
     ASSERT_TRUE(received.Parse(InSlices(message, random)).ok());
-    const Outcome outcome = SampleCall(received.request(), &received.data());
+    const Outcome outcome = SampleCall(received.request(), received.data());
     ASSERT_EQ(outcome.status, expected.status) << whole.ShortDebugString();
     ASSERT_EQ(outcome.answer, expected.answer) << whole.ShortDebugString();
     sampled += outcome.status.ok() ? 1 : 0;
