@@ -32,11 +32,17 @@ class UnaryJob : public SamplingJob {
         answer_memory_(limits_.ledger, Account::kAnswers) {}
 
  protected:
-  // Serialises the answer if there is one and ends the call: the last that Done does.
+  // Serialises the answer if there is one, empties it and ends the call: the last that Done does.
   void Complete(absl::Status status, Response& answer) {
     results = {};
     if (status.ok()) status = SerializeMessage(answer, response_);
-    Response().Swap(&answer);
+    // A cleared message keeps what its lists have allocated, for the next one like it.
+    constexpr size_t kLargeBytes = size_t{4} << 10;
+    if (status.ok() && response_.Length() <= kLargeBytes) {
+      answer.Clear();
+    } else {
+      Response().Swap(&answer);
+    }
     received_.Clear();
     LetGo(message_);
     answer_memory_.ShrinkTo(response_.Length());
@@ -74,7 +80,7 @@ class SampleJob final : public UnaryJob<v1::SampleRequest, v1::SampleResponse> {
 
   void Done(const absl::Status& sampled) override {
     const absl::Status status = CallStatus(sampled, std::move(decoded_.region_rows));
-    v1::SampleResponse response;
+    static thread_local v1::SampleResponse response;
     if (status.ok()) {
       FinishCandidates(decoded_.candidates, absl::MakeSpan(results));
       EncodeSample(decoded_, results, response);

@@ -9,6 +9,19 @@ constexpr size_t kHeaderBytes = 9;
 constexpr size_t kSettingBytes = 6;
 constexpr size_t kIncrementBytes = 4;
 
+// Reads a whole header.
+FrameHeader ReadHeader(const uint8_t* bytes) {
+  const auto number = [bytes](int begin, int end) {
+    uint32_t value = 0;
+    for (int i = begin; i < end; ++i) value = value << 8 | bytes[i];
+    return value;
+  };
+  return {.type = FrameType{bytes[3]},
+          .flags = bytes[4],
+          .stream = number(5, 9) & 0x7fffffffu,
+          .length = number(0, 3)};
+}
+
 }  // namespace
 
 uint32_t ReadNumber(absl::Span<const uint8_t> bytes) {
@@ -30,6 +43,12 @@ size_t FrameReader::EntryBytes() const {
 
 FrameReader::Piece FrameReader::Next(absl::Span<const uint8_t>& bytes) {
   Piece piece;
+  if (!inside() && bytes.size() >= kHeaderBytes) {
+    // Nearly every header comes in one piece.
+    Begin(ReadHeader(bytes.data()), piece);
+    bytes.remove_prefix(kHeaderBytes);
+    return piece;
+  }
   const size_t wanted = in_payload_ ? EntryBytes() : kHeaderBytes;
   const size_t most = wanted > 0 ? wanted - matched_ : bytes.size();
   const size_t count =
@@ -55,15 +74,16 @@ FrameReader::Piece FrameReader::Next(absl::Span<const uint8_t>& bytes) {
     piece.payload = part;
     return piece;
   }
-  header_ = {.type = FrameType{part[3]},
-             .flags = part[4],
-             .stream = ReadNumber(part.subspan(5)) & 0x7fffffffu,
-             .length = ReadNumber(part.subspan(0, 3))};
+  Begin(ReadHeader(part.data()), piece);
+  return piece;
+}
+
+void FrameReader::Begin(const FrameHeader& header, Piece& piece) {
+  header_ = header;
   left_ = header_.length;
   in_payload_ = left_ > 0;
   piece.begins = true;
   piece.ends = !in_payload_;
-  return piece;
 }
 
 }  // namespace token_sampler

@@ -58,6 +58,8 @@ class FrameReader {
 
  private:
   size_t EntryBytes() const;
+  // A frame begins of which nothing but the header has been read.
+  void Begin(const FrameHeader& header, Piece& piece);
 
   FrameHeader header_;
   bool in_payload_ = false;
