@@ -38,8 +38,6 @@ class ReceivedMessage {
   absl::Status Parse(const grpc::ByteBuffer& message) {
     Clear();
     all_known_ = false;
-    absl::Status status = memory_.Grow(message.Length());
-    if (!status.ok()) return status;
     // The slices stay as they are.
     if (!message.Dump(&slices_).ok()) {
       return NotOfType(Request::descriptor()->full_name(), 0);
@@ -49,11 +47,15 @@ class ReceivedMessage {
       bytes.Add({reinterpret_cast<const char*>(slice.begin()), slice.size()});
     }
     ParsedSize size;
-    status = MeasureParsed(*Request::descriptor(), bytes, limits_, size);
+    absl::Status status = MeasureParsed(*Request::descriptor(), bytes, limits_, size);
     const uint64_t pieces = slices_.size() * kPieceBytes;
     sliced_ = kSliced && bytes.size() > kCopiedBytes;
-    if (!sliced_) size.kept += size.data;
-    if (status.ok()) status = memory_.Grow(pieces + size.kept + size.scratch);
+    if (!sliced_) {
+      size.kept += size.data;
+      size.scratch = 0;
+    }
+    // At once, for the ledger is shared by all threads.
+    if (status.ok()) status = memory_.Grow(bytes.size() + pieces + size.kept + size.scratch);
     if (!status.ok()) return status;
     if (!ParseBytes(bytes)) {
       return NotOfType(Request::descriptor()->full_name(), bytes.size());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
@@ -257,16 +258,19 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
     if (status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
   }
   const OutputOptions* outputs = TokensAlone(decoded.outputs) ? nullptr : &decoded.outputs;
-  decoded.inputs.reserve(rows.size());
-  for (size_t r = 0; r < rows.size(); ++r) {
+  const size_t all_rows = rows.size();
+  size_t valid = 0;
+  for (size_t r = 0; r < all_rows; ++r) {
     if (!decoded.row_errors.empty() && !decoded.row_errors[r].empty()) continue;
     rows[r].key = decoded.keys[r];
     rows[r].outputs = outputs;
     if (candidates) ChooseDraw(static_cast<uint32_t>(r), decoded.candidates, rows[r]);
-    decoded.inputs.push_back(rows[r]);
+    rows[valid++] = rows[r];
   }
-  if (decoded.inputs.empty()) return absl::InvalidArgumentError(decoded.row_errors.front());
-  return MeasureAnswer(rows.size(), decoded.inputs, decoded.outputs, limits, decoded.answer);
+  if (valid == 0) return absl::InvalidArgumentError(decoded.row_errors.front());
+  rows.resize(valid);
+  decoded.inputs = std::move(rows);
+  return MeasureAnswer(all_rows, decoded.inputs, decoded.outputs, limits, decoded.answer);
 }
 
 absl::Status CallStatus(const absl::Status& status, std::shared_ptr<const RegionRows> region_rows) {

@@ -18,11 +18,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
+#include <ctime>
 #include <future>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "sampler/cpu_sampler.h"
@@ -159,15 +160,13 @@ class Side {
   };
 
   uint64_t CpuMicroseconds() const {
-    std::ifstream file("/proc/" + std::to_string(process_) + "/stat");
-    std::string text;
-    std::getline(file, text);
-    // Fields 14 and 15; the second, in parentheses, may have spaces.
-    unsigned long user = 0;
-    unsigned long system = 0;
-    std::sscanf(text.c_str() + text.rfind(')') + 1,
-                "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu %lu", &user, &system);
-    return uint64_t{user + system} * 1'000'000 / static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
+    clockid_t clock;
+    timespec time = {};
+    if (clock_getcpuclockid(process_, &clock) != 0 || clock_gettime(clock, &time) != 0) {
+      std::exit(EXIT_FAILURE);
+    }
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000 +
+           static_cast<uint64_t>(time.tv_nsec) / 1000;
   }
 
   pid_t process_ = 0;
@@ -178,6 +177,13 @@ double Median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
+}
+
+// Of what a turn of ours was to the turn of the other that came before it.
+double MedianRatio(const std::vector<double>& ours, const std::vector<double>& bare) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < ours.size(); ++i) ratios.push_back(ours[i] / bare[i]);
+  return Median(std::move(ratios));
 }
 
 grpc::ByteBuffer Request() {
@@ -219,7 +225,8 @@ int Main(const char* program, double seconds) {
   const double cpu[] = {Median(bare.cpu), Median(ours.cpu)};
   std::printf("%8s %10.0f %22.1f\n", "bare", rates[0], cpu[0]);
   std::printf("%8s %10.0f %22.1f\n", "ours", rates[1], cpu[1]);
-  std::printf("%8s %10.2f %22.2f\n", "ratio", rates[1] / rates[0], cpu[1] / cpu[0]);
+  std::printf("%8s %10.2f %22.2f\n", "ratio", MedianRatio(ours.rates, bare.rates),
+              MedianRatio(ours.cpu, bare.cpu));
   return EXIT_SUCCESS;
 }
 
