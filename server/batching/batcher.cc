@@ -25,6 +25,12 @@ constexpr char kMadeRoom[] =
 constexpr milliseconds kSoonest(5);
 constexpr milliseconds kLatest(5000);
 
+// Refused callers come back one place after the other, beside those who have been answered and call
+// again. While these keep the queue from emptying, each of the others finds it full more often than
+// not: they are told to come less and less often, until that many places go by for each.
+constexpr double kMostPlaces = 4;
+constexpr std::chrono::duration<double> kPlaceMore = milliseconds(100);
+
 // How many times as long as estimated the wait for others may be before a call comes too late. An
 // estimate that is too low by a part lets a full queue grow until what is sampled comes too late
 // (tests/bench/queue_policies.py).
@@ -76,7 +82,8 @@ Batcher::Batcher(Sampler& sampler, const BatcherOptions& options, const Clock& c
       queue_bound_{"the queue", options.max_queued_rows, options.max_queued_bytes},
       client_bound_{"the client's part of the queue", OrAny(options.max_queued_rows_per_client),
                     OrAny(options.max_queued_bytes_per_client)},
-      queue_(options.client_weights) {
+      queue_(options.client_weights),
+      last_idle_(clock.Now()) {
   for (size_t i = 0; i < num_executors_; ++i) {
     executors_.emplace_back([this] { RunExecutor(); });
   }
@@ -145,7 +152,7 @@ absl::Status Batcher::Submit(std::shared_ptr<SamplingJob> job) {
       ++submitters_sampling_;
       ++counters_.batches;
       counters_.rows += rows;
-      last_progress_ = now;
+      last_progress_ = last_idle_ = now;
     } else if (status.ok()) {
       if (load.jobs == 0) last_progress_ = now;
       queue_.Push(std::move(job));
@@ -208,7 +215,9 @@ milliseconds Batcher::PromiseRoom(uint64_t work) {
   // Who is refused first comes back first, when half of what waits now is done: one place after the
   // other, so that they do not all come at once.
   const TimePoint now = clock_.Now();
-  promised_until_ = std::max(promised_until_, now + TimeOf(queue_.load().work / 2)) + TimeOf(work);
+  const double places = std::clamp((now - last_idle_) / kPlaceMore, 1.0, kMostPlaces);
+  promised_until_ = std::max(promised_until_, now + TimeOf(queue_.load().work / 2)) +
+                    ToTime(places * static_cast<double>(TimeOf(work).count()));
   promised_until_ = std::clamp<TimePoint>(promised_until_, now + kSoonest, now + kLatest);
   return std::chrono::ceil<milliseconds>(promised_until_ - now);
 }
@@ -301,9 +310,14 @@ void Batcher::RunExecutor() {
 bool Batcher::TakeBatch(Batch& batch) {
   MutexLock lock(mutex_);
   SamplingJob* next = nullptr;
-  while ((next = NextJob()) == nullptr && !stopping_) job_added_.Wait(mutex_);
+  bool idle = false;
+  while ((next = NextJob()) == nullptr && !stopping_) {
+    idle = true;
+    job_added_.Wait(mutex_);
+  }
   if (stopping_) return false;
   batch.began = clock_.Now();
+  if (idle) last_idle_ = batch.began;
   for (; next != nullptr; next = NextJob()) {
     if (IsLate(*next, batch.began)) {
       Drop(*next, absl::DeadlineExceededError(kExpired), batch.dropped);

@@ -190,6 +190,7 @@ class Batcher {
   std::map<std::string, size_t> turn_takers_of_client_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   TimePoint promised_until_ ABSL_GUARDED_BY(mutex_);
+  TimePoint last_idle_ ABSL_GUARDED_BY(mutex_);  // when nothing waited for an executor
   TimePoint last_progress_ ABSL_GUARDED_BY(mutex_);
   BatcherCounters counters_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> turn_threads_ ABSL_GUARDED_BY(mutex_);

@@ -360,6 +360,25 @@ TEST_F(FairnessTest, TellsTheRefusedToComeBackOneAfterTheOther) {
   EXPECT_EQ(waiting->times_done(), 0);
 }
 
+TEST_F(FairnessTest, TellsTheRefusedToComeLessOftenWhileTheQueueNeverEmpties) {
+  StartBusy({.max_queued_rows = 1000});
+  Submit("client", "1", 1000, 0, kVocab);  // 60 ms
+  const auto told = [&] {
+    const auto job = MakeJob(1000, 0, kVocab);
+    job->identity = {"client", "1"};
+    EXPECT_EQ(batcher_->Submit(job).code(), absl::StatusCode::kResourceExhausted);
+    return job->retry_after;
+  };
+  const milliseconds first = told();
+  const milliseconds place = told() - first;
+  clock_.AddMilliseconds(10'000);  // nothing is promised any more
+  const milliseconds first_later = told();
+  const milliseconds places = told() - first_later;
+  // Both are rounded to a millisecond.
+  EXPECT_GE(places + milliseconds(4), 4 * place);
+  EXPECT_LE(places, 4 * place + milliseconds(4));
+}
+
 TEST_F(FairnessTest, IsStuckWhileWorkWaitsAndNothingGoesOn) {
   batcher_.emplace(sampler_, BatcherOptions(), clock_);
   EXPECT_FALSE(batcher_->StuckSince().has_value());
