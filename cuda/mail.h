@@ -1,7 +1,7 @@
 // Words that blocks of a cluster send into each other's shared memory. An inbox there counts the
-// bytes that have arrived, so a block waits for what it needs and for no more. A barrier of the
-// cluster waits for all writes of all blocks, and then each block still has to read the words: on
-// an H100 that takes about three times as long. PTX ISA 9.0, "st.async" and "mbarrier".
+// bytes that have arrived, so a block waits for what it needs and for no more: a barrier of the
+// cluster waits for all that all blocks wrote, and what they wrote has yet to be read after it.
+// PTX ISA 9.0, "st.async" and "mbarrier".
 
 #ifndef TOKEN_SAMPLER_CUDA_MAIL_H_
 #define TOKEN_SAMPLER_CUDA_MAIL_H_

@@ -182,8 +182,13 @@ class RunTest(unittest.TestCase):
             ("memcheck", '[ "$1 $3 $4" = "--tool --error-exitcode 9" ] && [ -x "$5" ]', 0, "ok"),
             ("racecheck", "echo '========= Error: Race reported'; exit 9", 1, "exit code 9"),
             ("racecheck", "echo '========= Error: Device not supported'; exit 1", 0, "skipped: "),
+            ("racecheck", "echo '========= Potential invalid __shared__ read of size 4 bytes'; exit 9",
+             0, "ok, but for"),
             ("racecheck", "echo '========= COMPUTE-SANITIZER'; exec sleep 60", 0, "nothing found"),
             ("memcheck", "echo '========= Invalid read'; exec sleep 60", 1, "stopped after"),
+            # More than a pipe holds.
+            ("memcheck", "for i in {1..9999}; do echo '========= Invalid read'; done; exec sleep 60",
+             1, "stopped after"),
             ("ncu", "echo '==ERROR== Failed to initialize the profiler'; exit 1", 0, "skipped: "),
             ("ncu", "echo \"skipped: No module named 'torch'\"; exit 9", 0, "skipped: No module"),
             ("ncu", "echo '==ERROR== No kernels were profiled'; exit 1", 1, "exit code 1"),
