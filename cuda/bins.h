@@ -82,7 +82,7 @@ __device__ void CountBins(const Part& part, float least, const Binning& binning,
   ClusterSync();
 }
 
-// What is taken for the mass of a bin.
+// How the mass of a bin is made.
 enum class BinMass : uint8_t {
   kNone,
   kSummed,   // by FillBins

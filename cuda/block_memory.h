@@ -1,4 +1,4 @@
-// What a block keeps in shared memory beside its part of the row, and sums, maxima and scans by all
+// The memory that a block shares beside its part of the row, and sums, maxima and scans by all
 // threads of a block or cluster. All values are integers, so no order of operations shows.
 
 #ifndef TOKEN_SAMPLER_CUDA_BLOCK_MEMORY_H_
@@ -50,7 +50,7 @@ struct Narrowing {
   uint64_t target;  // tokens or mass of the prefix
 };
 
-// What a block knows of its part once it has read it: see leads.h.
+// A block knows this of its part once it has read it: see leads.h.
 struct Lead {
   uint32_t among_all;  // ordered bits of a value that top_k of its groups reach
   uint32_t of_share;   // and of one that its share of top_k groups reaches
@@ -67,7 +67,8 @@ struct alignas(16) BlockMemory {
   Portion warp_portions[kWarps];
   alignas(16) uint32_t group_values[kGroups];  // ordered bits
   Lead lead;
-  // What each block sent, in turn: one is written while the other is read.
+  // Every block sends one line of these. The two take turns: one is written while the other is
+  // read.
   uint64_t exchanged[2][kMaxClusterBlocks][kExchangedWords];
   Inbox exchange_inboxes[2];
   Inbox found_inbox;
@@ -134,7 +135,7 @@ __device__ inline Portion FromLaneBelow(const Portion& value, uint32_t distance)
   return {FromLaneBelow(value.count, distance), FromLaneBelow(value.mass, distance)};
 }
 
-// Of each kLanes neighbours, a power of two. Every lane gets the result.
+// Reduces each kLanes neighbours, a power of two. Every lane gets the result.
 template <uint32_t kLanes, typename T, typename Op>
 __device__ T ReduceLanes(T value, Op op) {
   for (uint32_t distance = kLanes / 2; distance > 0; distance /= 2) {
@@ -157,7 +158,7 @@ __device__ uint64_t BlockReduce(BlockMemory& memory, uint64_t value, Op op) {
   return ReduceLanes<kWarps>(memory.warp_values[Lane() % kWarps], op);
 }
 
-// Where sums over warps are kept.
+// The place of sums over warps.
 __device__ inline uint64_t* WarpSums(BlockMemory& memory, uint64_t) { return memory.warp_values; }
 __device__ inline Portion* WarpSums(BlockMemory& memory, const Portion&) {
   return memory.warp_portions;
@@ -202,8 +203,8 @@ class Exchange {
  public:
   __device__ explicit Exchange(BlockMemory& memory) : memory_(memory) {}
 
-  // What `read` returns, after a barrier of the block, is the same in its first threads. Of<T>
-  // gives what the blocks published until the next call.
+  // Publishes the result of `read`, which is called after a barrier of the block and returns the
+  // same in all threads. Of<T> gives what the blocks published until the next call.
   template <typename Read>
   __device__ void Publish(Read read) {
     using T = decltype(read());
@@ -240,8 +241,7 @@ class Exchange {
     if (expects) parities_ ^= 1u << number;
   }
 
-  // What the lane's block published, T{} for lanes that have none: of each kMaxClusterBlocks lanes,
-  // one has each block's.
+  // Gives lane i what block i % kMaxClusterBlocks published, and T{} where there is no such block.
   template <typename T>
   __device__ T OfLane() const {
     const uint32_t rank = Lane() % kMaxClusterBlocks;
@@ -254,7 +254,7 @@ class Exchange {
   uint32_t parities_ = 0;  // of how often each inbox was waited for
 };
 
-// Of what Exchange::OfLane gave each lane. Every lane gets the result.
+// Reduces what Exchange::OfLane gave the lanes. Every lane gets the result.
 template <typename T, typename Op>
 __device__ T ReduceRanks(T value, Op op) {
   return ReduceLanes<kMaxClusterBlocks>(value, op);

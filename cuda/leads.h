@@ -1,5 +1,5 @@
-// What the blocks of a row tell each other when they have read it: which token is its first, and a
-// value that at least top_k of its tokens reach.
+// The blocks of a row have read it, and tell each other which token is its first, and a value that
+// at least top_k of its tokens reach.
 
 #ifndef TOKEN_SAMPLER_CUDA_LEADS_H_
 #define TOKEN_SAMPLER_CUDA_LEADS_H_

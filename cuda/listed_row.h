@@ -44,8 +44,8 @@ __device__ inline uint32_t GatherListed(bool to_all, BlockMemory& memory, Exchan
   return total;
 }
 
-// Which key a thread compares with which others. Where there are fewer keys than threads, several
-// threads compare each key with a share of the others.
+// Tells a thread which key to compare with which others. If there are fewer keys than threads,
+// several threads compare each key with a share of the others.
 struct Comparison {
   __device__ Comparison(uint32_t num_keys, uint32_t num_others) {
     const uint32_t with_keys = num_keys > kWarp ? (num_keys + kWarp - 1) / kWarp : 1;  // warps

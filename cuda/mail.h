@@ -31,7 +31,7 @@ __device__ inline uint32_t SharedAddressOfRank(const void* address, uint32_t ran
   return mapped;
 }
 
-// What block `rank` has at `address`. Its place is not kept in registers from one call to the next.
+// Reads what block `rank` has at `address`. No register keeps its place from one call to the next.
 __device__ inline uint32_t ReadOfRank(const uint32_t* address, uint32_t rank) {
   if (ClusterBlocks() == 1) return *address;
   uint32_t word;

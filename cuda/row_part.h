@@ -197,7 +197,7 @@ class RowPart {
     return ((value >= least) & (value <= most)) ? 1u << place : 0;
   }
 
-  // Of the values that one thread has read, in the order of their indices.
+  // The greatest value that one thread has read, in the order of indices.
   struct Greatest {
     float value = -INFINITY;
     uint32_t index = 0;
@@ -294,11 +294,12 @@ class RowPart {
     return value;
   }
 
-  // Where shared memory has vectors of values: by its name, so that the compiler knows what it is.
+  // The vectors of values in shared memory: named by it, so that the compiler knows what memory it
+  // is.
   __device__ static float* Vectors() {
     return reinterpret_cast<float*>(static_cast<BlockMemory*>(DynamicSharedMemory()) + 1);
   }
-  // Where element 0 of the part is.
+  // Element 0 of the part.
   __device__ float* Shared() const { return Vectors() + before_; }
 
   // The elements of the first and the last vector that are not of the part.
@@ -351,7 +352,7 @@ class RowPart {
   }
 
   __device__ static uint4 LoadVector(const uint4* address) {
-    // What is read once need not stay in a cache.
+    // A value that is read once need not stay in a cache.
     return kInShared ? __ldcs(address) : __ldg(address);
   }
 

@@ -126,7 +126,7 @@ class RowOnCluster {
   // the only one to know; 0: least_key_ tells.
   __device__ uint32_t Narrow(JobStage stage) {
     const bool by_mass = stage == JobStage::kTopP;
-    // What all threads know alike is kept out of their registers.
+    // All threads know these alike, so registers need not hold them.
     Narrowing& narrowing = memory_.narrowing;
     if (threadIdx.x == 0) {
       narrowing = {
@@ -298,7 +298,7 @@ class RowOnCluster {
            ((value == least) & (part_.TokenAt(index) <= TokenOfOrderKey(least_key_)));
   }
 
-  // What a token weighs in the draw.
+  // The weight of a token in the draw.
   template <typename Weigh>
   __device__ uint64_t MassAt(uint32_t index, const Weigh& weigh) const {
     const float value = part_.ValueAt(index);
@@ -319,7 +319,7 @@ class RowOnCluster {
     return {begin, end < part_.size() ? end : part_.size()};
   }
 
-  // What is left of this thread's run.
+  // The mass that is left of this thread's run.
   __device__ uint64_t MassOfRun() const {
     const Run run = RunOfThread();
     return weigh_.Apply([&](auto weigh) {

@@ -100,7 +100,7 @@ class ReceivedMessage {
   // double.
   static constexpr uint64_t kPieceBytes = 128;
   static constexpr uint64_t kLargeBytes = uint64_t{64} << 10;
-  // Of a message that is parsed whole, where there is ParseSliced.
+  // A message of at most so many bytes is copied and parsed whole, even where there is ParseSliced.
   static constexpr uint64_t kCopiedBytes = uint64_t{8} << 10;
 
   bool ParseBytes(const SlicedBytes& bytes) {

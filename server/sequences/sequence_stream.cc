@@ -43,7 +43,7 @@ void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
 }
 
 void SequenceStream::Change(uint64_t nanoseconds, ChangeJob::Change change) {
-  // What takes less than a slice keeps nobody waiting, and handing it over would take longer.
+  // So short a change keeps nobody waiting, and handing it over would take longer.
   constexpr uint64_t kShort = 1'000'000;
   if (nanoseconds <= kShort) return Answer(change(nullptr));
   const auto job = std::make_shared<ChangeJob>(

@@ -179,7 +179,7 @@ double Median(std::vector<double> values) {
   return *middle;
 }
 
-// Of what a turn of ours was to the turn of the other that came before it.
+// The median of how each turn of ours compares with the turn of the other before it.
 double MedianRatio(const std::vector<double>& ours, const std::vector<double>& bare) {
   std::vector<double> ratios;
   for (size_t i = 0; i < ours.size(); ++i) ratios.push_back(ours[i] / bare[i]);

@@ -54,7 +54,7 @@ class TimedPace final : public Pace {
   std::vector<double> pieces_;
 };
 
-// What several runs of a row took at least.
+// The least that several runs of a row took.
 class Least {
  public:
   void Add(double seconds, const std::vector<double>& pieces) {

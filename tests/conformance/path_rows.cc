@@ -195,8 +195,8 @@ RandomBatch MakeGuessRows() {
   // The guess counts tokens that top-k has dropped though others of their value are left.
   const auto ties = [=](int64_t token) { return at_bin(token < 512 ? spread(token, 8) : 200.5); };
   AddRow(InputKind::kLogits, DataType::kFloat32, 3512, ties, {.top_k = 1000, .top_p = 0.48}, batch);
-  // What comes first weighs less than the guess takes it for, what comes last weighs more, and
-  // where top-p ends the tokens are light.
+  // The first tokens weigh less than the guess takes them for, the last ones more, and those among
+  // which top-p ends are light.
   const auto skewed = [=](int64_t token) {
     if (token == 0) return at_bin(0);
     if (token < 65) return at_bin(1.98);

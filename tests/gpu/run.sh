@@ -179,8 +179,8 @@ is_refused() {
 # Reads that racecheck cannot tell from reads of blocks that have ended: cuda/README.md.
 explained='Potential invalid __shared__ read'
 
-# What compute-sanitizer has found until it was stopped. Reads all of it, for what ends a pipeline early
-# makes it fail.
+# Fails where compute-sanitizer found nothing until it was stopped. Reads all it wrote, for a pipeline
+# that ends early fails too.
 has_findings() {
   local titles
   titles=$(grep '^========= [A-Z]' "$1" | grep -vE "COMPUTE-SANITIZER|terminat|SUMMARY: |$explained")

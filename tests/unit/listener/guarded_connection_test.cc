@@ -41,7 +41,7 @@ class GuardedConnectionTest : public ::testing::Test {
     ASSERT_EQ(write(client_, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
   }
 
-  // What one recvmsg returns.
+  // Returns what one recvmsg does.
   ssize_t ServerReceives() {
     char bytes[4096];
     iovec piece = {bytes, sizeof bytes};

@@ -68,7 +68,7 @@ class IdleTest : public StallTest {
  protected:
   IdleTest() : StallTest({.max_idle = seconds(10), .receipt = nullptr}) {}
 
-  // Whether it becomes idle in that time, with looks as frequent as they should be.
+  // True when it becomes idle in that time, with looks as frequent as they should be.
   bool IsIdleAfter(milliseconds time) {
     for (milliseconds gone{0}; gone < time; gone += milliseconds(500)) {
       now_ += milliseconds(500);

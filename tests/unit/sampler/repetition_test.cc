@@ -36,7 +36,7 @@ bool Ends(const std::vector<uint32_t>& history, size_t end, const std::vector<ui
                     history.begin() + static_cast<std::ptrdiff_t>(end - breaker.size()));
 }
 
-// What DRY takes from each token's logit, by a look at every place.
+// The penalties of DRY, by a look at every place.
 std::map<uint32_t, float> SlowPenalties(const Dry& dry, const std::vector<uint32_t>& history) {
   size_t limit = 0;
   const auto breaks = [&](size_t end) {

@@ -99,7 +99,7 @@ uint64_t SpaceUsed(const std::string& message) {
   }
 }
 
-// Whether CheckFields takes the message, which protobuf parses.
+// True when CheckFields takes the message, which protobuf parses.
 template <typename Request>
 bool IsKnown(const std::string& message) {
   Request request;
