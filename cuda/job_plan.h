@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "cuda/row_job.h"
+#include "cuda/kernel/row_job.h"
 #include "sampler/adjustments.h"
 #include "sampler/sampler.h"
 #include "sampler/token_set.h"

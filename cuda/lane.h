@@ -15,9 +15,9 @@
 #include "absl/types/span.h"
 #include "cuda/copy_list.h"
 #include "cuda/job_plan.h"
+#include "cuda/kernel/row_job.h"
+#include "cuda/kernel/sample_rows.h"
 #include "cuda/resources.h"
-#include "cuda/row_job.h"
-#include "cuda/sample_rows.h"
 #include "sampler/row_source.h"
 #include "sampler/sampler.h"
 

@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "cuda/sample_rows.h"
+#include "cuda/kernel/sample_rows.h"
 #include "sampler/sampler.h"
 #include "tests/conformance/random_batch.h"
 

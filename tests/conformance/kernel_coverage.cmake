@@ -15,7 +15,7 @@ if(NOT EXISTS ${runtime})
   return()
 endif()
 
-set(kernels ${PROJECT_SOURCE_DIR}/cuda/sample_rows.cu)
+set(kernels ${PROJECT_SOURCE_DIR}/cuda/kernel/sample_rows.cu)
 set(counted ${CMAKE_CURRENT_BINARY_DIR}/sample_rows_counted.o)
 add_custom_command(OUTPUT ${counted}
   COMMAND ${CMAKE_CXX_COMPILER_LAUNCHER} ${TOKEN_SAMPLER_CLANG} -std=c++20 -O1 -fPIC

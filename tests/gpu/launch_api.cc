@@ -13,8 +13,8 @@
 
 #include "cuda/cuda_sampler.h"
 #include "cuda/job_plan.h"
+#include "cuda/kernel/sample_rows.h"
 #include "cuda/resources.h"
-#include "cuda/sample_rows.h"
 #include "sampler/cpu_sampler.h"
 #include "sampler/row_source.h"
 

@@ -11,8 +11,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "cuda/kernel/sample_rows.h"
 #include "cuda/resources.h"
-#include "cuda/sample_rows.h"
 #include "tests/conformance/direct_launch.h"
 
 namespace token_sampler::testing {

@@ -29,7 +29,8 @@ MAX_SPILLED = 128
 def commands(build):
     for entry in json.loads((build / "compile_commands.json").read_text()):
         source = pathlib.Path(entry["file"])
-        if source.suffix == ".cu" and source.parent.name == "cuda" and "nvcc" in entry["command"]:
+        in_cuda = "cuda" in (source.parent.name, source.parent.parent.name)
+        if source.suffix == ".cu" and in_cuda and "nvcc" in entry["command"]:
             yield entry
 
 

@@ -1,7 +1,7 @@
 // The thread-block cluster that works on one row. Before sm_90 it is a single block.
 
-#ifndef TOKEN_SAMPLER_CUDA_CLUSTER_H_
-#define TOKEN_SAMPLER_CUDA_CLUSTER_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_CLUSTER_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_CLUSTER_H_
 
 #include <cooperative_groups.h>
 #include <cuda_runtime.h>
@@ -56,4 +56,4 @@ __device__ T* OfRank(T* address, uint32_t rank) {
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_CLUSTER_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_CLUSTER_H_

@@ -1,8 +1,8 @@
 // How the order of a row's tokens is divided into bins: kBins intervals of order keys. One that
 // holds too many tokens is divided again.
 
-#ifndef TOKEN_SAMPLER_CUDA_BINNING_H_
-#define TOKEN_SAMPLER_CUDA_BINNING_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_BINNING_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_BINNING_H_
 
 #include <cuda_runtime.h>
 
@@ -66,4 +66,4 @@ struct Binning {
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_BINNING_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_BINNING_H_

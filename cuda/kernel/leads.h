@@ -1,15 +1,15 @@
 // The blocks of a row have read it, and tell each other which token is its first, and a value that
 // at least top_k of its tokens reach.
 
-#ifndef TOKEN_SAMPLER_CUDA_LEADS_H_
-#define TOKEN_SAMPLER_CUDA_LEADS_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_LEADS_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_LEADS_H_
 
 #include <cuda_runtime.h>
 
 #include <cstdint>
 
-#include "cuda/block_memory.h"
-#include "cuda/cluster.h"
+#include "cuda/kernel/block_memory.h"
+#include "cuda/kernel/cluster.h"
 #include "sampler/token_order.h"
 
 namespace token_sampler::cuda {
@@ -67,4 +67,4 @@ __device__ inline Leads FindLeads(BlockMemory& memory, Exchange& exchange, uint6
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_LEADS_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_LEADS_H_

@@ -1,17 +1,17 @@
 // A block's part of a row: read once from device memory, then from shared memory where it fits.
 
-#ifndef TOKEN_SAMPLER_CUDA_ROW_PART_H_
-#define TOKEN_SAMPLER_CUDA_ROW_PART_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_ROW_PART_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_ROW_PART_H_
 
 #include <cuda_runtime.h>
 
 #include <cfloat>
 #include <cstdint>
 
-#include "cuda/block_memory.h"
-#include "cuda/cluster.h"
-#include "cuda/row_job.h"
-#include "cuda/shared_memory.h"
+#include "cuda/kernel/block_memory.h"
+#include "cuda/kernel/cluster.h"
+#include "cuda/kernel/row_job.h"
+#include "cuda/kernel/shared_memory.h"
 #include "sampler/data_type.h"
 #include "sampler/host_device.h"
 #include "sampler/token_order.h"
@@ -384,4 +384,4 @@ class RowPart {
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_ROW_PART_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_ROW_PART_H_

@@ -3,14 +3,14 @@
 // cluster waits for all that all blocks wrote, and what they wrote has yet to be read after it.
 // PTX ISA 9.0, "st.async" and "mbarrier".
 
-#ifndef TOKEN_SAMPLER_CUDA_MAIL_H_
-#define TOKEN_SAMPLER_CUDA_MAIL_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_MAIL_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_MAIL_H_
 
 #include <cuda_runtime.h>
 
 #include <cstdint>
 
-#include "cuda/cluster.h"
+#include "cuda/kernel/cluster.h"
 
 namespace token_sampler::cuda {
 
@@ -111,4 +111,4 @@ __device__ inline void AwaitMail(Inbox*, uint32_t, bool) { ClusterSync(); }
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_MAIL_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_MAIL_H_

@@ -1,17 +1,17 @@
 // Histograms of the order: how many tokens, and what mass, fall into each bin, and in which of them
 // a prefix of the order ends. Counts and masses are integers, so the answer is exact.
 
-#ifndef TOKEN_SAMPLER_CUDA_BINS_H_
-#define TOKEN_SAMPLER_CUDA_BINS_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_BINS_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_BINS_H_
 
 #include <cuda_runtime.h>
 
 #include <cstdint>
 
-#include "cuda/binning.h"
-#include "cuda/block_memory.h"
-#include "cuda/cluster.h"
-#include "cuda/weigher.h"
+#include "cuda/kernel/binning.h"
+#include "cuda/kernel/block_memory.h"
+#include "cuda/kernel/cluster.h"
+#include "cuda/kernel/weigher.h"
 #include "sampler/token_order.h"
 
 namespace token_sampler::cuda {
@@ -180,4 +180,4 @@ class BinSums {
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_BINS_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_BINS_H_

@@ -1,7 +1,7 @@
 // The dynamic shared memory of a block.
 
-#ifndef TOKEN_SAMPLER_CUDA_SHARED_MEMORY_H_
-#define TOKEN_SAMPLER_CUDA_SHARED_MEMORY_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_SHARED_MEMORY_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_SHARED_MEMORY_H_
 
 #include <cuda_runtime.h>
 
@@ -18,4 +18,4 @@ inline void* DynamicSharedMemory() { return simt::DynamicSharedMemory(); }
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_SHARED_MEMORY_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_SHARED_MEMORY_H_

@@ -1,7 +1,7 @@
 // What a kernel is told of one row: plain data, packed into one array per launch.
 
-#ifndef TOKEN_SAMPLER_CUDA_ROW_JOB_H_
-#define TOKEN_SAMPLER_CUDA_ROW_JOB_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_ROW_JOB_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_ROW_JOB_H_
 
 #include <cstdint>
 
@@ -65,4 +65,4 @@ enum class JobStatus : uint32_t { kDrawn, kFailed };
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_ROW_JOB_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_ROW_JOB_H_

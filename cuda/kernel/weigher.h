@@ -1,14 +1,14 @@
 // The weight of each token of a row, by SPEC.md §4.
 
-#ifndef TOKEN_SAMPLER_CUDA_WEIGHER_H_
-#define TOKEN_SAMPLER_CUDA_WEIGHER_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_WEIGHER_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_WEIGHER_H_
 
 #include <cuda_runtime.h>
 
 #include <cmath>
 #include <cstdint>
 
-#include "cuda/block_memory.h"
+#include "cuda/kernel/block_memory.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
 
@@ -95,4 +95,4 @@ class Weigher {
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_WEIGHER_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_WEIGHER_H_

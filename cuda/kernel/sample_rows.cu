@@ -4,16 +4,16 @@
 // for a small top-k that comes first, at once, because the greatest keys that the threads met as
 // they read the row bound it.
 
-#include "cuda/binning.h"
-#include "cuda/bins.h"
-#include "cuda/block_memory.h"
-#include "cuda/cluster.h"
-#include "cuda/leads.h"
-#include "cuda/listed_row.h"
-#include "cuda/row_part.h"
-#include "cuda/sample_rows.h"
-#include "cuda/shared_memory.h"
-#include "cuda/weigher.h"
+#include "cuda/kernel/binning.h"
+#include "cuda/kernel/bins.h"
+#include "cuda/kernel/block_memory.h"
+#include "cuda/kernel/cluster.h"
+#include "cuda/kernel/leads.h"
+#include "cuda/kernel/listed_row.h"
+#include "cuda/kernel/row_part.h"
+#include "cuda/kernel/sample_rows.h"
+#include "cuda/kernel/shared_memory.h"
+#include "cuda/kernel/weigher.h"
 
 namespace token_sampler::cuda {
 namespace {

@@ -1,14 +1,14 @@
 // The kernel that samples rows, one cluster of blocks each, and what its launch needs.
 
-#ifndef TOKEN_SAMPLER_CUDA_SAMPLE_ROWS_H_
-#define TOKEN_SAMPLER_CUDA_SAMPLE_ROWS_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_SAMPLE_ROWS_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_SAMPLE_ROWS_H_
 
 #include <cuda_runtime.h>
 
 #include <cstddef>
 #include <cstdint>
 
-#include "cuda/row_job.h"
+#include "cuda/kernel/row_job.h"
 
 namespace token_sampler::cuda {
 
@@ -44,4 +44,4 @@ cudaError_t LaunchSampleRows(const RowJob* jobs, uint32_t rows, const LaunchShap
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_SAMPLE_ROWS_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_SAMPLE_ROWS_H_

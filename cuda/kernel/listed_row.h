@@ -1,17 +1,17 @@
 // A row of which at most kMaxListed tokens are left: one block ends it, a thread per token.
 
-#ifndef TOKEN_SAMPLER_CUDA_LISTED_ROW_H_
-#define TOKEN_SAMPLER_CUDA_LISTED_ROW_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_LISTED_ROW_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_LISTED_ROW_H_
 
 #include <cuda_runtime.h>
 
 #include <cstdint>
 
-#include "cuda/bins.h"
-#include "cuda/block_memory.h"
-#include "cuda/cluster.h"
-#include "cuda/row_job.h"
-#include "cuda/weigher.h"
+#include "cuda/kernel/bins.h"
+#include "cuda/kernel/block_memory.h"
+#include "cuda/kernel/cluster.h"
+#include "cuda/kernel/row_job.h"
+#include "cuda/kernel/weigher.h"
 
 namespace token_sampler::cuda {
 
@@ -255,4 +255,4 @@ class ListedRow {
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_LISTED_ROW_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_LISTED_ROW_H_

@@ -1,18 +1,18 @@
 // The memory that a block shares beside its part of the row, and sums, maxima and scans by all
 // threads of a block or cluster. All values are integers, so no order of operations shows.
 
-#ifndef TOKEN_SAMPLER_CUDA_BLOCK_MEMORY_H_
-#define TOKEN_SAMPLER_CUDA_BLOCK_MEMORY_H_
+#ifndef TOKEN_SAMPLER_CUDA_KERNEL_BLOCK_MEMORY_H_
+#define TOKEN_SAMPLER_CUDA_KERNEL_BLOCK_MEMORY_H_
 
 #include <cuda_runtime.h>
 
 #include <cstdint>
 #include <cstring>
 
-#include "cuda/binning.h"
-#include "cuda/cluster.h"
-#include "cuda/mail.h"
-#include "cuda/row_job.h"
+#include "cuda/kernel/binning.h"
+#include "cuda/kernel/cluster.h"
+#include "cuda/kernel/mail.h"
+#include "cuda/kernel/row_job.h"
 
 namespace token_sampler::cuda {
 
@@ -276,4 +276,4 @@ __device__ uint64_t ClusterReduce(BlockMemory& memory, Exchange& exchange, uint6
 
 }  // namespace token_sampler::cuda
 
-#endif  // TOKEN_SAMPLER_CUDA_BLOCK_MEMORY_H_
+#endif  // TOKEN_SAMPLER_CUDA_KERNEL_BLOCK_MEMORY_H_
