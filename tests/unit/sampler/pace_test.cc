@@ -5,7 +5,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,30 +17,18 @@
 #include "sampler/reference_sampler.h"
 #include "sampler/verify_draft.h"
 #include "tests/conformance/row_difference.h"
+#include "tests/testing/counting_pace.h"
 #include "tests/testing/long_rows.h"
 
 namespace token_sampler {
 namespace {
 
+using testing::CountingPace;
 using ::testing::ElementsAreArray;
 using ::testing::Ge;
 using ::testing::Gt;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-// Goes on for some questions, then never again.
-class CountingPace final : public Pace {
- public:
-  explicit CountingPace(int64_t go_on = INT64_MAX) : go_on_(go_on) {}
-
-  bool GoOn() override { return asked_++ < go_on_; }
-
-  int64_t asked() const { return asked_; }
-
- private:
-  const int64_t go_on_;
-  std::atomic<int64_t> asked_ = 0;
-};
 
 // Long enough that every pass over tokens, draws or history has several pieces.
 constexpr size_t kVocab = 300'000;

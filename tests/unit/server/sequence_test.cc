@@ -19,10 +19,12 @@
 #include "server/row_fields.h"
 #include "server/sequences/sequence_table.h"
 #include "tests/conformance/row_difference.h"
+#include "tests/testing/counting_pace.h"
 
 namespace token_sampler {
 namespace {
 
+using testing::CountingPace;
 using ::testing::Ge;
 
 using Ids = std::vector<uint32_t>;
@@ -173,20 +175,6 @@ TEST_F(SequenceTest, AForkSharesWhatIsKeptOfThePrompt) {
   ASSERT_TRUE(table.Fork(fork, nullptr).ok());
   EXPECT_LT(ledger_.used() - opened, 2000u);
 }
-
-// Goes on for some questions, then never again.
-class CountingPace final : public Pace {
- public:
-  explicit CountingPace(int64_t go_on = INT64_MAX) : go_on_(go_on) {}
-
-  bool GoOn() override { return asked_++ < go_on_; }
-
-  int64_t asked() const { return asked_; }
-
- private:
-  const int64_t go_on_;
-  int64_t asked_ = 0;
-};
 
 TEST_F(SequenceTest, LongSequencesAreMadeInPieces) {
   constexpr size_t kTokens = 200'000;
