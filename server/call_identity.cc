@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 #include <string>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -34,12 +35,13 @@ std::string Site(absl::string_view host) {
 
 }  // namespace
 
-CallIdentity IdentityOfPeer(absl::string_view peer) {
+CallIdentity IdentityOfPeer(std::string peer) {
   absl::string_view client = peer;
-  if (absl::StartsWith(peer, kUnix)) client = peer.substr(0, peer.find('/'));
+  if (absl::StartsWith(peer, kUnix)) client = client.substr(0, client.find('/'));
   const bool ipv6 = absl::StartsWith(peer, "ipv6:");
-  if (ipv6 || absl::StartsWith(peer, "ipv4:")) client = peer.substr(0, peer.rfind(':'));
-  return {.client = ipv6 ? Site(client) : std::string(client), .connection = std::string(peer)};
+  if (ipv6 || absl::StartsWith(peer, "ipv4:")) client = client.substr(0, client.rfind(':'));
+  std::string name = ipv6 ? Site(client) : std::string(client);
+  return {.client = std::move(name), .connection = std::move(peer)};
 }
 
 absl::StatusOr<std::string> ParseClientName(absl::string_view name) {

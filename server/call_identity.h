@@ -19,7 +19,7 @@ namespace token_sampler {
 // site has all of those; the connection is the peer with its port. On a Unix socket the client is
 // the user, "unix:1000", and the connection has a number, "unix:1000/17" (listener/peer_name.h).
 // An authenticated name would be a better client.
-CallIdentity IdentityOfPeer(absl::string_view peer);
+CallIdentity IdentityOfPeer(std::string peer);
 
 // The client that the name means: "ipv4:10.0.0.7", "ipv6:2001:db8::/64" (or an address of it) or
 // "unix:1000". InvalidArgument for anything else.

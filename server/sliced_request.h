@@ -8,8 +8,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -23,6 +23,12 @@ class SlicedBytes final : public RowSource {
  public:
   // Appends a piece.
   void Add(absl::string_view piece);
+
+  void Clear() {
+    pieces_.clear();
+    pieces_.shrink_to_fit();
+    size_ = 0;
+  }
 
   uint64_t size() const { return size_; }
 
@@ -44,7 +50,7 @@ class SlicedBytes final : public RowSource {
     uint64_t end;             // where it ends among all bytes
   };
 
-  std::vector<Piece> pieces_;
+  absl::InlinedVector<Piece, 1> pieces_;  // mostly one
   uint64_t size_ = 0;
 };
 

@@ -195,25 +195,83 @@ int64_t FindFirst(const void* values, int64_t count, const float* column_max, fl
 }
 
 #if HWY_TARGET != HWY_AVX3
-// For each mask of a vector, its true lanes, in order. Used instead of hn::Compress, whose own
-// table GCC copies to the stack at each use.
+// For each mask of a vector of `parts` equal parts, the 32-bit lanes of the true ones, in order.
+// Used instead of hn::Compress, whose own table GCC copies to the stack at each use.
+template <int parts>
 struct CompressTable {
-  uint8_t lanes[1 << kLanes][kLanes];
-};
+  static constexpr int kPartLanes = static_cast<int>(kLanes) / parts;
 
-constexpr CompressTable MakeCompressTable() {
-  CompressTable table = {};
-  for (int mask = 0; mask < 1 << kLanes; ++mask) {
-    int count = 0;
-    for (int lane = 0; lane < kLanes; ++lane) {
-      if ((mask >> lane & 1) != 0) table.lanes[mask][count++] = static_cast<uint8_t>(lane);
+  constexpr CompressTable() {
+    for (int mask = 0; mask < 1 << parts; ++mask) {
+      int count = 0;
+      for (int lane = 0; lane < kLanes; ++lane) {
+        if ((mask >> (lane / kPartLanes) & 1) == 0) continue;
+        lanes[mask][count++] = static_cast<uint8_t>(lane);
+      }
     }
   }
-  return table;
-}
 
-constexpr CompressTable kCompressTable = MakeCompressTable();
+  uint8_t lanes[1 << parts][kLanes] = {};
+};
+
+constexpr CompressTable<kLanes> kCompressTable;
+constexpr CompressTable<kLanes / 2> kWideCompressTable;
+
+// The vector of the lanes that `from` names.
+HWY_INLINE Word TakeLanes(Word x, const uint8_t* from) {
+  const Words du;
+  const hn::Rebind<uint8_t, Words> d8;
+  return hn::TableLookupLanes(x, hn::IndicesFromVec(du, hn::PromoteTo(du, hn::LoadU(d8, from))));
+}
 #endif
+
+// Moves the lanes of which the mask is true to the front of a vector, in order; what is in the
+// others means nothing.
+class Packer {
+ public:
+  HWY_INLINE explicit Packer(hn::Mask<Floats> mask) : mask_(mask) {
+    hn::StoreMaskBits(Floats(), mask, bits_);
+  }
+
+  HWY_INLINE size_t count() const { return hn::CountTrue(Floats(), mask_); }
+
+#if HWY_TARGET == HWY_AVX3
+  // Compressing in a register and storing all of it is much faster than a compressing store.
+  HWY_INLINE Word operator()(Word x) const {
+    return hn::Compress(x, hn::RebindMask(Words(), mask_));
+  }
+
+  // Stores the weights of a vector's first and second half of lanes.
+  HWY_INLINE void Store(Wide first, Wide second, uint64_t* to) const {
+    StoreHalf(first, bits_[0], to);
+    StoreHalf(second, bits_[1], to + std::popcount(bits_[0]));
+  }
+#else
+  HWY_INLINE Word operator()(Word x) const { return TakeLanes(x, kCompressTable.lanes[bits_[0]]); }
+
+  HWY_INLINE void Store(Wide first, Wide second, uint64_t* to) const {
+    constexpr unsigned kHalf = kLanes / 2;
+    const unsigned low = bits_[0] & ((1U << kHalf) - 1);
+    StoreHalf(first, low, to);
+    StoreHalf(second, static_cast<unsigned>(bits_[0]) >> kHalf, to + std::popcount(low));
+  }
+#endif
+
+ private:
+  static HWY_INLINE void StoreHalf(Wide x, unsigned bits, uint64_t* to) {
+#if HWY_TARGET == HWY_AVX3
+    // hn::Compress of 64-bit lanes is the one that has a table.
+    const Wide packed{_mm512_maskz_compress_epi64(static_cast<__mmask8>(bits), x.raw)};
+#else
+    const Wide packed =
+        hn::BitCast(Wides(), TakeLanes(hn::BitCast(Words(), x), kWideCompressTable.lanes[bits]));
+#endif
+    hn::StoreU(packed, Wides(), to);
+  }
+
+  hn::Mask<Floats> mask_;
+  uint8_t bits_[8];
+};
 
 // What `collect` looks for.
 struct Wanted {
@@ -240,21 +298,10 @@ HWY_INLINE Collected Append(Float x, int64_t position, const Wanted& wanted, Col
   const Words du;
   const auto inside = hn::And(hn::Ge(x, wanted.low), hn::Lt(x, wanted.high));
   const Word positions = hn::Add(wanted.lanes, hn::Set(du, static_cast<uint32_t>(position)));
-#if HWY_TARGET == HWY_AVX3
-  // Compressing in a register and storing all of it is much faster than a compressing store.
-  hn::StoreU(hn::Compress(x, inside), d, to.values + to.count);
-  hn::StoreU(hn::Compress(positions, hn::RebindMask(du, inside)), du, to.positions + to.count);
-#else
-  uint8_t mask[8];
-  hn::StoreMaskBits(d, inside, mask);
-  const hn::Rebind<uint8_t, Floats> d8;
-  const auto lanes =
-      hn::IndicesFromVec(du, hn::PromoteTo(du, hn::LoadU(d8, kCompressTable.lanes[mask[0]])));
-  const Word compressed = hn::TableLookupLanes(hn::BitCast(du, x), lanes);
-  hn::StoreU(hn::BitCast(d, compressed), d, to.values + to.count);
-  hn::StoreU(hn::TableLookupLanes(positions, lanes), du, to.positions + to.count);
-#endif
-  to.count += hn::CountTrue(d, inside);
+  const Packer pack(inside);
+  hn::StoreU(hn::BitCast(d, pack(hn::BitCast(du, x))), d, to.values + to.count);
+  hn::StoreU(pack(positions), du, to.positions + to.count);
+  to.count += pack.count();
   return to;
 }
 
@@ -316,6 +363,32 @@ size_t Collect(const void* values, int64_t begin, int64_t end, const float* colu
              : CollectRange<type>(values, group, group_end, wanted, to);
   }
   return to.count;
+}
+
+size_t Retain(float* values, uint32_t* ids, uint64_t* weights, size_t begin, size_t end, size_t to,
+              float last_value, uint32_t last_id) {
+  const Floats d;
+  const Words du;
+  const Wides dw;
+  const Float value = hn::Set(d, last_value);
+  const Word id = hn::Set(du, last_id);
+  for (size_t i = begin; i < end; i += kLanes) {
+    const Float x = hn::LoadU(d, values + i);
+    const Word ids_here = hn::LoadU(du, ids + i);
+    const Wide first = hn::LoadU(dw, weights + i);
+    const Wide second = hn::LoadU(dw, weights + i + kLanes / 2);
+    // Vectors compare signed integers only; the smaller of two ids is one that both have.
+    const auto up_to_id = hn::RebindMask(d, hn::Eq(hn::Min(ids_here, id), ids_here));
+    auto keep = hn::Or(hn::Gt(x, value), hn::And(hn::Eq(x, value), up_to_id));
+    if (end - i < kLanes) keep = hn::And(keep, hn::FirstN(d, end - i));
+    // Overwrites nothing that has not been loaded, for `to` <= i.
+    const Packer pack(keep);
+    hn::StoreU(hn::BitCast(d, pack(hn::BitCast(du, x))), d, values + to);
+    hn::StoreU(pack(ids_here), du, ids + to);
+    pack.Store(first, second, weights + to);
+    to += pack.count();
+  }
+  return to;
 }
 
 struct WidenStep {
@@ -647,6 +720,7 @@ const Kernels* TargetKernels() {
        MakeRowKernels<DataType::kBFloat16>(), MakeRowKernels<DataType::kFloat64>()},
       CountAtLeast,
       SumAtLeast,
+      Retain,
       Bin};
   return &kernels;
 }

@@ -105,6 +105,12 @@ struct Kernels {
   uint64_t (*sum_at_least)(const float* values, const uint64_t* weights, size_t count,
                            float threshold);
 
+  // Of the tokens [begin, end) of a list, moves those up to `last_value` and `last_id` in the total
+  // order to `to` <= begin, and returns where they end. Each array has kSlack elements after `end`;
+  // what is in those and in [the returned end, end) means nothing afterwards.
+  size_t (*retain)(float* values, uint32_t* ids, uint64_t* weights, size_t begin, size_t end,
+                   size_t to, float last_value, uint32_t last_id);
+
   // bins[i] = trunc((top - values[i]) * scale), raised to 0 and lowered to `last`; scale >= 0.
   void (*bin)(const float* values, int64_t count, float top, float scale, uint32_t last,
               uint32_t* bins);

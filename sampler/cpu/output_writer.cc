@@ -50,7 +50,7 @@ uint64_t OutputWriter::CountAtLeast(float value, const Distribution& distributio
 
 void OutputWriter::ListAll(const Distribution& distribution) {
   distribution.row->Collect({distribution.last.value, kInfinity}, list_);
-  list_.Retain(distribution.last);
+  list_.Retain(distribution.last, kernels_);
 }
 
 void OutputWriter::SortKeys() {
@@ -67,8 +67,8 @@ void OutputWriter::SortKeys() {
 void OutputWriter::WriteTopLogprobs(uint32_t wanted, const Distribution& distribution,
                                     double log_total, RowResult& result) {
   distribution.row->CollectFirst(wanted, list_);
-  list_.Retain(distribution.last);
-  if (wanted < list_.count) list_.Retain(cutoffs_.FindByCount(list_, wanted));
+  list_.Retain(distribution.last, kernels_);
+  if (wanted < list_.count) list_.Retain(cutoffs_.FindByCount(list_, wanted), kernels_);
   SortKeys();
   result.top_token_ids.reserve(keys_.size());
   result.top_logprobs.reserve(keys_.size());

@@ -153,7 +153,7 @@ void RowFilter::KeepUpTo(const Cutoff& end) {
 void RowFilter::List() {
   if (listed_) return;
   ListFrom(last_.value);
-  if (last_.id != kLastId) list_.Retain(last_);
+  if (last_.id != kLastId) list_.Retain(last_, kernels_);
 }
 
 void RowFilter::ListFrom(float value) {
@@ -271,7 +271,7 @@ void RowFilter::KeepWeight(uint64_t threshold) {
 void RowFilter::KeepListed(float value) {
   if (value <= last_.value) return;
   EndAt(value);
-  list_.Retain(last_);
+  list_.Retain(last_, kernels_);
 }
 
 // ---- top-k ----
@@ -280,7 +280,7 @@ void RowFilter::KeepTopK(uint64_t count, TiePolicy ties) {
   if (!listed_) {
     if (count >= static_cast<uint64_t>(row_->input().vocab)) return;
     row_->CollectFirst(count, list_);
-    if (last_.value > row_->floor() || last_.id != kLastId) list_.Retain(last_);
+    if (last_.value > row_->floor() || last_.id != kLastId) list_.Retain(last_, kernels_);
   }
   bool short_of_ties = false;
   if (count <= list_.count) {
@@ -291,7 +291,7 @@ void RowFilter::KeepTopK(uint64_t count, TiePolicy ties) {
     } else {
       last_ = end;
     }
-    list_.Retain(last_);
+    list_.Retain(last_, kernels_);
   }
   if (short_of_ties) {
     List();
@@ -306,7 +306,7 @@ void RowFilter::KeepTopK(uint64_t count, TiePolicy ties) {
 void RowFilter::KeepMass(uint64_t mass) {
   listed_ = true;
   last_ = cutoffs_.FindByMass(list_, mass);
-  list_.Retain(last_);
+  list_.Retain(last_, kernels_);
 }
 
 bool RowFilter::KeepTopPOfHead(double top_p, const Weigher& weigher) {
@@ -321,7 +321,7 @@ bool RowFilter::KeepTopPOfHead(double top_p, const Weigher& weigher) {
   if (least == 0 || most_mass - least_mass >= weigher.WeightOf(row_->max())) return false;
   const Cutoff last = cutoffs_.FindByMass(guess_.head(), least_mass);
   std::swap(list_, guess_.head());
-  list_.Retain(last);
+  list_.Retain(last, kernels_);
   if (list_.TotalWeight() < most_mass) return false;
   last_ = last;
   listed_ = true;

@@ -86,7 +86,7 @@ void RowFilter::KeepMirostat() {
     return;
   }
   row_->CollectFirst(kMirostatFitted, first_);
-  first_.Retain(last_);
+  first_.Retain(last_, kernels_);
   uint64_t* keys = keys_.Reserve(first_.count);
   for (size_t i = 0; i < first_.count; ++i) keys[i] = first_.KeyOf(i);
   const size_t fitted = std::min(first_.count, kMirostatFitted);

@@ -192,7 +192,7 @@ bool RowSampler::TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& resul
     return true;
   }
   row.CollectFirst(wanted, list_);
-  list_.Retain(last);
+  list_.Retain(last, kernels_);
   if (FailsWithTooFew(params, list_.count, result)) return false;
   keys_.clear();
   keys_.reserve(list_.count);

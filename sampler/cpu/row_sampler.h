@@ -26,7 +26,8 @@ namespace token_sampler::cpu {
 class RowSampler {
  public:
   explicit RowSampler(const Kernels& kernels)
-      : received_(kernels),
+      : kernels_(kernels),
+        received_(kernels),
         listed_(kernels),
         adjusted_(kernels),
         filter_(kernels),
@@ -70,6 +71,7 @@ class RowSampler {
   // Writes outputs of a row whose survivors are `kept`.
   void WriteOutputs(const OutputOptions& outputs, const Distribution& kept, RowResult& result);
 
+  const Kernels& kernels_;
   ScannedRow received_;
   ScannedRow listed_;  // without the tokens that are not listed as allowed
   Buffer<float> listed_values_;

@@ -69,13 +69,17 @@ struct TokenList {
   void RetainIf(const Keeps& keeps) {
     size_t kept = 0;
     InPieces(pace, count, size_t{kListPiece}, [&](size_t begin, size_t end) {
-      size_t to = kept;  // of the loop alone, so that it stays in a register
+      // Of the loop alone, so that they stay in registers.
+      float* const to_values = values.data();
+      uint32_t* const to_ids = ids.data();
+      uint64_t* const to_weights = weights.data();
+      size_t to = kept;
       for (size_t i = begin; i < end; ++i) {
         // Without a branch: which tokens stay is hard to predict.
         const size_t next = to + (keeps(i) ? 1 : 0);
-        values[to] = values[i];
-        ids[to] = ids[i];
-        weights[to] = weights[i];
+        to_values[to] = to_values[i];
+        to_ids[to] = to_ids[i];
+        to_weights[to] = to_weights[i];
         to = next;
       }
       kept = to;
@@ -84,8 +88,13 @@ struct TokenList {
   }
 
   // Keeps the tokens up to `last` in the total order.
-  void Retain(const Cutoff& last) {
-    RetainIf([&](size_t i) { return last.Keeps(values[i], ids[i]); });
+  void Retain(const Cutoff& last, const Kernels& kernels) {
+    size_t kept = 0;
+    InPieces(pace, count, size_t{kListPiece}, [&](size_t begin, size_t end) {
+      kept = kernels.retain(values.data(), ids.data(), weights.data(), begin, end, kept, last.value,
+                            last.id);
+    });
+    count = kept;
   }
 
   uint64_t TotalWeight() const {

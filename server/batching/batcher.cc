@@ -45,7 +45,8 @@ uint64_t OrAny(uint64_t limit) { return limit > 0 ? limit : std::numeric_limits<
 nanoseconds ToTime(double time) { return nanoseconds(static_cast<int64_t>(std::min(time, 1e18))); }
 
 // Fills in what is not known yet of the job's work.
-void EstimateWork(SamplingJob& job, std::vector<uint64_t>& row_work, double& worst_case) {
+void EstimateWork(SamplingJob& job, absl::InlinedVector<uint64_t, 1>& row_work,
+                  double& worst_case) {
   if (job.work > 0) return;
   WorkEstimator estimator;
   row_work.reserve(job.rows.size());
@@ -421,7 +422,7 @@ void Batcher::Sample(const Batch& batch) {
   } else {
     status = SamplePieces(batch.pieces);
   }
-  std::vector<std::pair<SamplingJob*, absl::Status>> done;
+  absl::InlinedVector<std::pair<SamplingJob*, absl::Status>, 1> done;
   {
     MutexLock lock(mutex_);
     for (const Piece& piece : batch.pieces) {
@@ -446,7 +447,7 @@ void Batcher::Sample(const Batch& batch) {
   speed_.Add(ToTime(batch.work / threads), last_progress_ - batch.began);
 }
 
-absl::Status Batcher::SamplePieces(const std::vector<Piece>& pieces) {
+absl::Status Batcher::SamplePieces(const Pieces& pieces) {
   if (pieces.size() == 1) {
     const Piece& piece = pieces.front();
     return sampler_.Sample(absl::MakeConstSpan(piece.job->rows).subspan(piece.first, piece.count),

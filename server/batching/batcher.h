@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "sampler/sampler.h"
@@ -103,9 +104,11 @@ class Batcher {
     size_t count = 0;
   };
 
+  using Pieces = absl::InlinedVector<Piece, 1>;
+
   // The next task of an executor.
   struct Batch {
-    std::vector<Piece> pieces;
+    Pieces pieces;
     uint64_t rows = 0;
     double work = 0;       // if no value needs repair
     double most_work = 0;  // if all do
@@ -146,7 +149,7 @@ class Batcher {
   void TakeTurn(SamplingJob& job, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void Sample(const Batch& batch);
-  absl::Status SamplePieces(const std::vector<Piece>& pieces);
+  absl::Status SamplePieces(const Pieces& pieces);
   // Waits until those that have the executor's turn have given it back.
   void LendTurns(Batch& batch);
 

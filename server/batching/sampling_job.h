@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "sampler/sampler.h"
 #include "server/batching/clock.h"
@@ -67,12 +68,12 @@ class SamplingJob {
   int64_t TokensAtOnce(size_t rows_at_once) const;
 
   // The batcher's own, under its mutex once the job is submitted.
-  std::vector<uint64_t> row_work_;  // of each row; empty: it runs alone
-  uint64_t work_left_ = 0;          // of the rows that are not handed out
-  double worst_case_ = 1.0;         // how many times as long it may take if values need repair
-  size_t next_row_ = 0;             // the first that is not handed out
-  int pieces_ = 0;                  // handed out and not yet sampled
-  bool takes_turns_ = false;        // too long for a slice: has a thread of its own while it runs
+  absl::InlinedVector<uint64_t, 1> row_work_;  // of each row; empty: it runs alone
+  uint64_t work_left_ = 0;                     // of the rows that are not handed out
+  double worst_case_ = 1.0;   // how many times as long it may take if values need repair
+  size_t next_row_ = 0;       // the first that is not handed out
+  int pieces_ = 0;            // handed out and not yet sampled
+  bool takes_turns_ = false;  // too long for a slice: has a thread of its own while it runs
   bool cancelled_ = false;
   absl::Status status_;                                         // the first error of its pieces
   std::shared_ptr<Turn> turn_;                                  // once it runs so

@@ -24,7 +24,7 @@ inline CallIdentity User(uint32_t user, int connection = 1) {
   return IdentityOfPeer(absl::StrCat("unix:", user, "/", connection));
 }
 inline CallIdentity Me() { return User(geteuid()); }
-inline CallIdentity At(absl::string_view peer) { return IdentityOfPeer(peer); }
+inline CallIdentity At(const std::string& peer) { return IdentityOfPeer(peer); }
 
 // A shared-memory object of this process: byte i is i modulo 251.
 class Object {
