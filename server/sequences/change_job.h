@@ -1,4 +1,5 @@
-// A request that makes or copies long sequences of a stream, on its way through the batcher.
+// A request that makes, copies or shortens long sequences of a stream, on its way through the
+// batcher.
 
 #ifndef TOKEN_SAMPLER_SERVER_SEQUENCES_CHANGE_JOB_H_
 #define TOKEN_SAMPLER_SERVER_SEQUENCES_CHANGE_JOB_H_
@@ -20,7 +21,7 @@ class ChangeJob final : public SamplingJob {
   using Change = std::function<absl::Status(Pace*)>;
   using Finish = std::function<void(const absl::Status&)>;
 
-  // `change` may throw Interrupted, and then must have changed nothing. `finish` is called once by
+  // `change` may throw Interrupted, after which the stream is over. `finish` is called once by
   // Done.
   ChangeJob(uint64_t nanoseconds, Change change, Finish finish)
       : change_(std::move(change)), finish_(std::move(finish)) {

@@ -178,7 +178,7 @@ size_t Sequence::MaxRollback() const {
   return std::min<uint64_t>(start_.output_ids.size(), start_.key.step);
 }
 
-absl::Status Sequence::Rollback(uint32_t num_tokens) {
+absl::Status Sequence::Rollback(uint32_t num_tokens, Pace* pace) {
   if (MaxRollback() == 0) {
     return absl::OutOfRangeError(
         absl::StrCat("rollback.num_tokens: nothing can be taken back, got ", num_tokens));
@@ -187,12 +187,15 @@ absl::Status Sequence::Rollback(uint32_t num_tokens) {
     return absl::OutOfRangeError(
         absl::StrCat("rollback.num_tokens must be in [1, ", MaxRollback(), "], got ", num_tokens));
   }
-  if (index_.has_value()) index_->RemoveNewest(ids(), num_tokens);
-  for (uint32_t i = 0; i < num_tokens; ++i) {
-    if (profile().KeepsCounts()) counts_.Remove(start_.output_ids.back());
-    start_.output_ids.pop_back();
-  }
-  start_.key.step -= num_tokens;
+  // Whole after each piece.
+  InPieces(pace, num_tokens, kScatteredItems, [&](size_t begin, size_t end) {
+    if (index_.has_value()) index_->RemoveNewest(ids(), end - begin);
+    for (size_t i = begin; i < end; ++i) {
+      if (profile().KeepsCounts()) counts_.Remove(start_.output_ids.back());
+      start_.output_ids.pop_back();
+    }
+    start_.key.step -= end - begin;
+  });
   if (!earlier_states_.empty()) {
     const auto first = earlier_states_.end() - static_cast<std::ptrdiff_t>(num_tokens);
     start_.state = *first;

@@ -99,8 +99,9 @@ class Sequence {
   // Whether the newest token is one of the parameters' stop_ids.
   bool Finished() const;
 
-  // Takes back the newest tokens. OutOfRange for more than are kept; then nothing changes.
-  absl::Status Rollback(uint32_t num_tokens);
+  // Takes back the newest tokens. OutOfRange for more than are kept; then nothing changes. Asks
+  // `pace`, if any; when it throws Interrupted (sampler/paced.h) it has taken back some of them.
+  absl::Status Rollback(uint32_t num_tokens, Pace* pace);
 
   // The same sequence again, drawing from the generator `stream`. Takes a pace as Create.
   absl::StatusOr<std::unique_ptr<Sequence>> Fork(uint32_t stream, Ledger* ledger, Pace* pace) const;

@@ -33,7 +33,9 @@ void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
       return Change(table_.ForkWork(request.fork()),
                     [this](Pace* pace) { return table_.Fork(received_.request().fork(), pace); });
     case v1::SampleStreamRequest::kRollback:
-      return Answer(table_.Rollback(request.rollback()));
+      return Change(table_.RollbackWork(request.rollback()), [this](Pace* pace) {
+        return table_.Rollback(received_.request().rollback(), pace);
+      });
     case v1::SampleStreamRequest::kClose:
       return Answer(table_.Close(request.close()));
     case v1::SampleStreamRequest::REQUEST_NOT_SET:

@@ -194,10 +194,16 @@ absl::Status SequenceTable::Fork(const v1::ForkSequence& message, Pace* pace) {
   return absl::OkStatus();
 }
 
-absl::Status SequenceTable::Rollback(const v1::RollbackSequence& message) {
+uint64_t SequenceTable::RollbackWork(const v1::RollbackSequence& message) const {
+  const absl::StatusOr<Sequence*> sequence = Find(message.sequence_id());
+  if (!sequence.ok()) return 0;
+  return std::min<uint64_t>((*sequence)->output_tokens(), message.num_tokens()) * kTokenWork;
+}
+
+absl::Status SequenceTable::Rollback(const v1::RollbackSequence& message, Pace* pace) {
   const absl::StatusOr<Sequence*> sequence = Find(message.sequence_id());
   if (!sequence.ok()) return sequence.status();
-  return (*sequence)->Rollback(message.num_tokens());
+  return (*sequence)->Rollback(message.num_tokens(), pace);
 }
 
 absl::Status SequenceTable::Close(const v1::CloseSequences& message) {

@@ -37,7 +37,11 @@ class SequenceTable {
   absl::Status Fork(const v1::ForkSequence& message, Pace* pace);
   uint64_t ForkWork(const v1::ForkSequence& message) const;
 
-  absl::Status Rollback(const v1::RollbackSequence& message);
+  // Takes a pace as Open, but when it is interrupted some of the tokens have been taken back.
+  // RollbackWork: an estimate of its nanoseconds.
+  absl::Status Rollback(const v1::RollbackSequence& message, Pace* pace);
+  uint64_t RollbackWork(const v1::RollbackSequence& message) const;
+
   absl::Status Close(const v1::CloseSequences& message);
 
   // NotFound when it is not open. The pointer holds until the sequence is closed.

@@ -103,7 +103,7 @@ class Stream {
       case v1::SampleStreamRequest::kFork:
         return table_->Fork(request.fork(), nullptr);
       case v1::SampleStreamRequest::kRollback:
-        return table_->Rollback(request.rollback());
+        return table_->Rollback(request.rollback(), nullptr);
       case v1::SampleStreamRequest::kClose:
         return table_->Close(request.close());
       case v1::SampleStreamRequest::REQUEST_NOT_SET:

@@ -132,7 +132,7 @@ TEST_P(SequenceTest, GivesTheRowsOfItsHistory) {
       }
       if (below(6) == 0 && !output.empty()) {
         const uint32_t back = 1 + below(static_cast<uint32_t>(output.size()));
-        ASSERT_TRUE(sequence.Rollback(back).ok());
+        ASSERT_TRUE(sequence.Rollback(back, nullptr).ok());
         output.resize(output.size() - back);
         continue;
       }
@@ -176,9 +176,10 @@ TEST_F(SequenceTest, AForkSharesWhatIsKeptOfThePrompt) {
   EXPECT_LT(ledger_.used() - opened, 2000u);
 }
 
+constexpr int64_t kTokensPerQuestion = 4096;
+
 TEST_F(SequenceTest, LongSequencesAreMadeInPieces) {
   constexpr size_t kTokens = 200'000;
-  constexpr int64_t kTokensPerQuestion = 4096;
   SamplingParams params = AllParams()[4];
   Ids ids(kTokens);
   for (size_t i = 0; i < kTokens; ++i) ids[i] = static_cast<uint32_t>(i % 7 % kVocab);
@@ -217,6 +218,36 @@ TEST_F(SequenceTest, LongSequencesAreMadeInPieces) {
     at_once.history = &history;
     EXPECT_EQ(testing::RowDifference(Sample(row), Sample(at_once)), "");
   }
+}
+
+TEST_F(SequenceTest, ManyTokensAreTakenBackInPieces) {
+  constexpr uint32_t kKept = 50;
+  constexpr uint32_t kTaken = 100'000;
+  SamplingParams params = AllParams()[4];
+  Ids ids(kKept + kTaken);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<uint32_t>(i % 7 % kVocab);
+  SequenceTable table(request_limits_, limits_, &ledger_);
+  v1::SampleStreamResponse answer;
+  ASSERT_TRUE(table.Open(OpenMessage(params, {}, ids), nullptr, answer).ok());
+  v1::RollbackSequence message;
+  message.set_sequence_id(0);
+  message.set_num_tokens(kTaken);
+  EXPECT_GE(table.RollbackWork(message), uint64_t{kTaken});
+  CountingPace pace;
+  ASSERT_TRUE(table.Rollback(message, &pace).ok());
+  EXPECT_THAT(pace.asked(), Ge(int64_t{kTaken} / kTokensPerQuestion));
+
+  ids.resize(kKept);
+  const RowHistory history = {.prompt_ids = {}, .output_ids = ids};
+  const std::vector<float> logits = {1, 2, 3, 2, 1};
+  RowInput row = Row(logits);
+  (*table.Find(0))->FillRow(row);
+  EXPECT_EQ(row.key.step, kKept);
+  RowInput at_once = Row(logits);
+  at_once.params = &params;
+  at_once.key = row.key;
+  at_once.history = &history;
+  EXPECT_EQ(testing::RowDifference(Sample(row), Sample(at_once)), "");
 }
 
 // The ledger is asked before memory is taken.
