@@ -11,7 +11,7 @@ set -euo pipefail
 
 # A library is there when dpkg says so.
 build_libraries=(
-  libabsl-dev libcli11-dev libgrpc++-dev libhwy-dev libprotobuf-dev libspdlog-dev
+  libabsl-dev libcli11-dev libgrpc++-dev libhwy-dev libjemalloc-dev libprotobuf-dev libspdlog-dev
   nlohmann-json3-dev
 )
 # libb64-0d: what Triton's perf_analyzer is linked with. python3-hpack, python3-protobuf: tests/hostile.

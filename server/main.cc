@@ -19,7 +19,6 @@
 #include "server/backend.h"
 #include "server/batching/mutex.h"
 #include "server/command_line.h"
-#include "server/heap_trim.h"
 #include "server/listener/descriptors.h"
 #include "server/listener/listen_address.h"
 #include "server/logging.h"
@@ -123,7 +122,6 @@ int Fail(const absl::Status& status) {
 int Serve(const ServerOptions& options) {
   const sigset_t signals = BlockEndSignals();
   SetUpLogging(options.log_level, options.log_format);
-  KeepHeapTrimmed();
   for (const std::string& warning : UnknownVariables(environ)) spdlog::warn("{}", warning);
 
   // Without its device or a listener the server drains and ends, so that whoever runs it starts

@@ -9,16 +9,20 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
+#include <fstream>
 #include <future>
 #include <memory>
 #include <string>
@@ -26,8 +30,6 @@
 #include <utility>
 #include <vector>
 
-#include "sampler/cpu_sampler.h"
-#include "server/server.h"
 #include "token_sampler/v1/token_sampler.grpc.pb.h"
 
 namespace token_sampler {
@@ -51,57 +53,48 @@ class BareService final : public v1::TokenSampler::CallbackService {
   }
 };
 
-// Says its address, and serves until nobody holds the other end of its input.
-void TellAndWait(const std::string& address) {
-  std::printf("%s\n", address.c_str());
-  std::fflush(stdout);
-  char byte;
-  while (read(STDIN_FILENO, &byte, 1) > 0) {
-  }
-}
-
-int ServeBare() {
+// Writes its address to a file, as the server does, and serves until it is killed.
+int ServeBare(const std::string& address_file) {
   BareService service;
   int port = 0;
   grpc::ServerBuilder builder;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&service);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  TellAndWait("127.0.0.1:" + std::to_string(port));
+  std::ofstream(address_file) << "127.0.0.1:" << port << std::endl;
+  server->Wait();
   return EXIT_SUCCESS;
 }
 
-int Serve() {
-  const auto sampler = CreateCpuSampler({});
-  if (!sampler.ok()) return EXIT_FAILURE;
-  ServerOptions options;
-  options.listen = {"127.0.0.1:0"};
-  const auto server = Server::Start(options, **sampler);
-  if (!server.ok()) return EXIT_FAILURE;
-  TellAndWait((*server)->addresses()[0]);
-  return EXIT_SUCCESS;
+// The line that a server writes to the file once it listens. Exits when it does not.
+std::string AwaitAddress(const std::string& file) {
+  for (int i = 0; i < 1000; ++i) {
+    std::string address;
+    std::ifstream in(file);
+    // Without the end of the line it is being written.
+    if (std::getline(in, address) && !in.eof()) return address;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  std::exit(EXIT_FAILURE);
 }
 
 // A server in a process of its own, and calls to it.
 class Side {
  public:
-  Side(const char* program, const char* kind) {
-    int to_child[2];
-    int from_child[2];
-    if (pipe(to_child) != 0 || pipe(from_child) != 0) std::exit(EXIT_FAILURE);
+  // The process runs `command`, which writes the server's address to `address_file`.
+  Side(const std::vector<std::string>& command, const std::string& address_file) {
     process_ = fork();
     if (process_ == 0) {
-      dup2(to_child[0], STDIN_FILENO);
-      dup2(from_child[1], STDOUT_FILENO);
-      for (const int end : {to_child[0], to_child[1], from_child[0], from_child[1]}) close(end);
-      execl(program, program, kind, nullptr);
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      std::vector<char*> arguments;
+      for (const std::string& argument : command) {
+        arguments.push_back(const_cast<char*>(argument.c_str()));
+      }
+      arguments.push_back(nullptr);
+      execv(arguments[0], arguments.data());
       std::_Exit(EXIT_FAILURE);
     }
-    close(to_child[0]);
-    close(from_child[1]);
-    std::string address;
-    for (char byte = 0; read(from_child[0], &byte, 1) == 1 && byte != '\n';) address += byte;
-    close(from_child[0]);
+    const std::string address = AwaitAddress(address_file);
     for (int i = 0; i < kChannels; ++i) {
       grpc::ChannelArguments arguments;
       arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection each
@@ -203,9 +196,16 @@ grpc::ByteBuffer Request() {
   return {&slice, 1};
 }
 
-int Main(const char* program, double seconds) {
-  Side bare(program, "--bare");
-  Side ours(program, "--ours");
+int Main(double seconds) {
+  std::string folder = std::filesystem::temp_directory_path() / "clients-bench-XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr) return EXIT_FAILURE;
+  const std::string bare_file = folder + "/bare";
+  const std::string our_file = folder + "/ours";
+  Side bare({"/proc/self/exe", "--bare", bare_file}, bare_file);
+  Side ours({TOKEN_SAMPLER_SERVER_PROGRAM, "--listen=127.0.0.1:0", "--device=cpu",
+             "--log-level=warn", "--address-file=" + our_file},
+            our_file);
+  std::filesystem::remove_all(folder);
   const grpc::ByteBuffer request = Request();
   const int turns = std::max(4, static_cast<int>(seconds * 1000) / static_cast<int>(kTurn.count()));
   for (int turn = -2; turn < turns; ++turn) {
@@ -234,7 +234,6 @@ int Main(const char* program, double seconds) {
 }  // namespace token_sampler
 
 int main(int argc, char** argv) {
-  if (argc > 1 && std::strcmp(argv[1], "--bare") == 0) return token_sampler::ServeBare();
-  if (argc > 1 && std::strcmp(argv[1], "--ours") == 0) return token_sampler::Serve();
-  return token_sampler::Main("/proc/self/exe", argc > 1 ? std::atof(argv[1]) : 10);
+  if (argc > 2 && std::strcmp(argv[1], "--bare") == 0) return token_sampler::ServeBare(argv[2]);
+  return token_sampler::Main(argc > 1 ? std::atof(argv[1]) : 10);
 }

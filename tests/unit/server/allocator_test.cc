@@ -1,0 +1,61 @@
+// Tests that memory freed between blocks in use goes back to the system, with the allocator and the
+// settings of the server.
+
+#include <gtest/gtest.h>
+#include <jemalloc/jemalloc.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace token_sampler {
+namespace {
+
+constexpr uint64_t kMib = uint64_t{1} << 20;
+
+uint64_t ResidentBytes() {
+  uint64_t pages = 0;
+  uint64_t resident = 0;
+  std::ifstream("/proc/self/statm") >> pages >> resident;
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+TEST(AllocatorTest, GivesBackWhatLiesBetweenBlocksInUse) {
+  constexpr size_t kBlock = 16'384;
+  constexpr size_t kBlocks = 8192;  // 128 MiB
+  std::vector<std::unique_ptr<char[]>> blocks(kBlocks);
+  for (auto& block : blocks) {
+    block = std::make_unique<char[]>(kBlock);
+    std::memset(block.get(), 1, kBlock);
+  }
+  const uint64_t before = ResidentBytes();
+  for (size_t i = 0; i < kBlocks; ++i) {
+    if (i % 64 != 0) blocks[i].reset();
+  }
+  // Other programs may delay the threads that give it back, but not for so long.
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (ResidentBytes() + 100 * kMib > before && std::chrono::steady_clock::now() < end) {
+    std::this_thread::yield();
+  }
+  EXPECT_LT(ResidentBytes() + 100 * kMib, before);
+}
+
+TEST(AllocatorTest, ReadsTheSettings) {
+  ssize_t decay = 0;
+  size_t size = sizeof(decay);
+  ASSERT_EQ(mallctl("opt.dirty_decay_ms", &decay, &size, nullptr, 0), 0);
+  EXPECT_EQ(decay, 1000);
+  bool background = false;
+  size = sizeof(background);
+  ASSERT_EQ(mallctl("background_thread", &background, &size, nullptr, 0), 0);
+  EXPECT_TRUE(background);
+}
+
+}  // namespace
+}  // namespace token_sampler
