@@ -34,17 +34,7 @@ class ReceivedMessage {
  public:
   explicit ReceivedMessage(const RequestLimits& limits)
       : limits_({limits.max_rows, limits.max_parsed_bytes}),
-        memory_(limits.ledger, Account::kRequests) {
-    request_.Swap(&Spare());
-  }
-
-  ReceivedMessage(const ReceivedMessage&) = delete;
-  ReceivedMessage& operator=(const ReceivedMessage&) = delete;
-
-  ~ReceivedMessage() {
-    Clear();
-    if (was_small_) request_.Swap(&Spare());
-  }
+        memory_(limits.ledger, Account::kRequests) {}
 
   // InvalidArgument when it is no such message, or MeasureParsed refuses it; ResourceExhausted when
   // there is no memory for it.
@@ -60,9 +50,7 @@ class ReceivedMessage {
     ParsedSize size;
     absl::Status status = MeasureParsed(*Request::descriptor(), bytes, limits_, size);
     const uint64_t pieces = slices_.size() * kPieceBytes;
-    const bool small = bytes.size() <= kCopiedBytes;
-    was_small_ = was_small_ && small;
-    sliced_ = kSliced && !small;
+    sliced_ = kSliced && bytes.size() > kCopiedBytes;
     if (!sliced_) {
       size.kept += size.data;
       size.scratch = 0;
@@ -113,13 +101,6 @@ class ReceivedMessage {
   // A message of at most so many bytes is copied and parsed whole, even where there is ParseSliced.
   static constexpr uint64_t kCopiedBytes = uint64_t{8} << 10;
 
-  // An empty message of this thread that has what a small one allocates: half of what it costs to
-  // parse one.
-  static Request& Spare() {
-    static thread_local Request spare;
-    return spare;
-  }
-
   void DropSlices() {
     slices_.clear();
     slices_.shrink_to_fit();
@@ -150,7 +131,6 @@ class ReceivedMessage {
   Request request_;
   SlicedBytes data_;
   bool sliced_ = false;
-  bool was_small_ = true;  // every message so far
   bool all_known_ = false;
 };
 

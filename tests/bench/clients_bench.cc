@@ -9,6 +9,8 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <poll.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -26,7 +28,6 @@
 #include <future>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -66,23 +67,44 @@ int ServeBare(const std::string& address_file) {
   return EXIT_SUCCESS;
 }
 
-// The line that a server writes to the file once it listens. Exits when it does not.
-std::string AwaitAddress(const std::string& file) {
-  for (int i = 0; i < 1000; ++i) {
-    std::string address;
-    std::ifstream in(file);
-    // Without the end of the line it is being written.
-    if (std::getline(in, address) && !in.eof()) return address;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+// Tells when a server has written its address.
+class AddressWatch {
+ public:
+  // Made before the servers that write to files of the folder.
+  explicit AddressWatch(const std::string& folder) : events_(inotify_init1(IN_CLOEXEC)) {
+    if (inotify_add_watch(events_, folder.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
+      std::exit(EXIT_FAILURE);
+    }
   }
-  std::exit(EXIT_FAILURE);
-}
+  AddressWatch(const AddressWatch&) = delete;
+  AddressWatch& operator=(const AddressWatch&) = delete;
+  ~AddressWatch() { close(events_); }
+
+  // The line in the file. Exits when no file is written for ten seconds.
+  std::string Await(const std::string& file) {
+    constexpr int kTimeoutMs = 10'000;
+    for (;;) {
+      std::string address;
+      std::ifstream in(file);
+      if (std::getline(in, address) && !in.eof()) return address;
+      pollfd ready = {events_, POLLIN, 0};
+      char events[4096];
+      if (poll(&ready, 1, kTimeoutMs) != 1 || read(events_, events, sizeof(events)) <= 0) {
+        std::exit(EXIT_FAILURE);
+      }
+    }
+  }
+
+ private:
+  const int events_;
+};
 
 // A server in a process of its own, and calls to it.
 class Side {
  public:
   // The process runs `command`, which writes the server's address to `address_file`.
-  Side(const std::vector<std::string>& command, const std::string& address_file) {
+  Side(AddressWatch& watch, const std::vector<std::string>& command,
+       const std::string& address_file) {
     process_ = fork();
     if (process_ == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -94,7 +116,7 @@ class Side {
       execv(arguments[0], arguments.data());
       std::_Exit(EXIT_FAILURE);
     }
-    const std::string address = AwaitAddress(address_file);
+    const std::string address = watch.Await(address_file);
     for (int i = 0; i < kChannels; ++i) {
       grpc::ChannelArguments arguments;
       arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection each
@@ -201,8 +223,10 @@ int Main(double seconds) {
   if (mkdtemp(folder.data()) == nullptr) return EXIT_FAILURE;
   const std::string bare_file = folder + "/bare";
   const std::string our_file = folder + "/ours";
-  Side bare({"/proc/self/exe", "--bare", bare_file}, bare_file);
-  Side ours({TOKEN_SAMPLER_SERVER_PROGRAM, "--listen=127.0.0.1:0", "--device=cpu",
+  AddressWatch watch(folder);
+  Side bare(watch, {"/proc/self/exe", "--bare", bare_file}, bare_file);
+  Side ours(watch,
+            {TOKEN_SAMPLER_SERVER_PROGRAM, "--listen=127.0.0.1:0", "--device=cpu",
              "--log-level=warn", "--address-file=" + our_file},
             our_file);
   std::filesystem::remove_all(folder);
