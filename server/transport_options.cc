@@ -8,7 +8,7 @@ namespace token_sampler {
 namespace {
 
 // Calls and streams of one connection; a client holds back what it has beyond.
-constexpr int kMaxStreamsPerConnection = 1024;
+constexpr int kMaxStreamsPerConnection = 256;
 
 // Until a connection has sent HTTP/2's first frames. A client does so at once.
 constexpr int kHandshakeMs = 10'000;

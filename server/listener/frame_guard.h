@@ -36,7 +36,7 @@ struct FrameLimits {
   uint64_t max_header_bytes = uint64_t{1} << 20;   // of one call, as they are sent
   uint64_t max_message_bytes = uint64_t{1} << 29;  // that a prefix may announce
   // Streams that may begin before this server's settings are acknowledged.
-  uint64_t max_early_streams = 1024;
+  uint64_t max_early_streams = 256;
   // In a second: streams reset, as deadlines that pass do, those of them that were reset as soon as
   // they began, and frames that carry nothing: among them window updates for which no answer
   // was sent, and those that let answers go in tiny pieces.
