@@ -24,6 +24,9 @@ namespace {
 
 constexpr char kLoad[] = "Load";
 
+// The server takes at most 256 calls of a connection at once; more would wait in the client.
+constexpr int kCallsPerChannel = 200;
+
 struct LoadFlags {
   ConnectionFlags connection;
   SamplingFlags sampling;
@@ -31,7 +34,7 @@ struct LoadFlags {
   WorkloadOptions workload;
   std::optional<DataType> dtype;
   ClosedLoopOptions loop;
-  int channels = 1;
+  std::optional<int> channels;
   Plane plane = Plane::kInline;
 };
 
@@ -56,7 +59,8 @@ int RunLoad(const LoadFlags& flags) {
   options.outputs = flags.sampling.outputs();
   const absl::StatusOr<size_t> byte_size = Workload::ByteSize(options);
   if (!byte_size.ok()) return Refuse(byte_size.status().message());
-  const absl::StatusOr<SamplerClient> client = flags.connection.Connect(flags.channels);
+  const absl::StatusOr<SamplerClient> client = flags.connection.Connect(
+      flags.channels.value_or((flags.loop.concurrency + kCallsPerChannel - 1) / kCallsPerChannel));
   if (!client.ok()) return Refuse(client.status().message());
   // Connects, and fails before the test does where nothing answers.
   if (const absl::StatusOr<ServerInfo> info = client->GetServerInfo(); !info.ok()) {
@@ -107,8 +111,8 @@ Command AddLoadCommand(CLI::App& program) {
   app->add_option("--calls", flags->loop.max_calls, "Most calls [no limit but --duration]")
       ->group(kLoad)
       ->check(WholeNumber(1));
-  app->add_option("--channels", flags->channels, "TCP connections that the calls share")
-      ->capture_default_str()
+  app->add_option("--channels", flags->channels,
+                  "Connections that the calls share [one for every 200 of --concurrency]")
       ->group(kLoad)
       ->check(WholeNumber(1, 1024));
   AddPlaneFlag(*app, flags->plane)->group(kLoad);

@@ -43,6 +43,10 @@ function(token_sampler_library name)
   target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS ${ARG_HEADERS_BELOW}
                  FILES ${ARG_HEADERS})
   target_compile_options(${target} PRIVATE ${TOKEN_SAMPLER_WARNINGS})
+  if(TOKEN_SAMPLER_FUZZ)
+    # Counts which branches are taken, for the fuzz targets.
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(${target} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
 endfunction()

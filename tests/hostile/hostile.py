@@ -30,7 +30,8 @@ GRACE_SECONDS = 40.0  # for attackers, which take what they need to begin and to
 AFTER_SECONDS = 5.0  # until what an attacker has left behind must be gone
 SHORT_SECONDS = 1.0
 SHORT_JOBS = 3  # at once: memory and answers do not mind
-LONG = 6  # times as long
+LONG = 6  # times as long,
+LONG_SECONDS = 60.0  # but no longer
 # A build with sanitizers has a shadow of its memory and keeps what was freed for a while, and it is
 # not optimised: what is judged of it is that it stands, not how fast. A slice of its time is no
 # longer short, and the polite client's calls must only be answered.
@@ -76,7 +77,7 @@ def run_attack(attack: Attack, options: argparse.Namespace, measure: Measure) ->
     if options.short:
         seconds = min(attack.seconds, SHORT_SECONDS)
     elif options.long:
-        seconds *= LONG
+        seconds = min(LONG * seconds, LONG_SECONDS)
     flags = list(attack.flags)
     if "--memory-budget" in options.known_flags:
         flags.append(f"--memory-budget={BUDGET_MIB << 20}")

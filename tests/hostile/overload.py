@@ -14,7 +14,9 @@ import messages
 from attack import Target
 from memory_attacks import connected
 
-TURNS = 3
+# Short turns, and many of them: the speed of a machine that others use as well drifts.
+TURN_SECONDS = 1.5
+LEAST_TURNS = 3
 QUEUED_ROWS = 65536  # of the server, by default
 FEW = 8  # callers who keep the server busy
 CALLS_PER_CONNECTION = 200  # the server takes 256 at once
@@ -125,14 +127,15 @@ def few_and_many(
     the attacker's own sending does not limit them."""
     request = messages.sample(messages.in_region("r", rows, vocab), messages.params(top_k=50))
     extra = [("grpc-timeout", f"{1000 * deadline_seconds:.0f}m")] if deadline_seconds else []
-    seconds = target.seconds / (2 * TURNS)
+    turns = max(LEAST_TURNS, int(target.seconds / (2 * TURN_SECONDS)))
+    seconds = target.seconds / (2 * turns)
     few_turns: list[Turn] = []
     many_turns: list[Turn] = []
     with messages.SharedObject(2 * vocab * rows) as shared:
         with connected(target) as connection:
             connection.call(messages.REGISTER, shared.register("r"))
         target.codes.clear()
-        for _ in range(TURNS):
+        for _ in range(turns):
             few_turns.append(take_turn(target, request, FEW, seconds, *extra))
             many_turns.append(take_turn(target, request, many, seconds, *extra))
     answered = [turn.answered for turn in many_turns]

@@ -16,7 +16,7 @@ bound that does not hold. Exits with 1 if an attack that the server is known to 
   --only NAME      this attack; repeatable
   --short          a second of each attack that the server is known to stand, three at once: what ctest
                    runs
-  --long           30 seconds of each attack that could go on for ever, instead of 5
+  --long           30 seconds of each attack that could go on for ever, or 60, instead of 5 or 30
   --table          the table without progress
   --list           the names, and which attacks the server is known to stand
   --most-mib N     end a server that takes more (default: 4096)

@@ -151,13 +151,13 @@ def greedy_describe(target: Target) -> None:
 
 
 @attack("8 callers, then 640, of 1,024 rows each", holds=True, flags=REGIONS,
-        codes=(*REFUSED, "OK"), cores=ALL_CORES, seconds=10, short=False)  # fmt: skip
+        codes=(*REFUSED, "OK"), cores=ALL_CORES, seconds=30, short=False)  # fmt: skip
 def overload(target: Target) -> None:
     few_and_many(target, 1024, 1024, 640)
 
 
-@attack("8 callers, then 400, with a deadline of 0.1 s", holds=False, flags=REGIONS, cores=ALL_CORES,
-        seconds=10, short=False)  # fmt: skip
+@attack("8 callers, then 400, with a deadline of 0.1 s", holds=True, flags=REGIONS, cores=ALL_CORES,
+        seconds=30, short=False)  # fmt: skip
 def deadlines(target: Target) -> None:
     """What is sampled is what can be answered in time."""
     few_and_many(target, 64, 32768, 400, deadline_seconds=0.1)

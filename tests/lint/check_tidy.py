@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs clang-tidy over the sources of sampler, cuda, server and client.
 
-Usage: check_tidy.py [--jobs N] [--all] [--analyze] [--root DIR] BUILD_DIR
+Usage: check_tidy.py [--jobs N] [--all] [--analyze] [--program CLANG_TIDY] [--root DIR] BUILD_DIR
 
 A file that passed is checked again when its object file or .clang-tidy is newer, so that a second
 run takes no time. --all checks every file. --analyze runs the static analyzer too, which takes
@@ -48,12 +48,12 @@ def is_fresh(root, built, stamp):
     return stamp.stat().st_mtime > newest
 
 
-def tidy(root, build, source, stamp, analyze):
+def tidy(program, root, build, source, stamp, analyze):
     """What clang-tidy has to say of the file, or an empty string."""
     with_grpc = source.relative_to(root).parts[0] in WITH_GRPC
     checks = CHECKS_WITH_GRPC if with_grpc else "" if analyze else "-clang-analyzer-*"
     run = subprocess.run(
-        ["clang-tidy", "--quiet", "-p", build / "tidy", "--extra-arg=-Wno-unknown-warning-option"]
+        [program, "--quiet", "-p", build / "tidy", "--extra-arg=-Wno-unknown-warning-option"]
         + ([f"--checks={checks}"] if checks else []) + [source],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
@@ -69,6 +69,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--analyze", action="store_true")
+    parser.add_argument("--program", default="clang-tidy")
     parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).parents[2])
     parser.add_argument("build", type=pathlib.Path)
     args = parser.parse_args()
@@ -85,7 +86,7 @@ def main():
     ]
 
     def check(unit):
-        return tidy(root, args.build, *unit, args.analyze)
+        return tidy(args.program, root, args.build, *unit, args.analyze)
 
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         complaints = [c for c in pool.map(check, stale) if c]

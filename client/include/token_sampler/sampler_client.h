@@ -439,7 +439,8 @@ struct ClientOptions {
   int64_t max_message_bytes = INT32_MAX;
 
   // TCP connections, 1 .. 1024, used in turn. One moves about 1 GB/s; more help when requests are
-  // large and several are in flight.
+  // large and several are in flight. The server takes 256 calls of a connection at once; further
+  // ones wait in the client.
   int channels = 1;
 };
 
