@@ -89,8 +89,8 @@ preset() {
   fi
 }
 
-# Newer than Debian's, which takes half as long again because it looks at what system headers declare. Where
-# it cannot be had, Debian's finds nearly as much.
+# Fetches a newer clang-tidy than Debian's, which takes half as long again because it looks at what system
+# headers declare. Debian's finds nearly as much where this one cannot be had.
 clang_tidy=clang-tidy
 fetch_clang_tidy() {
   local version=23.1.4 folder=build/clang-tidy
