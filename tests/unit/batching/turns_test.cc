@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,7 +36,7 @@ class LongRowSampler final : public Sampler {
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
     for (size_t i = 0; i < rows.size(); ++i) {
       results[i].Clear();
-      if (rows[i].pace != nullptr && !TakeLong(*rows[i].pace)) continue;
+      if (rows[i].pace != nullptr && !TakeLong(rows[i].key.step, *rows[i].pace)) continue;
       results[i].token_ids.push_back(static_cast<uint32_t>(rows[i].key.step));
       MutexLock lock(mutex_);
       if (rows[i].pace == nullptr) pieces_before_short_.push_back(pieces_);
@@ -53,9 +54,10 @@ class LongRowSampler final : public Sampler {
     open_ = true;
     changed_.NotifyAll();
   }
-  int begun() {
+  // How many long rows had begun when that of the step ended.
+  int begun_before_end_of(uint64_t step) {
     MutexLock lock(mutex_);
-    return begun_;
+    return begun_before_end_[step];
   }
   int pieces() {
     MutexLock lock(mutex_);
@@ -68,7 +70,7 @@ class LongRowSampler final : public Sampler {
   }
 
  private:
-  bool TakeLong(Pace& pace) {
+  bool TakeLong(uint64_t step, Pace& pace) {
     {
       MutexLock lock(mutex_);
       ++begun_;
@@ -81,6 +83,8 @@ class LongRowSampler final : public Sampler {
       MutexLock lock(mutex_);
       ++pieces_;
     }
+    MutexLock lock(mutex_);
+    begun_before_end_[step] = begun_;
     return true;
   }
 
@@ -89,6 +93,7 @@ class LongRowSampler final : public Sampler {
   CondVar changed_;
   bool open_ ABSL_GUARDED_BY(mutex_) = false;
   int begun_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<uint64_t, int> begun_before_end_ ABSL_GUARDED_BY(mutex_);
   int pieces_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<int> pieces_before_short_ ABSL_GUARDED_BY(mutex_);
 };
@@ -180,7 +185,7 @@ TEST_F(TurnsTest, FewRowsRunAtATimeAndNoClientHasAllThreads) {
   sampler_.Open();
   EXPECT_TRUE(jobs.back()->Await().ok());
   // It had as many turns as the two of the other client together.
-  EXPECT_EQ(sampler_.begun(), 3);
+  EXPECT_EQ(sampler_.begun_before_end_of(9), 3);
   for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
 }
 
