@@ -3,10 +3,11 @@
 
 extern "C" {
 
-// jemalloc reads it when the process starts. Memory that has been free for about a second goes back
-// to the system, by threads that do nothing else, and at once, not when the system wants it: after
-// a burst the server holds no more than before.
+// jemalloc reads it when the process starts. Its background threads offer pages that have been free
+// for about a second to the system (MADV_FREE), and give them up a second later. After a burst the
+// server therefore holds no more than before, and pages that the next large request uses in between
+// cost no page fault.
 extern const char* malloc_conf;
-const char* malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0";
+const char* malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:1000";
 
 }  // extern "C"

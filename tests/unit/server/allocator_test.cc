@@ -47,12 +47,14 @@ TEST(AllocatorTest, GivesBackWhatLiesBetweenBlocksInUse) {
 }
 
 TEST(AllocatorTest, ReadsTheSettings) {
-  ssize_t decay = 0;
-  size_t size = sizeof(decay);
-  ASSERT_EQ(mallctl("opt.dirty_decay_ms", &decay, &size, nullptr, 0), 0);
-  EXPECT_EQ(decay, 1000);
+  for (const char* decay : {"opt.dirty_decay_ms", "opt.muzzy_decay_ms"}) {
+    ssize_t milliseconds = 0;
+    size_t size = sizeof(milliseconds);
+    ASSERT_EQ(mallctl(decay, &milliseconds, &size, nullptr, 0), 0) << decay;
+    EXPECT_EQ(milliseconds, 1000) << decay;
+  }
   bool background = false;
-  size = sizeof(background);
+  size_t size = sizeof(background);
   ASSERT_EQ(mallctl("background_thread", &background, &size, nullptr, 0), 0);
   EXPECT_TRUE(background);
 }
