@@ -5,8 +5,7 @@ extern "C" {
 
 // jemalloc reads it when the process starts. Its background threads offer pages that have been free
 // for about a second to the system (MADV_FREE), and give them up a second later. After a burst the
-// server therefore holds no more than before, and pages that the next large request uses in between
-// cost no page fault.
+// server therefore holds no more than before, and the next large request takes fewer page faults.
 extern const char* malloc_conf;
 const char* malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:1000";
 
