@@ -124,7 +124,7 @@ std::vector<StageView> DescribeRow(const RowInput& input, uint32_t top_n, RowRes
     const LoadedRow loaded(input, read, result);
     if (loaded.get() == nullptr) return;
     views = DescribeAsFloat32(*loaded.get(), top_n, result);
-    std::vector<float> scaled;
+    LargeVector<float> scaled;
     if (const std::optional<RowInput> again = ScaledWeights(*loaded.get(), result, scaled)) {
       views = DescribeAsFloat32(*again, top_n, result);
     }

@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "sampler/key_sort.h"
 #include "sampler/large_memory.h"
@@ -127,7 +126,7 @@ void SampleRowByPipeline(const RowInput& row, RowResult& result) {
   const FreeingPace freeing(row.pace);
   const auto sample = [&] {
     SampleAsFloat32(row, result);
-    std::vector<float> scaled;
+    LargeVector<float> scaled;
     if (const std::optional<RowInput> again = ScaledWeights(row, result, scaled)) {
       SampleAsFloat32(*again, result);
     }

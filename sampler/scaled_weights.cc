@@ -22,7 +22,7 @@ bool IsProper(double weight) { return weight > 0.0 && std::isfinite(weight); }
 }  // namespace
 
 std::optional<RowInput> ScaledWeights(const RowInput& row, const RowResult& failed,
-                                      std::vector<float>& values) {
+                                      LargeVector<float>& values) {
   const bool by_rounding = failed.code == RowCode::kInfinite || failed.code == RowCode::kZeroSum ||
                            failed.code == RowCode::kTooFewTokens;
   if (!by_rounding || row.kind != InputKind::kWeights || row.dtype != DataType::kFloat64) {

@@ -4,8 +4,8 @@
 #define TOKEN_SAMPLER_SAMPLER_SCALED_WEIGHTS_H_
 
 #include <optional>
-#include <vector>
 
+#include "sampler/large_memory.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler {
@@ -15,7 +15,7 @@ namespace token_sampler {
 // by the power of two that brings the largest into [1/2, 1]. Nothing for any other row. `values`
 // must outlive the result.
 std::optional<RowInput> ScaledWeights(const RowInput& row, const RowResult& failed,
-                                      std::vector<float>& values);
+                                      LargeVector<float>& values);
 
 }  // namespace token_sampler
 

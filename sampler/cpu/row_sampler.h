@@ -4,7 +4,6 @@
 #define TOKEN_SAMPLER_SAMPLER_CPU_ROW_SAMPLER_H_
 
 #include <cstdint>
-#include <vector>
 
 #include "sampler/adjustments.h"
 #include "sampler/cpu/buffer.h"
@@ -91,7 +90,7 @@ class RowSampler {
   LargeVector<uint64_t> keys_;
   LargeVector<uint64_t> sorted_keys_;
   SeveralDraws several_draws_;
-  std::vector<float> scaled_weights_;
+  LargeVector<float> scaled_weights_;
 };
 
 }  // namespace token_sampler::cpu
