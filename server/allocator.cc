@@ -8,9 +8,9 @@ extern "C" {
 // server therefore holds no more than before, and the next large request takes fewer page faults.
 //
 // lg_extent_max_active_fit lets a small allocation take part of free memory up to 2^20 times its
-// size; jemalloc's own limit is 2^6 times. gRPC receives a message in pieces of 64 KB, and the free
-// pieces of a large message become one of megabytes: with the limit the next message would take new
-// pages while those stay free.
+// size; jemalloc's own limit is 2^6 times. gRPC receives a message in pieces of 64 KB, and the
+// freed pieces of a large message merge into blocks of megabytes: with jemalloc's limit the next
+// message would take new pages while those blocks stay free.
 extern const char* malloc_conf;
 const char* malloc_conf =
     "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:1000,lg_extent_max_active_fit:20";
