@@ -13,6 +13,8 @@
 #include "cuda/kernel/cluster.h"
 #include "cuda/kernel/mail.h"
 #include "cuda/kernel/row_job.h"
+#include "sampler/philox.h"
+#include "sampler/wide_integer.h"
 
 namespace token_sampler::cuda {
 
@@ -65,6 +67,7 @@ struct alignas(16) BlockMemory {
   uint64_t sorted[kMaxListed];
   uint64_t warp_values[kWarps];
   Portion warp_portions[kWarps];
+  Uint128 uniform;                             // of the row's first draw
   alignas(16) uint32_t group_values[kGroups];  // ordered bits
   Lead lead;
   // Every block sends one line of these. The two take turns: one is written while the other is
@@ -84,6 +87,11 @@ struct alignas(16) BlockMemory {
   uint32_t mass_low[kBins];  // halves, because the hardware has no 64-bit atomics in shared memory
   uint32_t mass_high[kBins];
 };
+
+// The uniform number of a draw. FindLeads has written that of the first.
+__device__ inline Uint128 UniformOf(const BlockMemory& memory, uint32_t draw) {
+  return draw == 0 ? memory.uniform : UniformBits(memory.job.key, RandomDomain::kToken, draw);
+}
 
 __device__ inline uint32_t Lane() { return threadIdx.x % kWarp; }
 __device__ inline uint32_t WarpOfThread() { return threadIdx.x / kWarp; }
@@ -207,6 +215,11 @@ class Exchange {
   // same in all threads. Of<T> gives what the blocks published until the next call.
   template <typename Read>
   __device__ void Publish(Read read) {
+    Publish(read, [] {});
+  }
+  // Calls `meanwhile` in all threads while the words are under way.
+  template <typename Read, typename Meanwhile>
+  __device__ void Publish(Read read, Meanwhile meanwhile) {
     using T = decltype(read());
     constexpr uint32_t kWords = (sizeof(T) + sizeof(uint64_t) - 1) / sizeof(uint64_t);
     static_assert(kWords <= kExchangedWords);
@@ -223,6 +236,7 @@ class Exchange {
         Send(words[i], &memory_.exchanged[turn_][ClusterRank()][i], inbox, threadIdx.x);
       }
     }
+    meanwhile();
     Await(inbox, turn_, true);
   }
   template <typename T>

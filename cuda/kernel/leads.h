@@ -10,6 +10,7 @@
 
 #include "cuda/kernel/block_memory.h"
 #include "cuda/kernel/cluster.h"
+#include "sampler/philox.h"
 #include "sampler/token_order.h"
 
 namespace token_sampler::cuda {
@@ -23,19 +24,24 @@ struct Leads {
 };
 
 // Writes to memory.lead the group values that stand at places `among_all` and `of_share`, from 1,
-// when they are sorted; nothing where there are fewer groups. By threads below kGroups.
-__device__ inline void RankGroups(uint32_t among_all, uint32_t of_share, BlockMemory& memory) {
-  const uint32_t own = memory.group_values[threadIdx.x];
-  uint32_t greater = 0;
-  uint32_t not_less = 0;
-#pragma unroll 4
-  for (uint32_t i = 0; i < kGroups; i += 4) {
-    const uint4 four = *reinterpret_cast<const uint4*>(&memory.group_values[i]);
+// when they are sorted; nothing where there are fewer groups. `own` is the value of the thread's
+// group, each thread of which compares it with a share of the others.
+__device__ inline void RankGroups(uint32_t own, uint32_t among_all, uint32_t of_share,
+                                  BlockMemory& memory) {
+  constexpr uint32_t kNotLess = 1u << 16;  // both counts in one word
+  uint32_t counts = 0;
+  const auto* const fours = reinterpret_cast<const uint4*>(memory.group_values);
+#pragma unroll
+  for (uint32_t i = 0; i < kGroups / 4; i += kThreadsPerGroup) {
+    const uint4 four = fours[i + threadIdx.x % kThreadsPerGroup];
     for (const uint32_t other : {four.x, four.y, four.z, four.w}) {
-      greater += other > own ? 1 : 0;
-      not_less += other >= own ? 1 : 0;
+      counts += other > own ? 1 : 0;
+      counts += other >= own ? kNotLess : 0;
     }
   }
+  counts = ReduceLanes<kThreadsPerGroup>(counts, Sum());
+  const uint32_t greater = counts % kNotLess;
+  const uint32_t not_less = counts / kNotLess;
   // Equal ones write the same.
   if (greater < among_all && among_all <= not_less) memory.lead.among_all = own;
   if (greater < of_share && of_share <= not_less) memory.lead.of_share = own;
@@ -46,19 +52,24 @@ __device__ inline void RankGroups(uint32_t among_all, uint32_t of_share, BlockMe
 // groups of one block reach, and what a share of top_k groups of every block reaches.
 __device__ inline Leads FindLeads(BlockMemory& memory, Exchange& exchange, uint64_t greatest,
                                   uint32_t top_k) {
-  auto group = static_cast<uint32_t>(greatest >> 32);
-  for (uint32_t distance = 1; distance < kThreadsPerGroup; distance *= 2) {
-    group = Max()(group, FromLaneXor(group, distance));
-  }
+  const auto own = static_cast<uint32_t>(greatest >> 32);
+  const uint32_t group = ReduceLanes<kThreadsPerGroup>(own, Max());
   if (threadIdx.x % kThreadsPerGroup == 0) {
     memory.group_values[threadIdx.x / kThreadsPerGroup] = group;
   }
   if (threadIdx.x == 0) memory.lead = {0, 0, 0};
   const uint64_t key = BlockReduce(memory, greatest, Max());
-  if (top_k > 0 && threadIdx.x < kGroups) {
-    RankGroups(top_k, (top_k + ClusterBlocks() - 1) / ClusterBlocks(), memory);
+  if (top_k > 0) {
+    RankGroups(group, top_k, (top_k + ClusterBlocks() - 1) / ClusterBlocks(), memory);
   }
-  exchange.Publish([&] { return Lead{memory.lead.among_all, memory.lead.of_share, key}; });
+  exchange.Publish(
+      [&] {
+        return Lead{memory.lead.among_all, memory.lead.of_share, key};
+      },
+      [&] {
+        if (threadIdx.x != kThreads - 1) return;
+        memory.uniform = UniformBits(memory.job.key, RandomDomain::kToken, 0);
+      });
   const Lead lead = exchange.Of<Lead>(Lane() % ClusterBlocks());
   const uint32_t share = ReduceRanks(lead.of_share, Min());
   const uint32_t among_all = ReduceRanks(lead.among_all, Max());

@@ -141,6 +141,16 @@ class ListedRow {
 
   // Lets the stages from `stage` on act and draws. By the whole block.
   __device__ void End(int stage, uint32_t* tokens) {
+    // A thread weighs each token before one warp needs them all.
+    if (stage < RowJob::kMaxStages && job_.stages[stage] == JobStage::kTemperature) {
+      weigh_.SetTemperature();
+      ++stage;
+    }
+    if (threadIdx.x < count_) {
+      memory_.copied[threadIdx.x] = weigh_.OfKey(memory_.sorted[threadIdx.x]);
+    }
+    is_weighed_ = true;
+    __syncthreads();
     if (WarpOfThread() == 0) {
       for (; stage < RowJob::kMaxStages && job_.stages[stage] != JobStage::kNone; ++stage) {
         Apply(job_.stages[stage]);
@@ -240,8 +250,7 @@ class ListedRow {
     }
 #pragma unroll 1
     for (uint32_t draw = 0; draw < job_.num_samples; ++draw) {
-      const uint64_t target =
-          ScaleUniform(UniformBits(job_.key, RandomDomain::kToken, draw), memory_.mass_left);
+      const uint64_t target = ScaleUniform(UniformOf(memory_, draw), memory_.mass_left);
       if (before <= target && target - before < mass) tokens[draw] = token;
     }
   }

@@ -161,6 +161,29 @@ class RowPart {
     }
   }
 
+  // Calls f(index, value) for each element that `thread` of the block read in Load, or in Edit if
+  // the row is `edited`. A whole warp calls this and shares them out.
+  template <typename F>
+  __device__ void ForEachReadBy(uint32_t thread, bool edited, F f) const {
+    uint32_t head = 0;
+    uint32_t log2_width = 0;
+    if (!edited && dtype_ != DataType::kFloat64) {
+      const bool is_float = dtype_ == DataType::kFloat32;
+      head = is_float ? Head(Elements<float>()) : Head(Elements<uint16_t>());
+      log2_width = is_float ? 2 : 3;
+    }
+    const uint32_t vectors = (size_ - head) >> log2_width;
+    for (uint32_t i = Lane();; i += kWarp) {
+      const uint32_t vector = thread + (i >> log2_width) * kThreads;
+      if (vector >= vectors) break;
+      const uint32_t index = head + (vector << log2_width) + (i & ((1u << log2_width) - 1));
+      f(index, ValueAt(index));
+    }
+    const uint32_t after = head + (vectors << log2_width) + thread;
+    if (Lane() == 0 && thread < head) f(thread, ValueAt(thread));
+    if (Lane() == 0 && after < size_) f(after, ValueAt(after));
+  }
+
   // Reads the part and bans what the mask leaves out. The greatest key of those that this thread
   // read, one that is never drawn for none, kInvalidKey when a value is not allowed.
   __device__ uint64_t Load() {
@@ -192,6 +215,9 @@ class RowPart {
   }
 
  private:
+  // Loads of a thread that are under way at once.
+  static constexpr uint32_t kLoadsAhead = kInShared ? 8 : 4;
+
   // Bit `place` where the value is in [least, most].
   __device__ static uint32_t Bit(float value, float least, float most, uint32_t place) {
     return ((value >= least) & (value <= most)) ? 1u << place : 0;
@@ -302,6 +328,14 @@ class RowPart {
   // Element 0 of the part.
   __device__ float* Shared() const { return Vectors() + before_; }
 
+  // The number of elements before the first that a vector load may start at.
+  template <typename Element>
+  __device__ uint32_t Head(const Element* from) const {
+    const auto past = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(from) % sizeof(uint4));
+    const uint32_t head = (sizeof(uint4) - past) % sizeof(uint4) / sizeof(Element);
+    return head < size_ ? head : size_;
+  }
+
   // The elements of the first and the last vector that are not of the part.
   __device__ void BanOutside() const {
     constexpr uint32_t kWidth = 4;
@@ -314,16 +348,12 @@ class RowPart {
     if constexpr (kInShared) Shared()[index] = value;
   }
 
-  // Elements up to the first that a vector load may start at, vectors, and what is left.
+  // Elements before the first vector, vectors, and what is left.
   template <typename Vector, bool kMasked>
   __device__ uint64_t LoadVectors() {
     constexpr uint32_t kPerVector = Vector::kElements;
-    constexpr uint32_t kElementBytes = sizeof(uint4) / kPerVector;
-    constexpr uint32_t kAhead = 4;  // loads of a thread that are under way at once
     const auto* const from = Elements<typename Vector::Element>();
-    const auto past = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(from) % sizeof(uint4));
-    uint32_t head = (sizeof(uint4) - past) % sizeof(uint4) / kElementBytes;
-    if (head > size_) head = size_;
+    const uint32_t head = Head(from);
     // So that four floats are stored at once.
     before_ = (4 - head % 4) % 4;
     const uint32_t vectors = (size_ - head) / kPerVector;
@@ -332,14 +362,14 @@ class RowPart {
       Keep(i, Take<kMasked>(i, Vector::Widen(from[i]), greatest));
     }
     const auto* const first = reinterpret_cast<const uint4*>(from + head);
-    for (uint32_t v = threadIdx.x; v < vectors; v += kThreads * kAhead) {
-      uint4 words[kAhead] = {};
+    for (uint32_t v = threadIdx.x; v < vectors; v += kThreads * kLoadsAhead) {
+      uint4 words[kLoadsAhead] = {};
 #pragma unroll
-      for (uint32_t a = 0; a < kAhead; ++a) {
+      for (uint32_t a = 0; a < kLoadsAhead; ++a) {
         if (v + a * kThreads < vectors) words[a] = LoadVector(first + v + a * kThreads);
       }
 #pragma unroll
-      for (uint32_t a = 0; a < kAhead; ++a) {
+      for (uint32_t a = 0; a < kLoadsAhead; ++a) {
         if (v + a * kThreads < vectors) {
           TakeVector<Vector, kMasked>(head + (v + a * kThreads) * kPerVector, words[a], greatest);
         }

@@ -57,15 +57,15 @@ class RowOnCluster {
         weigh_(memory, FromOrderedBits(static_cast<uint32_t>(first_key >> 32))),
         least_key_(LeastDrawableKey(job)) {}
 
-  // Draws to tokens[first_token ..]. `bound` is that of Leads. When a block returns, no other one
-  // needs its memory any more.
-  __device__ void Sample(uint32_t bound, uint32_t* tokens) {
+  // Draws to tokens[first_token ..]. `bound` is that of Leads, `greatest` the thread's. When a
+  // block returns, no other one needs its memory any more.
+  __device__ void Sample(uint32_t bound, uint32_t greatest, uint32_t* tokens) {
     if (job_.greedy) {
       TakeFirst(tokens);
       return;
     }
     if (bound > 0) {
-      const uint32_t listed = ListFrom(bound);
+      const uint32_t listed = ListFrom(bound, greatest);
       if (listed > 0) {
         EndListed(0, listed, tokens);
         return;
@@ -187,26 +187,11 @@ class RowOnCluster {
     // Nearer to the first value than `sure` all are kept, from `beyond` on none.
     const float sure = static_cast<float>(guess.bin) - static_cast<float>(around);
     const float beyond = static_cast<float>(guess.bin + around + 1);
-    const Run run = RunOfThread();
-    const LogitWeights weigh = weigh_.OfLogits();
-    uint64_t kept = 0;
-    uint64_t listed = 0;
-    uint64_t all = 0;
-#pragma unroll 4
-    for (uint32_t i = run.begin; i < run.end; ++i) {
-      const float value = part_.ValueAt(i);
-      const bool is_left = IsLeft(i, value);
-      const uint64_t weight = weigh(is_left ? value : part_.banned());
-      const float distance = binning.Distance(value);
-      all += weight;
-      kept += distance < sure ? weight : 0;
-      if (is_left & (distance >= sure) & (distance < beyond)) {
-        listed += weight;
-        Append(OrderKey(value, part_.TokenAt(i)));
-      }
-    }
-    const PassSums here = {BlockReduce(memory_, kept, Sum()), BlockReduce(memory_, listed, Sum()),
-                           BlockReduce(memory_, all, Sum()), 0};
+    const PassSums own =
+        AllAreLeft() ? SumRun<true>(binning, sure, beyond) : SumRun<false>(binning, sure, beyond);
+    const PassSums here = {BlockReduce(memory_, own.kept, Sum()),
+                           BlockReduce(memory_, own.listed, Sum()),
+                           BlockReduce(memory_, own.all, Sum()), 0};
     exchange_.Publish([&] {
       return PassSums{here.kept, here.listed, here.all, memory_.num_listed};
     });
@@ -229,17 +214,47 @@ class RowOnCluster {
       }
     }
     __syncthreads();
-    mass = kept + MassOf(threadIdx.x, memory_);
+    mass = own.kept + MassOf(threadIdx.x, memory_);
     return true;
   }
 
-  // Lists the tokens that reach a value, the ordered bits of which are `bound`. Returns as Narrow;
-  // 0 where they are more than kMaxListed.
-  __device__ uint32_t ListFrom(uint32_t bound) {
-    part_.ForEachWithin(FromOrderedBits(bound), INFINITY, [&](uint32_t index, float value) {
-      const uint64_t key = OrderKey(value, part_.TokenAt(index));
-      if (key >= least_key_ && key >> 32 >= bound) Append(key);
-    });
+  // The sums of this thread's run; lists its tokens at a distance in [sure, beyond).
+  template <bool kAllAreLeft>
+  __device__ PassSums SumRun(const Binning& binning, float sure, float beyond) {
+    const Run run = RunOfThread();
+    const LogitWeights weigh = weigh_.OfLogits();
+    PassSums sums = {0, 0, 0, 0};
+#pragma unroll 4
+    for (uint32_t i = run.begin; i < run.end; ++i) {
+      const float value = part_.ValueAt(i);
+      const bool is_left = kAllAreLeft || IsLeft(i, value);
+      const uint64_t weight = weigh(is_left ? value : part_.banned());
+      const float distance = binning.Distance(value);
+      sums.all += weight;
+      sums.kept += distance < sure ? weight : 0;
+      if (is_left & (distance >= sure) & (distance < beyond)) {
+        sums.listed += weight;
+        Append(OrderKey(value, part_.TokenAt(i)));
+      }
+    }
+    return sums;
+  }
+
+  // Lists the tokens that reach a value with the ordered bits `bound`. `greatest` are the bits of
+  // the greatest value that this thread has read. Few threads have read one that reaches the bound,
+  // and the warp reads only their tokens again. Returns as Narrow; 0 if more than kMaxListed reach
+  // it.
+  __device__ uint32_t ListFrom(uint32_t bound, uint32_t greatest) {
+    uint32_t reaching = __ballot_sync(kAllLanes, greatest >= bound ? 1 : 0);
+    while (reaching != 0) {
+      const auto lane = static_cast<uint32_t>(__ffs(static_cast<int>(reaching)) - 1);
+      reaching &= reaching - 1;
+      part_.ForEachReadBy(WarpOfThread() * kWarp + lane, job_.num_edits > 0,
+                          [&](uint32_t index, float value) {
+                            const uint64_t key = OrderKey(value, part_.TokenAt(index));
+                            if (key >= least_key_ && key >> 32 >= bound) Append(key);
+                          });
+    }
     const uint32_t count = GatherListed(false, memory_, exchange_);
     if (count > kMaxListed) return 0;
     if (ClusterRank() == 0) SortListed(count, memory_);
@@ -298,12 +313,16 @@ class RowOnCluster {
            ((value == least) & (part_.TokenAt(index) <= TokenOfOrderKey(least_key_)));
   }
 
+  // Whether no stage has dropped a token yet. Loops then leave IsLeft out: a banned token weighs
+  // nothing anyhow.
+  __device__ bool AllAreLeft() const { return least_key_ == LeastDrawableKey(job_); }
+
   // The weight of a token in the draw.
-  template <typename Weigh>
+  template <bool kAllAreLeft, typename Weigh>
   __device__ uint64_t MassAt(uint32_t index, const Weigh& weigh) const {
     const float value = part_.ValueAt(index);
     // A banned token weighs nothing.
-    return weigh(IsLeft(index, value) ? value : part_.banned());
+    return weigh(kAllAreLeft || IsLeft(index, value) ? value : part_.banned());
   }
 
   // Neighbours that one thread sums.
@@ -321,13 +340,17 @@ class RowOnCluster {
 
   // The mass that is left of this thread's run.
   __device__ uint64_t MassOfRun() const {
-    const Run run = RunOfThread();
     return weigh_.Apply([&](auto weigh) {
-      uint64_t sum = 0;
-#pragma unroll 4
-      for (uint32_t i = run.begin; i < run.end; ++i) sum += MassAt(i, weigh);
-      return sum;
+      return AllAreLeft() ? MassOfRun<true>(weigh) : MassOfRun<false>(weigh);
     });
+  }
+  template <bool kAllAreLeft, typename Weigh>
+  __device__ uint64_t MassOfRun(const Weigh& weigh) const {
+    const Run run = RunOfThread();
+    uint64_t sum = 0;
+#pragma unroll 4
+    for (uint32_t i = run.begin; i < run.end; ++i) sum += MassAt<kAllAreLeft>(i, weigh);
+    return sum;
   }
 
   // `mass` is that of the thread's run; its warp walks the run in which the target lies.
@@ -339,8 +362,7 @@ class RowOnCluster {
     const uint64_t total = ReduceRanks(of_rank, Sum());
 #pragma unroll 1
     for (uint32_t draw = 0; draw < job_.num_samples; ++draw) {
-      const uint64_t target =
-          ScaleUniform(UniformBits(job_.key, RandomDomain::kToken, draw), total);
+      const uint64_t target = ScaleUniform(UniformOf(memory_, draw), total);
       const bool is_here = before <= target && target - before < mass;
       const uint32_t where = __ballot_sync(kAllLanes, is_here ? 1 : 0);
       if (where == 0) continue;
@@ -356,7 +378,7 @@ class RowOnCluster {
 #pragma unroll 1
     for (uint32_t base = begin; base < end; base += kWarp) {
       const uint32_t index = base + Lane();
-      uint64_t sum = index < end ? MassAt(index, weigh_) : 0;
+      uint64_t sum = index < end ? MassAt<false>(index, weigh_) : 0;
       for (uint32_t distance = 1; distance < kWarp; distance *= 2) {
         const uint64_t lower = __shfl_up_sync(kAllLanes, sum, distance);
         if (Lane() >= distance) sum += lower;
@@ -401,7 +423,8 @@ __global__ void __launch_bounds__(kThreads, kInShared ? kBlocksPerMultiprocessor
   const Leads leads = FindLeads(memory, exchange, greatest, TopKToList(job));
   const bool failed = leads.first_key == kInvalidKey || leads.first_key < LeastDrawableKey(job);
   if (!failed) {
-    RowOnCluster(job, memory, leads.first_key, part, exchange).Sample(leads.bound, tokens);
+    RowOnCluster(job, memory, leads.first_key, part, exchange)
+        .Sample(leads.bound, static_cast<uint32_t>(greatest >> 32), tokens);
   }
   if (ClusterRank() == 0 && threadIdx.x == 0) {
     statuses[row] = failed ? JobStatus::kFailed : JobStatus::kDrawn;

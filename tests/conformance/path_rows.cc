@@ -108,6 +108,7 @@ std::vector<SamplingParams> StageParams() {
       {.top_k = 1},
       {.temperature = 1.5, .top_k = 40, .min_p = 0.01, .stage_order = filters_first},
       {.num_samples = 40, .replacement = true, .top_k = 513},
+      {.temperature = 0.6, .top_k = 60, .top_p = 0.8},
       {.top_k = 1300},
       {.top_k = 1999},
       {.top_p = 0.0},

@@ -227,7 +227,7 @@ class KernelsTest(Tree):
                       run.stdout)  # fmt: skip
 
     def test_accepts_few_bytes_of_spills(self):
-        self.assertEqual(self.check(self.kernel(64, 64)).returncode, 0)
+        self.assertEqual(self.check(self.kernel(40, 40)).returncode, 0)
 
     def test_rejects_a_spill_and_the_absence_of_kernels(self):
         for output in [self.kernel(136, 0), self.kernel(0, 136), self.kernel(0, 0) + self.kernel(68, 68),
