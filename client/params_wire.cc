@@ -1,7 +1,12 @@
 #include "client/params_wire.h"
 
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/message.h>
+
 #include <algorithm>
 #include <vector>
+
+#include "client/wire_enums.h"
 
 namespace token_sampler::client {
 namespace {
@@ -10,19 +15,35 @@ void AddIds(const std::vector<uint32_t>& ids, google::protobuf::RepeatedField<ui
   proto->Add(ids.begin(), ids.end());
 }
 
+void SetField(google::protobuf::Message* proto, const google::protobuf::FieldDescriptor* field,
+              double value) {
+  proto->GetReflection()->SetDouble(proto, field, value);
+}
+void SetField(google::protobuf::Message* proto, const google::protobuf::FieldDescriptor* field,
+              uint32_t value) {
+  proto->GetReflection()->SetUInt32(proto, field, value);
+}
+void SetField(google::protobuf::Message* proto, const google::protobuf::FieldDescriptor* field,
+              int32_t value) {
+  proto->GetReflection()->SetInt32(proto, field, value);
+}
+void SetField(google::protobuf::Message* proto, const google::protobuf::FieldDescriptor* field,
+              bool value) {
+  proto->GetReflection()->SetBool(proto, field, value);
+}
+
+void ScalarsToProto(const SamplingParams& params, v1::SamplingParams* proto) {
+  ForEachScalar(params, [proto](const auto& member, const ScalarDescription& description) {
+    if (!member.has_value()) return;
+    SetField(proto, v1::SamplingParams::descriptor()->FindFieldByName(description.name), *member);
+  });
+}
+
 void FiltersToProto(const SamplingParams& params, v1::SamplingParams* proto) {
-  if (params.top_k) proto->set_top_k(*params.top_k);
   if (params.top_k_ties) {
     proto->set_top_k_ties(*params.top_k_ties == TiePolicy::kKeepAll ? v1::TIE_POLICY_KEEP_ALL
                                                                     : v1::TIE_POLICY_EXACTLY_K);
   }
-  if (params.top_p) proto->set_top_p(*params.top_p);
-  if (params.min_p) proto->set_min_p(*params.min_p);
-  if (params.typical_p) proto->set_typical_p(*params.typical_p);
-  if (params.epsilon_cutoff) proto->set_epsilon_cutoff(*params.epsilon_cutoff);
-  if (params.eta_cutoff) proto->set_eta_cutoff(*params.eta_cutoff);
-  if (params.top_n_sigma) proto->set_top_n_sigma(*params.top_n_sigma);
-  if (params.p_less) proto->set_p_less(*params.p_less);
   if (params.xtc) {
     proto->mutable_xtc()->set_probability(params.xtc->probability);
     proto->mutable_xtc()->set_threshold(params.xtc->threshold);
@@ -42,13 +63,11 @@ void FiltersToProto(const SamplingParams& params, v1::SamplingParams* proto) {
     decay.set_min(params.top_p_decay->min);
     AddIds(params.top_p_decay->reset_ids, decay.mutable_reset_ids());
   }
-  if (params.min_tokens_to_keep) proto->set_min_tokens_to_keep(*params.min_tokens_to_keep);
   if (params.stage_preset) {
-    proto->set_stage_preset(
-        static_cast<v1::StagePreset>(static_cast<int>(*params.stage_preset) + 1));
+    proto->set_stage_preset(ToWire(*params.stage_preset));
   }
   for (const Stage stage : params.stage_order) {
-    proto->add_stage_order(static_cast<v1::Stage>(stage));
+    proto->add_stage_order(ToWire(stage));
   }
 }
 
@@ -58,17 +77,11 @@ void AdjustmentsToProto(const SamplingParams& params, v1::SamplingParams* proto)
   for (const std::vector<uint32_t>& word : params.bad_words) {
     AddIds(word, proto->add_bad_words()->mutable_token_ids());
   }
-  if (params.min_tokens) proto->set_min_tokens(*params.min_tokens);
   AddIds(params.stop_ids, proto->mutable_stop_ids());
   for (const TokenBias& bias : params.logit_bias) {
     proto->mutable_logit_bias()->add_token_ids(bias.token_id);
     proto->mutable_logit_bias()->add_values(bias.value);
   }
-  if (params.repetition_penalty) proto->set_repetition_penalty(*params.repetition_penalty);
-  if (params.frequency_penalty) proto->set_frequency_penalty(*params.frequency_penalty);
-  if (params.presence_penalty) proto->set_presence_penalty(*params.presence_penalty);
-  if (params.penalty_last_n) proto->set_penalty_last_n(*params.penalty_last_n);
-  if (params.no_repeat_ngram_size) proto->set_no_repeat_ngram_size(*params.no_repeat_ngram_size);
   if (!params.dry) return;
   v1::Dry& dry = *proto->mutable_dry();
   dry.set_multiplier(params.dry->multiplier);
@@ -83,9 +96,7 @@ void AdjustmentsToProto(const SamplingParams& params, v1::SamplingParams* proto)
 }  // namespace
 
 void ToProto(const SamplingParams& params, v1::SamplingParams* proto) {
-  if (params.temperature) proto->set_temperature(*params.temperature);
-  if (params.num_samples) proto->set_num_samples(*params.num_samples);
-  if (params.replacement) proto->set_replacement(*params.replacement);
+  ScalarsToProto(params, proto);
   if (params.temperature_schedule) {
     v1::TemperatureSchedule& schedule = *proto->mutable_temperature_schedule();
     schedule.set_kind(params.temperature_schedule->exponential
@@ -99,10 +110,8 @@ void ToProto(const SamplingParams& params, v1::SamplingParams* proto) {
     proto->mutable_dynamic_temperature()->set_range(params.dynamic_temperature->range);
     proto->mutable_dynamic_temperature()->set_exponent(params.dynamic_temperature->exponent);
   }
-  if (params.greedy_threshold) proto->set_greedy_threshold(*params.greedy_threshold);
   if (params.invalid_values) {
-    proto->set_invalid_values(
-        static_cast<v1::InvalidValuePolicy>(static_cast<int>(*params.invalid_values) + 1));
+    proto->set_invalid_values(ToWire(*params.invalid_values));
   }
   FiltersToProto(params, proto);
   AdjustmentsToProto(params, proto);

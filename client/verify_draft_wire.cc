@@ -7,6 +7,7 @@
 #include "client/params_wire.h"
 #include "client/tensor_wire.h"
 #include "client/usage/counted.h"
+#include "client/wire_enums.h"
 
 namespace token_sampler::client {
 namespace {
@@ -138,7 +139,7 @@ absl::StatusOr<VerifyDraftResult> DecodeVerifyDraftResponse(
           absl::StrCat("sequence_statuses names sequence ", status.row(), " of ", count));
     }
     DraftResult& sequence = result.sequences[status.row()];
-    sequence.code = static_cast<RowCode>(status.code());
+    sequence.code = FromWire(status.code());
     sequence.message = status.message();
   }
   absl::Status status = DecodeTokens(response, HasTrees(sequences), result.sequences);

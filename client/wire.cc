@@ -10,6 +10,7 @@
 #include "client/params_wire.h"
 #include "client/tensor_wire.h"
 #include "client/usage/counted.h"
+#include "client/wire_enums.h"
 
 namespace token_sampler::client {
 namespace {
@@ -141,7 +142,7 @@ absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& resp
       return Malformed(absl::StrCat("row_statuses names row ", status.row(), " of ", rows));
     }
     RowResult& row = result.rows[status.row()];
-    row.code = static_cast<RowCode>(status.code());
+    row.code = FromWire(status.code());
     row.message = status.message();
   }
   for (size_t r = 0; r < result.rows.size(); ++r) {
@@ -182,7 +183,7 @@ absl::StatusOr<Description> DecodeDescription(const v1::DescribeResponse& respon
   Description description;
   if (!response.skipped_ids().empty()) description.skipped_ids = response.skipped_ids(0);
   for (const v1::RowStatus& status : response.row_statuses()) {
-    description.code = static_cast<RowCode>(status.code());
+    description.code = FromWire(status.code());
     description.message = status.message();
   }
   for (const v1::DescribeResponse::Distribution& message : response.distributions()) {

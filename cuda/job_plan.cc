@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "sampler/adjustments.h"
-#include "sampler/stage_order.h"
+#include "sampler/stage_table.h"
 #include "sampler/stages.h"
 
 namespace token_sampler::cuda {

@@ -7,6 +7,7 @@
 #include "sampler/data_type.h"
 #include "sampler/pipeline.h"
 #include "sampler/row_values.h"
+#include "sampler/stage_table.h"
 #include "sampler/stages.h"
 #include "sampler/weight.h"
 

@@ -13,6 +13,7 @@
 #include "sampler/row_source.h"
 #include "sampler/row_values.h"
 #include "sampler/scaled_weights.h"
+#include "sampler/stage_table.h"
 #include "sampler/stages.h"
 #include "sampler/survivors.h"
 

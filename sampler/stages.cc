@@ -12,6 +12,7 @@
 #include "sampler/large_memory.h"
 #include "sampler/logit_spread.h"
 #include "sampler/paced.h"
+#include "sampler/stage_table.h"
 #include "sampler/token_order.h"
 #include "sampler/wide_integer.h"
 

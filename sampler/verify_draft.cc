@@ -327,13 +327,9 @@ absl::Status ValidateDraftParams(const SamplingParams& params, const ParamsLocat
     return absl::InvalidArgumentError(absl::StrCat(
         location.profile, ".num_samples must be 1 to verify a draft, got ", params.num_samples));
   }
-  const absl::string_view stateful = params.mirostat.has_value()      ? "mirostat"
-                                     : params.adaptive_p.has_value()  ? "adaptive_p"
-                                     : params.top_p_decay.has_value() ? "top_p_decay"
-                                                                      : "";
-  if (stateful.empty()) return absl::OkStatus();
+  if (!params.stateful()) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat(location.profile, ".", stateful,
+      absl::StrCat(location.profile, ".", params.state_param(),
                    " must be unset to verify a draft: its state goes from one token to the next"));
 }
 

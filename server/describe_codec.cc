@@ -2,16 +2,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
+#include "sampler/stage_table.h"
+#include "server/wire_enums.h"
 
 namespace token_sampler {
 namespace {
 
 uint64_t NumStagesOn(const SamplingParams& params) {
   uint64_t on = 0;
-  for (auto stage = Stage::kTemperature; stage <= Stage::kTopKTopP;
-       stage = static_cast<Stage>(static_cast<int>(stage) + 1)) {
-    if (StageIsOn(params, stage)) ++on;
-  }
+  for (const Stage stage : params.stage_order) on += StageIsOn(params, stage) ? 1 : 0;
   return on;
 }
 
@@ -85,7 +84,7 @@ void EncodeDescribe(const DecodedSample& decoded, const std::vector<StageView>& 
   if (result.code == RowCode::kOk) return;
   v1::RowStatus& status = *response.add_row_statuses();
   status.set_row(0);
-  status.set_code(static_cast<v1::RowCode>(result.code));
+  status.set_code(ToWire(result.code));
   status.set_message(result.message);
 }
 

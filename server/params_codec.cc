@@ -1,35 +1,68 @@
 #include "server/params_codec.h"
 
-#include <algorithm>
-#include <iterator>
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/message.h>
+
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/invalid_argument.h"
+#include "server/wire_enums.h"
 
 namespace token_sampler {
 namespace {
 
-// The stages that this server has, as the sampler names them.
-constexpr struct {
-  v1::Stage wire;
-  Stage stage;
-} kStages[] = {
-    {v1::STAGE_TEMPERATURE, Stage::kTemperature},
-    {v1::STAGE_MIN_P, Stage::kMinP},
-    {v1::STAGE_TOP_K, Stage::kTopK},
-    {v1::STAGE_TOP_P, Stage::kTopP},
-    {v1::STAGE_TYPICAL_P, Stage::kTypical},
-    {v1::STAGE_EPSILON, Stage::kEpsilon},
-    {v1::STAGE_ETA, Stage::kEta},
-    {v1::STAGE_TOP_N_SIGMA, Stage::kTopNSigma},
-    {v1::STAGE_P_LESS, Stage::kPLess},
-    {v1::STAGE_XTC, Stage::kXtc},
-    {v1::STAGE_MIROSTAT, Stage::kMirostat},
-    {v1::STAGE_ADAPTIVE_P, Stage::kAdaptiveP},
-    {v1::STAGE_TOP_K_TOP_P, Stage::kTopKTopP},
+// A scalar field of SamplingParams or of a message in it, and the parameter that it sets.
+struct ScalarField {
+  const google::protobuf::FieldDescriptor* field;
+  const ScalarParam* param;
 };
+
+// Those of one message whose fields stand in the table under `prefix` and their own name.
+std::vector<ScalarField> ScalarFields(const google::protobuf::Descriptor& message,
+                                      absl::string_view prefix) {
+  std::vector<ScalarField> fields;
+  for (int i = 0; i < message.field_count(); ++i) {
+    const google::protobuf::FieldDescriptor* const field = message.field(i);
+    const ScalarParam* const param = FindScalarParam(absl::StrCat(prefix, field->name()));
+    if (param != nullptr) fields.push_back({field, param});
+  }
+  return fields;
+}
+
+double NumberIn(const google::protobuf::Message& message,
+                const google::protobuf::FieldDescriptor* field) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  switch (field->cpp_type()) {
+    case google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE:
+      return reflection.GetDouble(message, field);
+    case google::protobuf::FieldDescriptor::CPPTYPE_UINT32:
+      return reflection.GetUInt32(message, field);
+    case google::protobuf::FieldDescriptor::CPPTYPE_INT32:
+      return reflection.GetInt32(message, field);
+    default:
+      return reflection.GetBool(message, field) ? 1.0 : 0.0;
+  }
+}
+
+void DecodeScalars(const google::protobuf::Message& message, const std::vector<ScalarField>& fields,
+                   SamplingParams& params) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  for (const ScalarField& scalar : fields) {
+    if (reflection.HasField(message, scalar.field)) {
+      scalar.param->set(params, NumberIn(message, scalar.field));
+    }
+  }
+}
+
+// The scalars of a message in SamplingParams, which `name` is the field of.
+template <typename Message>
+void DecodeScalarsOf(const Message& message, absl::string_view name, SamplingParams& params) {
+  static const std::vector<ScalarField>& fields =
+      *new std::vector<ScalarField>(ScalarFields(*Message::descriptor(), absl::StrCat(name, ".")));
+  DecodeScalars(message, fields, params);
+}
 
 absl::Status DecodeStageOrder(const v1::SamplingParams& message, int index, StageOrder& order) {
   const std::string profile = absl::StrCat("params[", index, "]");
@@ -53,14 +86,12 @@ absl::Status DecodeStageOrder(const v1::SamplingParams& message, int index, Stag
   order = StageOrder();
   for (int i = 0; i < message.stage_order_size(); ++i) {
     const v1::Stage wire = message.stage_order(i);
-    const auto* known = std::find_if(std::begin(kStages), std::end(kStages),
-                                     [&](const auto& entry) { return entry.wire == wire; });
-    const std::string name = v1::Stage_IsValid(wire) ? v1::Stage_Name(wire) : absl::StrCat(wire);
-    if (known == std::end(kStages)) {
-      return Invalid(profile, ".stage_order[", i, "] is not a stage of this server: ", name);
+    if (!v1::Stage_IsValid(wire) || wire == v1::STAGE_UNSPECIFIED) {
+      return Invalid(profile, ".stage_order[", i, "] is not a stage of this server: ",
+                     v1::Stage_IsValid(wire) ? v1::Stage_Name(wire) : absl::StrCat(wire));
     }
-    if (!order.Add(known->stage)) {
-      return Invalid(profile, ".stage_order[", i, "] names ", name, " again");
+    if (!order.Add(FromWire(wire))) {
+      return Invalid(profile, ".stage_order[", i, "] names ", v1::Stage_Name(wire), " again");
     }
   }
   return absl::OkStatus();
@@ -76,12 +107,10 @@ absl::Status Missing(int index, const char* field) {
 
 // Refuses settings that differ from the default while the value that turns the stage on is not set,
 // not even to off: they would do nothing.
-absl::Status DecodeDry(const v1::Dry& message, int index, Dry& dry) {
+absl::Status DecodeDry(const v1::Dry& message, int index, SamplingParams& params) {
   const Dry defaults;
-  if (message.has_multiplier()) dry.multiplier = message.multiplier();
-  if (message.has_base()) dry.base = message.base();
-  if (message.has_allowed_length()) dry.allowed_length = message.allowed_length();
-  if (message.has_last_n()) dry.last_n = message.last_n();
+  Dry& dry = params.dry;
+  DecodeScalarsOf(message, "dry", params);
   for (const v1::TokenSequence& breaker : message.breakers()) {
     dry.breakers.push_back(Ids(breaker.token_ids()));
   }
@@ -93,8 +122,7 @@ absl::Status DecodeDry(const v1::Dry& message, int index, Dry& dry) {
 
 absl::Status DecodeXtc(const v1::Xtc& message, int index, SamplingParams& params) {
   const double threshold = params.xtc_threshold;
-  if (message.has_probability()) params.xtc_probability = message.probability();
-  if (message.has_threshold()) params.xtc_threshold = message.threshold();
+  DecodeScalarsOf(message, "xtc", params);
   if (params.xtc_threshold != threshold && !message.has_probability()) {
     return Missing(index, "xtc.probability");
   }
@@ -108,7 +136,6 @@ absl::Status DecodeAdjustments(const v1::SamplingParams& message, int index,
   for (const v1::TokenSequence& word : message.bad_words()) {
     params.bad_words.push_back(Ids(word.token_ids()));
   }
-  if (message.has_min_tokens()) params.min_tokens = message.min_tokens();
   params.stop_ids = Ids(message.stop_ids());
   if (params.min_tokens > 0 && params.stop_ids.empty()) {
     return Invalid("params[", index, "].min_tokens needs stop_ids, which it bans, got none");
@@ -121,20 +148,11 @@ absl::Status DecodeAdjustments(const v1::SamplingParams& message, int index,
   for (int i = 0; i < bias.token_ids_size(); ++i) {
     params.logit_bias.push_back({bias.token_ids(i), bias.values(i)});
   }
-  if (message.has_repetition_penalty()) params.repetition_penalty = message.repetition_penalty();
-  if (message.has_frequency_penalty()) params.frequency_penalty = message.frequency_penalty();
-  if (message.has_presence_penalty()) params.presence_penalty = message.presence_penalty();
-  if (message.has_penalty_last_n()) params.penalty_last_n = message.penalty_last_n();
-  if (message.has_no_repeat_ngram_size()) {
-    params.no_repeat_ngram_size = message.no_repeat_ngram_size();
-  }
-  return DecodeDry(message.dry(), index, params.dry);
+  return DecodeDry(message.dry(), index, params);
 }
 
 absl::Status DecodeTemperature(const v1::SamplingParams& message, int index,
                                SamplingParams& params) {
-  if (message.has_temperature()) params.temperature = message.temperature();
-  if (message.has_greedy_threshold()) params.greedy_threshold = message.greedy_threshold();
   if (message.has_temperature_schedule()) {
     const v1::TemperatureSchedule& schedule = message.temperature_schedule();
     if (message.has_temperature()) {
@@ -146,40 +164,33 @@ absl::Status DecodeTemperature(const v1::SamplingParams& message, int index,
     if (!schedule.has_begin()) return Missing(index, "temperature_schedule.begin");
     if (!schedule.has_end()) return Missing(index, "temperature_schedule.end");
     if (!schedule.has_num_steps()) return Missing(index, "temperature_schedule.num_steps");
-    params.temperature_schedule =
-        TemperatureSchedule{schedule.kind() == v1::TemperatureSchedule::KIND_LINEAR
-                                ? TemperatureSchedule::Kind::kLinear
-                                : TemperatureSchedule::Kind::kExponential,
-                            schedule.begin(), schedule.end(), schedule.num_steps()};
+    DecodeScalarsOf(schedule, "temperature_schedule", params);
+    params.temperature_schedule->kind = schedule.kind() == v1::TemperatureSchedule::KIND_LINEAR
+                                            ? TemperatureSchedule::Kind::kLinear
+                                            : TemperatureSchedule::Kind::kExponential;
   }
   if (message.has_dynamic_temperature()) {
     const v1::DynamicTemperature& dynamic = message.dynamic_temperature();
     if (!dynamic.has_range()) return Missing(index, "dynamic_temperature.range");
-    params.dynamic_temperature = DynamicTemperature{.range = dynamic.range()};
-    if (dynamic.has_exponent()) params.dynamic_temperature->exponent = dynamic.exponent();
+    DecodeScalarsOf(dynamic, "dynamic_temperature", params);
   }
   return absl::OkStatus();
 }
 
 absl::Status DecodeStateful(const v1::SamplingParams& message, int index, SamplingParams& params) {
   if (message.has_mirostat()) {
-    const v1::Mirostat& mirostat = message.mirostat();
-    if (!mirostat.has_version()) return Missing(index, "mirostat.version");
-    params.mirostat = Mirostat{.version = mirostat.version()};
-    if (mirostat.has_tau()) params.mirostat->tau = mirostat.tau();
-    if (mirostat.has_eta()) params.mirostat->eta = mirostat.eta();
+    if (!message.mirostat().has_version()) return Missing(index, "mirostat.version");
+    DecodeScalarsOf(message.mirostat(), "mirostat", params);
   }
   if (message.has_adaptive_p()) {
-    const v1::AdaptiveP& adaptive = message.adaptive_p();
-    if (!adaptive.has_target()) return Missing(index, "adaptive_p.target");
-    params.adaptive_p = AdaptiveP{.target = adaptive.target()};
-    if (adaptive.has_decay()) params.adaptive_p->decay = adaptive.decay();
+    if (!message.adaptive_p().has_target()) return Missing(index, "adaptive_p.target");
+    DecodeScalarsOf(message.adaptive_p(), "adaptive_p", params);
   }
   if (message.has_top_p_decay()) {
     const v1::TopPDecay& decay = message.top_p_decay();
     if (!decay.has_decay()) return Missing(index, "top_p_decay.decay");
-    params.top_p_decay = TopPDecay{.decay = decay.decay(), .reset_ids = Ids(decay.reset_ids())};
-    if (decay.has_min()) params.top_p_decay->min = decay.min();
+    DecodeScalarsOf(decay, "top_p_decay", params);
+    params.top_p_decay->reset_ids = Ids(decay.reset_ids());
   }
   return absl::OkStatus();
 }
@@ -211,19 +222,11 @@ InvalidValuePolicy DecodePolicy(v1::InvalidValuePolicy policy) {
 }  // namespace
 
 absl::Status DecodeParams(const v1::SamplingParams& message, int index, SamplingParams& params) {
-  if (message.has_num_samples()) params.num_samples = message.num_samples();
-  if (message.has_replacement()) params.replacement = message.replacement();
+  static const std::vector<ScalarField>& fields =
+      *new std::vector<ScalarField>(ScalarFields(*v1::SamplingParams::descriptor(), ""));
+  DecodeScalars(message, fields, params);
   params.invalid_values = DecodePolicy(message.invalid_values());
-  if (message.has_top_k()) params.top_k = message.top_k();
   params.top_k_ties = DecodeTies(message);
-  if (message.has_top_p()) params.top_p = message.top_p();
-  if (message.has_min_p()) params.min_p = message.min_p();
-  if (message.has_typical_p()) params.typical_p = message.typical_p();
-  if (message.has_epsilon_cutoff()) params.epsilon_cutoff = message.epsilon_cutoff();
-  if (message.has_eta_cutoff()) params.eta_cutoff = message.eta_cutoff();
-  if (message.has_top_n_sigma()) params.top_n_sigma = message.top_n_sigma();
-  if (message.has_p_less()) params.p_less = message.p_less();
-  if (message.has_min_tokens_to_keep()) params.min_tokens_to_keep = message.min_tokens_to_keep();
   for (absl::Status status :
        {DecodeXtc(message.xtc(), index, params), DecodeTemperature(message, index, params),
         DecodeStateful(message, index, params),

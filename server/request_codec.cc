@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
 #include "server/invalid_argument.h"
+#include "server/wire_enums.h"
 
 namespace token_sampler {
 namespace {
@@ -136,7 +137,7 @@ void AddStatus(uint32_t row, RowCode code, const std::string& message,
                v1::SampleResponse& response) {
   v1::RowStatus& status = *response.add_row_statuses();
   status.set_row(row);
-  status.set_code(static_cast<v1::RowCode>(code));
+  status.set_code(ToWire(code));
   status.set_message(message);
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/invalid_argument.h"
+#include "server/wire_enums.h"
 
 namespace token_sampler {
 namespace {
@@ -229,7 +230,7 @@ void EncodeVerifyDraft(const DecodedDrafts& decoded, absl::Span<const DraftResul
     if (code != RowCode::kOk) {
       v1::RowStatus& status = *response.add_sequence_statuses();
       status.set_row(s);
-      status.set_code(static_cast<v1::RowCode>(code));
+      status.set_code(ToWire(code));
       status.set_message(verified ? result->message : decoded.sequence_errors[s]);
     }
     if (!verified) {

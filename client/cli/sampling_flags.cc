@@ -1,16 +1,20 @@
 #include "client/cli/sampling_flags.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/flags.h"
 
@@ -93,40 +97,81 @@ void AddSequences(CLI::App& app, const std::string& name,
       ->group(kAdjustments);
 }
 
-template <typename Value>
-void AddNumber(CLI::App& app, const std::string& name, Value& value, const std::string& form,
-               const std::string& description, const char* group) {
-  app.add_option(name, value, description)
-      ->type_name(form)
-      ->group(group)
-      ->check(CLI::Validator(
-          [](const std::string& text) {
-            double number = 0.0;
-            return absl::SimpleAtod(text, &number) ? ""
-                                                   : absl::StrCat("must be a number, got ", text);
-          },
-          ""));
+// "--top-p" of the field top_p.
+std::string FlagName(const ScalarDescription& description) {
+  return absl::StrCat("--", absl::StrReplaceAll(description.name, {{"_", "-"}}));
 }
 
-void AddCount(CLI::App& app, const std::string& name, std::optional<uint32_t>& value,
-              const std::string& description, const char* group, uint64_t least = 0,
-              const char* hint = "") {
-  app.add_option(name, value, description)
-      ->type_name("N")
-      ->group(group)
-      ->check(WholeNumber(least, UINT32_MAX, hint));
+const char* GroupName(ScalarDescription::Group group) {
+  switch (group) {
+    case ScalarDescription::Group::kDraw:
+      return kDraw;
+    case ScalarDescription::Group::kFilter:
+      return kFilters;
+    case ScalarDescription::Group::kAdjustment:
+      return kAdjustments;
+  }
+  return kDraw;
+}
+
+CLI::Validator IsNumber() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        double number = 0.0;
+        return absl::SimpleAtod(text, &number) ? "" : absl::StrCat("must be a number, got ", text);
+      },
+      "");
+}
+
+CLI::Option* AddScalar(CLI::App& app, std::optional<double>& value,
+                       const ScalarDescription& description) {
+  return app.add_option(FlagName(description), value, description.help)->check(IsNumber());
+}
+
+// Engines write -1 for what 0 turns off here.
+CLI::Option* AddScalar(CLI::App& app, std::optional<uint32_t>& value,
+                       const ScalarDescription& description) {
+  const bool zero_is_off = absl::StrContains(description.help, kZeroIsOff);
+  return app.add_option(FlagName(description), value, description.help)
+      ->check(WholeNumber(0, UINT32_MAX, zero_is_off ? kZeroIsOff : ""));
+}
+
+CLI::Option* AddScalar(CLI::App& app, std::optional<int32_t>& value,
+                       const ScalarDescription& description) {
+  const std::string name = FlagName(description);
+  return app.add_option_function<std::string>(
+      name,
+      [name, &value](const std::string& text) {
+        double number = 0.0;
+        if (!absl::SimpleAtod(text, &number)) {
+          throw CLI::ValidationError(name, absl::StrCat("must be a number, got ", text));
+        }
+        try {
+          value = Whole<int32_t>(number);
+        } catch (const CLI::ValidationError& error) {
+          throw CLI::ValidationError(name, error.what());
+        }
+      },
+      description.help);
+}
+
+CLI::Option* AddScalar(CLI::App& app, std::optional<bool>& value,
+                       const ScalarDescription& description) {
+  return app.add_flag_callback(
+      FlagName(description), [&value] { value = true; }, description.help);
+}
+
+// The flags of all parameters of a group that are one number or switch.
+void AddScalars(CLI::App& app, SamplingParams& params, ScalarDescription::Group group) {
+  ForEachScalar(params, [&](auto& member, const ScalarDescription& description) {
+    if (description.group != group) return;
+    CLI::Option* const option = AddScalar(app, member, description)->group(GroupName(group));
+    if (*description.value_name != '\0') option->type_name(description.value_name);
+  });
 }
 
 void AddDrawFlags(CLI::App& app, SamplingParams& params) {
-  AddNumber(app, "--temperature", params.temperature, "T", "Divides the logits; 0 is greedy [1]",
-            kDraw);
-  AddCount(app, "--num-samples", params.num_samples, "Tokens drawn per row [1]", kDraw, 1);
-  app.add_flag_callback(
-         "--replacement", [&params] { params.replacement = true; },
-         "Let a row's draws repeat a token")
-      ->group(kDraw);
-  AddNumber(app, "--greedy-threshold", params.greedy_threshold, "P",
-            "Greedy where the largest probability is at least P", kDraw);
+  AddScalars(app, params, ScalarDescription::Group::kDraw);
   AddNumbers(
       app, "--temperature-linear", "BEGIN:END:STEPS", 3, 3,
       [&params](const Numbers& n) {
@@ -153,26 +198,6 @@ void AddDrawFlags(CLI::App& app, SamplingParams& params) {
       ->group(kDraw);
 }
 
-// As the names of token_sampler.v1.Stage in lower case.
-const std::map<std::string, Stage>& StageNames() {
-  static const std::map<std::string, Stage> names = {
-      {"temperature", Stage::kTemperature},
-      {"min_p", Stage::kMinP},
-      {"top_k", Stage::kTopK},
-      {"top_p", Stage::kTopP},
-      {"typical_p", Stage::kTypicalP},
-      {"epsilon", Stage::kEpsilon},
-      {"eta", Stage::kEta},
-      {"top_n_sigma", Stage::kTopNSigma},
-      {"p_less", Stage::kPLess},
-      {"xtc", Stage::kXtc},
-      {"mirostat", Stage::kMirostat},
-      {"adaptive_p", Stage::kAdaptiveP},
-      {"top_k_top_p", Stage::kTopKTopP},
-  };
-  return names;
-}
-
 void AddStageFlags(CLI::App& app, SamplingParams& params) {
   AddChoice<StagePreset>(app, "--stage-preset", params.stage_preset,
                          {{"vllm", StagePreset::kVllm},
@@ -185,18 +210,20 @@ void AddStageFlags(CLI::App& app, SamplingParams& params) {
          "--stage-order",
          [&params](const std::string& text) {
            for (const std::string& name : std::vector<std::string>(absl::StrSplit(text, ','))) {
-             const auto stage = StageNames().find(name);
-             if (stage == StageNames().end()) {
+             const auto* const named =
+                 std::find_if(std::begin(kNamedStages), std::end(kNamedStages),
+                              [&](const NamedStage& stage) { return stage.name == name; });
+             if (named == std::end(kNamedStages)) {
                throw CLI::ValidationError(
                    "--stage-order",
                    absl::StrCat("must name stages of ",
-                                absl::StrJoin(StageNames(), ", ",
-                                              [](std::string* out, const auto& entry) {
-                                                out->append(entry.first);
+                                absl::StrJoin(kNamedStages, ", ",
+                                              [](std::string* out, const NamedStage& stage) {
+                                                out->append(stage.name);
                                               }),
                                 ", got ", name));
              }
-             params.stage_order.push_back(stage->second);
+             params.stage_order.push_back(named->stage);
            }
          },
          "The stages, in order, instead of a preset")
@@ -205,14 +232,11 @@ void AddStageFlags(CLI::App& app, SamplingParams& params) {
 }
 
 void AddFilterFlags(CLI::App& app, SamplingParams& params) {
-  AddCount(app, "--top-k", params.top_k, "Keep the N likeliest tokens; 0 is off [0]", kFilters, 0,
-           kZeroIsOff);
+  AddScalars(app, params, ScalarDescription::Group::kFilter);
   AddChoice<TiePolicy>(app, "--top-k-ties", params.top_k_ties,
                        {{"exact", TiePolicy::kExactlyK}, {"all", TiePolicy::kKeepAll}},
                        "Keep exactly K, or all that equal the last [exact]")
       ->group(kFilters);
-  AddNumber(app, "--top-p", params.top_p, "P", "Keep the likeliest tokens that reach mass P [1]",
-            kFilters);
   AddNumbers(
       app, "--top-p-decay", "DECAY[:MIN]", 1, 2,
       [&params](const Numbers& n) {
@@ -233,20 +257,6 @@ void AddFilterFlags(CLI::App& app, SamplingParams& params) {
          "The tokens behind which --top-p-decay starts again")
       ->type_name("ID,ID,...")
       ->group(kFilters);
-  AddNumber(app, "--min-p", params.min_p, "P", "Keep tokens of at least P times the largest [0]",
-            kFilters);
-  AddNumber(app, "--typical-p", params.typical_p, "P",
-            "Keep the tokens of the most typical surprise that reach mass P [1]", kFilters);
-  AddNumber(app, "--epsilon-cutoff", params.epsilon_cutoff, "P",
-            "Keep tokens of probability P or more [0]", kFilters);
-  AddNumber(app, "--eta-cutoff", params.eta_cutoff, "P",
-            "The same with a cutoff that the entropy lowers [0]", kFilters);
-  AddNumber(app, "--top-n-sigma", params.top_n_sigma, "N",
-            "Keep logits within N standard deviations of the largest [0]", kFilters);
-  app.add_flag_callback(
-         "--p-less", [&params] { params.p_less = true; },
-         "Keep tokens of at least the expected probability")
-      ->group(kFilters);
   AddNumbers(
       app, "--xtc", "PROBABILITY[:THRESHOLD]", 1, 2,
       [&params](const Numbers& n) {
@@ -266,8 +276,6 @@ void AddFilterFlags(CLI::App& app, SamplingParams& params) {
         params.adaptive_p = {n[0], n.size() > 1 ? n[1] : AdaptiveP().decay};
       },
       "Favour tokens near a target probability", kFilters);
-  AddCount(app, "--min-tokens-to-keep", params.min_tokens_to_keep,
-           "Every filter keeps N tokens or more [1]", kFilters, 1);
   AddStageFlags(app, params);
 }
 
@@ -292,27 +300,14 @@ void AddBiasFlag(CLI::App& app, SamplingParams& params) {
 }
 
 void AddAdjustmentFlags(CLI::App& app, SamplingParams& params) {
+  AddScalars(app, params, ScalarDescription::Group::kAdjustment);
   AddIds(app, "--allowed-ids", params.allowed_ids, "Only these tokens may be drawn");
   AddIds(app, "--banned-ids", params.banned_ids, "These tokens are never drawn");
   AddSequences(
       app, "--bad-words", [&params](auto sequences) { params.bad_words = std::move(sequences); },
       "Sequences that are never completed");
-  AddCount(app, "--min-tokens", params.min_tokens, "Below step N stop ids are banned [0]",
-           kAdjustments, 0, kZeroIsOff);
   AddIds(app, "--stop-ids", params.stop_ids, "The tokens that --min-tokens bans");
   AddBiasFlag(app, params);
-  AddNumber(app, "--repetition-penalty", params.repetition_penalty, "R",
-            "Divide what was said by R, or multiply below 0 [1]", kAdjustments);
-  AddNumber(app, "--frequency-penalty", params.frequency_penalty, "F",
-            "Take F for each time a token was put out [0]", kAdjustments);
-  AddNumber(app, "--presence-penalty", params.presence_penalty, "F",
-            "Take F from each token that was put out [0]", kAdjustments);
-  AddNumbers(
-      app, "--penalty-last-n", "N", 1, 1,
-      [&params](const Numbers& n) { params.penalty_last_n = Whole<int32_t>(n[0]); },
-      "The newest N tokens are penalised; -1 is all [-1]", kAdjustments);
-  AddCount(app, "--no-repeat-ngram-size", params.no_repeat_ngram_size,
-           "Ban what would repeat N tokens; 0 is off [0]", kAdjustments, 0, kZeroIsOff);
   AddNumbers(
       app, "--dry", "MULTIPLIER[:BASE[:ALLOWED[:LAST_N]]]", 1, 4,
       [&params](const Numbers& n) {
@@ -349,7 +344,10 @@ void AddParamsFlags(CLI::App& app, SamplingParams& params) {
 
 void AddLogprobsFlag(CLI::App& app, std::optional<uint32_t>& top_logprobs,
                      const std::string& description) {
-  AddCount(app, "--logprobs", top_logprobs, description, kOutput);
+  app.add_option("--logprobs", top_logprobs, description)
+      ->type_name("N")
+      ->group(kOutput)
+      ->check(WholeNumber(0, UINT32_MAX));
 }
 
 void AddOutputFlags(CLI::App& app, SamplingFlags& flags) {
@@ -373,9 +371,11 @@ void AddOutputFlags(CLI::App& app, SamplingFlags& flags) {
   app.add_flag("--entropy", outputs.entropy, "Return the entropy in nats")->group(kOutput);
   app.add_flag("--extremes", outputs.extremes, "Return the largest and the smallest probability")
       ->group(kOutput);
-  AddNumber(app, "--gumbel-softmax", outputs.gumbel_softmax, "T",
-            "Return a relaxed one-hot vector per draw, at temperature T; needs --format json",
-            kOutput);
+  app.add_option("--gumbel-softmax", outputs.gumbel_softmax,
+                 "Return a relaxed one-hot vector per draw, at temperature T; needs --format json")
+      ->type_name("T")
+      ->group(kOutput)
+      ->check(IsNumber());
 }
 
 void AddSamplingFlags(CLI::App& app, SamplingFlags& flags) {

@@ -7,6 +7,7 @@
 
 #include "sampler/cpu/list_sums.h"
 #include "sampler/paced.h"
+#include "sampler/stage_table.h"
 #include "sampler/stages.h"
 #include "sampler/weight.h"
 #include "sampler/wide_integer.h"

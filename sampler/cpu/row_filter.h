@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "sampler/cpu/buffer.h"
 #include "sampler/cpu/cutoff_finder.h"
@@ -21,6 +22,7 @@
 #include "sampler/cpu/scanned_row.h"
 #include "sampler/cpu/token_list.h"
 #include "sampler/cpu/typical_filter.h"
+#include "sampler/stage_table.h"
 #include "sampler/stages.h"
 #include "sampler/survivors.h"
 
@@ -33,7 +35,7 @@ class RowFilter {
       : kernels_(kernels),
         cutoffs_(kernels),
         guess_(kernels),
-        remade_{RemadeRow(kernels), RemadeRow(kernels), RemadeRow(kernels)} {}
+        remade_(MakeRemadeRows(kernels, std::make_index_sequence<kNumRemakingStages>())) {}
 
   // Lets the stages of the row's order act, up to where it becomes greedy.
   void Run(ScannedRow& row);
@@ -135,12 +137,18 @@ class RowFilter {
   // Weighs the survivors, unless they are.
   void Sum();
 
+  template <size_t... kEach>
+  static std::array<RemadeRow, sizeof...(kEach)> MakeRemadeRows(const Kernels& kernels,
+                                                                std::index_sequence<kEach...>) {
+    return {(static_cast<void>(kEach), RemadeRow(kernels))...};
+  }
+
   const Kernels& kernels_;
   CutoffFinder cutoffs_;
   NucleusGuess guess_;
   ScannedRow* row_ = nullptr;
 
-  std::array<RemadeRow, 3> remade_;  // one for each stage that may make one
+  std::array<RemadeRow, kNumRemakingStages> remade_;  // no stage acts twice
   size_t num_remade_ = 0;
   TypicalFilter typical_;
 

@@ -15,6 +15,7 @@
 #include "sampler/philox.h"
 #include "sampler/row_values.h"
 #include "sampler/scaled_weights.h"
+#include "sampler/stage_table.h"
 #include "sampler/stages.h"
 #include "sampler/token_order.h"
 #include "sampler/weight.h"
@@ -34,9 +35,7 @@ bool TakesFirstOfAll(const RowInput& row) {
   const bool first_alone = params.num_samples == 1 || params.replacement;
   for (const Stage stage : params.stage_order) {
     if (stage == Stage::kTemperature) return true;
-    const bool keeps_first = stage != Stage::kTypical && stage != Stage::kXtc &&
-                             stage != Stage::kMirostat && stage != Stage::kAdaptiveP;
-    if (StageIsOn(params, stage) && !(keeps_first && first_alone)) return false;
+    if (StageIsOn(params, stage) && !(InfoOf(stage).keeps_first && first_alone)) return false;
   }
   return false;
 }

@@ -7,6 +7,7 @@
 
 #include "sampler/adjustments.h"
 #include "sampler/repetition_index.h"
+#include "sampler/stage_table.h"
 
 namespace token_sampler {
 namespace {
@@ -43,20 +44,31 @@ uint64_t Bounded(double work) {
 
 double Size(size_t size) { return static_cast<double>(size); }
 
+// Per token, of a stage that is on.
+double OfStage(StageFamily family, const SamplingParams& params) {
+  switch (family) {
+    case StageFamily::kTemperature:
+      return (params.greedy_threshold.has_value() ? kWeigh : 0) +
+             (params.dynamic_temperature.has_value() ? kList : 0);
+    case StageFamily::kCount:
+      return 0;
+    case StageFamily::kMass:
+      return kNucleus;
+    case StageFamily::kWeight:
+      return kWeigh;
+    case StageFamily::kList:
+      return kList;
+    case StageFamily::kListTwice:
+      return kListTwice;
+  }
+  return 0;
+}
+
 // Per token, of the stages that are on.
 double OfStages(const SamplingParams& params) {
   double work = kWeigh;
-  if (params.top_p < 1.0 || params.top_p_decay.has_value()) work += kNucleus;
-  if (params.min_p > 0.0 || params.epsilon_cutoff > 0.0 || params.greedy_threshold.has_value()) {
-    work += kWeigh;
-  }
-  if (params.eta_cutoff > 0.0 || params.top_n_sigma > 0.0 || params.mirostat.has_value() ||
-      params.dynamic_temperature.has_value()) {
-    work += kList;
-  }
-  if (params.typical_p < 1.0 || params.p_less || params.xtc_probability > 0.0 ||
-      params.adaptive_p.has_value()) {
-    work += kListTwice;
+  for (const Stage stage : params.stage_order) {
+    if (StageIsOn(params, stage)) work += OfStage(InfoOf(stage).family, params);
   }
   return work;
 }

@@ -13,6 +13,7 @@
 
 #include "absl/types/span.h"
 #include "sampler/cpu_sampler.h"
+#include "sampler/stage_table.h"
 #include "tests/bench/bench_rows.h"
 #include "tests/bench/simd_max.h"
 

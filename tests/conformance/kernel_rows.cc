@@ -4,6 +4,7 @@
 #include <random>
 
 #include "sampler/adjustments.h"
+#include "sampler/stage_table.h"
 
 namespace token_sampler::testing {
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "sampler/stage_table.h"
+
 namespace token_sampler::testing {
 namespace {
 

@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "sampler/stage_table.h"
+
 namespace token_sampler::testing {
 namespace {
 

@@ -13,6 +13,7 @@
 
 #include "sampler/cpu_sampler.h"
 #include "sampler/reference_sampler.h"
+#include "sampler/stage_table.h"
 #include "tests/conformance/row_difference.h"
 
 namespace token_sampler {
@@ -75,14 +76,16 @@ class RowMaker {
     return ids;
   }
 
-  Stage AnyStage() { return static_cast<Stage>(data_.ConsumeIntegralInRange(1, 13)); }
+  Stage AnyStage() {
+    return kStages[data_.ConsumeIntegralInRange<size_t>(0, kNumStages - 1)].stage;
+  }
 
   void MakeOrder() {
     params_.stage_order =
         data_.PickValueInArray({kVllmOrder, kHfOrder, kLlamaCppOrder, kSglangOrder});
     if (!Rarely()) return;
     params_.stage_order = StageOrder();
-    while (data_.ConsumeBool() && params_.stage_order.size() < 13) {
+    while (data_.ConsumeBool() && params_.stage_order.size() < kNumStages) {
       params_.stage_order.Add(AnyStage());
     }
   }
@@ -100,39 +103,40 @@ class RowMaker {
     if (Rarely()) params_.banned_ids = Ids();
     if (Rarely()) params_.bad_words = {Ids(), Ids()};
     if (Rarely()) params_.stop_ids = Ids();
-    params_.min_tokens = Rarely() ? Count() : 0;
     if (Rarely()) {
       for (const uint32_t id : Ids()) {
         params_.logit_bias.push_back({id, static_cast<float>(Number())});
       }
     }
-    if (Rarely()) params_.repetition_penalty = Number();
-    if (Rarely()) params_.frequency_penalty = Number();
-    if (Rarely()) params_.presence_penalty = Number();
-    if (Rarely()) params_.penalty_last_n = data_.ConsumeIntegralInRange(-2, 5);
-    if (Rarely()) params_.no_repeat_ngram_size = Count();
     if (Rarely()) {
       params_.dry = {Number(), Number(), Count(), data_.ConsumeIntegralInRange(-2, 9), {Ids()}};
     }
   }
 
+  // Any value of the parameter's type, most often one that it accepts.
+  void Set(const ScalarParam& scalar) {
+    scalar.set(params_, 0.5);
+    // Numbers keep a fraction, counts and switches do not.
+    if (scalar.get(params_) == 0.5) {
+      scalar.set(params_, Number());
+    } else if (scalar.range.high == 1.0) {
+      scalar.set(params_, data_.ConsumeBool() ? 1.0 : 0.0);
+    } else if (scalar.range.low < 0.0) {
+      scalar.set(params_, data_.ConsumeIntegralInRange(-2, 9));
+    } else {
+      scalar.set(params_, Count());
+    }
+  }
+
   void MakeParams() {
-    params_.temperature = Rarely() ? Number() : 1.0;
-    params_.num_samples = Rarely() ? Count() : 1;
-    params_.replacement = data_.ConsumeBool();
-    if (data_.ConsumeBool()) params_.top_k = Count();
-    if (data_.ConsumeBool()) params_.top_p = Number();
-    if (Rarely()) params_.min_p = Number();
+    for (const ScalarParam& scalar : kScalarParams) {
+      const bool is_nested = scalar.name.find('.') != absl::string_view::npos;
+      // Those of a message in another come with it, below.
+      if (is_nested && !scalar.is_there(params_)) continue;
+      const bool is_common = scalar.name == "top_k" || scalar.name == "top_p";
+      if (is_common ? data_.ConsumeBool() : Rarely()) Set(scalar);
+    }
     if (Rarely()) params_.top_k_ties = TiePolicy::kKeepAll;
-    if (Rarely()) params_.typical_p = Number();
-    if (Rarely()) params_.epsilon_cutoff = Number();
-    if (Rarely()) params_.eta_cutoff = Number();
-    if (Rarely()) params_.top_n_sigma = Number();
-    params_.p_less = Rarely();
-    if (Rarely()) params_.xtc_probability = Number();
-    if (Rarely()) params_.xtc_threshold = Number();
-    if (Rarely()) params_.min_tokens_to_keep = Count();
-    if (Rarely()) params_.greedy_threshold = Number();
     if (Rarely()) params_.dynamic_temperature = DynamicTemperature{Number(), Number()};
     if (Rarely()) {
       params_.temperature_schedule =

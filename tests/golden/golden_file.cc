@@ -1,9 +1,13 @@
 #include "tests/golden/golden_file.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
+#include <vector>
+
+#include "sampler/sampling_params.h"
 
 namespace token_sampler::testing {
 namespace {
@@ -23,45 +27,91 @@ DataType ParseType(const std::string& name) {
   Abort("no element type " + name);
 }
 
+// Names of the file that are not those of the table.
+constexpr struct {
+  const char* in_file;
+  const char* in_table;
+} kAliases[] = {
+    {"mirostat", "mirostat.version"},       {"tau", "mirostat.tau"},
+    {"adaptive_p", "adaptive_p.target"},    {"dynamic_temperature", "dynamic_temperature.range"},
+    {"xtc_probability", "xtc.probability"}, {"xtc_threshold", "xtc.threshold"},
+};
+
+std::string NameInFile(absl::string_view in_table) {
+  for (const auto& alias : kAliases) {
+    if (alias.in_table == in_table) return alias.in_file;
+  }
+  return std::string(in_table);
+}
+
+std::string NameInTable(absl::string_view in_file) {
+  for (const auto& alias : kAliases) {
+    if (alias.in_file == in_file) return alias.in_table;
+  }
+  return std::string(in_file);
+}
+
+// What the parameter is where nothing is said of it, also within a struct that is there.
+double DefaultOf(const ScalarParam& scalar) {
+  SamplingParams params;
+  params.mirostat.emplace();
+  params.adaptive_p.emplace();
+  params.dynamic_temperature.emplace();
+  params.temperature_schedule.emplace();
+  params.top_p_decay.emplace();
+  return scalar.get(params);
+}
+
+constexpr char kTies[] = "keep_all_ties";
+
+// The first lines of the file were written in this order. Later parameters follow in that of the
+// table.
+std::vector<std::string> NamesInOrder() {
+  std::vector<std::string> names = {"temperature",
+                                    "min_p",
+                                    "top_k",
+                                    "top_p",
+                                    "num_samples",
+                                    "replacement",
+                                    kTies,
+                                    "epsilon_cutoff",
+                                    "p_less",
+                                    "typical_p",
+                                    "eta_cutoff",
+                                    "top_n_sigma",
+                                    "mirostat",
+                                    "tau",
+                                    "adaptive_p",
+                                    "dynamic_temperature",
+                                    "greedy_threshold",
+                                    "xtc_probability",
+                                    "xtc_threshold",
+                                    "min_tokens_to_keep"};
+  for (const ScalarParam& scalar : kScalarParams) {
+    const std::string name = NameInFile(scalar.name);
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
 std::string FormatParams(const SamplingParams& params) {
+  static const std::vector<std::string>& names = *new std::vector<std::string>(NamesInOrder());
   const SamplingParams defaults;
   std::ostringstream text;
   text.precision(17);
-  if (params.temperature != defaults.temperature)
-    text << "temperature=" << params.temperature << ' ';
-  if (params.min_p != defaults.min_p) text << "min_p=" << params.min_p << ' ';
-  if (params.top_k != defaults.top_k) text << "top_k=" << params.top_k << ' ';
-  if (params.top_p != defaults.top_p) text << "top_p=" << params.top_p << ' ';
-  if (params.num_samples != defaults.num_samples)
-    text << "num_samples=" << params.num_samples << ' ';
-  if (params.replacement != defaults.replacement)
-    text << "replacement=" << params.replacement << ' ';
-  if (params.top_k_ties != defaults.top_k_ties) text << "keep_all_ties=1 ";
-  if (params.epsilon_cutoff != defaults.epsilon_cutoff) {
-    text << "epsilon_cutoff=" << params.epsilon_cutoff << ' ';
-  }
-  if (params.p_less) text << "p_less=1 ";
-  if (params.typical_p != defaults.typical_p) text << "typical_p=" << params.typical_p << ' ';
-  if (params.eta_cutoff != defaults.eta_cutoff) text << "eta_cutoff=" << params.eta_cutoff << ' ';
-  if (params.top_n_sigma != defaults.top_n_sigma) {
-    text << "top_n_sigma=" << params.top_n_sigma << ' ';
-  }
-  if (params.mirostat) {
-    text << "mirostat=" << params.mirostat->version << ' ' << "tau=" << params.mirostat->tau << ' ';
-  }
-  if (params.adaptive_p) text << "adaptive_p=" << params.adaptive_p->target << ' ';
-  if (params.dynamic_temperature) {
-    text << "dynamic_temperature=" << params.dynamic_temperature->range << ' ';
-  }
-  if (params.greedy_threshold) text << "greedy_threshold=" << *params.greedy_threshold << ' ';
-  if (params.xtc_probability != defaults.xtc_probability) {
-    text << "xtc_probability=" << params.xtc_probability << ' ';
-  }
-  if (params.xtc_threshold != defaults.xtc_threshold) {
-    text << "xtc_threshold=" << params.xtc_threshold << ' ';
-  }
-  if (params.min_tokens_to_keep != defaults.min_tokens_to_keep) {
-    text << "min_tokens_to_keep=" << params.min_tokens_to_keep << ' ';
+  for (const std::string& name : names) {
+    if (name == kTies) {
+      if (params.top_k_ties != defaults.top_k_ties) text << kTies << "=1 ";
+      continue;
+    }
+    const ScalarParam& scalar = *FindScalarParam(NameInTable(name));
+    if (!scalar.is_there(params)) continue;
+    // Those of a struct that is there are written, also with their default.
+    const bool in_struct = name == "mirostat" || name == "tau" || name == "adaptive_p" ||
+                           name == "dynamic_temperature";
+    if (in_struct || scalar.get(params) != DefaultOf(scalar)) {
+      text << name << '=' << scalar.get(params) << ' ';
+    }
   }
   if (!(params.stage_order == defaults.stage_order)) {
     text << "stage_order=";
@@ -83,48 +133,12 @@ StageOrder ParseOrder(const std::string& value) {
 }
 
 void SetParam(const std::string& field, const std::string& value, SamplingParams& params) {
-  if (field == "temperature") {
-    params.temperature = std::stod(value);
-  } else if (field == "min_p") {
-    params.min_p = std::stod(value);
-  } else if (field == "top_k") {
-    params.top_k = static_cast<uint32_t>(std::stoul(value));
-  } else if (field == "top_p") {
-    params.top_p = std::stod(value);
-  } else if (field == "num_samples") {
-    params.num_samples = static_cast<uint32_t>(std::stoul(value));
-  } else if (field == "replacement") {
-    params.replacement = value == "1";
-  } else if (field == "keep_all_ties") {
+  if (field == kTies) {
     params.top_k_ties = TiePolicy::kKeepAll;
-  } else if (field == "epsilon_cutoff") {
-    params.epsilon_cutoff = std::stod(value);
-  } else if (field == "typical_p") {
-    params.typical_p = std::stod(value);
-  } else if (field == "eta_cutoff") {
-    params.eta_cutoff = std::stod(value);
-  } else if (field == "top_n_sigma") {
-    params.top_n_sigma = std::stod(value);
-  } else if (field == "mirostat") {
-    params.mirostat = Mirostat{.version = static_cast<uint32_t>(std::stoul(value))};
-  } else if (field == "tau") {
-    params.mirostat->tau = std::stod(value);
-  } else if (field == "adaptive_p") {
-    params.adaptive_p = AdaptiveP{.target = std::stod(value)};
-  } else if (field == "dynamic_temperature") {
-    params.dynamic_temperature = DynamicTemperature{.range = std::stod(value)};
-  } else if (field == "greedy_threshold") {
-    params.greedy_threshold = std::stod(value);
-  } else if (field == "p_less") {
-    params.p_less = true;
-  } else if (field == "xtc_probability") {
-    params.xtc_probability = std::stod(value);
-  } else if (field == "xtc_threshold") {
-    params.xtc_threshold = std::stod(value);
-  } else if (field == "min_tokens_to_keep") {
-    params.min_tokens_to_keep = static_cast<uint32_t>(std::stoul(value));
   } else if (field == "stage_order") {
     params.stage_order = ParseOrder(value);
+  } else if (const ScalarParam* const scalar = FindScalarParam(NameInTable(field))) {
+    scalar->set(params, std::stod(value));
   } else {
     Abort("no parameter " + field);
   }

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "sampler/reference_sampler.h"
+#include "sampler/stage_table.h"
 #include "tests/golden/golden_file.h"
 
 namespace token_sampler::testing {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "sampler/cpu_sampler.h"
+#include "sampler/stage_table.h"
 #include "tests/testing/sample_row.h"
 
 namespace token_sampler {

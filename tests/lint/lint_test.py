@@ -12,6 +12,7 @@ import unittest
 import check_includes
 import check_kernel_coverage
 import check_layout
+import check_tables
 import compile_commands
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -40,6 +41,40 @@ class Tree(unittest.TestCase):
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
         return run.returncode, run.stdout
+
+
+class TablesTest(Tree):
+    """The project's own files, changed."""
+
+    FILES = ("sampler/sampling_params.h", "proto/token_sampler/v1/sampling_params.proto",
+             "proto/README.md")  # fmt: skip
+
+    def problems(self, file="", old="", new=""):
+        for name in self.FILES:
+            text = (HERE.parents[1] / name).read_text()
+            if name == file:
+                self.assertIn(old, text)
+                text = text.replace(old, new)
+            self.write(name, text)
+        return check_tables.check(self.root)
+
+    def test_accepts_documents_that_state_the_ranges(self):
+        self.assertEqual(self.problems(), [])
+
+    def test_rejects_a_range_that_departs_from_the_table(self):
+        header, proto, page = self.FILES
+        for file, old, new, found in [
+            (header, '"min_p", Closed(0, 1)', '"min_p", Closed(0, 2)', "min_p"),
+            (header, '"epsilon_cutoff", Below(0, 1)', '"epsilon_cutoff", Closed(0, 1)', "epsilon"),
+            (proto, "// target surprise in bits, (0, 1e3]", "// in bits, (0, 1e4]", "mirostat.tau"),
+            (proto, "optional double top_n_sigma = 17;", "", "has no top_n_sigma"),
+            (page, "| `top_n_sigma` | 0 | [0, 1e6] |", "| `top_n_sigma` | 0 | [0, 1e5] |", "sigma"),
+            (page, "| `min_tokens_to_keep` |", "| `tokens_to_keep` |", "has no min_tokens_to_keep"),
+            (header, "kScalarParams[] = {", "kScalarParams[] = {};", "was not found"),
+        ]:
+            with self.subTest(file=file, new=new):
+                problems = self.problems(file, old, new)
+                self.assertTrue(any(found in problem for problem in problems), problems)
 
 
 class IncludesTest(Tree):

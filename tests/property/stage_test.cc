@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "sampler/stage_table.h"
 #include "tests/testing/sample_row.h"
 #include "tests/testing/tied_row.h"
 

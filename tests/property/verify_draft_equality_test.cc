@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "sampler/cpu_sampler.h"
+#include "sampler/stage_table.h"
 #include "tests/testing/draft_case.h"
 #include "tests/testing/sample_row.h"
 

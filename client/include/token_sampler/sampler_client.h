@@ -111,18 +111,37 @@ enum class StagePreset : uint8_t { kVllm, kHf, kLlamaCpp, kSglang };
 // Numbers are those of token_sampler.v1.Stage.
 enum class Stage : uint8_t {
   kTemperature = 1,
-  kMinP,
-  kTopK,
-  kTopP,
-  kTypicalP,
-  kEpsilon,
-  kEta,
-  kTopNSigma,
-  kPLess,
-  kXtc,
-  kMirostat,
-  kAdaptiveP,
-  kTopKTopP,
+  kMinP = 2,
+  kTopK = 3,
+  kTopP = 4,
+  kTypicalP = 5,
+  kEpsilon = 6,
+  kEta = 7,
+  kTopNSigma = 8,
+  kPLess = 9,
+  kXtc = 10,
+  kMirostat = 11,
+  kAdaptiveP = 12,
+  kTopKTopP = 13,
+};
+struct NamedStage {
+  Stage stage;
+  const char* name;  // of token_sampler.v1.Stage in lower case, without its prefix
+};
+inline constexpr NamedStage kNamedStages[] = {
+    {Stage::kTemperature, "temperature"},
+    {Stage::kMinP, "min_p"},
+    {Stage::kTopK, "top_k"},
+    {Stage::kTopP, "top_p"},
+    {Stage::kTypicalP, "typical_p"},
+    {Stage::kEpsilon, "epsilon"},
+    {Stage::kEta, "eta"},
+    {Stage::kTopNSigma, "top_n_sigma"},
+    {Stage::kPLess, "p_less"},
+    {Stage::kXtc, "xtc"},
+    {Stage::kMirostat, "mirostat"},
+    {Stage::kAdaptiveP, "adaptive_p"},
+    {Stage::kTopKTopP, "top_k_top_p"},
 };
 
 struct TemperatureSchedule {
@@ -213,6 +232,59 @@ struct SamplingParams {
   std::optional<uint32_t> no_repeat_ngram_size = {};
   std::optional<Dry> dry = {};
 };
+
+// What a program can say of a scalar parameter to those who set it.
+struct ScalarDescription {
+  const char* name;        // of the field of token_sampler.v1.SamplingParams
+  const char* value_name;  // of what its value stands for, "" for a switch
+  const char* help;        // with the default in brackets
+  enum class Group : uint8_t { kDraw, kFilter, kAdjustment } group;
+};
+
+// Calls f(member, description) for each member of SamplingParams that is one number or switch.
+// `params` may be const.
+template <typename Params, typename F>
+void ForEachScalar(Params& params, F f) {
+  using Group = ScalarDescription::Group;
+  const auto draw = [&](auto& member, const char* name, const char* value, const char* help) {
+    f(member, ScalarDescription{name, value, help, Group::kDraw});
+  };
+  const auto filter = [&](auto& member, const char* name, const char* value, const char* help) {
+    f(member, ScalarDescription{name, value, help, Group::kFilter});
+  };
+  const auto adjust = [&](auto& member, const char* name, const char* value, const char* help) {
+    f(member, ScalarDescription{name, value, help, Group::kAdjustment});
+  };
+  draw(params.temperature, "temperature", "T", "Divide the logits by T; 0 is greedy [1]");
+  draw(params.num_samples, "num_samples", "N", "Draw N tokens per row [1]");
+  draw(params.replacement, "replacement", "", "Let a row's draws repeat a token");
+  draw(params.greedy_threshold, "greedy_threshold", "P",
+       "Be greedy where the largest probability is at least P");
+  filter(params.top_k, "top_k", "N", "Keep the N likeliest tokens; 0 is off [0]");
+  filter(params.top_p, "top_p", "P", "Keep the likeliest tokens that reach mass P [1]");
+  filter(params.min_p, "min_p", "P", "Keep tokens of at least P times the largest [0]");
+  filter(params.typical_p, "typical_p", "P",
+         "Keep the tokens of the most typical surprise that reach mass P [1]");
+  filter(params.epsilon_cutoff, "epsilon_cutoff", "P", "Keep tokens of probability P or more [0]");
+  filter(params.eta_cutoff, "eta_cutoff", "P",
+         "The same with a cutoff that the entropy lowers [0]");
+  filter(params.top_n_sigma, "top_n_sigma", "N",
+         "Keep logits within N standard deviations of the largest [0]");
+  filter(params.p_less, "p_less", "", "Keep tokens of at least the expected probability");
+  filter(params.min_tokens_to_keep, "min_tokens_to_keep", "N",
+         "Keep N tokens or more in every filter [1]");
+  adjust(params.min_tokens, "min_tokens", "N", "Ban stop ids below step N; 0 is off [0]");
+  adjust(params.repetition_penalty, "repetition_penalty", "R",
+         "Divide the logits of tokens that were said by R, or multiply those below 0 [1]");
+  adjust(params.frequency_penalty, "frequency_penalty", "F",
+         "Subtract F for each time a token was put out [0]");
+  adjust(params.presence_penalty, "presence_penalty", "F",
+         "Subtract F from each token that was put out [0]");
+  adjust(params.penalty_last_n, "penalty_last_n", "N",
+         "Penalise the newest N tokens of the history; -1 is all [-1]");
+  adjust(params.no_repeat_ngram_size, "no_repeat_ngram_size", "N",
+         "Ban tokens that would repeat N tokens; 0 is off [0]");
+}
 
 // A token with how often it occurred, at least once.
 struct TokenCount {

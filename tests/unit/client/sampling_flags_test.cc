@@ -4,6 +4,7 @@
 #include "client/cli/sampling_flags.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/descriptor.h>
 #include <google/protobuf/text_format.h>
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
@@ -11,8 +12,14 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "client/cli/row_flags.h"
 #include "client/params_wire.h"
 #include "token_sampler/v1/token_sampler.pb.h"
@@ -30,12 +37,40 @@ struct Case {
   std::string request;  // as text of v1::SampleRequest, without what is always there
 };
 
-const std::vector<Case>& Cases() {
-  static const std::vector<Case> cases = {
-      {{"--temperature", "0.5"}, "params { temperature: 0.5 }"},
-      {{"--num-samples", "3"}, "params { num_samples: 3 }"},
-      {{"--replacement"}, "params { replacement: true }"},
-      {{"--greedy-threshold", "0.9"}, "params { greedy_threshold: 0.9 }"},
+// A number that every parameter of its type accepts, as text.
+const char* AnyValue(const std::optional<double>&) { return "0.75"; }
+const char* AnyValue(const std::optional<uint32_t>&) { return "3"; }
+const char* AnyValue(const std::optional<int32_t>&) { return "64"; }
+const char* AnyValue(const std::optional<bool>&) { return ""; }
+
+// One for each parameter that is a number or a switch, and one for all stages.
+std::vector<Case> DerivedCases() {
+  std::vector<Case> cases;
+  SamplingParams params;
+  ForEachScalar(params, [&](const auto& member, const ScalarDescription& description) {
+    const std::string value = AnyValue(member);
+    Case& c = cases.emplace_back();
+    c.arguments = {absl::StrCat("--", absl::StrReplaceAll(description.name, {{"_", "-"}}))};
+    if (!value.empty()) c.arguments.push_back(value);
+    c.request =
+        absl::StrCat("params { ", description.name, ": ", value.empty() ? "true" : value, " }");
+  });
+  const google::protobuf::EnumDescriptor& stages = *v1::Stage_descriptor();
+  std::vector<std::string> names;
+  std::vector<int> numbers;
+  for (int i = 0; i < stages.value_count(); ++i) {
+    if (stages.value(i)->number() == v1::STAGE_UNSPECIFIED) continue;
+    names.push_back(absl::AsciiStrToLower(absl::StripPrefix(stages.value(i)->name(), "STAGE_")));
+    numbers.push_back(stages.value(i)->number());
+  }
+  cases.push_back({{"--stage-order", absl::StrJoin(names, ",")},
+                   absl::StrCat("params { stage_order: [", absl::StrJoin(numbers, ", "), "] }")});
+  return cases;
+}
+
+// Every other flag, and what the request then holds.
+std::vector<Case> OtherCases() {
+  return {
       {{"--temperature-linear", "1:0.5:10"},
        "params { temperature_schedule { kind: KIND_LINEAR begin: 1 end: 0.5 num_steps: 10 } }"},
       {{"--temperature-exponential", "2:0.5:7"},
@@ -49,49 +84,30 @@ const std::vector<Case>& Cases() {
        "params { invalid_values: INVALID_VALUE_POLICY_SANITIZE }"},
       {{"--invalid-values", "uniform"},
        "params { invalid_values: INVALID_VALUE_POLICY_SANITIZE_UNIFORM }"},
-      {{"--top-k", "40"}, "params { top_k: 40 }"},
       {{"--top-k-ties", "exact"}, "params { top_k_ties: TIE_POLICY_EXACTLY_K }"},
       {{"--top-k-ties", "all"}, "params { top_k_ties: TIE_POLICY_KEEP_ALL }"},
-      {{"--top-p", "0.9"}, "params { top_p: 0.9 }"},
       {{"--top-p-decay", "0.5"}, "params { top_p_decay { decay: 0.5 min: 1e-6 } }"},
       {{"--top-p-decay", "0.5:0.1", "--top-p-reset-ids", "7,8"},
        "params { top_p_decay { decay: 0.5 min: 0.1 reset_ids: [7, 8] } }"},
       {{"--top-p-reset-ids", "7", "--top-p-decay", "0.5"},
        "params { top_p_decay { decay: 0.5 min: 1e-6 reset_ids: 7 } }"},
-      {{"--min-p", "0.05"}, "params { min_p: 0.05 }"},
-      {{"--typical-p", "0.8"}, "params { typical_p: 0.8 }"},
-      {{"--epsilon-cutoff", "0.001"}, "params { epsilon_cutoff: 0.001 }"},
-      {{"--eta-cutoff", "0.002"}, "params { eta_cutoff: 0.002 }"},
-      {{"--top-n-sigma", "1.5"}, "params { top_n_sigma: 1.5 }"},
-      {{"--p-less"}, "params { p_less: true }"},
       {{"--xtc", "0.5"}, "params { xtc { probability: 0.5 threshold: 0.1 } }"},
       {{"--xtc", "0.5:0.2"}, "params { xtc { probability: 0.5 threshold: 0.2 } }"},
       {{"--mirostat", "1"}, "params { mirostat { version: 1 tau: 5 eta: 0.1 } }"},
       {{"--mirostat", "2:3:0.2"}, "params { mirostat { version: 2 tau: 3 eta: 0.2 } }"},
       {{"--adaptive-p", "0.4"}, "params { adaptive_p { target: 0.4 decay: 0.9 } }"},
       {{"--adaptive-p", "0.4:0.5"}, "params { adaptive_p { target: 0.4 decay: 0.5 } }"},
-      {{"--min-tokens-to-keep", "2"}, "params { min_tokens_to_keep: 2 }"},
       {{"--stage-preset", "vllm"}, "params { stage_preset: STAGE_PRESET_VLLM }"},
       {{"--stage-preset", "hf"}, "params { stage_preset: STAGE_PRESET_HF }"},
       {{"--stage-preset", "llama_cpp"}, "params { stage_preset: STAGE_PRESET_LLAMA_CPP }"},
       {{"--stage-preset", "sglang"}, "params { stage_preset: STAGE_PRESET_SGLANG }"},
-      {{"--stage-order",
-        "temperature,min_p,top_k,top_p,typical_p,epsilon,eta,top_n_sigma,p_less,xtc,mirostat,"
-        "adaptive_p,top_k_top_p"},
-       "params { stage_order: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13] }"},
       {{"--allowed-ids", "1,2"}, "params { allowed_ids: [1, 2] }"},
       {{"--banned-ids", "3"}, "params { banned_ids: 3 }"},
       {{"--bad-words", "1,2;3"},
        "params { bad_words { token_ids: [1, 2] } bad_words { token_ids: 3 } }"},
-      {{"--min-tokens", "4"}, "params { min_tokens: 4 }"},
       {{"--stop-ids", "5,6"}, "params { stop_ids: [5, 6] }"},
       {{"--logit-bias", "1:0.5,2:-inf"},
        "params { logit_bias { token_ids: [1, 2] values: [0.5, -inf] } }"},
-      {{"--repetition-penalty", "1.1"}, "params { repetition_penalty: 1.1 }"},
-      {{"--frequency-penalty", "0.2"}, "params { frequency_penalty: 0.2 }"},
-      {{"--presence-penalty", "-0.3"}, "params { presence_penalty: -0.3 }"},
-      {{"--penalty-last-n", "64"}, "params { penalty_last_n: 64 }"},
-      {{"--no-repeat-ngram-size", "3"}, "params { no_repeat_ngram_size: 3 }"},
       {{"--dry", "0.8"},
        "params { dry { multiplier: 0.8 base: 1.75 allowed_length: 2 last_n: -1 } }"},
       {{"--dry", "0.8:2:3:100", "--dry-breakers", "1;2,3"},
@@ -122,6 +138,14 @@ const std::vector<Case>& Cases() {
       {{"--extremes"}, "outputs { extremes: true }"},
       {{"--gumbel-softmax", "0.5"}, "outputs { gumbel_softmax: 0.5 }"},
   };
+}
+
+const std::vector<Case>& Cases() {
+  static const std::vector<Case>& cases = *[] {
+    auto* const made = new std::vector<Case>(DerivedCases());
+    for (Case& other : OtherCases()) made->push_back(std::move(other));
+    return made;
+  }();
   return cases;
 }
 

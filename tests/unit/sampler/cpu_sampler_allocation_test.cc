@@ -14,6 +14,7 @@
 
 #include "sampler/cpu_sampler.h"
 #include "sampler/sampler.h"
+#include "sampler/stage_table.h"
 
 namespace {
 

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "sampler/stage_table.h"
+
 namespace token_sampler {
 namespace {
 
@@ -64,13 +66,13 @@ INSTANTIATE_TEST_SUITE_P(
              },
              kLogits, ""},
         Case{"too_cold", [](SamplingParams& p) { p.temperature = 1e-7; }, kLogits,
-             "params[3].temperature of row 7 must be 0 (greedy) or in [1e-6, 1e6], got 1e-07"},
+             "params[3].temperature of row 7 must be 0 or in [1e-6, 1e6], got 1e-07"},
         Case{"negative_temperature", [](SamplingParams& p) { p.temperature = -1; }, kLogits,
-             "params[3].temperature of row 7 must be 0 (greedy) or in [1e-6, 1e6], got -1"},
+             "params[3].temperature of row 7 must be 0 or in [1e-6, 1e6], got -1"},
         Case{"nan_temperature", [](SamplingParams& p) { p.temperature = kNan; }, kLogits,
-             "params[3].temperature of row 7 must be 0 (greedy) or in [1e-6, 1e6], got nan"},
+             "params[3].temperature of row 7 must be 0 or in [1e-6, 1e6], got nan"},
         Case{"infinite_temperature", [](SamplingParams& p) { p.temperature = kInfinity; }, kLogits,
-             "params[3].temperature of row 7 must be 0 (greedy) or in [1e-6, 1e6], got inf"},
+             "params[3].temperature of row 7 must be 0 or in [1e-6, 1e6], got inf"},
         Case{"temperature_of_weights", [](SamplingParams& p) { p.temperature = 0.5; }, kWeights,
              "params[3].temperature of row 7 must be 0 or 1 with weights, to which no softmax "
              "applies, got 0.5"},
@@ -112,12 +114,13 @@ INSTANTIATE_TEST_SUITE_P(
              "params[3].eta_cutoff of row 7 must be in [0, 1), got 1"},
         Case{"negative_sigma", [](SamplingParams& p) { p.top_n_sigma = -1; }, kLogits,
              "params[3].top_n_sigma of row 7 must be in [0, 1e6], got -1"},
-        Case{"sigma_of_weights", [](SamplingParams& p) { p.top_n_sigma = 1; }, kWeights,
-             "params[3].top_n_sigma of row 7 must be off with weights, which are no logits, got 1"},
+        Case{
+            "sigma_of_weights", [](SamplingParams& p) { p.top_n_sigma = 1; }, kWeights,
+            "params[3].top_n_sigma of row 7 must be off with weights, which are not logits, got 1"},
         Case{"mirostat_3", [](SamplingParams& p) { p.mirostat = Mirostat{.version = 3}; }, kLogits,
-             "params[3].mirostat.version of row 7 must be 1 or 2, got 3"},
+             "params[3].mirostat.version of row 7 must be in [1, 2], got 3"},
         Case{"mirostat_tau", [](SamplingParams& p) { p.mirostat = Mirostat{.tau = kInfinity}; },
-             kLogits, "params[3].mirostat.tau of row 7 must be in (0, 1e3], got inf"},
+             kLogits, "params[3].mirostat.tau of row 7 must be in (0, 1000], got inf"},
         Case{"mirostat_eta", [](SamplingParams& p) { p.mirostat = Mirostat{.eta = 0}; }, kLogits,
              "params[3].mirostat.eta of row 7 must be in (0, 1], got 0"},
         Case{"mirostat_beside_adaptive_p",
@@ -140,8 +143,9 @@ INSTANTIATE_TEST_SUITE_P(
                p.num_samples = 2;
              },
              kLogits,
-             "params[3].num_samples of row 7 must be 1 with mirostat, adaptive_p or top_p_decay, "
-             "whose state follows one token, got 2"},
+             "params[3].num_samples of row 7 must be 1 with mirostat, whose state follows one "
+             "token, "
+             "got 2"},
         Case{"schedule_to_zero",
              [](SamplingParams& p) { p.temperature_schedule = TemperatureSchedule{.end = 0}; },
              kLogits, ""},
@@ -169,9 +173,10 @@ INSTANTIATE_TEST_SUITE_P(
              "params[3].penalty_last_n of row 7 must be at least -1, got -2"},
         Case{"dry_base", [](SamplingParams& p) { p.dry.base = .5; }, kLogits,
              "params[3].dry.base of row 7 must be in [1, 1e6], got 0.5"},
-        Case{"dry_of_weights", [](SamplingParams& p) { p.dry.multiplier = 1; }, kWeights,
-             "params[3].dry.multiplier of row 7 must be off with weights, which are no logits, got "
-             "1"},
+        Case{
+            "dry_of_weights", [](SamplingParams& p) { p.dry.multiplier = 1; }, kWeights,
+            "params[3].dry.multiplier of row 7 must be off with weights, which are not logits, got "
+            "1"},
         Case{"dry_breaker", [](SamplingParams& p) { p.dry.breakers = {{}}; }, kLogits,
              "params[3].dry.breakers[0].token_ids of row 7 must be of 1 to 32 tokens, got 0"},
         Case{"dry_breakers", [](SamplingParams& p) { p.dry.breakers.assign(65, {1}); }, kLogits,

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "sampler/reference_sampler.h"
+#include "sampler/stage_table.h"
 #include "server/field_check.h"
 
 namespace token_sampler {
