@@ -21,30 +21,31 @@ constexpr char kExpired[] = "the deadline passed before the rows were sampled";
 constexpr char kMadeRoom[] =
     "the queue is full, and the call gave its place to a caller that holds less of it";
 
-// When callers who were refused should come again.
+// Bounds of the time after which refused callers should come again.
 constexpr milliseconds kSoonest(5);
 constexpr milliseconds kLatest(5000);
 
-// Refused callers come back one place after the other, beside those who have been answered and call
-// again. While these keep the queue from emptying, each of the others finds it full more often than
-// not: they are told to come less and less often, until that many places go by for each.
+// Refused callers are told to come back one place (the time of one job) after the other. Callers
+// who were answered call again meanwhile. While these keep the queue from emptying, refused callers
+// mostly find it full again, so they are spread further and further apart, up to this many places
+// for each.
 constexpr double kMostPlaces = 4;
 constexpr std::chrono::duration<double> kPlaceMore = milliseconds(100);
 
-// How many times as long as estimated the wait for others may be before a call comes too late. An
-// estimate that is too low by a part lets a full queue grow until what is sampled comes too late
-// (tests/bench/queue_policies.py).
+// Submit refuses a job that would miss its deadline if the wait for others took this many times the
+// estimate. With estimates a little too low, a full queue grows until all that is sampled comes too
+// late (tests/bench/queue_policies.py).
 constexpr int kWaitMargin = 2;
 
-// An answer of so many values takes a slice to write and to send.
+// An answer of this many values takes a slice to write and to send.
 constexpr uint64_t kLargeAnswer = uint64_t{1} << 16;
 
-// A limit of which 0 says that there is none.
+// The limit, or the largest number if it is 0, which stands for no limit.
 uint64_t OrAny(uint64_t limit) { return limit > 0 ? limit : std::numeric_limits<uint64_t>::max(); }
 
 nanoseconds ToTime(double time) { return nanoseconds(static_cast<int64_t>(std::min(time, 1e18))); }
 
-// Fills in what is not known yet of the job's work.
+// Estimates the job's work, unless the caller has set it.
 void EstimateWork(SamplingJob& job, absl::InlinedVector<uint64_t, 1>& row_work,
                   double& worst_case) {
   if (job.work > 0) return;
@@ -183,7 +184,7 @@ absl::Status Batcher::CheckRoom(const CallIdentity& identity, milliseconds& retr
   MutexLock lock(mutex_);
   const FairQueue::Load& load = queue_.load();
   if (load.jobs == 0) return absl::OkStatus();
-  // Nobody knows the caller's work yet: it counts as the average of the others.
+  // The caller's work is not known yet: assume the average of the waiting jobs.
   const uint64_t work = load.work / load.jobs;
   const FairQueue::Load own = queue_.LoadOf(identity.client);
   if (own.jobs > 0 && !client_bound_.Has(own, 1, 1)) {
@@ -213,8 +214,8 @@ nanoseconds Batcher::TimeOf(uint64_t work) const {
 }
 
 milliseconds Batcher::PromiseRoom(uint64_t work) {
-  // Who is refused first comes back first, when half of what waits now is done: one place after the
-  // other, so that they do not all come at once.
+  // Refused callers come back in the order of refusal, the first when half of the waiting work is
+  // done, one place after the other, so that they do not all come at once.
   const TimePoint now = clock_.Now();
   const double places = std::clamp((now - last_idle_) / kPlaceMore, 1.0, kMostPlaces);
   promised_until_ = std::max(promised_until_, now + TimeOf(queue_.load().work / 2)) +
@@ -355,7 +356,7 @@ SamplingJob* Batcher::NextJob() {
 
 bool Batcher::IsLate(const SamplingJob& job, TimePoint now) const {
   if (job.deadline < now) return true;
-  // An estimate alone ends no call that keeps nobody waiting, nor one whose work would be lost.
+  // A mere estimate does not end a job that keeps nobody waiting, nor one whose work would be lost.
   if (job.next_row_ > 0 || job.turn_ != nullptr || queue_.load().jobs == 1) return false;
   const double threads = static_cast<double>(std::clamp<size_t>(job.rows.size(), 1, rows_at_once_));
   return ToTime(static_cast<double>(job.work_left_) * speed_.factor() / threads) >
@@ -370,10 +371,10 @@ size_t Batcher::RowsToTake(const SamplingJob& job, const Batch& batch) const {
                        static_cast<double>(rows_at_once_) / speed_.factor();
   const double work = static_cast<double>(job.work_left_) * job.worst_case_;
   const uint64_t room = options_.max_batch_rows - std::min(options_.max_batch_rows, batch.rows);
-  // Small jobs go without a large one: they would be answered later by all of its time.
+  // Keep a large job out of a batch of small ones: they would wait for all of it.
   if (!first && std::min(work, slice) > std::max(batch.most_work, slice / 8)) return 0;
   if (left <= room && batch.most_work + work <= slice) return left;
-  // A job that fits into a batch of its own is not cut for the rest of this one.
+  // Do not cut a job that fits into a batch of its own to fill up this one.
   if (!first && left <= options_.max_batch_rows && work <= slice) return 0;
   size_t rows = 0;
   for (double most = batch.most_work; rows < left && rows < room; ++rows) {
@@ -430,11 +431,11 @@ void Batcher::Sample(const Batch& batch) {
       --job.pieces_;
       if (job.status_.ok()) job.status_ = turn == nullptr || turn->end.ok() ? status : turn->end;
       if (!job.status_.ok() && job.line_ != nullptr) {
-        // Only what the others of its rows would have been is lost.
+        // The job has failed: do not sample the rest of its rows.
         queue_.Remove(job);
       }
       if (job.pieces_ > 0 || job.line_ != nullptr) continue;
-      // A job all of whose rows were sampled is whole, even if its caller went meanwhile.
+      // A job whose rows were all sampled succeeds, even if its caller has gone meanwhile.
       if (job.status_.ok() && job.next_row_ < job.rows.size()) job.status_ = EndReason(job);
       done.emplace_back(&job, job.status_);
     }

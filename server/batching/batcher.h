@@ -1,12 +1,12 @@
-// The queue between those who ask for samples and the threads that sample.
+// The queue between callers who ask for samples and the threads that sample.
 //
 // A job is the rows of one call. An idle executor takes a job at once: no job ever waits for
-// company. A job of microseconds is sampled by the thread that submits it, if the sampler can and
-// nobody waits: handing it over would take longer. While the executors are busy jobs gather, and
-// the next batch takes as many as fit into a slice of time, in the order of fair_queue.h. A job of
-// more rows than that is sampled in pieces, between which others are served. What cannot be cut, a
-// long row or a draft, runs on a thread of its own that works only while an executor lends it its
-// turn (sampler/pace.h).
+// company. If nobody waits and the sampler can sample on the calling thread, the thread that
+// submits a job of microseconds samples it too: handing it over would take longer. While the
+// executors are busy, jobs gather, and the next batch takes as many as fit into a slice of time, in
+// the order of fair_queue.h. A job with more rows than that is sampled in pieces, and others are
+// served between them. A job that cannot be cut, such as a long row or a draft, runs on a thread of
+// its own, which works only while an executor lends it a turn (sampler/pace.h).
 
 #ifndef TOKEN_SAMPLER_SERVER_BATCHING_BATCHER_H_
 #define TOKEN_SAMPLER_SERVER_BATCHING_BATCHER_H_
@@ -35,19 +35,19 @@ namespace token_sampler {
 
 struct BatcherOptions {
   int num_executors = 1;           // threads that call the sampler; 0: its parallel_calls()
-  uint64_t max_batch_rows = 1024;  // rows per call of the sampler
-  std::chrono::nanoseconds slice = std::chrono::milliseconds(2);  // how long others wait at most
-  // How long a job may take that the thread of its caller samples when no executor works.
+  uint64_t max_batch_rows = 1024;  // most rows per call of the sampler
+  std::chrono::nanoseconds slice = std::chrono::milliseconds(2);  // time of a batch or turn
+  // A job up to this long may be sampled by the thread that submits it, when no executor works.
   std::chrono::nanoseconds sampled_by_submitter = std::chrono::microseconds(100);
-  uint64_t max_queued_rows = 65'536;              // waiting; a job beyond either is refused,
-  uint64_t max_queued_bytes = uint64_t{1} << 30;  // unless nothing waits
-  // Waiting of one client, unless nothing of it does; 0: no limit but the queue's.
+  uint64_t max_queued_rows = 65'536;              // Submit refuses a job beyond either,
+  uint64_t max_queued_bytes = uint64_t{1} << 30;  // unless the queue is empty
+  // The same for the waiting jobs of one client; 0: no limit but the queue's.
   uint64_t max_queued_rows_per_client = 0;
   uint64_t max_queued_bytes_per_client = 0;
-  ClientWeights client_weights = {};  // above 0; of whoever is not named: 1
+  ClientWeights client_weights = {};  // above 0; a client that is not named has 1
 };
 
-// Counts since the start where nothing else is said, for metrics and tests.
+// For metrics and tests. Counts since the start, unless a comment says otherwise.
 struct BatcherCounters {
   uint64_t batches = 0;
   uint64_t rows = 0;     // sampled
@@ -63,33 +63,34 @@ class Batcher {
   // `sampler` and `clock` must outlive the batcher.
   Batcher(Sampler& sampler, const BatcherOptions& options, const Clock& clock = Clock::System());
 
-  // As Stop.
+  // Calls Stop().
   ~Batcher();
 
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
-  // Queues the job, or samples it and calls Done. When this is not OK, Done is not called:
+  // Queues the job, or samples it and calls Done. On an error Done is not called:
   // ResourceExhausted, with the job's retry_after set, when the queue is full or the deadline would
-  // likely pass before the job were done; Unavailable after Stop; Cancelled after Cancel.
+  // likely pass before the job is done; Unavailable after Stop; Cancelled after Cancel.
   absl::Status Submit(std::shared_ptr<SamplingJob> job);
 
-  // Asks if Submit would refuse any job of this caller: ResourceExhausted, with `retry_after`, when
-  // the queue is full. For those who are spared reading a request.
+  // Returns ResourceExhausted, and sets `retry_after`, when the queue is so full that Submit would
+  // refuse any job of this caller. Lets a server refuse a request before it reads it.
   absl::Status CheckRoom(const CallIdentity& identity, std::chrono::milliseconds& retry_after);
 
-  // Whoever waits for the job has gone. If nothing of it is being sampled it leaves the queue now,
-  // and Done is called here; else when what is being sampled has ended, which is soon.
+  // Tells the batcher that nobody waits for the job any more. If no part of it is being sampled,
+  // the job leaves the queue and Done is called here; otherwise Done is called when that part has
+  // ended, which is soon.
   void Cancel(SamplingJob& job);
 
-  // Refuses new jobs, finishes the batches under way, interrupts what takes turns, completes
+  // Refuses new jobs, finishes the batches under way, interrupts jobs that take turns, completes
   // everything else with Unavailable, and joins the threads. Idempotent; call it from one thread.
   void Stop();
 
   BatcherCounters counters() const;
 
-  // Since when work has waited and no executor has got on with anything; none: nothing waits. Tells
-  // a server that is busy from one that hangs.
+  // The time since which jobs have waited without any progress; nullopt when no job waits.
+  // Distinguishes a busy server from one that hangs.
   std::optional<TimePoint> StuckSince() const;
 
  private:
@@ -97,7 +98,7 @@ class Batcher {
 
   using Jobs = std::vector<std::shared_ptr<SamplingJob>>;
 
-  // Rows of a job that are sampled by one call.
+  // Rows of a job that one call of the sampler takes.
   struct Piece {
     std::shared_ptr<SamplingJob> job;
     size_t first = 0;
@@ -111,13 +112,13 @@ class Batcher {
     Pieces pieces;
     uint64_t rows = 0;
     double work = 0;       // if no value needs repair
-    double most_work = 0;  // if all do
-    Jobs turns;            // instead of pieces: those to which it lends its turn
+    double most_work = 0;  // if all values do
+    Jobs turns;            // instead of pieces: jobs to which the executor lends its turn
     Jobs dropped;
     TimePoint began;
   };
 
-  // How much may wait of something.
+  // The most that may wait in the queue, or of one client.
   struct Bound {
     const char* what;
     uint64_t rows;
@@ -130,8 +131,8 @@ class Batcher {
 
   void RunExecutor();
 
-  // Waits for jobs, and puts those to sample and those to drop into `batch`. False when the batcher
-  // stops.
+  // Waits for jobs, and puts the jobs to sample and the jobs to drop into `batch`. False when the
+  // batcher stops.
   bool TakeBatch(Batch& batch);
   // True when the thread that submits the job is to sample it too.
   bool StaysHere(const SamplingJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -143,27 +144,28 @@ class Batcher {
   size_t RowsToTake(const SamplingJob& job, const Batch& batch) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TakePiece(SamplingJob& job, size_t rows, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Makes rows that have left the queue a part of `batch`.
+  // Adds rows that have left the queue to `batch`.
   void HandOut(Piece piece, uint64_t work, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool CanStartTurns(const SamplingJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TakeTurn(SamplingJob& job, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void Sample(const Batch& batch);
   absl::Status SamplePieces(const Pieces& pieces);
-  // Waits until those that have the executor's turn have given it back.
+  // Waits until the batch's jobs have given the executor's turn back, and queues those not done.
   void LendTurns(Batch& batch);
 
-  // Jobs that take turns, one after the other.
+  // Samples jobs that take turns, one after the other.
   void RunTurnThread();
   absl::Status SampleByTurns(SamplingJob& job);
   bool GoOn(Turn& turn);
 
-  // Why nobody wants the job any more; OK: somebody does.
+  // Why the job must end: its own error, its deadline, Cancel or Stop. OK if it may go on.
   absl::Status EndReason(const SamplingJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RefuseFull(const Bound& bound, const FairQueue::Load& load, uint64_t rows,
                           uint64_t bytes, uint64_t work, std::chrono::milliseconds& retry_after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Takes `job` out of the queue. True when nothing of it is under way: its Done is to be called.
+  // Takes `job` out of the queue. True when no part of it is under way: it is appended to
+  // `dropped`, and the caller calls its Done.
   bool Drop(SamplingJob& job, const absl::Status& status, Jobs& dropped)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::chrono::nanoseconds TimeOf(uint64_t work) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -180,8 +182,8 @@ class Batcher {
 
   mutable Mutex mutex_;
   CondVar job_added_;
-  CondVar turn_ended_;      // for executors that lend theirs
-  CondVar turn_started_;    // for threads without a job
+  CondVar turn_ended_;      // for executors that lend turns
+  CondVar turn_started_;    // for turn threads without a job
   CondVar submitter_done_;  // for Stop
   FairQueue queue_ ABSL_GUARDED_BY(mutex_);
   MeasuredSpeed speed_ ABSL_GUARDED_BY(mutex_);
@@ -189,11 +191,11 @@ class Batcher {
   size_t executors_sampling_ ABSL_GUARDED_BY(mutex_) = 0;  // or lending their turn
   size_t submitters_sampling_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t turn_takers_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t turn_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // of the rows that they hold at a time
+  int64_t turn_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // of the rows that turn takers hold at a time
   std::map<std::string, size_t> turn_takers_of_client_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   TimePoint promised_until_ ABSL_GUARDED_BY(mutex_);
-  TimePoint last_idle_ ABSL_GUARDED_BY(mutex_);  // when nothing waited for an executor
+  TimePoint last_idle_ ABSL_GUARDED_BY(mutex_);  // when nothing last waited
   TimePoint last_progress_ ABSL_GUARDED_BY(mutex_);
   BatcherCounters counters_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> turn_threads_ ABSL_GUARDED_BY(mutex_);

@@ -1,4 +1,4 @@
-// The time, as an interface, so that tests decide when a deadline passes.
+// The time as an interface, so that tests decide when a deadline passes.
 
 #ifndef TOKEN_SAMPLER_SERVER_BATCHING_CLOCK_H_
 #define TOKEN_SAMPLER_SERVER_BATCHING_CLOCK_H_

@@ -10,25 +10,25 @@
 
 namespace token_sampler {
 
-// A line of jobs, a connection, whose children are lines, a priority of connections, a client of
-// priorities, or the root.
+// A node of the tree: the root, a client, a priority, a connection or a line, from the top down.
+// Only lines hold jobs.
 struct QueueNode {
   using Place = std::pair<double, uint64_t>;  // virtual time, then who came first
 
   QueueNode* parent = nullptr;
   std::string key;
   FairQueue::Load load;
-  Place place;           // in the parent's order
-  bool ordered = false;  // whether it is there
+  Place place;           // in the parent's order, if ordered
+  bool ordered = false;  // the parent's order holds it
 
   double weight = 1;           // among the parent's children
-  double children_weight = 0;  // of all of them
+  double children_weight = 0;  // the sum over the children
 
-  double now = 0;  // the virtual time of the child that was served last
+  double now = 0;  // the latest virtual time at which a child was served
   std::map<Place, QueueNode*> order;
   std::map<std::string, std::unique_ptr<QueueNode>> children;
 
-  std::list<std::shared_ptr<SamplingJob>> jobs;  // of a line
+  std::list<std::shared_ptr<SamplingJob>> jobs;  // only of a line
 
   QueueNode* Child(const std::string& child) const {
     const auto found = children.find(child);
@@ -38,15 +38,15 @@ struct QueueNode {
 
 namespace {
 
-// Jobs of about the same work stand in one line: of 4 ms and more by powers of 4, those below
-// together. Jobs that take turns have lines of their own.
+// The line of a job. Jobs of about the same work share one: by powers of 4 from 4 ms on, and all
+// below together. Jobs that take turns have lines of their own.
 std::string LineOf(uint64_t work, bool takes_turns) {
   constexpr uint64_t kShort = uint64_t{1} << 22;
   const auto size = static_cast<int>(std::bit_width(work / kShort)) / 2;
   return std::string(1, static_cast<char>((takes_turns ? 'A' : 'a') + size));
 }
 
-// The part of the queue that the load takes, by its weight.
+// The part of the queue that the load takes, by rows or bytes, whichever is more, over its weight.
 double Share(const FairQueue::Load& load, double weight, uint64_t most_rows, uint64_t most_bytes) {
   return std::max(static_cast<double>(load.rows) / static_cast<double>(most_rows),
                   static_cast<double>(load.bytes) / static_cast<double>(most_bytes)) /
@@ -70,7 +70,7 @@ FairQueue::Path FairQueue::PathOf(const CallIdentity& identity, std::string line
 }
 
 void FairQueue::Push(std::shared_ptr<SamplingJob> job) {
-  // One that has had turns does not wait behind those that have had none.
+  // A job that has had turns does not wait for jobs that have had none.
   std::string line = job->turn_ != nullptr ? "+" : LineOf(job->work_left_, job->takes_turns_);
   Node* node = root_.get();
   for (Step& step : PathOf(job->identity, std::move(line))) {
@@ -154,7 +154,7 @@ std::shared_ptr<SamplingJob> FairQueue::Remove(SamplingJob& job) {
       suspended_.erase(std::remove(suspended_.begin(), suspended_.end(), node), suspended_.end());
       parent->children_weight -= node->weight;
       parent->children.erase(node->key);
-      if (parent->children.empty()) parent->children_weight = 0;  // whatever was rounded
+      if (parent->children.empty()) parent->children_weight = 0;  // drops rounding errors
     }
     node = parent;
   }
@@ -174,7 +174,7 @@ void FairQueue::ResumeAll() {
 uint64_t FairQueue::WorkUntilDone(const CallIdentity& identity, bool takes_turns,
                                   uint64_t work) const {
   const Path steps = PathOf(identity, LineOf(work, takes_turns));
-  // From the root to the line, as far as they are there already.
+  // The nodes from the root to the line; null where there is none yet.
   std::vector<const Node*> path = {root_.get()};
   for (const Step& step : steps) {
     path.push_back(path.back() == nullptr ? nullptr : path.back()->Child(step.key));
@@ -207,17 +207,17 @@ SamplingJob* FairQueue::MostHeld(const CallIdentity& identity, uint64_t rows, ui
     }
     return most;
   };
-  // The first level at which somebody holds more than this caller would.
+  // Find the first level at which somebody holds more than this caller would.
   const Node* own = root_.get();
   const Node* most = nullptr;
   const Path steps = PathOf(identity, {});
-  for (const Step& step : absl::MakeConstSpan(steps).first(steps.size() - 1)) {  // lines share
+  for (const Step& step : absl::MakeConstSpan(steps).first(steps.size() - 1)) {  // no lines
     const Node* const child = own->Child(step.key);
     Load after = child == nullptr ? Load() : child->load;
     after.rows += rows;
     after.bytes += bytes;
     const double after_share = share(after, step.weight);
-    // Whoever holds an even share or more pushes nobody out: most refusals end here.
+    // A caller with an even share or more pushes nobody out: most refusals end here.
     if (after_share < share(own->load, own->children_weight)) {
       most = heaviest(*own);
       if (share(most->load, most->weight) <= after_share) most = nullptr;

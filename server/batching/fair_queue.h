@@ -1,15 +1,16 @@
-// The jobs that wait, in an order that is fair.
+// The waiting jobs, in a fair order.
 //
 // Time is shared among the clients that have something waiting, in proportion to their weights. The
 // share of a client is divided among the priorities of its jobs, that of a priority among the
-// client's connections, and that of a connection among lines of jobs of about the same work: a
-// short call does not wait behind the long ones of its own connection. Within a line the first come
-// is the first served. Each of these has a virtual time, the work that was done for it by its
-// weight; the one with the least goes next, and whoever comes anew starts where the others are, so
-// that time not used is not saved (start-time fair queueing; Goyal et al., 1996).
+// client's connections, and that of a connection among lines of jobs of about the same work, so
+// that a short call does not wait behind the long ones of its own connection. Within a line the
+// order is first come, first served. Each client, priority, connection and line has a virtual time:
+// the work done for it, divided by its weight. The one with the least goes next, and a newcomer
+// starts where the others are, so that unused time is not saved (start-time fair queueing; Goyal et
+// al., 1996).
 //
-// A priority has a share of its own, not a place in front of the others, so that jobs of a low one
-// get on however many of a higher one come.
+// A priority gets a share, not a place before the others, so that jobs of a low priority make
+// progress however many of a higher one come.
 
 #ifndef TOKEN_SAMPLER_SERVER_BATCHING_FAIR_QUEUE_H_
 #define TOKEN_SAMPLER_SERVER_BATCHING_FAIR_QUEUE_H_
@@ -27,10 +28,10 @@ namespace token_sampler {
 
 struct QueueNode;
 
-// By client. One that is not named has weight 1.
+// Weights by client. A client that is not named has weight 1.
 using ClientWeights = std::map<std::string, double>;
 
-// Not thread-safe: under the batcher's mutex.
+// Not thread-safe: the batcher's mutex guards it.
 class FairQueue {
  public:
   // The jobs that wait.
@@ -47,38 +48,40 @@ class FairQueue {
   FairQueue(const FairQueue&) = delete;
   FairQueue& operator=(const FairQueue&) = delete;
 
-  // Behind the other jobs of its line.
+  // Adds the job after the other jobs of its line.
   void Push(std::shared_ptr<SamplingJob> job);
 
-  // Whose turn it is; null: nobody's. It stays in the queue.
+  // The job whose turn it is, which stays in the queue; null if no line that is not suspended has
+  // one.
   SamplingJob* Next() const;
 
-  // Its line has had so much work.
+  // Charges `work` to the job's line, connection, priority and client.
   void Charge(const SamplingJob& job, uint64_t work);
 
-  // Some of its rows were handed out, with so much work.
+  // Counts `rows` more rows of the job as handed out, and charges their work.
   void TakeRows(SamplingJob& job, size_t rows, uint64_t work);
 
-  // Takes out a job that is in the queue.
+  // Takes a job out of the queue, which must hold it.
   std::shared_ptr<SamplingJob> Remove(SamplingJob& job);
 
-  // Passes over the job's line until ResumeAll.
+  // Makes Next() pass over the job's line until ResumeAll().
   void Suspend(const SamplingJob& job);
   void ResumeAll();
 
-  // How much work is likely done before that of a new job is, its own included: that of its own
-  // line, and of others no more than their shares meanwhile.
+  // The work that is likely done until a new job of the caller is, its own included: all of its
+  // line's, and of the others' at most their shares meanwhile.
   uint64_t WorkUntilDone(const CallIdentity& identity, bool takes_turns, uint64_t work) const;
 
-  // The newest job that is not under way of whoever holds most of the queue by its weight, as a
-  // share of `most_rows` and `most_bytes`, if that is more than what `identity` would hold with
-  // `rows` and `bytes` more; null: nobody does.
+  // The job to push out of a full queue in favor of `identity`: the newest job not under way of the
+  // holder of the largest part of the queue by its weight, as a share of `most_rows` and
+  // `most_bytes`. Null unless that part is larger than what `identity` would hold with `rows` and
+  // `bytes` more.
   SamplingJob* MostHeld(const CallIdentity& identity, uint64_t rows, uint64_t bytes,
                         uint64_t most_rows, uint64_t most_bytes) const;
 
   const Load& load() const;
 
-  // The jobs of a client that wait.
+  // The waiting jobs of a client.
   Load LoadOf(const std::string& client) const;
 
  private:
@@ -93,7 +96,8 @@ class FairQueue {
 
   Path PathOf(const CallIdentity& identity, std::string line) const;
 
-  // Among those that Next finds, with what it is part of.
+  // Lets Next() find the line: enters it, and each ancestor that is missing, into its parent's
+  // order.
   void EnterOrder(Node& line);
   void LeaveOrder(Node& line);
 

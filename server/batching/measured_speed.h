@@ -1,4 +1,4 @@
-// How long work takes on this machine: what its estimate is to be multiplied with.
+// How long work takes on this machine: the factor between estimated and measured time.
 
 #ifndef TOKEN_SAMPLER_SERVER_BATCHING_MEASURED_SPEED_H_
 #define TOKEN_SAMPLER_SERVER_BATCHING_MEASURED_SPEED_H_
@@ -12,7 +12,8 @@ namespace token_sampler {
 // thread-safe.
 class MeasuredSpeed {
  public:
-  // Work of `estimated` took `measured`. A clock that was set back teaches nothing.
+  // Records that work estimated at `estimated` took `measured`. Ignores times that are not above 0,
+  // as after a clock was set back.
   void Add(std::chrono::nanoseconds estimated, std::chrono::nanoseconds measured) {
     if (measured.count() <= 0) return;
     estimated_ += static_cast<double>(estimated.count());
@@ -22,8 +23,8 @@ class MeasuredSpeed {
     measured_ /= 2;
   }
 
-  // In [1/64, 8], whatever was measured: a few calls that are not what they seem must not make all
-  // others long, nor a device that is fast at them endless ones short.
+  // The factor for estimates, clamped to [1/64, 8]: a few atypical calls must not make all others
+  // seem long, and a fast device must not make endless ones seem short.
   double factor() const { return std::clamp(measured_ / estimated_, 1.0 / 64, 8.0); }
 
  private:

@@ -1,4 +1,4 @@
-// A job that is too long for a slice, between its turns.
+// What a thread that runs a job by turns shares with the executors that lend the turns.
 
 #ifndef TOKEN_SAMPLER_SERVER_BATCHING_TURN_H_
 #define TOKEN_SAMPLER_SERVER_BATCHING_TURN_H_
@@ -18,12 +18,12 @@ namespace token_sampler {
 
 inline absl::Status CallerGone() { return absl::CancelledError("the caller has gone"); }
 
-// All of it is under the batcher's mutex, but for the call of GoOn.
+// The batcher's mutex guards everything except the call of GoOn().
 struct Turn final : Pace {
   enum class State {
-    kRunning,  // its threads work
+    kRunning,  // its threads work, or start
     kWaiting,  // they wait in GoOn for the next turn
-    kOver,     // it has none any more
+    kOver,     // it gets no more turns
   };
 
   Turn(Batcher& its_batcher, SamplingJob& its_job) : batcher(its_batcher), job(its_job) {}
@@ -33,13 +33,14 @@ struct Turn final : Pace {
   Batcher& batcher;
   SamplingJob& job;
   State state = State::kRunning;
-  bool yields = true;  // false: it can be ended, but keeps its turn
-  absl::Status end;    // why nobody wants the result any more: GoOn is false; OK: somebody does
-  TimePoint began;     // when the turn did
-  CondVar resumed;     // or ended
+  bool yields = true;  // false: it keeps its turn, and can only be ended
+  absl::Status end;    // why GoOn() returns false; OK: the result is still wanted
+  TimePoint began;     // when the turn began
+  CondVar resumed;     // signalled when the next turn begins or the job ends
 };
 
-// Ends a computation that samples batch after batch, when nobody wants its result any more.
+// Ends a computation that samples batch after batch once its result is not wanted any more:
+// Sample() then returns Cancelled.
 class EndableSampler final : public Sampler {
  public:
   EndableSampler(Sampler& sampler, Pace& pace) : sampler_(sampler), pace_(pace) {}

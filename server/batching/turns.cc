@@ -1,4 +1,5 @@
-// The batcher's jobs that take turns: each has a thread of its own, to which executors lend slices.
+// The part of Batcher that runs jobs by turns: each job has a thread of its own, to which executors
+// lend slices of time.
 
 #include <algorithm>
 #include <cstddef>
@@ -12,8 +13,8 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-// Bounds the rows that jobs with turns hold at a time, together, unless there is only one such job:
-// sorting a row takes 100 bytes a token and more.
+// The most tokens in the rows that all jobs with turns hold at a time, unless there is only one
+// such job: sorting a row takes 100 bytes a token and more.
 constexpr int64_t kMaxTurnTokens = int64_t{1} << 25;
 
 }  // namespace
@@ -22,7 +23,7 @@ bool Batcher::CanStartTurns(const SamplingJob& job) const {
   if (turn_takers_ == 0) return true;
   if (turn_takers_ == max_turns_) return false;
   const auto own = turn_takers_of_client_.find(job.identity.client);
-  // No client has all of the threads.
+  // One client gets at most half of the threads, rounded up.
   if (own != turn_takers_of_client_.end() && own->second == (max_turns_ + 1) / 2) return false;
   return turn_tokens_ + job.TokensAtOnce(rows_at_once_) <= kMaxTurnTokens;
 }
@@ -57,7 +58,7 @@ void Batcher::LendTurns(Batch& batch) {
   for (std::shared_ptr<SamplingJob>& job : batch.turns) {
     Turn& turn = *job->turn_;
     while (turn.state == Turn::State::kRunning && turn.end.ok()) turn_ended_.Wait(mutex_);
-    if (stopping_) turn.resumed.NotifyAll();  // to end: it will not wait in the queue any more
+    if (stopping_) turn.resumed.NotifyAll();  // wakes it to end: it is not queued again
     if (turn.state != Turn::State::kWaiting || !turn.end.ok() || stopping_) continue;
     const auto threads = static_cast<int64_t>(std::min(job->rows.size(), rows_at_once_));
     const nanoseconds had = std::max(nanoseconds(0), nanoseconds(clock_.Now() - turn.began));
@@ -103,13 +104,14 @@ void Batcher::RunTurnThread() {
     absl::Status status = SampleByTurns(*job);
     {
       MutexLock lock(mutex_);
-      // Other errors are what became of a computation that was told to end.
+      // A computation that was told to end may report other errors: they only follow from that.
       if (!job->turn_->end.ok()) status = job->turn_->end;
       job->turn_->state = Turn::State::kOver;
       last_progress_ = clock_.Now();
     }
     turn_ended_.NotifyAll();
-    // A large answer holds nobody, and this thread until it is written: so there are few at a time.
+    // A large answer keeps nobody waiting, but occupies this thread until it is written, which
+    // bounds how many are written at a time.
     job->Done(status);
     {
       MutexLock lock(mutex_);
@@ -131,7 +133,7 @@ absl::Status Batcher::SampleByTurns(SamplingJob& job) {
     EndableSampler endable(sampler_, turn);
     return job.Run(endable);
   }
-  // As many rows at a time as there are threads, or as are short.
+  // Sample as many rows at a time as there are threads, or more if they are short.
   const uint64_t slice = static_cast<uint64_t>(options_.slice.count()) * rows_at_once_ / 2;
   const absl::Span<const RowInput> rows = job.rows;
   size_t first = 0;

@@ -21,7 +21,7 @@ constexpr double kList = 6;              // per token: survivors listed and summ
 constexpr double kListTwice = 12;        // per token: typical sampling, XTC, p-less on flat rows
 constexpr double kSort = 270;            // per token: the general pipeline
 constexpr double kDescribedStage = 120;  // per token and view
-constexpr double kDraw = 100;        // per draw, twice that and more where the tree leaves caches
+constexpr double kDraw = 100;        // per draw, twice that and more if the tree exceeds the caches
 constexpr double kDrawLevel = 30;    // per draw and level of the tree
 constexpr double kRank = 0.35;       // per draw and token
 constexpr double kLogprob = 30;      // per draw
@@ -32,10 +32,10 @@ constexpr double kHistory = 6;       // per token: counted for penalties
 constexpr double kRepetition = 30;   // per token: n-grams
 constexpr double kDry = 300;         // per token: DRY, which sorts
 constexpr double kBreaker = 2;       // per token and breaker
-constexpr double kAgree = 1;         // per token of a repetition that an index leads to
-constexpr double kListed = 5;        // per token banned, allowed or biased
-constexpr double kBadWord = 10;      // each, and
-constexpr double kBadWordToken = 2;  // per token of them
+constexpr double kAgree = 1;         // per token of the history, where an index finds repetitions
+constexpr double kListed = 5;        // per token banned, allowed, stopped at or biased
+constexpr double kBadWord = 10;      // per word, and
+constexpr double kBadWordToken = 2;  // per token of a word
 
 uint64_t Bounded(double work) {
   return work < static_cast<double>(WorkEstimator::kMaxWork) ? static_cast<uint64_t>(work)
@@ -44,7 +44,7 @@ uint64_t Bounded(double work) {
 
 double Size(size_t size) { return static_cast<double>(size); }
 
-// Per token, of a stage that is on.
+// The work per token of a stage that is on.
 double OfStage(StageFamily family, const SamplingParams& params) {
   switch (family) {
     case StageFamily::kTemperature:
@@ -64,7 +64,7 @@ double OfStage(StageFamily family, const SamplingParams& params) {
   return 0;
 }
 
-// Per token, of the stages that are on.
+// The work per token of the stages that are on.
 double OfStages(const SamplingParams& params) {
   double work = kWeigh;
   for (const Stage stage : params.stage_order) {
@@ -73,7 +73,7 @@ double OfStages(const SamplingParams& params) {
   return work;
 }
 
-// Estimates n-grams and DRY in a history with an index.
+// The work of n-grams and DRY in a history with an index.
 double OfRepetitions(const SamplingParams& params, const RowHistory& history) {
   const HistoryIds ids(history.prompt_ids, history.output_ids);
   const double alike = Size(history.index->CountAlike(ids));
@@ -168,7 +168,7 @@ uint64_t WorkEstimator::OfDescription(const RowInput& row) {
 }
 
 uint64_t WorkEstimator::OfDraft(const DraftInput& draft) {
-  // Each row is sampled with the same parameters, and a history that grows by the draft.
+  // Each row is sampled with the same parameters, and with a history that grows by the draft.
   RowInput row = draft.target[0];
   row.params = draft.params;
   row.history = draft.history;

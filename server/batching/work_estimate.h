@@ -1,7 +1,7 @@
-// Estimates the work of a row from what it asks, before any of it is done.
+// Estimates the work of a row from its request, before any of it is done.
 //
-// An estimate need not be right, for the batcher learns how fast the machine is, and a row that
-// takes longer is interrupted. It must not be far too low for anything that a caller can ask.
+// An estimate need not be exact: the batcher learns how fast the machine is, and interrupts a row
+// that takes longer. It must not be far too low for anything that a caller can ask for.
 
 #ifndef TOKEN_SAMPLER_SERVER_BATCHING_WORK_ESTIMATE_H_
 #define TOKEN_SAMPLER_SERVER_BATCHING_WORK_ESTIMATE_H_
@@ -14,9 +14,9 @@
 
 namespace token_sampler {
 
-// In nanoseconds of one core of a server of 2025 (AMD EPYC with AVX-512), on rows that are hard for
-// their filters. Never 0, and at most kMaxWork. Not thread-safe: one for each call, whose rows
-// share profiles.
+// Estimates in nanoseconds of one core of a server of 2025 (AMD EPYC with AVX-512), for rows that
+// are hard for their filters. Estimates are never 0, and at most kMaxWork. Not thread-safe: use one
+// per call, whose rows share profiles.
 class WorkEstimator {
  public:
   static constexpr uint64_t kMaxWork = uint64_t{1} << 46;  // 20 hours
@@ -24,10 +24,11 @@ class WorkEstimator {
   // The work of sampling the row, if its values need no repair.
   uint64_t OfRow(const RowInput& row);
 
-  // The same if they do, where the parameters let them be repaired.
+  // The work of sampling the row if its values need repair and the parameters allow it; otherwise
+  // as OfRow.
   uint64_t OfRepairedRow(const RowInput& row);
 
-  // The work of describing the row: each stage sorts it.
+  // The work of describing the row, whose every stage sorts it.
   uint64_t OfDescription(const RowInput& row);
 
   // The work of verifying all of a draft.
@@ -39,7 +40,7 @@ class WorkEstimator {
   std::unordered_map<const SamplingParams*, double> bad_words_;
 };
 
-// An upper bound of the numbers that the row's result holds.
+// An upper bound of how many numbers the row's result holds.
 uint64_t MostValues(const RowInput& row);
 
 }  // namespace token_sampler
