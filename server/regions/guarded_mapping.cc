@@ -13,19 +13,19 @@
 
 namespace token_sampler {
 
-// A place in the list of mappings, which the signal handler walks. Places are reused and never
-// freed, so that it may do so at any time.
+// An entry of the list of mappings. Entries are reused and never freed, so that the signal handler
+// may walk the list at any time.
 struct GuardedMapping::Listed {
   std::atomic<uintptr_t> begin{0};  // of the pages
-  std::atomic<size_t> bytes{0};     // 0: a free place
+  std::atomic<size_t> bytes{0};     // 0: the entry is free
   std::atomic<GuardedMapping*> mapping{nullptr};
   Listed* next = nullptr;
 
-  // One thread at a time changes the list.
+  // One thread at a time changes the list, under `mutex`.
   static Listed& Add(GuardedMapping& mapping);
   void Remove();
 
-  // The mapping whose pages have the address. Whoever reads there keeps it alive.
+  // The mapping whose pages contain the address, or null. Its reader keeps it alive.
   static GuardedMapping* Find(uintptr_t address);
 
  private:
@@ -60,7 +60,7 @@ GuardedMapping* GuardedMapping::Listed::Find(uintptr_t address) {
   for (Listed* place = first; place != nullptr; place = place->next) {
     const uintptr_t begin = place->begin;
     const bool inside = address >= begin && address - begin < place->bytes;
-    // Else the size is that of a mapping which has taken the place meanwhile.
+    // If `begin` changed, the size may belong to a mapping that has taken the entry meanwhile.
     if (inside && place->begin == begin) return place->mapping;
   }
   return nullptr;
@@ -75,7 +75,8 @@ struct sigaction previous_action;
 void GuardedMapping::OnBusError(int, siginfo_t* info, void*) {
   GuardedMapping* const mapping = Listed::Find(reinterpret_cast<uintptr_t>(info->si_addr));
   if (mapping != nullptr && mapping->Replace()) return;
-  // Somebody else's: the access is tried again and meets what was set before.
+  // The address is in no mapping: restore the previous action, which the repeated access then
+  // meets.
   sigaction(SIGBUS, &previous_action, nullptr);
 }
 
@@ -125,7 +126,7 @@ GuardedMapping::~GuardedMapping() {
 
 bool GuardedMapping::Copy(uint64_t offset, size_t size, char* to) {
   std::memcpy(to, pages_ + begin_ + offset, size);
-  // The signal comes in the midst of the copy, whatever a compiler makes of these lines.
+  // The handler runs during the copy: the compiler must not read broken_ before it.
   std::atomic_signal_fence(std::memory_order_seq_cst);
   return !broken_;
 }

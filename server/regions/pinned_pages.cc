@@ -18,7 +18,8 @@
 namespace token_sampler {
 namespace {
 
-// Holes would become memory of the server's, as much as an owner writes into a size.
+// FailedPrecondition if the object has holes: locking would allocate them for the server, as much
+// as the owner claims by the size.
 absl::Status CheckAllocated(int fd) {
   constexpr uint64_t kBlockBytes = 512;  // of st_blocks
   struct stat info;
@@ -42,7 +43,7 @@ absl::StatusOr<std::unique_ptr<PinnedPages>> PinnedPages::Pin(int fd, GuardedMap
     return absl::ResourceExhaustedError(
         absl::StrCat("inotify does not watch its object: ", strerror(errno)));
   }
-  // Behind the watch: what its owner frees from now on is seen.
+  // After the watch begins: whatever the owner frees from now on is seen.
   if (absl::Status status = CheckAllocated(fd); !status.ok()) return status;
   if (pinning.needs_write && !mapping.AllowWrites()) {
     return absl::PermissionDeniedError(
@@ -60,7 +61,7 @@ PinnedPages::~PinnedPages() {
 
 bool PinnedPages::Hold() {
   pollfd modified = {.fd = watch_, .events = POLLIN, .revents = 0};
-  // An error of poll itself says nothing for the pages.
+  // If poll itself fails, do not trust the pages.
   if (!lost_ && poll(&modified, 1, 0) != 0) lost_ = true;
   return !lost_;
 }

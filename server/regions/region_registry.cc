@@ -46,8 +46,8 @@ absl::Status Unknown(absl::string_view name) {
   return absl::NotFoundError(absl::StrCat("no region \"", name, "\" is registered"));
 }
 
-// Half of the descriptors that the process may have are for connections and all else. A region has
-// one, and another that watches it where it is pinned.
+// The most regions that half of the process's descriptors allow; the other half is for connections
+// and the rest. A region takes one descriptor, and a second one to watch it if it is pinned.
 uint64_t MostDescriptors(const RegionOptions& options) {
   rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return options.max_regions;
@@ -70,7 +70,7 @@ bool RegionRegistry::IsRemote(const CallIdentity& caller) {
 
 std::string RegionRegistry::OwnerOf(const CallIdentity& caller) const {
   if (options_.owners == "any") return "";
-  // The loopback interface has many addresses, of which one client may use several.
+  // One client may use several of the loopback interface's many addresses: they count as one.
   const bool loopback = !IsRemote(caller) && !absl::StartsWith(caller.client, kUnix);
   return loopback ? "loopback" : caller.client;
 }
@@ -141,7 +141,7 @@ absl::Status RegionRegistry::Register(const std::string& name, const SystemRegio
                 .offset = request.offset,
                 .byte_size = request.byte_size},
                region, caller);
-  // Behind the quotas, which are so those of pinned memory too.
+  // Pin after Add(), so that the quotas bound pinned memory too.
   if (!status.ok() || options_.pinning.pin == nullptr) return status;
   if (const absl::Status pinned = region->Pin(options_.pinning, options_.ledger); !pinned.ok()) {
     spdlog::info("region \"{}\" is not pinned, its rows go through staging: {}",
@@ -162,7 +162,7 @@ absl::Status RegionRegistry::Register(const std::string& name, const CudaRegionR
     return Invalid("cuda_event must have the ", kHandleBytes,
                    " bytes of a cudaIpcEventHandle_t, got ", request.event.size());
   }
-  // Rows are read where they lie, by loads of whole values.
+  // Rows are read in place, by loads of whole values.
   if (request.offset % sizeof(double) != 0) {
     return Invalid("offset must be a multiple of ", sizeof(double), " for kind CUDA, got ",
                    request.offset);
@@ -224,7 +224,7 @@ std::vector<std::shared_ptr<Region>> RegionRegistry::TakeGone() {
 
 absl::Status RegionRegistry::Add(Listed listed, std::shared_ptr<Region> region,
                                  const CallIdentity& caller) {
-  std::vector<std::shared_ptr<Region>> gone;  // outlives the lock: unmapping takes its time
+  std::vector<std::shared_ptr<Region>> gone;  // outlives the lock: unmapping is slow
   Key key(OwnerOf(caller), listed.name);
   const MutexLock lock(mutex_);
   if (entries_.contains(key)) {
@@ -242,7 +242,7 @@ absl::Status RegionRegistry::Add(Listed listed, std::shared_ptr<Region> region,
 
 template <typename Chosen>
 bool RegionRegistry::UnregisterIf(const Chosen& chosen, const std::function<void()>& released) {
-  // Both outlive the lock: with them goes what nobody reads, and `released` runs.
+  // Both outlive the lock: their destructors unmap what nobody reads and run `released`.
   std::vector<std::shared_ptr<Region>> regions;
   std::shared_ptr<void> end;
   const MutexLock lock(mutex_);

@@ -1,5 +1,5 @@
-// Rows of a call that lie in a region, read when they are sampled: a copy made earlier would be
-// written to memory and read back.
+// Rows of a call that are in a region. They are read when they are sampled: an earlier copy would
+// be written to memory and read back.
 
 #ifndef TOKEN_SAMPLER_SERVER_REGIONS_REGION_ROWS_H_
 #define TOKEN_SAMPLER_SERVER_REGIONS_REGION_ROWS_H_
@@ -17,11 +17,11 @@
 
 namespace token_sampler {
 
-// Thread-safe. Offsets are those of the region. The region cannot go before this does.
+// Thread-safe. Offsets are relative to the region. Keeps the region alive.
 class RegionRows final : public RowSource {
  public:
-  // `block`, which has passed CheckBlock, is what will be read. `field` is the name of the
-  // request's field, for errors.
+  // `block`, which has passed CheckBlock(), covers what will be read. `field` names the request's
+  // field in errors.
   RegionRows(std::shared_ptr<const Region> region, const RowBlock& block, std::string field)
       : region_(std::move(region)),
         field_(std::move(field)),
@@ -32,21 +32,23 @@ class RegionRows final : public RowSource {
   const char* pinned_memory() const override { return region_->pinned_memory(); }
   bool Holds() const override { return region_->Holds(); }
 
-  // The errors of Region::Copy.
+  // Copies bytes of the block. The errors of Region::Copy() and CopySparse(), with the name of the
+  // field.
   absl::Status Read(uint64_t offset, size_t size, char* to) const override;
 
-  // The first error of Read, or else of Region::CheckObject: that of the whole call, because the
-  // caller broke its memory, not a row. Once per call and behind its reads, which is enough and,
-  // for small rows, costs less than to ask the kernel about the object before each.
+  // The first error of Read(), or else the result of Region::CheckObject(). An error is the whole
+  // call's, because the caller broke its memory, not a row. Call it once per call, after all reads:
+  // that is enough and, for small rows, cheaper than asking the kernel about the object before
+  // each.
   absl::Status Check() const;
 
  private:
-  // With the name of the field.
+  // The status with the field's name before its message.
   absl::Status Named(const absl::Status& status) const;
 
   const std::shared_ptr<const Region> region_;
   const std::string field_;
-  const bool sparse_;  // when the call came: asked once, for all rows
+  const bool sparse_;  // the block had holes when the call came: asked once for all rows
   mutable Mutex mutex_;
   mutable absl::Status failure_ ABSL_GUARDED_BY(mutex_);
 };

@@ -15,7 +15,7 @@
 namespace token_sampler {
 namespace {
 
-// What offset, size and object agree on. Offsets of files are signed.
+// The largest accepted offset: offsets of files are signed.
 constexpr uint64_t kMaxOffset = uint64_t{1} << 62;
 
 absl::Status OpenError(const std::string& key, int error) {
@@ -28,10 +28,10 @@ absl::Status OpenError(const std::string& key, int error) {
   return absl::InvalidArgumentError(message);
 }
 
-// True when the user may do what `of_owner`, S_IRUSR or S_IWUSR, says, of what the server's user
-// may: for that the kernel has seen to it. Nobody knows here which groups the user is in, so what
-// is not his own must be open to his group and to all others, whichever counts for him. Without a
-// user, what the server's may, if that is root as any other user would.
+// True when the user may do what `of_owner`, S_IRUSR or S_IWUSR, says. The kernel has already
+// checked that the server's user may. The user's groups are not known here, so an object that is
+// not the user's own must be open both to its group and to all others. Without a user: what the
+// server's user may do; if that is root, what it could do as another user.
 bool May(std::optional<uid_t> user, const struct stat& info, mode_t of_owner) {
   if (user == 0) return true;
   if (user.has_value()) {
@@ -141,7 +141,7 @@ bool SystemRegion::HasHoles(uint64_t offset, uint64_t size) const {
   if (static_cast<uint64_t>(info.st_blocks) * kBlockBytes >= static_cast<uint64_t>(info.st_size)) {
     return false;
   }
-  // Time is linear in the pages, but far below that of copying them.
+  // This takes time linear in the pages, but far less than copying them.
   const off_t hole = lseek(fd_, static_cast<off_t>(offset_ + offset), SEEK_HOLE);
   return hole < 0 || static_cast<uint64_t>(hole) < offset_ + offset + size;
 }
@@ -167,7 +167,7 @@ absl::Status SystemRegion::Write(uint64_t offset, absl::string_view bytes) const
     return absl::PermissionDeniedError(
         absl::StrCat("object \"", key_, "\" may be read and not written by the server"));
   }
-  // A write behind the end would make the object larger.
+  // A write past the end would make the object larger.
   if (absl::Status status = CheckObject(); !status.ok()) return status;
   uint64_t to = offset_ + offset;
   while (!bytes.empty()) {

@@ -1,5 +1,5 @@
-// A POSIX shared-memory object of another process. What is read is copied first, by the CPU or by a
-// device: values that change between two passes over a row would break what the sampler has
+// A POSIX shared-memory object of another process. Rows are copied before they are used, by the CPU
+// or by a device: values that change between two passes over a row would break what the sampler has
 // checked.
 
 #ifndef TOKEN_SAMPLER_SERVER_REGIONS_SYSTEM_REGION_H_
@@ -27,20 +27,21 @@ namespace token_sampler {
 
 class SystemRegion final : public Region {
  public:
-  // Opens the shared-memory object of this name, which must be a plain one below no folder, for
-  // `user`: NotFound when there is none, PermissionDenied when the server or the user may not read
-  // it; the bits for groups help a user only where all others may read it, too. Without a user, who
-  // asks is not known: PermissionDenied when the server could read another user's object only
-  // because it runs as root. OutOfRange when it is smaller than offset + byte_size.
+  // Opens the shared-memory object `key` for `user`. NotFound when there is none; PermissionDenied
+  // when the server or the user may not read it. Since the user's groups are not known, read
+  // permission for the group helps only if all others have it too. Without a user, PermissionDenied
+  // when the server could read another user's object only because it runs as root. InvalidArgument
+  // when `key` names no plain object; OutOfRange when the object is smaller than offset +
+  // byte_size; ResourceExhausted when descriptors or memory run out.
   static absl::StatusOr<std::shared_ptr<SystemRegion>> Open(const std::string& key, uint64_t offset,
                                                             uint64_t byte_size,
                                                             std::optional<uid_t> user = {});
 
   ~SystemRegion() override;
 
-  // Has the region page-locked, once, when `ledger` grants its pages. An error says why it is not,
-  // and nothing else has changed. It ends with a write through a descriptor of the object, such as
-  // Write's: see PinnedPages.
+  // Page-locks the region if `ledger` grants its pages; call it at most once. On an error the
+  // region is as before, and is read without pinning. A write through a descriptor of the object,
+  // such as Write()'s, ends the use of the pinned pages: see PinnedPages.
   absl::Status Pin(const PagePinning& pinning, Ledger* ledger = nullptr);
 
   // FailedPrecondition when the object was truncated, unlinked or replaced since it was opened.
@@ -67,8 +68,8 @@ class SystemRegion final : public Region {
   int64_t owner_ = -1;
   std::unique_ptr<GuardedMapping> mapping_;
   std::optional<MemoryGrant> pinned_memory_;
-  std::unique_ptr<PinnedPages> pinned_pages_;  // goes before the mapping
-  std::atomic<PinnedPages*> pinned_{nullptr};  // the same, once it is there
+  std::unique_ptr<PinnedPages> pinned_pages_;  // destroyed before the mapping
+  std::atomic<PinnedPages*> pinned_{nullptr};  // the same, once set
 };
 
 }  // namespace token_sampler
