@@ -1,4 +1,4 @@
-// A request that makes, copies or shortens long sequences of a stream, on its way through the
+// A request that creates, copies or shortens long sequences of a stream, on its way through the
 // batcher.
 
 #ifndef TOKEN_SAMPLER_SERVER_SEQUENCES_CHANGE_JOB_H_
@@ -15,14 +15,14 @@
 
 namespace token_sampler {
 
-// Samples nothing: it has one empty row, which stands for its work and has its pace.
+// Samples nothing: its one empty row carries the pace.
 class ChangeJob final : public SamplingJob {
  public:
   using Change = std::function<absl::Status(Pace*)>;
   using Finish = std::function<void(const absl::Status&)>;
 
-  // `change` may throw Interrupted, after which the stream is over. `finish` is called once by
-  // Done.
+  // `nanoseconds` estimates the work of `change`, which may throw Interrupted: then the stream is
+  // over. Done() calls `finish` once.
   ChangeJob(uint64_t nanoseconds, Change change, Finish finish)
       : change_(std::move(change)), finish_(std::move(finish)) {
     runs_alone = true;

@@ -14,7 +14,7 @@
 namespace token_sampler {
 namespace {
 
-// What the first token makes room for.
+// Capacity that the first token reserves.
 constexpr size_t kLeastTokens = 32;
 
 }  // namespace
@@ -22,7 +22,7 @@ constexpr size_t kLeastTokens = 32;
 absl::Status FindDifferent(absl::Span<const uint32_t> ids, Pace* pace, MemoryGrant& memory,
                            std::vector<uint32_t>& different) {
   const uint64_t before = memory.bytes();
-  // A copy, and as much to sort it.
+  // The copy, and as much again to sort it.
   absl::Status status = memory.Grow(ids.size() * 2 * sizeof(uint32_t));
   if (!status.ok()) return status;
   AppendIds(ids, pace, different);
@@ -91,7 +91,7 @@ absl::Status Sequence::CountOutput(Pace* pace) {
   const std::vector<uint32_t>& output = start_.output_ids;
   absl::Status status;
   if (output.size() > kScatteredItems) {
-    // All at once, for a table moves all that it has when it grows.
+    // Reserve all at once: a hash table that grows moves all its entries, in one piece.
     std::vector<uint32_t> different;
     status = FindDifferent(output, pace, memory_, different);
     if (status.ok()) status = ReserveCounts(different.size());
@@ -187,7 +187,7 @@ absl::Status Sequence::Rollback(uint32_t num_tokens, Pace* pace) {
     return absl::OutOfRangeError(
         absl::StrCat("rollback.num_tokens must be in [1, ", MaxRollback(), "], got ", num_tokens));
   }
-  // Whole after each piece.
+  // The sequence is consistent after each piece.
   InPieces(pace, num_tokens, kScatteredItems, [&](size_t begin, size_t end) {
     if (index_.has_value()) index_->RemoveNewest(ids(), end - begin);
     for (size_t i = begin; i < end; ++i) {

@@ -12,8 +12,8 @@
 namespace token_sampler {
 namespace {
 
-// Nanoseconds that a byte of a request to open sequences may take: a token has some 6, as it was
-// sent and parsed.
+// Nanoseconds that a byte of a request to open sequences may take. A token has some 6 bytes, sent
+// and parsed together.
 constexpr uint64_t kByteWork = SequenceTable::kTokenWork / 6;
 
 }  // namespace
@@ -45,7 +45,7 @@ void SequenceStream::OnRequest(grpc::ByteBuffer& message) {
 }
 
 void SequenceStream::Change(uint64_t nanoseconds, ChangeJob::Change change) {
-  // So short a change keeps nobody waiting, and handing it over would take longer.
+  // Make a change this short here: it keeps nobody waiting, and handing it over would take longer.
   constexpr uint64_t kShort = 1'000'000;
   if (nanoseconds <= kShort) return Answer(change(nullptr));
   const auto job = std::make_shared<ChangeJob>(
@@ -55,7 +55,8 @@ void SequenceStream::Change(uint64_t nanoseconds, ChangeJob::Change change) {
 }
 
 absl::Status SequenceStream::Open(const v1::OpenSequences& message, Pace* pace) {
-  // A sequence takes this: its seed and its skipped ids, in messages whose arrays double.
+  // What a sequence takes in the answer: its seed and its count of skipped ids, in arrays that grow
+  // by doubling.
   constexpr uint64_t kSequenceBytes = 64;
   const auto sequences = static_cast<uint64_t>(message.sequences_size());
   absl::Status status = answer_memory_.Grow(sequences * kSequenceBytes);
@@ -79,7 +80,7 @@ void SequenceStream::Answer(const absl::Status& status) {
   if (status.code() == absl::StatusCode::kInternal) {
     spdlog::error("sampling failed: {}", std::string(status.message()));
   }
-  // Abseil took its codes from gRPC.
+  // Abseil's codes are gRPC's.
   answer_.set_status_code(static_cast<uint32_t>(status.code()));
   if (!status.ok()) answer_.set_status_message(std::string(status.message()));
   const absl::Status written = SerializeMessage(answer_, response());
@@ -87,7 +88,7 @@ void SequenceStream::Answer(const absl::Status& status) {
     answer_.clear_sampled();
     return Answer(written);
   }
-  // The next request may be long in coming: until then only the bytes of the answer are kept.
+  // The next request may come much later: until then keep only the bytes of the answer.
   v1::SampleStreamResponse().Swap(&answer_);
   received_.Clear();
   answer_memory_.ShrinkTo(response().Length());

@@ -16,7 +16,7 @@ namespace token_sampler {
 // Takes requests as bytes: see sliced_request.h.
 class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  // All references but `server_limits` must outlive the call.
+  // Everything referred to, except `server_limits`, must outlive the call.
   SequenceStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context,
                  const RequestLimits& server_limits, RegionRegistry& regions,
                  const SequenceLimits& limits)
@@ -32,7 +32,7 @@ class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer
 
  private:
   absl::Status Open(const v1::OpenSequences& message, Pace* pace);
-  // Answers when `change` has been made: here, or in turns if it takes long.
+  // Makes the change, here or, if it takes long, in turns on another thread, and then answers.
   void Change(uint64_t nanoseconds, ChangeJob::Change change);
   void Step(const v1::StepSequences& message);
   void Answer(const absl::Status& status);
@@ -41,7 +41,7 @@ class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer
   SequenceTable table_;
   ReceivedMessage<v1::SampleStreamRequest> received_;
   v1::SampleStreamResponse answer_;
-  MemoryGrant answer_memory_;  // of the answer, until it has been sent
+  MemoryGrant answer_memory_;  // held for the answer until it has been sent
 };
 
 }  // namespace token_sampler

@@ -27,7 +27,7 @@ absl::Status CheckIds(const std::string& field,
   return status;
 }
 
-// What a sequence costs in the table besides itself.
+// Bytes that a sequence takes in the table, besides the sequence itself.
 constexpr uint64_t kEntryBytes = 64;
 
 }  // namespace
@@ -42,12 +42,12 @@ absl::StatusOr<SequenceTable::Profiles> SequenceTable::MakeProfiles(
     profile->vocab = message.vocab();
     if (message.params_size() > 0) {
       const v1::SamplingParams& params = message.params(index);
-      // The message takes at least what the parameters do.
+      // The message takes at least as much memory as the parameters.
       absl::Status status = profile->memory.Grow(sizeof(SequenceProfile) + params.SpaceUsedLong());
       if (status.ok()) status = DecodeParams(params, index, profile->params);
       if (!status.ok()) return status;
     }
-    // What holds for logits does for weights, but for a temperature.
+    // Parameters valid for logits are valid for weights, except the temperature.
     if (absl::Status status = profile->Check(InputKind::kLogits); !status.ok()) return status;
     if (profile->params.num_samples != 1) {
       return Invalid(profile->name, ".num_samples must be 1, got ", profile->params.num_samples,

@@ -22,29 +22,30 @@ namespace token_sampler {
 // Not thread-safe.
 class SequenceTable {
  public:
-  // Nanoseconds that a token of a history may take to be indexed and counted.
+  // Nanoseconds that indexing and counting a token of a history may take.
   static constexpr uint64_t kTokenWork = 100;
 
-  // What is referred to must outlive the table.
+  // All arguments must outlive the table.
   SequenceTable(const RequestLimits& request_limits, const SequenceLimits& limits, Ledger* ledger)
       : request_limits_(request_limits), limits_(limits), ledger_(ledger) {}
 
-  // Answers with the seeds of the sequences, in the order of the message, and what else it asks
-  // for. Asks `pace`, if any, and may throw Interrupted (sampler/paced.h), which changes nothing.
+  // Opens sequences. Adds their seeds to `answer`, in the order of the message, and their counts of
+  // skipped ids if the message allows unknown ids. Asks `pace`, unless it is null; if this throws
+  // Interrupted (sampler/paced.h), nothing has changed.
   absl::Status Open(const v1::OpenSequences& message, Pace* pace, v1::SampleStreamResponse& answer);
 
-  // Takes a pace as Open. ForkWork: an estimate of its nanoseconds.
+  // Uses `pace` as Open() does. ForkWork() estimates the time in nanoseconds.
   absl::Status Fork(const v1::ForkSequence& message, Pace* pace);
   uint64_t ForkWork(const v1::ForkSequence& message) const;
 
-  // Takes a pace as Open, but when it is interrupted some of the tokens have been taken back.
-  // RollbackWork: an estimate of its nanoseconds.
+  // Uses `pace` as Open() does, but if it is interrupted some of the tokens have been taken back.
+  // RollbackWork() estimates the time in nanoseconds.
   absl::Status Rollback(const v1::RollbackSequence& message, Pace* pace);
   uint64_t RollbackWork(const v1::RollbackSequence& message) const;
 
   absl::Status Close(const v1::CloseSequences& message);
 
-  // NotFound when it is not open. The pointer holds until the sequence is closed.
+  // NotFound when the sequence is not open. The pointer is valid until the sequence is closed.
   absl::StatusOr<Sequence*> Find(uint64_t id) const;
 
  private:
@@ -61,7 +62,7 @@ class SequenceTable {
       Pace* pace);
   absl::Status CheckNew(uint64_t id) const;
 
-  // One above the highest of the open sequences that have this seed.
+  // One above the highest stream of the open sequences that have this seed.
   uint32_t FreeStream(uint64_t seed) const;
 
   const RequestLimits& request_limits_;

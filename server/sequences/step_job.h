@@ -19,21 +19,20 @@ class StepJob final : public SamplingJob {
  public:
   using Finish = std::function<void(const absl::Status&)>;
 
-  // `finish` is called once by Done. What is referred to must live until then, and the sequences
-  // must not change.
+  // Done() calls `finish` once. Until then `response` must live, and the sequences must not change.
   StepJob(v1::SampleStreamResponse& response, Finish finish)
       : response_(response), finish_(std::move(finish)) {}
 
-  // Rows point into the message, into the values of its tensor, which are `data` unless that is
-  // null, and into the sequences.
-  // When this is not OK, call Done with it.
+  // Rows point into the message, the sequences and the values of the tensor, which are `data`
+  // unless it is null: all must live until Done(). On an error, call Done() with it.
   absl::Status Decode(const v1::StepSequences& message, const SlicedBytes* data,
                       const RequestLimits& limits, const SequenceTable& table);
 
-  // The answer's size, by the rows that were decoded.
+  // The size of the answer to the decoded rows.
   const AnswerSize& answer() const { return decoded_.answer; }
 
-  // The sequences whose rows have tokens go on by them; others stay as they are.
+  // Encodes the answer and calls `finish`. Appends the drawn tokens to the sequences; a sequence
+  // whose row failed stays as it is.
   void Done(const absl::Status& sampled) override;
 
  private:
@@ -43,7 +42,7 @@ class StepJob final : public SamplingJob {
   const Finish finish_;
   std::vector<uint64_t> ids_;         // [rows]
   std::vector<Sequence*> sequences_;  // [rows]
-  std::vector<size_t> sampled_rows_;  // of SamplingJob::rows, in the message
+  std::vector<size_t> sampled_rows_;  // the row in the message of each of SamplingJob::rows
   DecodedSample decoded_;
 };
 

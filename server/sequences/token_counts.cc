@@ -23,7 +23,7 @@ void TokenCounts::Remove(uint32_t id) {
   if (--counts_[place] > 0) return;
   places_.erase(found);
   if (place + 1 < ids_.size()) {
-    // The last one takes the free place.
+    // Move the last entry to the free place.
     ids_[place] = ids_.back();
     counts_[place] = counts_.back();
     places_[ids_[place]] = place;

@@ -1,4 +1,4 @@
-// How often each token occurs in a sequence, kept from step to step.
+// Counts how often each token occurs in a sequence, from step to step.
 
 #ifndef TOKEN_SAMPLER_SERVER_SEQUENCES_TOKEN_COUNTS_H_
 #define TOKEN_SAMPLER_SERVER_SEQUENCES_TOKEN_COUNTS_H_
@@ -14,7 +14,7 @@ namespace token_sampler {
 
 class TokenCounts {
  public:
-  // What room for one token takes: an id, a count, and an entry of a map that is half empty.
+  // Bytes per token: an id, a count, and an entry of a half-empty map.
   static constexpr uint64_t kBytesPerToken = 4 + 4 + 2 * 9;
 
   size_t capacity() const { return ids_.capacity(); }
@@ -22,19 +22,19 @@ class TokenCounts {
   // Makes room for `capacity` different tokens.
   void Reserve(size_t capacity);
 
-  // Counts a token once more. There must be room for it.
+  // Adds one occurrence of a token. There must be room for it.
   void Add(uint32_t id);
 
-  // Takes one of a token back, which must have been counted.
+  // Removes one occurrence of a token, which must have been counted.
   void Remove(uint32_t id);
 
-  absl::Span<const uint32_t> ids() const { return ids_; }  // in no order, none twice
+  absl::Span<const uint32_t> ids() const { return ids_; }  // in no order, each once
   absl::Span<const uint32_t> counts() const { return counts_; }
 
  private:
   std::vector<uint32_t> ids_;
   std::vector<uint32_t> counts_;
-  absl::flat_hash_map<uint32_t, uint32_t> places_;  // in both, by id
+  absl::flat_hash_map<uint32_t, uint32_t> places_;  // index in ids_ and counts_, by id
 };
 
 }  // namespace token_sampler
