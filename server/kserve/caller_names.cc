@@ -64,14 +64,14 @@ absl::Status CallerNames::Translate(const absl::Status& status) const {
   return absl::Status(status.code(), Translate(status.message()));
 }
 
-// The field with the place where the caller set it: an input holds all of it, or a part
-// ("logit_bias").
+// The field with "inputs." or "parameters." before it, for where the caller set it. It is an input
+// if there is an input of its name or of one of its parts ("logit_bias").
 std::string CallerNames::WithPlace(absl::string_view field) const {
   const absl::string_view name = field.substr(0, field.find('['));
   const auto part = inputs_.lower_bound(name);
   const bool input =
       part != inputs_.end() && (*part == name || absl::StartsWith(*part, absl::StrCat(name, ".")));
-  // The ids of a sequence of ids have no name of their own.
+  // For the caller, the ids of a sequence have no name of their own.
   return absl::StrCat(input ? "inputs." : "parameters.", name,
                       absl::StrReplaceAll(field.substr(name.size()), {{".token_ids", ""}}));
 }

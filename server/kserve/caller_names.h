@@ -18,11 +18,12 @@ class CallerNames {
   CallerNames() = default;
   explicit CallerNames(const inference::ModelInferRequest& request);
 
-  // The text with every path of a native field in it as the caller's: "params[0].top_p" as
-  // "inputs.top_p" or "parameters.top_p", whichever was sent, "tensor.region" as "inputs.logits".
+  // Replaces every path of a native field in the text with the caller's: "params[0].top_p" becomes
+  // "inputs.top_p" or "parameters.top_p", whichever was sent; "tensor.region" becomes
+  // "inputs.logits".
   std::string Translate(absl::string_view text) const;
 
-  // The same of a status's message.
+  // Does the same to the message of a status.
   absl::Status Translate(const absl::Status& status) const;
 
  private:

@@ -44,7 +44,7 @@ std::optional<Place> FindPlace(Message& message, absl::string_view name) {
   return FindPlace(*message.GetReflection()->MutableMessage(&message, field), name.substr(dot + 1));
 }
 
-// Integers that are 0 for off, where engines have -1.
+// Integers for which 0 means off, where engines use -1.
 constexpr absl::string_view kZeroIsOff[] = {"min_tokens", "no_repeat_ngram_size", "top_k",
                                             "top_logprobs"};
 
@@ -74,7 +74,8 @@ absl::StatusOr<float> ToFloat(const FieldValue& value) {
   return static_cast<float>(*number);
 }
 
-// "STAGE_PRESET_" of StagePreset: what the name of its value 0 has before UNSPECIFIED.
+// The prefix of the names of an enum's values, such as "STAGE_PRESET_": what precedes UNSPECIFIED
+// in the name of value 0.
 absl::string_view Prefix(const EnumDescriptor& type) {
   absl::string_view zero = type.FindValueByNumber(0)->name();
   zero.remove_suffix(absl::string_view("UNSPECIFIED").size());
@@ -95,7 +96,7 @@ absl::StatusOr<int> ToEnum(const EnumDescriptor& type, const FieldValue& value) 
   return Invalid("must be one of ", absl::StrJoin(choices, ", "), ", got ", ToString(value));
 }
 
-// Sets or appends: both have the same types.
+// Sets the field, or appends to it if it is a list.
 absl::Status Store(const Place& place, const FieldValue& value) {
   Message* message = place.message;
   const FieldDescriptor* field = place.field;
@@ -191,7 +192,7 @@ std::optional<FieldValue> ParameterValue(const inference::InferParameter& parame
 std::optional<absl::int128> AsInteger(const FieldValue& value) {
   if (const auto* integer = std::get_if<absl::int128>(&value)) return *integer;
   const auto* number = std::get_if<double>(&value);
-  constexpr double kBound = 18446744073709551616.0;  // 2^64: no field holds more
+  constexpr double kBound = 18446744073709551616.0;  // 2^64: no field holds as much
   if (number == nullptr || !(std::abs(*number) < kBound) || std::trunc(*number) != *number) {
     return std::nullopt;
   }

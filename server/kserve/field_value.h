@@ -1,5 +1,5 @@
-// Fields of the native contract by their names, so that a request of another protocol can set them:
-// "top_p", "xtc.threshold".
+// Sets fields of native messages by name, such as "top_p" or "xtc.threshold", from requests of
+// another protocol.
 
 #ifndef TOKEN_SAMPLER_SERVER_KSERVE_FIELD_VALUE_H_
 #define TOKEN_SAMPLER_SERVER_KSERVE_FIELD_VALUE_H_
@@ -21,37 +21,39 @@ namespace token_sampler {
 
 using FieldValue = std::variant<bool, absl::int128, double, std::string>;
 
-// A field of a message or of one inside it that is not repeated.
+// A field of a message, or of a message nested in it that is not repeated.
 struct NamedField {
-  std::string name;  // with the names of the messages around it
+  std::string name;  // with the names of the fields around it: "xtc.threshold"
   const google::protobuf::FieldDescriptor* field;
 };
 
-// Every field that holds a number, a boolean, an enum, or a list of them.
+// All fields that are no messages (numbers, booleans, enums, or lists of them), also those of
+// nested messages.
 std::vector<NamedField> NamedFields(const google::protobuf::Descriptor& message);
 
-// None when the parameter has no value.
+// The value of the parameter, or nullopt when it has none.
 std::optional<FieldValue> ParameterValue(const inference::InferParameter& parameter);
 
-// An integer, or a floating-point number that is a whole one: many clients have no other numbers.
+// The value as an integer, if it is one or a whole floating-point number: many clients have no
+// other numbers. Otherwise nullopt.
 std::optional<absl::int128> AsInteger(const FieldValue& value);
 
-// Sets the field of this name, which is not a list. An integer may set a floating-point field, and
-// what AsInteger takes an integer field; an enum is set by the name of its value, with or without
-// the prefix that all of its values share. InvalidArgument says what is accepted and the value, and
-// leaves the name to NamedStatus: the caller may know the field by another. NotFound when there is
-// no such field.
+// Sets the field of this name, which must not be a list. Integers may set floating-point fields;
+// integer fields take what AsInteger() accepts; enum fields take the name of a value, with or
+// without the prefix that all values share. InvalidArgument states what is accepted and the value,
+// but not the field, which NamedStatus() adds: the caller may know it by another name. NotFound
+// when there is no such field.
 absl::Status SetField(google::protobuf::Message& message, absl::string_view name,
                       const FieldValue& value);
 
-// Appends to the list of this name.
+// Appends to the list of this name. Values and errors as in SetField().
 absl::Status AddToField(google::protobuf::Message& message, absl::string_view name,
                         const FieldValue& value);
 
-// An InvalidArgument of these functions with the name of the field.
+// Puts the name of the field before the message of an InvalidArgument of these functions.
 absl::Status NamedStatus(absl::string_view name, const absl::Status& status);
 
-// The value as a client would write it.
+// The value as text, as a client would write it.
 std::string ToString(const FieldValue& value);
 
 }  // namespace token_sampler

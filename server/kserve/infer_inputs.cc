@@ -26,7 +26,7 @@ v1::DataType ToNative(absl::string_view datatype) {
   return v1::DATA_TYPE_UNSPECIFIED;
 }
 
-// The input's columns, or an error where its shape is not that of the field.
+// Sets `columns` to the input's columns. InvalidArgument when its shape does not fit the field.
 absl::Status CheckShape(const InferTensor& tensor, const ModelInputField& field, uint32_t rows,
                         size_t& columns) {
   const std::vector<int64_t>& shape = tensor.shape;
@@ -40,7 +40,7 @@ absl::Status CheckShape(const InferTensor& tensor, const ModelInputField& field,
   return absl::OkStatus();
 }
 
-// True for an element that only fills the row of a list, or stands for a state that is not set.
+// True for an element that only pads the row of a list, or stands for an unset state.
 bool IsPadding(const FieldValue& value, const ModelInputField& field) {
   if (const auto* text = std::get_if<std::string>(&value)) return text->empty();
   if (const auto* number = std::get_if<double>(&value); number && std::isnan(*number)) return true;
@@ -63,7 +63,7 @@ absl::Status SetPerRow(const InferTensor& tensor, absl::string_view name,
   });
 }
 
-// Calls take(index, id) with each element, where the id is of a token or -1.
+// Calls take(index, id) with each element, whose id is a token's or -1.
 template <typename Take>
 absl::Status ReadIds(const InferTensor& tensor, const Take& take) {
   size_t index = 0;
@@ -93,7 +93,7 @@ absl::Status TranslateHistory(const InferTensor& tensor, uint32_t rows, size_t c
   return status;
 }
 
-// Sequences of ids; each starts its row or follows a -1.
+// Translates sequences of ids. A sequence begins at the start of a row or after a -1.
 absl::Status TranslateSequences(const InferTensor& tensor, size_t columns,
                                 v1::SampleRequest& request) {
   v1::TokenSequence* sequence = nullptr;
@@ -157,7 +157,7 @@ uint64_t TranslatedBytes(const InferTensor& tensor) {
     case InputRole::kParams:
       return elements * 4 * sizeof(uint64_t);  // in the message and in the codec's copy
     case InputRole::kSequences:
-      return elements * 128;  // of which each may be a sequence by itself
+      return elements * 128;  // each may be a sequence by itself
     case InputRole::kState:
       return elements * 128;
     case InputRole::kBitmask:
@@ -167,7 +167,7 @@ uint64_t TranslatedBytes(const InferTensor& tensor) {
 }
 
 absl::Status TranslateInput(InferTensor& tensor, v1::SampleRequest& request) {
-  const ModelInputField* field = FindInputField(tensor.name);  // TakeInputs knows no other names
+  const ModelInputField* field = FindInputField(tensor.name);  // its name has been checked
   const uint32_t rows = request.tensor().rows();
   size_t columns = 0;
   if (absl::Status status = CheckShape(tensor, *field, rows, columns); !status.ok()) return status;

@@ -1,4 +1,4 @@
-// Inputs of an inference request as fields of the native one.
+// Translates inputs of an inference request to fields of the native request.
 
 #ifndef TOKEN_SAMPLER_SERVER_KSERVE_INFER_INPUTS_H_
 #define TOKEN_SAMPLER_SERVER_KSERVE_INFER_INPUTS_H_
@@ -12,16 +12,17 @@
 
 namespace token_sampler {
 
-// `logits` or `weights` as the native tensor. Rows are bounded here, because other inputs make
-// messages of their own for each.
+// Translates `logits` or `weights` to the native tensor. Checks the number of rows, because other
+// inputs make messages for each row. InvalidArgument when there is none of the two or both, or when
+// its datatype or shape is wrong.
 absl::Status TranslateMatrix(const RequestLimits& limits, std::vector<InferTensor>& tensors,
                              v1::SampleRequest& request);
 
-// One input besides that. The request has its tensor and, for an input that is a parameter of
-// sampling, a profile per row.
+// Translates one other input. `request` must have its tensor and, for an input that is a sampling
+// parameter, a profile per row.
 absl::Status TranslateInput(InferTensor& tensor, v1::SampleRequest& request);
 
-// The most bytes that TranslateInput, and the codec after it, make of the input.
+// An upper bound of the bytes that TranslateInput(), and the codec after it, make of the input.
 uint64_t TranslatedBytes(const InferTensor& tensor);
 
 }  // namespace token_sampler

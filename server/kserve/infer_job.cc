@@ -33,8 +33,8 @@ absl::Status InferJob::Decode(inference::ModelInferRequest& request, const Reque
 absl::Status InferJob::CheckWidths(const RequestLimits& limits) {
   constexpr uint64_t kTensorBytes = 1024;     // its name, datatype, shape and place
   constexpr uint64_t kRowMessageBytes = 256;  // of a row that failed
-  constexpr uint64_t kCopies = 4;             // a string that doubles, and the bytes of the message
-  uint64_t all = 0;                           // of outputs, wherever they go
+  constexpr uint64_t kCopies = 4;  // a string that grows by doubling, and the message's bytes
+  uint64_t all = 0;                // bytes of outputs, wherever they go
   uint64_t kept = 0;
   for (const RowInput& row : decoded_.inputs) {
     draws_ = std::max(draws_, row.params->num_samples);
@@ -84,9 +84,9 @@ void InferJob::Done(const absl::Status& status_of_sampling) {
   decoded_.Release();
   v1::SampleRequest().Swap(&call_.request);
   if (call_.memory.has_value()) call_.memory->ShrinkTo(0);
-  call_.outputs.clear();  // as CallStatus: nothing of a region is left when the answer goes
+  call_.outputs.clear();  // as CallStatus() does: release regions before the answer goes
   if (!status.ok()) {
-    response_.Clear();  // of the outputs that were written before the error
+    response_.Clear();  // removes outputs written before the error
     statistics_.CountFailure(times_.received, Clock::System().Now());
     finish_(status);
     return;

@@ -19,12 +19,12 @@ class InferJob final : public SamplingJob {
  public:
   using Finish = std::function<void(const absl::Status&)>;
 
-  // `finish` is called once, when the response is written or there is an error, with which the
-  // response is empty. What is referred to must live until then.
+  // Done() calls `finish` once, with the response filled, or with an error and the response empty.
+  // `response` and `statistics` must live until then.
   InferJob(inference::ModelInferResponse& response, InferenceStatistics& statistics, Finish finish);
 
-  // Takes the tensors out of the request. When this is not OK, call Done with it. Then `answer` is
-  // what the response will take.
+  // Moves the tensors out of the request. On an error, call Done() with it. Otherwise answer() then
+  // bounds what the response takes.
   absl::Status Decode(inference::ModelInferRequest& request, const RequestLimits& limits);
 
   void Done(const absl::Status& status_of_sampling) override;
@@ -32,7 +32,8 @@ class InferJob final : public SamplingJob {
   const AnswerSize& answer() const { return answer_; }
 
  private:
-  // All rows of an output have the columns of the longest: they must fit an answer.
+  // Checks that the outputs fit an answer: all rows of an output have as many columns as the
+  // longest. Sets draws_ and answer_.
   absl::Status CheckWidths(const RequestLimits& limits);
 
   inference::ModelInferResponse& response_;
@@ -40,7 +41,7 @@ class InferJob final : public SamplingJob {
   const Finish finish_;
   InferenceTimes times_;
   InferCall call_;
-  uint32_t draws_ = 1;  // of the row that has most
+  uint32_t draws_ = 1;  // num_samples of the row that has most
   DecodedSample decoded_;
   AnswerSize answer_;
 };

@@ -15,8 +15,8 @@
 namespace token_sampler {
 namespace {
 
-// Tritonclient's C++ library sends this with every request; it asks for something of models that
-// answer one request several times.
+// Tritonclient's C++ library sends this with every request. It only concerns models that answer one
+// request several times.
 constexpr char kEmptyFinalResponse[] = "triton_enable_empty_final_response";
 constexpr char kTimeout[] = "timeout";
 constexpr char kPriority[] = "priority";
@@ -45,7 +45,7 @@ absl::Status CheckKnown(const inference::ModelInferRequest& request) {
 
 absl::Status TranslateTimeout(const FieldValue& value, InferCall& call) {
   const std::optional<absl::int128> integer = AsInteger(value);
-  constexpr int64_t kMaxTimeoutUs = int64_t{1} << 50;  // 35 years: added to a date it stays one
+  constexpr int64_t kMaxTimeoutUs = int64_t{1} << 50;  // 35 years: a date plus it is one
   if (!integer || *integer < 0) {
     return Invalid("parameters.timeout must be microseconds, 0 or more, got ", ToString(value));
   }
@@ -56,7 +56,7 @@ absl::Status TranslateTimeout(const FieldValue& value, InferCall& call) {
   return absl::OkStatus();
 }
 
-// As at Triton, level 1 is the most urgent, and 0 is as if it were not set.
+// As in Triton, level 1 is the most urgent, and 0 means that no priority is set.
 absl::Status TranslatePriority(const FieldValue& value, InferCall& call) {
   const std::optional<absl::int128> level = AsInteger(value);
   if (!level || *level < 0 || *level > kPriorityLevels) {
@@ -82,7 +82,7 @@ absl::Status CheckInputNames(const inference::ModelInferRequest& request) {
   return absl::OkStatus();
 }
 
-// Why the request may have no parameter of this name.
+// The error for a parameter that does not exist: it says what the name may be instead.
 absl::Status UnknownParameter(const std::string& name) {
   const std::string path = absl::StrCat("parameters.", name);
   const ModelInputField* field = FindInputField(name);
@@ -99,7 +99,7 @@ absl::Status UnknownParameter(const std::string& name) {
   return Invalid(path, " is not supported by this server", DidYouMean(name, known));
 }
 
-// A parameter of the request. Those of sampling go into `params`.
+// Translates a parameter of the request. Sampling parameters go into `params`.
 absl::Status TranslateParameter(const std::string& name, const inference::InferParameter& parameter,
                                 InferCall& call, v1::SamplingParams& params) {
   if (name == kEmptyFinalResponse) return absl::OkStatus();
@@ -150,7 +150,7 @@ absl::Status TranslateParameters(const inference::ModelInferRequest& request,
   return absl::OkStatus();
 }
 
-// An empty history says that there is none yet; the parameter without a history says nothing.
+// An empty history means that there is none yet. The parameter skip_unknown_ids needs a history.
 absl::Status FinishHistories(v1::SampleRequest& request) {
   const v1::Histories& histories = request.histories();
   if (histories.has_prompt_ids() || histories.has_output_ids()) return absl::OkStatus();
@@ -161,7 +161,7 @@ absl::Status FinishHistories(v1::SampleRequest& request) {
   return absl::OkStatus();
 }
 
-// A parameter that says how much of an output is wanted asks for an output.
+// A parameter about an output is an error unless the request names that output.
 absl::Status CheckOutputsWanted(const InferCall& call) {
   const auto wants = [&](absl::string_view option) {
     return std::any_of(call.outputs.begin(), call.outputs.end(),
@@ -177,7 +177,7 @@ absl::Status CheckOutputsWanted(const InferCall& call) {
   return absl::OkStatus();
 }
 
-// Where in shared memory the caller wants the output, if that is what its parameters say.
+// Finds the place in shared memory for the output, if its parameters name one.
 absl::Status PlaceOutput(
     const RequestLimits& limits,
     const google::protobuf::Map<std::string, inference::InferParameter>& parameters,
@@ -229,16 +229,16 @@ absl::Status TranslateOutputs(const RequestLimits& limits,
       if (!options.has_gumbel_softmax()) options.set_gumbel_softmax(1.0);
       continue;
     }
-    // The table of outputs names boolean fields alone.
+    // The table of outputs names only boolean fields.
     if (absl::Status status = SetField(options, field->option, true); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-// The bytes of the tensors, and of the native request that is made of them, besides the matrix.
+// Grows `memory` by the bytes of the native request made of the tensors, besides the matrix.
 absl::Status GrantTranslation(const RequestLimits& limits, uint32_t rows,
                               const std::vector<InferTensor>& tensors, MemoryGrant& memory) {
-  // The parameters of a row, as a message and as the codec reads it.
+  // The parameters of a row, as a message and decoded.
   constexpr uint64_t kRowBytes = 4096;
   uint64_t bytes = 0;
   for (const InferTensor& tensor : tensors) {

@@ -1,4 +1,4 @@
-// An inference request of the Open Inference Protocol as a native one.
+// Translates an inference request of the Open Inference Protocol to a native request.
 
 #ifndef TOKEN_SAMPLER_SERVER_KSERVE_INFER_REQUEST_H_
 #define TOKEN_SAMPLER_SERVER_KSERVE_INFER_REQUEST_H_
@@ -24,32 +24,32 @@ namespace token_sampler {
 
 struct InferOutput {
   const ModelOutputField* field = nullptr;
-  std::optional<SharedPlace> place = {};           // where it is written, instead of the answer,
-  std::shared_ptr<const Region> region = nullptr;  // and the region that has the place
+  std::optional<SharedPlace> place = {};           // where it is written instead of the answer,
+  std::shared_ptr<const Region> region = nullptr;  // and the region of that place
 };
 
 struct InferCall {
-  std::optional<MemoryGrant> memory = {};  // of what follows
+  std::optional<MemoryGrant> memory = {};  // for what follows
   v1::SampleRequest request;
   std::string id;
   CallerNames names;
   std::vector<InferOutput> outputs;                  // at least one
-  std::optional<std::chrono::microseconds> timeout;  // how long the call may wait
-  uint32_t priority = 0;                             // as CallIdentity::priority
-  uint64_t input_bytes = 0;                          // of the inputs but logits and weights
+  std::optional<std::chrono::microseconds> timeout;  // longest wait of the call
+  uint32_t priority = 0;                             // see CallIdentity::priority
+  uint64_t input_bytes = 0;                          // of inputs other than logits and weights
 };
 
-// Parameters of a request that are none of sampling. No input has such a name: it would mean
-// something else as a parameter.
+// Names of request parameters that are not sampling parameters. No input has such a name, since the
+// same name would mean something else as a parameter.
 absl::Span<const absl::string_view> ReservedParameters();
 
-// NotFound unless there is such a model: `sampler`, and no version or kModelVersion.
+// NotFound unless the name is `sampler` and the version is empty or kModelVersion.
 absl::Status CheckModel(absl::string_view name, absl::string_view version);
 
-// Takes the tensors out of `request`, whose own memory has been granted. NotFound for another
-// model; InvalidArgument names what is malformed, unknown or not supported, or takes more than a
-// parsed request may; ResourceExhausted when there is no memory for it. Of the native request only
-// the size of the tensor is checked.
+// Moves the tensors out of `request`, whose own memory has been granted, and fills `call`. NotFound
+// for another model; InvalidArgument names what is malformed, unknown, not supported or larger than
+// a parsed request may be; ResourceExhausted when there is no memory for it. The codec still has to
+// check the native request, of which only the size of the tensor has been checked.
 absl::Status TranslateRequest(const RequestLimits& limits, inference::ModelInferRequest& request,
                               InferCall& call);
 

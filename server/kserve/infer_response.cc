@@ -24,7 +24,7 @@ void Append(Element element, std::string& data) {
   data.append(reinterpret_cast<const char*>(&element), sizeof(element));
 }
 
-// The elements of [first, last) and as many of `padding` as make them `width`.
+// Appends the elements of [first, last), padded with `padding` to `width` elements.
 template <typename Element, typename Iterator>
 void AppendRow(Iterator first, Iterator last, int64_t width, Element padding, std::string& data) {
   for (int64_t column = 0; column < width; ++column) {
@@ -33,7 +33,7 @@ void AppendRow(Iterator first, Iterator last, int64_t width, Element padding, st
   }
 }
 
-// What one row has to say to each output.
+// The values of one row for each output.
 class RowView {
  public:
   RowView(const v1::SampleResponse& sampled, const v1::RowStatus* status, int row, int first_token)
@@ -167,7 +167,7 @@ int64_t Width(const InferCall& call, uint32_t draws, const v1::SampleResponse& s
   return int64_t{draws} * call.request.tensor().vocab();
 }
 
-// Writes an output to its place, and says so in its parameters.
+// Writes an output to its place in shared memory, and sets its parameters to that place.
 absl::Status WriteShared(const InferOutput& wanted, absl::string_view data,
                          inference::ModelInferResponse::InferOutputTensor& output) {
   const std::string name = absl::StrCat("outputs.", output.name());
@@ -201,7 +201,7 @@ absl::Status TranslateResponse(const InferCall& call, uint32_t draws,
     output.set_datatype(std::string(field.datatype));
     output.add_shape(static_cast<int64_t>(rows.size()));
     output.add_shape(width);
-    // Clients count on an entry per output, which is empty for one in shared memory.
+    // Clients expect an entry per output; that of an output in shared memory is empty.
     std::string& contents = *response.add_raw_output_contents();
     std::string data;
     for (const RowView& row : rows) row.AppendTo(field, width, data);

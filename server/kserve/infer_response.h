@@ -1,4 +1,4 @@
-// The native answer as one of the Open Inference Protocol.
+// Translates the native answer to an answer of the Open Inference Protocol.
 
 #ifndef TOKEN_SAMPLER_SERVER_KSERVE_INFER_RESPONSE_H_
 #define TOKEN_SAMPLER_SERVER_KSERVE_INFER_RESPONSE_H_
@@ -12,10 +12,10 @@
 
 namespace token_sampler {
 
-// `draws` is the largest num_samples of the rows that were sampled. All contents are raw. Where a
-// row has fewer values than the output has columns, and where it failed, there is -1 for token ids,
-// NaN for floating-point numbers and 0 for others. InvalidArgument when an output is larger than
-// its place in shared memory, and the errors of Region::Write.
+// Writes the outputs that the call asks for. `draws` is the largest num_samples of the sampled
+// rows. All contents are raw. A row that failed, or has fewer values than the output has columns,
+// is padded with -1 for token ids, NaN for floating-point numbers and 0 for others. InvalidArgument
+// when an output is larger than its place in shared memory; the errors of Region::Write().
 absl::Status TranslateResponse(const InferCall& call, uint32_t draws,
                                const v1::SampleResponse& sampled,
                                inference::ModelInferResponse& response);

@@ -35,10 +35,11 @@ constexpr struct {
     {"FP64", 8, inference::TYPE_FP64},     {"BYTES", 0, inference::TYPE_STRING},
 };
 
-constexpr size_t kLengthBytes = 4;     // in front of each element of BYTES
-constexpr size_t kMaxNameBytes = 255;  // of such an element: it is the name of a choice
+constexpr size_t kLengthBytes = 4;     // before each element of BYTES
+constexpr size_t kMaxNameBytes = 255;  // of an element of BYTES: the name of an enum's value
 
-// What may be copied out of shared memory for one call: as much as a message may have by default.
+// The most bytes that one call may have copied out of shared memory: as many as a message may have
+// by default.
 constexpr uint64_t kMaxCopiedBytes = uint64_t{1} << 28;
 
 const auto* FindDatatype(absl::string_view name) {
@@ -55,7 +56,7 @@ void AppendElements(const Field& field, std::string& data) {
   }
 }
 
-// The typed contents as raw ones. The contract has narrow integers in fields of 32 bits.
+// Converts typed contents to raw ones. Typed contents hold narrow integers in fields of 32 bits.
 absl::Status FlattenContents(const Contents& contents, InferTensor& tensor) {
   const std::string& type = tensor.datatype;
   if (type == "BOOL") {
@@ -93,7 +94,7 @@ absl::Status FlattenContents(const Contents& contents, InferTensor& tensor) {
   return absl::OkStatus();
 }
 
-// Elements of BYTES, or an error where the last one ends behind the data.
+// Calls `take` with each element of BYTES. InvalidArgument when one would end after the data.
 absl::Status ReadBytes(const InferTensor& tensor,
                        const std::function<absl::Status(FieldValue)>& take) {
   absl::string_view rest = tensor.data;
@@ -122,7 +123,7 @@ absl::Status VisitElements(const InferTensor& tensor, const Visit& visit) {
   return absl::OkStatus();
 }
 
-// The same for any datatype but BYTES, FP16 and BF16; BOOL is an uint8_t of its own type.
+// The same for any datatype except BYTES, FP16 and BF16. Elements of BOOL have the type Boolean.
 enum class Boolean : uint8_t {};
 
 template <typename Visit>
@@ -142,7 +143,7 @@ absl::Status VisitNumbers(const InferTensor& tensor, const Visit& visit) {
   return Invalid("inputs.", tensor.name, " must not be of datatype ", type);
 }
 
-// The number of elements, or an error when a dimension is negative or their product large.
+// Counts the elements. InvalidArgument when a dimension is negative or their product is too large.
 absl::Status CountElements(const InferTensor& tensor, uint64_t& elements) {
   constexpr uint64_t kMaxElements = uint64_t{1} << 40;
   elements = 1;
@@ -157,7 +158,7 @@ absl::Status CountElements(const InferTensor& tensor, uint64_t& elements) {
   return absl::OkStatus();
 }
 
-// Whether an input of so many bytes can have the elements that its shape says.
+// Checks that an input of `bytes` bytes can have as many elements as its shape says.
 absl::Status CheckSize(const InferTensor& tensor, uint64_t bytes) {
   uint64_t elements = 0;
   if (absl::Status status = CountElements(tensor, elements); !status.ok()) return status;
@@ -173,8 +174,8 @@ absl::Status CheckSize(const InferTensor& tensor, uint64_t bytes) {
                  "] elements of ", tensor.datatype, ", got ", bytes);
 }
 
-// Reads a tensor out of shared memory, unless the sampler reads it there. `copied` counts what the
-// call has read so.
+// Reads a tensor out of shared memory, except logits and weights, which the sampler reads there.
+// `copied` counts the bytes that the call has read in this way.
 absl::Status TakeShared(const RequestLimits& limits, InferTensor& tensor, MemoryGrant& memory,
                         uint64_t& copied) {
   const std::string field = absl::StrCat("inputs.", tensor.name);
@@ -197,7 +198,7 @@ absl::Status TakeShared(const RequestLimits& limits, InferTensor& tensor, Memory
                      : absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
 }
 
-// That a tensor of BYTES, whose elements have sizes of their own, has as many as its shape says.
+// Checks that a tensor of BYTES has as many elements as its shape says: their sizes differ.
 absl::Status CheckNames(const InferTensor& tensor) {
   if (tensor.datatype != "BYTES" || tensor.shared.has_value()) return absl::OkStatus();
   uint64_t elements = 0;
@@ -272,7 +273,7 @@ absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferReques
       if (raw_contents > 0) {
         tensor.data = std::move(*request.mutable_raw_input_contents(next_raw++));
       } else {
-        // At most 8 bytes for one of the message, in a string that doubles.
+        // An element takes no more bytes than in the message, in a string that grows by doubling.
         status = memory.Grow(2 * input.contents().SpaceUsedLong());
         if (status.ok()) status = FlattenContents(input.contents(), tensor);
       }

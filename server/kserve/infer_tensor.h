@@ -18,38 +18,38 @@
 
 namespace token_sampler {
 
-// Bytes per element of a datatype ("FP32"), 0 for BYTES, whose elements differ. InvalidArgument for
-// one that the protocol does not have.
+// Sets `size` to the bytes per element of a datatype ("FP32"), or to 0 for BYTES, whose elements
+// differ in size. InvalidArgument when the protocol has no such datatype.
 absl::Status DatatypeSize(absl::string_view datatype, size_t& size);
 
-// The same datatype in a ModelConfig. It must be one of the protocol's.
+// The datatype as ModelConfig names it. It must be one of the protocol's.
 inference::DataType ConfigDatatype(absl::string_view datatype);
 
-// One input, whichever way it came.
+// One input, however it was sent.
 struct InferTensor {
   std::string name;
   std::string datatype;
   std::vector<int64_t> shape;              // no dimension is negative
-  std::string data;                        // the elements as raw contents have them,
-  std::optional<SharedPlace> shared = {};  // unless they are there: of logits and weights alone
+  std::string data;                        // the elements in the format of raw contents,
+  std::optional<SharedPlace> shared = {};  // unless it is here: only for logits and weights
 };
 
-// Takes the inputs, which the model has, out of the request: their raw contents are moved, not
-// copied, and those in shared memory are read, but for logits and weights, once their sizes and the
-// sum of them have been checked. InvalidArgument when a datatype is unknown, an input has no
-// contents or not as many as its shape says, contents are raw and typed, or two inputs share a
-// name; and the errors of FindSharedPlace, Region::Read and `memory`, of which what is copied is
-// taken.
+// Takes the inputs, whose names the model must know, out of the request. Raw contents are moved,
+// not copied. Inputs in shared memory, except logits and weights, are read after their sizes and
+// the sum of these have been checked. `memory` grows by what is copied. InvalidArgument when a
+// datatype is unknown, an input has no contents or not as many as its shape says, contents are both
+// raw and typed, or two inputs share a name; the errors of FindSharedPlace(), Region::Read() and
+// `memory`.
 absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferRequest& request,
                         MemoryGrant& memory, std::vector<InferTensor>& tensors);
 
-// Calls `take` with each element in turn, as a bool, an integer, a double or a string. FP16 and
-// BF16 are InvalidArgument, and so is BYTES that does not hold together.
+// Calls `take` with each element in turn, as a bool, an integer, a double or a string, until it
+// returns an error. InvalidArgument for FP16, BF16 and malformed BYTES.
 absl::Status ReadValues(const InferTensor& tensor,
                         const std::function<absl::Status(FieldValue)>& take);
 
-// Calls `take` with each element of a tensor of whole numbers in turn. InvalidArgument for others,
-// for values beyond int64, and for datatypes that are no numbers.
+// Calls `take` with each element of a tensor of whole numbers in turn. InvalidArgument for other
+// numbers, for values beyond int64, and for datatypes that are not numeric.
 absl::Status ReadIntegers(const InferTensor& tensor, const std::function<void(int64_t)>& take);
 
 }  // namespace token_sampler

@@ -9,7 +9,7 @@ namespace token_sampler {
 namespace {
 
 void Add(TimePoint from, TimePoint to, inference::StatisticDuration& total) {
-  // The clock may be set back meanwhile.
+  // The clock may have been set back meanwhile.
   const auto duration = std::max(to - from, TimePoint::duration::zero());
   const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
   total.set_count(total.count() + 1);

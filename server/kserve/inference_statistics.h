@@ -1,4 +1,4 @@
-// What ModelStatistics tells: counts and durations of inference calls since the start.
+// The counts and durations of inference calls since the start, which ModelStatistics reports.
 
 #ifndef TOKEN_SAMPLER_SERVER_KSERVE_INFERENCE_STATISTICS_H_
 #define TOKEN_SAMPLER_SERVER_KSERVE_INFERENCE_STATISTICS_H_
@@ -11,7 +11,7 @@
 
 namespace token_sampler {
 
-// When one call was where.
+// When one call reached each point of its way.
 struct InferenceTimes {
   TimePoint received;
   TimePoint queued;

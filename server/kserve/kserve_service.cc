@@ -32,7 +32,7 @@ struct Exchange {
   MemoryGrant answer_memory;
 };
 
-// Decodes the request that has been received. When this is not OK, call Done with it.
+// Decodes the received request into `job`. On an error, call the job's Done() with it.
 absl::Status Decode(const RequestLimits& limits, Exchange& exchange, InferJob& job) {
   absl::Status status = job.Decode(exchange.received.mutable_request(), limits);
   if (status.ok()) status = exchange.answer_memory.Grow(job.answer().memory);
@@ -40,7 +40,7 @@ absl::Status Decode(const RequestLimits& limits, Exchange& exchange, InferJob& j
   return status;
 }
 
-// Writes the answer for gRPC to send, which is all that is kept of the exchange.
+// Serializes the answer for gRPC to send, and frees the rest of the exchange.
 template <typename Response>
 absl::Status Write(Response& response, Exchange& exchange, grpc::ByteBuffer& to) {
   absl::Status status = SerializeMessage(response, to);
@@ -91,7 +91,7 @@ class InferStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
   const RequestLimits limits_;
   InferenceStatistics& statistics_;
   Exchange exchange_;
-  std::string id_;  // of the request in hand
+  std::string id_;  // of the current request
   ModelStreamInferResponse answer_;
 };
 
@@ -184,7 +184,7 @@ grpc::ServerUnaryReactor* KserveService::ModelStatistics(
 grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
-  // All of it lives as long as the job, which the reactor keeps until gRPC has sent the answer.
+  // This lives as long as the job, which the reactor keeps until gRPC has sent the answer.
   struct State {
     explicit State(const RequestLimits& limits) : exchange(limits) {}
     Exchange exchange;
@@ -238,7 +238,7 @@ grpc::ServerUnaryReactor* KserveService::Unregister(grpc::CallbackServerContext*
   const CallIdentity caller = IdentityOfPeer(context->peer());
   const absl::StatusOr<std::vector<RegionRegistry::Listed>> listed =
       ListRegions(caller, kind, name);
-  // There may be none to forget, or none that are this peer's business.
+  // There is none to unregister, or this peer may not use regions.
   if (!listed.ok() || listed->empty()) return Reply(context, listed.status());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto released = [reactor] { reactor->Finish(grpc::Status::OK); };

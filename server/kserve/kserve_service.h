@@ -1,5 +1,5 @@
-// The Open Inference Protocol (KServe v2), for clients that exist, in front of the same batcher and
-// codec as the native service.
+// Serves the Open Inference Protocol (KServe v2) to existing clients, with the batcher and the
+// codec of the native service.
 
 #ifndef TOKEN_SAMPLER_SERVER_KSERVE_KSERVE_SERVICE_H_
 #define TOKEN_SAMPLER_SERVER_KSERVE_KSERVE_SERVICE_H_
@@ -20,8 +20,8 @@
 
 namespace token_sampler {
 
-// Calls that sample take bytes, which are measured before they are parsed (received_message.h),
-// the rest as messages.
+// Calls that sample take their requests as bytes, which are measured before they are parsed
+// (received_message.h); all others take messages.
 template <typename Service>
 using RawInferMethods = inference::GRPCInferenceService::WithRawCallbackMethod_ModelInfer<
     inference::GRPCInferenceService::WithRawCallbackMethod_ModelStreamInfer<Service>>;
@@ -47,16 +47,16 @@ using CudaMemoryMethods =
             inference::GRPCInferenceService::WithCallbackMethod_CudaSharedMemoryUnregister<
                 Service>>>;
 
-// Thread-safe, as gRPC calls it from many threads.
+// Thread-safe: gRPC calls it from many threads.
 class KserveService final
     : public StrictRequests<RawInferMethods<HealthMethods<ModelMethods<
           SystemMemoryMethods<CudaMemoryMethods<inference::GRPCInferenceService::Service>>>>>> {
  public:
-  // What is passed by reference must outlive the service, but for `limits`.
+  // `batcher`, `calls` and `regions` must outlive the service.
   KserveService(Batcher& batcher, OpenCalls& calls, RegionRegistry& regions,
                 const RequestLimits& limits);
 
-  // Sets what ServerReady and ModelReady answer; calls are served either way.
+  // Sets what ServerReady and ModelReady answer. Calls are served either way.
   void SetReady(bool ready) { ready_ = ready; }
 
   grpc::ServerUnaryReactor* ServerLive(grpc::CallbackServerContext* context,
@@ -111,9 +111,9 @@ class KserveService final
       inference::CudaSharedMemoryUnregisterResponse* response) override;
 
  private:
-  // The regions of a kind, or the one of this name: NotFound when there is none. A peer that may
-  // not use regions has none, which is no error unless it names one: clients ask for all, and
-  // forget all, before they know whether they will use any.
+  // The caller's regions of a kind, or only the one named `name` unless that is empty; NotFound
+  // when there is none of the name. A peer that may not use regions gets an error only if it names
+  // one: clients list and unregister all regions before they know whether they will use any.
   absl::StatusOr<std::vector<RegionRegistry::Listed>> ListRegions(const CallIdentity& caller,
                                                                   RegionKind kind,
                                                                   const std::string& name) const;

@@ -41,7 +41,7 @@ constexpr ModelOutputField kOutputs[] = {
     {"state.top_p", "FP64", OutputWidth::kOne, "", false},
 };
 
-// The datatype that describes a field best. Ids are signed, for their padding.
+// The datatype that describes a field best. Ids are signed because of their padding, -1.
 const char* Datatype(const FieldDescriptor& field) {
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_BOOL:

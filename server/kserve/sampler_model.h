@@ -1,10 +1,10 @@
-// The one model that KServe clients see, `sampler`: its tensors, and how they are described.
+// The one model that KServe clients see, `sampler`: its tensors and their descriptions.
 //
-// Inputs are `logits` or `weights`, [rows, vocab], and for each row what the native request has:
-// the fields of SamplingParams, RowKeys, RowState (as state.mirostat_mu ...) and lists of token
-// ids. A field with one value per row is [rows, 1] or [rows]; a list is [rows, n], padded with -1
-// (floating-point numbers with NaN, names with ""); in a list of sequences each -1 ends one. What
-// is one value for every row may be a request parameter.
+// Inputs are `logits` or `weights`, [rows, vocab], and what the native request has for each row:
+// the fields of SamplingParams, RowKeys and RowState (as state.mirostat_mu ...) and lists of token
+// ids. A field with one value per row is [rows, 1] or [rows]. A list is [rows, n], padded with -1
+// (floating-point numbers with NaN, names with ""); in a list of sequences each -1 ends one. A
+// value that is the same for all rows may be a request parameter.
 
 #ifndef TOKEN_SAMPLER_SERVER_KSERVE_SAMPLER_MODEL_H_
 #define TOKEN_SAMPLER_SERVER_KSERVE_SAMPLER_MODEL_H_
@@ -24,10 +24,10 @@ inline constexpr char kModelName[] = "sampler";
 inline constexpr char kModelVersion[] = "1";
 inline constexpr uint32_t kPriorityLevels = kHighestPriority + 1;  // 1 is the most urgent
 
-// What an input other than `logits` and `weights` sets in the native request.
+// What an input, other than `logits` and `weights`, sets in the native request.
 enum class InputRole : uint8_t {
   kParams,     // a field of SamplingParams
-  kSequences,  // one that is a list of sequences of token ids: bad_words or dry.breakers
+  kSequences,  // a list of token sequences: bad_words or dry.breakers
   kKey,        // seed, step or stream
   kHistory,    // prompt_ids or output_ids
   kState,      // a field of RowState
@@ -36,15 +36,15 @@ enum class InputRole : uint8_t {
 
 struct ModelInputField {
   std::string name;
-  std::string datatype;  // the one of the description; any that holds the values is taken
+  std::string datatype;  // as described; any other that holds the values is accepted
   InputRole role;
   bool list;  // [rows, n]
 };
 
-// Whether it is `logits` or `weights`, the tensor of the native request.
+// True for `logits` and `weights`, the tensor of the native request.
 inline bool IsMatrix(absl::string_view name) { return name == "logits" || name == "weights"; }
 
-// Every input but those.
+// All inputs except `logits` and `weights`.
 const std::vector<ModelInputField>& InputFields();
 
 // Null when there is none of this name.
@@ -54,7 +54,7 @@ const ModelInputField* FindInputField(absl::string_view name);
 enum class OutputWidth : uint8_t {
   kOne,
   kDraws,        // of the row that has most
-  kTopLogprobs,  // as many as were asked for
+  kTopLogprobs,  // the requested number
   kKept,         // of the row that has most
   kRelaxed,      // draws * vocab
 };
@@ -63,8 +63,8 @@ struct ModelOutputField {
   absl::string_view name;
   absl::string_view datatype;
   OutputWidth width;
-  absl::string_view option;  // field of OutputOptions that asks for it; empty: always there
-  bool by_default;           // whether it comes when the request names no output
+  absl::string_view option;  // field of OutputOptions that requests it; empty: always there
+  bool by_default;           // included when the request names no outputs
 };
 
 absl::Span<const ModelOutputField> OutputFields();
@@ -72,7 +72,7 @@ absl::Span<const ModelOutputField> OutputFields();
 // Null when there is none of this name.
 const ModelOutputField* FindOutputField(absl::string_view name);
 
-// The descriptions that clients ask for. `max_rows` is that of a call.
+// The descriptions that clients ask for. `max_rows` is the most rows of a call.
 inference::ModelMetadataResponse DescribeModel();
 inference::ModelConfig ConfigureModel(uint32_t max_rows);
 

@@ -57,7 +57,7 @@ absl::Status ReadSharedPlace(
 
 void WriteSharedPlace(const SharedPlace& place,
                       google::protobuf::Map<std::string, inference::InferParameter>& parameters) {
-  // Of a key that is no std::string GCC 12 says, wrongly, that the map reads beyond its end.
+  // Unless the key is a std::string, GCC 12 warns wrongly that the map reads beyond its end.
   parameters[std::string(kRegion)].set_string_param(place.region);
   parameters[std::string(kByteSize)].set_int64_param(static_cast<int64_t>(place.byte_size));
   if (place.offset > 0) {

@@ -1,4 +1,4 @@
-// The parameters by which a tensor lies in shared memory: shared_memory_region,
+// The parameters that place a tensor in shared memory: shared_memory_region,
 // shared_memory_byte_size and shared_memory_offset.
 
 #ifndef TOKEN_SAMPLER_SERVER_KSERVE_SHARED_PLACE_H_
@@ -23,18 +23,19 @@ struct SharedPlace {
   uint64_t byte_size = 0;
 };
 
-// Reads the parameters of `tensor`. No place when there are none; InvalidArgument when one of
-// region and byte_size is missing, a value is none, or there is another parameter.
+// Reads the parameters of a tensor; `tensor` names it in errors. Leaves `place` unset when there
+// are none. InvalidArgument when region or byte_size is missing, a value has the wrong type or
+// range, or there is any other parameter.
 absl::Status ReadSharedPlace(
     absl::string_view tensor,
     const google::protobuf::Map<std::string, inference::InferParameter>& parameters,
     std::optional<SharedPlace>& place);
 
-// Writes the parameters that ReadSharedPlace reads.
+// Writes the parameters that ReadSharedPlace() reads.
 void WriteSharedPlace(const SharedPlace& place,
                       google::protobuf::Map<std::string, inference::InferParameter>& parameters);
 
-// The region of a place that lies inside it. The errors of FindRegion.
+// Finds the region and checks that the place is inside it. The errors of FindRegion().
 absl::StatusOr<std::shared_ptr<const Region>> FindSharedPlace(absl::string_view tensor,
                                                               const SharedPlace& place,
                                                               const RequestLimits& limits);
