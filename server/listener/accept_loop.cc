@@ -18,15 +18,15 @@ namespace token_sampler {
 namespace {
 
 constexpr int kEvents = 64;
-// Connections of one listener that are accepted before the other events have their turn.
+// Most connections that are accepted from one listener before other events get their turn.
 constexpr int kAcceptsAtOnce = 64;
-// How long a listener is left alone when there was neither a descriptor nor memory.
+// How long the listeners are left alone after descriptors or memory ran out.
 constexpr int kPauseMs = 50;
 constexpr std::chrono::seconds kBetweenWarnings{1};
 constexpr int kNoListener = -2;
 constexpr size_t kMaxShunned = 10'000;
 
-// That a connection could not be accepted says nothing about the listener.
+// True for errors of accept that concern only the connection, not the listener.
 bool IsOfConnection(int error) {
   switch (error) {
     case EINTR:
@@ -87,7 +87,7 @@ void AcceptLoop::StopAccepting() {
 }
 
 bool AcceptLoop::Close(absl::string_view name) {
-  // Under the lock the descriptor stays this connection's.
+  // Under the lock, the descriptor remains this connection's.
   MutexLock lock(mutex_);
   const int fd = table_.Find(name);
   return fd >= 0 && shutdown(fd, SHUT_RDWR) == 0;
@@ -100,7 +100,7 @@ bool AcceptLoop::IsConnected(absl::string_view name) const {
 
 void AcceptLoop::Shun(const std::string& group, TimePoint until) {
   MutexLock lock(mutex_);
-  // Many at once are as good as none: the bounds on connections hold all the same.
+  // With so many groups, forget all: the bounds on connections still hold.
   if (shunned_.size() >= kMaxShunned) shunned_.clear();
   shunned_[group] = until;
 }
@@ -167,7 +167,7 @@ void AcceptLoop::Accept(int listener) {
 }
 
 int AcceptLoop::AcceptFrom(int listener) {
-  // Under the lock, so that the number is not another file's by now.
+  // Under the lock, so that the number cannot belong to another file by now.
   MutexLock lock(mutex_);
   const bool known =
       std::any_of(listeners_.begin(), listeners_.end(),
@@ -203,7 +203,7 @@ void AcceptLoop::Admit(Descriptor connection) {
     return CountRefusal(
         absl::StrCat(peer.group, " connects more often than may be (--max-connection-rate)"));
   }
-  // The number of a descriptor that gRPC closes may soon be another file's; a second one stays.
+  // Keep a second descriptor: the number of one that gRPC closes may soon be another file's.
   Descriptor watched(fcntl(connection.get(), F_DUPFD_CLOEXEC, 0));
   if (!watched) return CountRefusal(std::strerror(errno));
   const std::string& group = peer.group;
@@ -229,7 +229,7 @@ void AcceptLoop::Admit(Descriptor connection) {
     case ConnectionTable::Refusal::kNone:
       break;
   }
-  // Tells of the end alone, and once.
+  // Reports only the end of the connection, and only once.
   Watch(watched.Release(), EPOLLET);
   events_.accepted(*this, std::move(connection), group);
 }
@@ -265,12 +265,12 @@ void AcceptLoop::ForgetIfEnded(int watched) {
     connection = table_.NumberOf(watched);
   }
   if (connection < 0) return;
-  // Without the lock: a thread that receives on the connection may wait for it, in Shun.
+  // Without the lock: a thread that receives on the connection may be waiting for it in Shun().
   events_.ended(connection, watched);
   MutexLock lock(mutex_);
   table_.Remove(watched);
-  // As long as gRPC has the socket, closing a descriptor of it ends no watch: another event would
-  // tell of whatever has the number by then.
+  // While gRPC holds the socket, closing this descriptor does not end the watch: a later event
+  // would name whatever file has the number by then.
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watched, nullptr);
   close(watched);
   if (table_.size() == 0) none_left_.NotifyAll();
@@ -292,7 +292,7 @@ int AcceptLoop::LookWhenDue() {
 }
 
 void AcceptLoop::Look(int watched) {
-  // Only this thread adds connections and takes them away.
+  // Only this thread adds and removes connections.
   int connection = -1;
   std::string group;
   {
@@ -302,7 +302,7 @@ void AcceptLoop::Look(int watched) {
   }
   const std::string reason = events_.look(connection, watched);
   if (reason.empty()) return;
-  // The system drops what it still holds for the peer when the last descriptor is closed.
+  // Have the system drop unsent data when the last descriptor is closed.
   const linger at_once = {.l_onoff = 1, .l_linger = 0};
   setsockopt(watched, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
   shutdown(watched, SHUT_RDWR);

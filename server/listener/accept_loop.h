@@ -1,7 +1,7 @@
 // Accepts connections within bounds and knows which are open.
 //
-// A listener that fails at an accept because descriptors or memory ran out must not stay deaf: this
-// one waits a little and goes on. Of each connection it keeps a second descriptor, which tells it
+// A listener must not stay deaf after an accept fails because descriptors or memory ran out: the
+// loop waits a little and goes on. It keeps a second descriptor of each connection, which tells it
 // when the connection ends and lets it end the connection.
 
 #ifndef TOKEN_SAMPLER_SERVER_LISTENER_ACCEPT_LOOP_H_
@@ -26,26 +26,28 @@ namespace token_sampler {
 
 class AcceptLoop;
 
-// The loop calls these on its thread; they must not wait.
+// The loop calls these on its thread. They must not block.
 struct AcceptEvents {
-  // A connection, non-blocking, and the group of its peer.
+  // Takes an accepted, non-blocking connection and the group of its peer.
   std::function<void(AcceptLoop& loop, Descriptor connection, const std::string& group)>
       accepted;  // non-blocking
-  // The connection that had this number is over; `watched` is still a descriptor of it.
+  // The connection with the number `connection` is over. `watched` is another, still open
+  // descriptor of it.
   std::function<void(int connection, int watched)> ended;
-  // Looks at each connection, as above, at such intervals. Empty, or why it must be closed now.
-  // Null: nobody looks.
+  // Looks at each connection every `between_looks`. Returns why it must be closed now, or "". Null:
+  // nobody looks. Arguments as above.
   std::function<std::string(int connection, int watched)> look = nullptr;
   std::chrono::milliseconds between_looks{5000};
-  std::function<void(const std::string& message)> warn;          // seldom: see below
-  std::function<void(const std::string& reason)> listener_died;  // it accepts nothing any more
+  std::function<void(const std::string& message)> warn;          // at most once a second
+  std::function<void(const std::string& reason)> listener_died;  // nothing is accepted any more
 };
 
 // A peer is a Peer::group.
 struct AcceptLimits {
   uint64_t max_connections = 8192;  // at once
-  uint64_t max_per_peer = 4096;     // of them, of one peer
-  // New ones of one peer in a second. After a rest as many may come at once, or `max_per_peer`.
+  uint64_t max_per_peer = 4096;     // of one peer, at a time
+  // New connections of one peer per second. After a rest, the larger of this and `max_per_peer` may
+  // come at once.
   uint64_t max_rate = 100;
 };
 
@@ -58,23 +60,24 @@ struct AcceptCounters {
 // Thread-safe.
 class AcceptLoop {
  public:
-  // Accepts from `listeners` at once. What comes beyond the limits is closed: of all connections
-  // the newest has the least to lose. Warns at most once a second, and then of what happened last.
+  // Starts to accept from `listeners` on a thread of its own. Closes connections beyond the limits
+  // as they come: the newest has the least to lose. Warns at most once a second, about what
+  // happened last.
   AcceptLoop(std::vector<Descriptor> listeners, const AcceptLimits& limits, AcceptEvents events);
 
   // Closes the listeners and forgets the connections, which stay open.
   ~AcceptLoop();
 
-  // Accepts nothing any more. The listeners are closed when this returns.
+  // Stops accepting. The listeners are closed when this returns.
   void StopAccepting();
 
-  // Ends the connection that gRPC names so. False when there is none.
+  // Ends the connection that gRPC calls `name`. False when there is none.
   bool Close(absl::string_view name);
 
-  // True when a connection that gRPC names so is open.
+  // True while the connection that gRPC calls `name` is open.
   bool IsConnected(absl::string_view name) const;
 
-  // Refuses connections of the peers of a group until then. Those that are open stay.
+  // Refuses connections of peers of the group until `until`. Open connections stay.
   void Shun(const std::string& group, TimePoint until);
 
   // Waits until every connection has ended or the deadline has passed. True when none is open.
@@ -85,10 +88,10 @@ class AcceptLoop {
  private:
   void Run();
   void Accept(int listener);
-  // False when nothing more is to be had now.
+  // False when there is nothing more to accept now.
   bool AcceptOne(int listener);
   void Admit(Descriptor connection);
-  // Refuses one connection by means of the spare descriptor. False when that cannot be either.
+  // Accepts and closes one connection with the spare descriptor. False when that fails too.
   bool RefuseWithoutDescriptor(int listener);
   bool IsShunned(const std::string& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CountRefusal(const std::string& why);
@@ -96,7 +99,7 @@ class AcceptLoop {
   // Returns how long the next look may wait, in milliseconds; -1 when nobody looks.
   int LookWhenDue();
   void Look(int watched);
-  // The listeners are not watched until the next turn of the loop.
+  // Stops watching the listeners until the next turn of the loop.
   void Pause();
   void EndListener(int listener, int error);
 
@@ -109,7 +112,7 @@ class AcceptLoop {
   Descriptor epoll_;
   Descriptor wake_;
   Descriptor spare_;     // closed to accept and refuse a connection when none is left
-  bool paused_ = false;  // listeners are not watched for a while
+  bool paused_ = false;  // the listeners are not watched for a while
   uint64_t refused_unwarned_ = 0;
   std::chrono::steady_clock::time_point next_warning_;
   std::chrono::steady_clock::time_point next_look_;

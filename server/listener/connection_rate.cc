@@ -35,7 +35,7 @@ void ConnectionRate::Forget(Time now) {
       ++entry;
     }
   }
-  // So many at once are as good as none, and looking through them each time takes long.
+  // With so many groups, forget all: searching them each time takes long.
   if (full_at_.size() > kMaxGroups / 2) full_at_.clear();
 }
 

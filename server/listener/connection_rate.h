@@ -1,4 +1,4 @@
-// How fast the peers of a group may connect anew.
+// Limits how fast the peers of a group may open connections.
 
 #ifndef TOKEN_SAMPLER_SERVER_LISTENER_CONNECTION_RATE_H_
 #define TOKEN_SAMPLER_SERVER_LISTENER_CONNECTION_RATE_H_
@@ -16,21 +16,23 @@ class ConnectionRate {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  // So many connections in a second, at least 1, and after a rest `burst` at once, at least 1.
+  // Allows `per_second` connections a second and, after a rest, `burst` at once. Both are at least
+  // 1.
   ConnectionRate(uint64_t per_second, uint64_t burst);
 
-  // Counts a connection. False when it comes too early; then it does not count.
+  // Counts a connection. False, without counting it, when it comes too early.
   bool Take(const std::string& group, Time now);
 
-  // Groups that are remembered: those that may not connect `burst` times at once, and some more.
+  // The number of remembered groups: those that may not connect `burst` times at once, and some
+  // more.
   size_t groups() const { return full_at_.size(); }
 
  private:
   void Forget(Time now);
 
   const std::chrono::nanoseconds interval_;  // between two connections of the rate
-  const std::chrono::nanoseconds depth_;     // `burst` of them
-  // When the bucket of a group is full again; one that is not here is full.
+  const std::chrono::nanoseconds depth_;     // `burst` intervals
+  // When the bucket of a group is full again. A group that is missing has a full bucket.
   absl::flat_hash_map<std::string, Time> full_at_;
 };
 

@@ -76,7 +76,7 @@ void ConnectionTable::Remove(int fd) {
   if (found == connections_.end()) return;
   const Peer& peer = found->second;
   if (const auto count = counts_.find(peer.group); --count->second == 0) counts_.erase(count);
-  // A port may be another connection's by now.
+  // The port, and so the name, may be another connection's by now.
   const auto name = by_name_.find(peer.name);
   if (name != by_name_.end() && name->second == fd) by_name_.erase(name);
   connections_.erase(found);

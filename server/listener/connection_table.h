@@ -1,4 +1,4 @@
-// Who is connected, and who may still come: bounds on connections in all and from one peer.
+// Knows who is connected, and bounds the connections in all and of one peer.
 
 #ifndef TOKEN_SAMPLER_SERVER_LISTENER_CONNECTION_TABLE_H_
 #define TOKEN_SAMPLER_SERVER_LISTENER_CONNECTION_TABLE_H_
@@ -14,7 +14,7 @@ namespace token_sampler {
 
 // The other end of a connection.
 struct Peer {
-  // One peer is an IPv4 address, a /64 network of IPv6, or a user of a Unix socket.
+  // What counts as one peer: an IPv4 address, a /64 network of IPv6, or a user of a Unix socket.
   std::string group;
   // The connection itself, as gRPC names it: "ipv4:1.2.3.4:5", "unix:1000/17" (PeerName).
   std::string name;
@@ -22,7 +22,7 @@ struct Peer {
   // The peer of a connected socket. Its group is empty when the peer has gone.
   static Peer Of(int fd);
 
-  int connection = -1;  // the number of the descriptor that it was accepted as
+  int connection = -1;  // the descriptor's number when it was accepted
 };
 
 // Not thread-safe.
@@ -33,20 +33,20 @@ class ConnectionTable {
   ConnectionTable(uint64_t max_connections, uint64_t max_per_peer)
       : max_connections_(max_connections), max_per_peer_(max_per_peer) {}
 
-  // Tells which bound one more connection of the group would break.
+  // Returns the bound that one more connection of the group would break.
   Refusal Check(absl::string_view group) const;
 
-  // `fd` is the connection's key, and in no other connection.
+  // Adds a connection. `fd` is its key, which no other connection may have.
   void Add(int fd, const Peer& peer);
   void Remove(int fd);
 
-  // The connection that gRPC names so, or -1.
+  // The key of the connection that gRPC calls `name`, or -1.
   int Find(absl::string_view name) const;
 
-  // The number that the connection was accepted as, or -1.
+  // Peer::connection of the connection with this key, or -1.
   int NumberOf(int fd) const;
 
-  // The group of its peer, or empty.
+  // The group of its peer, or "".
   std::string GroupOf(int fd) const;
 
   // The keys of all connections.

@@ -22,7 +22,7 @@ void Descriptor::Reset() {
 
 void OpenStandardStreams() {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
-    // The lowest number that is free is this one: those below it are open by now.
+    // open() takes the lowest free number, which is this one: those below it are open by now.
     if (fcntl(fd, F_GETFD) < 0) static_cast<void>(open("/dev/null", O_RDWR));
   }
 }

@@ -1,4 +1,4 @@
-// The descriptors that a process has, and those that it may have.
+// The descriptors that the process holds, and how many it may have.
 
 #ifndef TOKEN_SAMPLER_SERVER_LISTENER_DESCRIPTORS_H_
 #define TOKEN_SAMPLER_SERVER_LISTENER_DESCRIPTORS_H_
@@ -26,16 +26,15 @@ class Descriptor {
   int fd_ = -1;
 };
 
-// Opens /dev/null in the place of each standard stream that is closed. Otherwise the next socket
-// would get its number, and what is printed would go to a client. Call it before anything is
-// opened.
+// Opens /dev/null in place of each closed standard stream. Otherwise the next socket would get its
+// number, and printed text would go to a client. Call it before opening anything.
 void OpenStandardStreams();
 
-// Raises this process's limit of descriptors as far as it may. Returns the limit.
+// Raises the process's limit of descriptors as far as allowed. Returns the limit.
 uint64_t RaiseDescriptorLimit();
 
-// How many connections fit into `descriptors`, at most `wanted`: each takes two, and `others`,
-// which other things may take, are left to them, but never more than half.
+// How many connections fit into `descriptors`, at most `wanted`. Each takes two. `others`
+// descriptors, but never more than half, are left for other uses.
 uint64_t ConnectionsWithin(uint64_t descriptors, uint64_t others, uint64_t wanted);
 
 }  // namespace token_sampler

@@ -8,17 +8,17 @@ namespace {
 // The window of the connection itself, which SETTINGS do not change.
 constexpr int64_t kConnectionWindow = 65535;
 constexpr uint32_t kInitialWindowSize = 4;  // the setting of this name
-// As many calls may be open at once, and some that the peer does not know to have ended.
+// Enough for the calls that may be open at once, and for some whose end the peer has not seen.
 constexpr size_t kMaxStreams = 2048;
-// Bytes that could be sent for so long have been.
+// If all gates have been open for this long, whatever could be sent has been sent.
 constexpr std::chrono::seconds kIdle{1};
-// A window that lets so many bytes go is worth the frame that they take.
+// A window that lets this many bytes pass is worth the frame that they take.
 constexpr uint64_t kEnoughAtOnce = 1024;
-// gRPC clients that are slower than small answers come give back one after the other of a window
-// that is used up, and some fetch the prefix of each before the rest.
+// A gRPC client that is slower than small answers arrive returns a used-up window one answer at a
+// time, and some clients fetch each answer's prefix before the rest.
 constexpr uint64_t kTinyFramesPerAnswer = 4;
 constexpr uint64_t kMaxTinyFrames = 4096;
-// A byte that says whether the message is compressed, and its length in four.
+// The prefix of a message: a byte for compression, and the length in four bytes.
 constexpr uint8_t kPrefixBytes = 5;
 
 bool IsInitialWindow(const FrameHeader& header, absl::Span<const uint8_t> entry) {
@@ -33,7 +33,7 @@ void FlowWatch::SetClosed(FlowGate& gate, bool closed, SteadyTime now) {
   const SteadyTime idle_since = now - kIdle;
   const bool idle = gate.IsOpenSince(idle_since) && connection_.IsOpenSince(idle_since) &&
                     socket_.IsOpenSince(idle_since);
-  // Nothing has waited until now. A gate that opens for a byte has no such rest.
+  // Nothing has waited until now. A gate that opens only for a byte is not idle for that long.
   if (closed && idle) gate.passed.Restart(now);
   gate.closed = closed;
   gate.changed = now;

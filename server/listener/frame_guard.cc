@@ -7,18 +7,19 @@ namespace {
 
 constexpr absl::string_view kPrefaceText = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-// A byte that says whether the message is compressed, and its length in four.
+// The prefix of a message: a byte for compression, and the length in four bytes.
 constexpr uint8_t kPrefixBytes = 5;
 
-// A header block comes in frames as large as may be (16 KiB) but for its last, or is small.
+// A small header block may come in this many frames of any size. A longer one comes in frames of
+// the largest size (16 KiB), except the last; it needs this many bytes per frame.
 constexpr uint64_t kFreeHeaderFrames = 8;
 constexpr uint64_t kMinHeaderFrameBytes = 1024;
 
-// A client that gives back each piece of an answer as it reads it updates two windows, the stream's
-// and the connection's, for each frame, or for each 1 KiB of it.
+// A client that returns each piece of an answer as it reads it updates two windows, the stream's
+// and the connection's, for each frame or for each 1 KiB of it.
 constexpr uint64_t kUpdatesPerPiece = 2;
 constexpr uint64_t kPieceBytes = 1024;
-// Those that may be outstanding: of 64 MiB on their way.
+// The most updates that may be due: for 64 MiB of answers under way.
 constexpr uint64_t kMaxExpectedUpdates = 131'072;
 
 }  // namespace
@@ -69,7 +70,7 @@ absl::string_view FrameGuard::TakePiece(const FrameReader::Piece& piece, Time no
     if (const absl::string_view wrong = TakeHeader(now); !wrong.empty()) return wrong;
   } else if (header.type == FrameType::kData && !header.Has(FrameHeader::kPadded) &&
              flow_.IsOpen(header.stream)) {
-    // DATA with padding is not looked into, and nobody takes that of a stream that has ended.
+    // Skip padded DATA, and DATA of streams that have ended, which nobody takes.
     if (const absl::string_view wrong = TakeData(piece.payload, now); !wrong.empty()) return wrong;
   }
   if (piece.ends && header.Has(FrameHeader::kEndHeaders) &&
@@ -93,7 +94,7 @@ void FrameGuard::Sent(absl::Span<const uint8_t> bytes, Time now) {
     const bool ends_stream =
         header.type == FrameType::kReset ||
         (header.type == FrameType::kHeaders && header.Has(FrameHeader::kEndStreamOrAck));
-    // gRPC then drops what has come of a message, and the peer need not send the rest.
+    // gRPC then drops the received part of a message, and the peer need not send the rest.
     if (piece.begins && ends_stream) Forget(header.stream);
   }
 }
@@ -138,7 +139,7 @@ absl::string_view FrameGuard::TakeHeader(Time now) {
   switch (header.type) {
     case FrameType::kData:
       idle = header.length == 0 && !end_or_ack;
-      // Padding alone is no message.
+      // Padding only is no message.
       if (end_or_ack || (header.length > 0 && !header.Has(FrameHeader::kPadded))) {
         silent_.erase(header.stream);
       }
@@ -180,7 +181,7 @@ absl::string_view FrameGuard::TakeHeader(Time now) {
       idle = expected_updates_ == 0;
       if (!idle) --expected_updates_;
       break;
-    default:  // priorities, and what HTTP/2 does not know
+    default:  // priorities and unknown types
       idle = true;
       break;
   }
@@ -255,7 +256,7 @@ bool FrameGuard::HasTooMuch() const {
   if (limits_.receipt == nullptr) return false;
   const Receipt& receipt = *limits_.receipt;
   const uint64_t bytes = receipt.bytes;
-  // Those with as much as the average go, so that small messages always pass.
+  // Connections with at least the average are closed, so that small messages always pass.
   return bytes > receipt.max_bytes && incomplete_bytes_ * receipt.connections >= bytes;
 }
 

@@ -1,9 +1,10 @@
-// Reads along what a connection receives and says when it is an attack on HTTP/2 itself.
+// Reads what a connection receives, and detects attacks on HTTP/2 itself.
 //
-// gRPC 1.51 takes what it is sent: streams that are reset as soon as they begin, headers in pieces
-// without end, streams beyond its own limit as long as nobody acknowledges that, and messages whose
-// prefix announces gigabytes. Here frames are counted by their headers; what they carry is skipped.
-// It also waits for ever: for a message or the rest of it, and for a peer that takes no answer.
+// gRPC 1.51 accepts streams that are reset as soon as they begin, headers in endless pieces,
+// streams beyond its own limit until the peer acknowledges that limit, and messages whose prefix
+// announces gigabytes. It also waits forever for a message or the rest of one, and for a peer that
+// takes no answer. The guard counts frames by their headers, and follows messages by their prefixes
+// without reading their content.
 
 #ifndef TOKEN_SAMPLER_SERVER_LISTENER_FRAME_GUARD_H_
 #define TOKEN_SAMPLER_SERVER_LISTENER_FRAME_GUARD_H_
@@ -22,32 +23,33 @@
 
 namespace token_sampler {
 
-// Counts what all connections have received of messages that are not complete. Thread-safe.
+// Counts the bytes that all connections have received of incomplete messages. Thread-safe.
 struct Receipt {
   explicit Receipt(uint64_t most) : max_bytes(most) {}
 
-  const uint64_t max_bytes;  // beyond, connections that have more than others are closed
+  const uint64_t max_bytes;  // beyond this, connections with at least the average are closed
   std::atomic<uint64_t> bytes{0};
-  std::atomic<uint64_t> connections{0};  // that have any
+  std::atomic<uint64_t> connections{0};  // that have some of these bytes
 };
 
-// Limits that no client comes near to that means well.
+// Limits that no well-meaning client comes near.
 struct FrameLimits {
-  uint64_t max_header_bytes = uint64_t{1} << 20;   // of one call, as they are sent
+  uint64_t max_header_bytes = uint64_t{1} << 20;   // of one call, as sent
   uint64_t max_message_bytes = uint64_t{1} << 29;  // that a prefix may announce
   // Streams that may begin before this server's settings are acknowledged.
   uint64_t max_early_streams = 256;
-  // In a second: streams reset, as deadlines that pass do, those of them that were reset as soon as
-  // they began, and frames that carry nothing: among them window updates for which no answer
-  // was sent, and those that let answers go in tiny pieces.
+  // Per second: streams reset, for example by deadlines that pass; streams reset as soon as they
+  // began; and frames that carry nothing, including window updates for which no answer was sent or
+  // which let answers pass only in tiny pieces.
   uint64_t max_resets = 2000;
   uint64_t max_hasty_resets = 100;
   uint64_t max_idle_frames = 1000;
   uint64_t max_goaways = 8;  // in all; a client that ends sends one or two
-  // How long a header, a frame, a message or an answer that has begun may stand still, and how long
-  // a call may be without a message. A server that waits for one willingly begins its answer.
+  // How long headers, a frame, a message or an answer may stand still after it has begun, and how
+  // long a call may go without a message. A server that is willing to wait for a message begins its
+  // answer.
   std::chrono::milliseconds patience{60'000};
-  // How long a connection may have no call. gRPC's own limit would cost each call more.
+  // How long a connection may have no call. gRPC's own limit would make each call slower.
   std::chrono::milliseconds max_idle{600'000};
   std::shared_ptr<Receipt> receipt;  // null: nobody counts
 };
@@ -63,27 +65,27 @@ class FrameGuard {
   FrameGuard(const FrameGuard&) = delete;
   FrameGuard& operator=(const FrameGuard&) = delete;
 
-  // Takes what was received next, at `now`. Empty, or what is wrong with it; then the connection
-  // must be closed, and nothing more is taken. Anything that is not HTTP/2 is left to gRPC.
+  // Takes the bytes received next, at `now`. Returns "", or what is wrong: then the connection must
+  // be closed, and Take() must not be called again. Leaves anything that is not HTTP/2 to gRPC.
   absl::string_view Take(absl::Span<const uint8_t> bytes, Time now);
 
-  // Takes what was sent next: of `bytes` that were to be sent the first, or all.
+  // Takes the bytes sent next.
   void Sent(absl::Span<const uint8_t> bytes, Time now);
   void SocketTook(uint64_t bytes, bool all, Time now) { flow_.SocketTook(bytes, all, now); }
 
-  // Empty, or what the peer has kept waiting for longer than patience lasts; then the connection
-  // must be closed. Call it several times in that time. A peer that gets on slowly is not meant:
-  // 16 KiB in the time are enough, and so is waiting for a window that this side has to give.
+  // Returns "", or what the peer has left standing for longer than `patience`: then the connection
+  // must be closed. Call it several times in that time. A slow peer is safe: 16 KiB in the time are
+  // enough, and waiting for a window that this side must give does not count.
   absl::string_view Look(Time now);
 
-  // True when there has been no call for as long as may be; then the connection may be closed. Call
-  // it as often as Look.
+  // True when there has been no call for `max_idle`: then the connection may be closed. Call it as
+  // often as Look().
   bool IsIdle(Time now);
 
   // The last stream that the peer has begun, or 0.
   uint32_t last_stream() const { return last_stream_; }
 
-  // The connection is over, and what it received counts no more. Nothing is looked into afterwards.
+  // The connection is over: what it received no longer counts, and later bytes are ignored.
   void End();
 
  private:
@@ -95,14 +97,15 @@ class FrameGuard {
   absl::string_view TakeHeaders(uint64_t bytes);
   void ExpectUpdates(uint64_t count);
   absl::string_view TakeData(absl::Span<const uint8_t> bytes, Time now);
-  // Counts one event; true when there were more than `max` in the second that began last.
+  // Counts events. Exceeds() counts one, and is true when there were more than `max` in the current
+  // second.
   struct Rate {
     Time since;
     uint64_t count = 0;
     bool Exceeds(uint64_t max, Time now);
   };
 
-  // Counts `now` bytes of messages that are not complete instead of `before`.
+  // Counts `now` bytes of incomplete messages instead of `before`.
   void Count(uint64_t before, uint64_t now);
   bool HasTooMuch() const;
   void Forget(uint32_t stream);
@@ -123,29 +126,29 @@ class FrameGuard {
   FrameReader received_;
   FrameReader sent_;
   FlowWatch flow_;
-  Progress frame_;           // of the frame that is not complete
-  bool in_headers_ = false;  // a header block is not complete,
-  Time headers_since_;       // which began then
+  Progress frame_;           // of the incomplete frame
+  bool in_headers_ = false;  // a header block is incomplete;
+  Time headers_since_;       // it began then
 
-  uint64_t header_bytes_ = 0;  // of the header block that is not complete
+  uint64_t header_bytes_ = 0;  // of the current header block
   uint64_t header_frames_ = 0;
   uint64_t early_streams_ = 0;
   uint32_t last_stream_ = 0;
-  uint32_t settled_stream_ = 0;  // began before what is being taken
+  uint32_t settled_stream_ = 0;  // the last that began before the current Take()
   bool acknowledged_ = false;
-  uint32_t looked_stream_ = 0;  // began last when IsIdle was called last
+  uint32_t looked_stream_ = 0;  // last_stream_ at the last IsIdle()
   Time idle_since_ = Time::min();
   Rate resets_;
   Rate hasty_resets_;
   Rate idle_;
-  absl::string_view wrong_;        // with how the peer fetches answers
-  uint64_t expected_updates_ = 0;  // of windows, for what has been sent
+  absl::string_view wrong_;        // how the peer fetches answers, if wrong
+  uint64_t expected_updates_ = 0;  // window updates due for what was sent
   uint64_t goaways_ = 0;
-  // The open streams of which neither a message nor an answer has begun, and since when.
+  // Open streams that have neither begun a message nor an answer, and since when.
   absl::flat_hash_map<uint32_t, Time> silent_;
-  // The open streams whose message is not complete.
+  // Open streams whose message is incomplete.
   absl::flat_hash_map<uint32_t, Message> messages_;
-  uint64_t incomplete_bytes_ = 0;  // what they have received
+  uint64_t incomplete_bytes_ = 0;  // of messages_, received
 };
 
 }  // namespace token_sampler

@@ -9,7 +9,7 @@ constexpr size_t kHeaderBytes = 9;
 constexpr size_t kSettingBytes = 6;
 constexpr size_t kIncrementBytes = 4;
 
-// Reads a whole header.
+// Reads a header from kHeaderBytes bytes.
 FrameHeader ReadHeader(const uint8_t* bytes) {
   const auto number = [bytes](int begin, int end) {
     uint32_t value = 0;

@@ -1,4 +1,4 @@
-// Cuts the bytes of an HTTP/2 connection, of one direction, into frames.
+// Cuts the bytes of one direction of an HTTP/2 connection into frames.
 
 #ifndef TOKEN_SAMPLER_SERVER_LISTENER_FRAME_READER_H_
 #define TOKEN_SAMPLER_SERVER_LISTENER_FRAME_READER_H_
@@ -41,24 +41,25 @@ class FrameReader {
  public:
   struct Piece {
     bool begins = false;  // the header has just been read
-    bool ends = false;    // nothing is missing of the frame any more
-    // Payload as it came; of SETTINGS and WINDOW_UPDATE whole entries, of 6 and 4 bytes.
+    bool ends = false;    // the frame is complete
+    // The payload as it came; for SETTINGS and WINDOW_UPDATE one whole entry, of 6 and 4 bytes.
     absl::Span<const uint8_t> payload;
   };
 
-  // Takes some of `bytes`, which are not empty, away from their front. The payload is valid until
-  // the next call. A piece says nothing while a header or an entry is not complete.
+  // Removes some bytes from the front of `bytes`, which must not be empty, and returns the piece of
+  // a frame that they are. The payload is valid until the next call. While a header or an entry is
+  // incomplete, the piece is empty.
   Piece Next(absl::Span<const uint8_t>& bytes);
 
   // The header of the frame that began last.
   const FrameHeader& header() const { return header_; }
 
-  // A frame has begun that is not complete.
+  // True inside a frame: it has begun and is incomplete.
   bool inside() const { return matched_ > 0 || in_payload_; }
 
  private:
   size_t EntryBytes() const;
-  // A frame begins of which nothing but the header has been read.
+  // Begins a frame of which only the header has been read.
   void Begin(const FrameHeader& header, Piece& piece);
 
   FrameHeader header_;
@@ -68,7 +69,7 @@ class FrameReader {
   std::array<uint8_t, 9> part_ = {};  // of a header or an entry
 };
 
-// A number in network order.
+// Reads a number in network byte order.
 uint32_t ReadNumber(absl::Span<const uint8_t> bytes);
 
 }  // namespace token_sampler

@@ -17,7 +17,7 @@
 namespace token_sampler {
 namespace {
 
-// Tells that no stream above `last_stream` was begun or will be (RFC 9113, 6.8).
+// A GOAWAY frame: no stream above `last_stream` was begun or will be (RFC 9113, 6.8).
 std::array<uint8_t, 17> Goaway(uint32_t last_stream) {
   constexpr uint8_t kPayloadBytes = 8;
   std::array<uint8_t, 17> frame = {0, 0, kPayloadBytes, static_cast<uint8_t>(FrameType::kGoaway)};
@@ -32,13 +32,13 @@ struct Guarded {
       : cookie(number), on_attack(std::move(attacked)), guard(limits) {}
 
   const uint64_t cookie;
-  std::atomic<bool> closed = false;  // its descriptor, whose number may be another file's
+  std::atomic<bool> closed = false;  // its descriptor is: the number may be another file's
   const OnFrameAttack on_attack;
   Mutex mutex;  // nearly always free: one thread receives at a time, and one sends
   FrameGuard guard ABSL_GUARDED_BY(mutex);
 };
 
-// A number that tells this socket from others that had its descriptor or will have it.
+// A number that distinguishes this socket from earlier and later ones with the same descriptor.
 uint64_t CookieOf(int fd) {
   uint64_t cookie = 0;
   socklen_t size = sizeof(cookie);
@@ -46,28 +46,29 @@ uint64_t CookieOf(int fd) {
   return cookie;
 }
 
-// By descriptor; those beyond are not guarded. One is replaced when its number is accepted again,
-// and then nobody receives or sends on the old one any more.
+// Guards are found by descriptor; descriptors beyond this are not guarded. A guard is replaced when
+// its number is accepted again: by then nobody receives or sends on the old connection.
 constexpr int kMaxDescriptors = 1 << 20;
 std::atomic_ref<Guarded*> PlaceOf(int fd) {
-  // Zeros from the start: closing a descriptor asks for it at any time of the process.
+  // Zero-initialized: close() may look here at any time in the life of the process.
   static std::array<Guarded*, kMaxDescriptors> places;
   return std::atomic_ref<Guarded*>(places[static_cast<size_t>(fd)]);
 }
 
-// The last that the number was guarded for; null when there was none.
+// The latest guard of the number; null when there was none.
 Guarded* At(int fd) {
   if (fd < 0 || fd >= kMaxDescriptors) return nullptr;
   return PlaceOf(fd).load(std::memory_order_acquire);
 }
 
-// Null when the descriptor is not guarded.
+// The guard of an open descriptor; null when it is not guarded.
 Guarded* Find(int fd) {
   Guarded* const guarded = At(fd);
   return guarded == nullptr || guarded->closed.load(std::memory_order_acquire) ? nullptr : guarded;
 }
 
-// Null when the socket is not the one that the number was guarded for, which may have been closed.
+// The guard of the number, whose descriptor may be closed by now; null unless it is for the socket
+// of `same`.
 Guarded* Find(int fd, int same) {
   Guarded* const guarded = At(fd);
   return guarded != nullptr && guarded->cookie == CookieOf(same) ? guarded : nullptr;
@@ -87,10 +88,10 @@ bool ForEachPiece(const msghdr& message, size_t size, const Take& take) {
   return true;
 }
 
-// True when the connection may go on.
+// Shows the guard the first `received` bytes of the message. False when the connection must end.
 bool Check(Guarded& guarded, const msghdr& message, size_t received) {
   MutexLock lock(guarded.mutex);
-  FrameGuard* const guard = &guarded.guard;  // for the lambda, in which Clang sees no lock
+  FrameGuard* const guard = &guarded.guard;  // Clang does not see the lock in the lambda
   const SteadyTime now = std::chrono::steady_clock::now();
   return ForEachPiece(message, received, [&](absl::Span<const uint8_t> bytes) {
     const absl::string_view wrong = guard->Take(bytes, now);
@@ -130,7 +131,7 @@ ssize_t Send(int fd, const msghdr* message, int flags) {
   return result;
 }
 
-// Nobody receives or sends on a descriptor that is being closed.
+// Marks the guard as closed first: nobody receives or sends on a descriptor that is being closed.
 int Close(int fd) {
   if (Guarded* const guarded = Find(fd)) guarded->closed.store(true, std::memory_order_release);
   return static_cast<int>(syscall(SYS_close, fd));
@@ -150,7 +151,7 @@ std::string LookAtConnection(int connection, int same) {
   MutexLock lock(guarded->mutex);
   const SteadyTime now = std::chrono::steady_clock::now();
   if (guarded->guard.IsIdle(now)) {
-    // gRPC has nothing to send on it.
+    // gRPC has nothing to send on it, so this cuts into no frame.
     const std::array<uint8_t, 17> goaway = Goaway(guarded->guard.last_stream());
     static_cast<void>(send(same, goaway.data(), goaway.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
     shutdown(same, SHUT_RDWR);
@@ -168,9 +169,9 @@ void ReleaseConnection(int connection, int same) {
 
 }  // namespace token_sampler
 
-// Take the place of the C library's, as preloaded libraries do: gRPC has no hook between a socket
-// and its parser, and what the parser allocates cannot be taken back. That a descriptor is closed
-// is the sign that its number may become another file's.
+// These replace the C library's functions, as preloaded libraries do: gRPC has no hook between a
+// socket and its parser, and what the parser allocates cannot be taken back. close() shows when a
+// descriptor's number may become another file's.
 extern "C" ssize_t recvmsg(int fd, msghdr* message, int flags) {
   return token_sampler::Receive(fd, message, flags);
 }

@@ -10,22 +10,21 @@
 
 namespace token_sampler {
 
-// Called on gRPC's threads with the reason for which a connection is closed.
+// gRPC's threads call this with the reason why a connection is closed.
 using OnFrameAttack = std::function<void(const std::string& reason)>;
 
-// From now on what this process receives and sends on the descriptor is guarded, until the
-// descriptor is closed. Call it when the connection has just been accepted and nothing has been
-// received. It is for connections in the clear: of encrypted ones nothing can be seen, and nothing
-// is refused.
+// Guards what this process receives and sends on the descriptor until it is closed. Call it right
+// after the connection is accepted, before anything is received. For connections without
+// encryption: of encrypted ones nothing can be seen, and nothing is refused.
 void GuardConnection(int fd, const FrameLimits& limits, OnFrameAttack on_attack);
 
-// Returns what FrameGuard::Look says of a connection, and ends one that is idle: a client that
-// calls at that moment is told that it may call again elsewhere. Arguments as ReleaseConnection,
-// below.
+// Returns what FrameGuard::Look() returns for the connection. Ends it if it is idle: a client that
+// calls at that moment learns that it may call again elsewhere. Arguments as in
+// ReleaseConnection().
 std::string LookAtConnection(int connection, int same);
 
-// Ends that: the connection is over. `connection` is the number that it had, `same` another
-// descriptor of it. Call it on the thread that calls GuardConnection.
+// Ends the guard of a connection that is over. `connection` is the number that it had, `same`
+// another descriptor of it. Call it on the thread that calls GuardConnection().
 void ReleaseConnection(int connection, int same);
 
 }  // namespace token_sampler

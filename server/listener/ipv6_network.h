@@ -1,4 +1,4 @@
-// The part of an IPv6 address that tells one subscriber from another.
+// The part of an IPv6 address that distinguishes subscribers.
 
 #ifndef TOKEN_SAMPLER_SERVER_LISTENER_IPV6_NETWORK_H_
 #define TOKEN_SAMPLER_SERVER_LISTENER_IPV6_NETWORK_H_
@@ -9,7 +9,8 @@
 
 namespace token_sampler {
 
-// "2001:db8::/64": its first 64 bits, for one subscriber usually has all addresses that begin so.
+// The first 64 bits of the address, as "2001:db8::/64": one subscriber usually has all addresses
+// that begin with them.
 std::string Ipv6Network(const in6_addr& address);
 
 }  // namespace token_sampler

@@ -1,4 +1,4 @@
-// The addresses that a server is told to listen on, as text.
+// The textual addresses that a server is told to listen on.
 
 #ifndef TOKEN_SAMPLER_SERVER_LISTENER_LISTEN_ADDRESS_H_
 #define TOKEN_SAMPLER_SERVER_LISTENER_LISTEN_ADDRESS_H_
@@ -18,14 +18,15 @@ struct ListenAddress {
   uint16_t port = 0;
 };
 
-// "host:port", "[v6]:port", "unix:path" or "unix:///path". InvalidArgument names the address.
+// Parses "host:port", "[v6]:port", "unix:path" or "unix:///path". InvalidArgument names the
+// address.
 absl::StatusOr<ListenAddress> ParseListenAddress(const std::string& address);
 
-// The address with the port that was bound in place of port 0.
+// The address, with the bound port in place of port 0.
 std::string BoundAddress(const std::string& address, int port);
 
-// Writes one address per line so that a reader sees the whole file or none (by rename). What is
-// there already must be a regular file.
+// Writes one address per line, by rename, so that a reader sees the whole file or none. A file that
+// is there already must be a regular file.
 absl::Status WriteAddressFile(const std::string& path, const std::vector<std::string>& addresses);
 
 }  // namespace token_sampler

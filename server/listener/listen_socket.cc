@@ -22,9 +22,9 @@
 namespace token_sampler {
 namespace {
 
-// The kernel takes less where net.core.somaxconn is less.
+// The kernel uses net.core.somaxconn if that is less.
 constexpr int kBacklog = 4096;
-// A peer that acknowledges nothing of what was sent it for so long is gone.
+// A peer that acknowledges none of what was sent to it for this long is gone.
 constexpr unsigned kUserTimeoutMs = 60'000;
 
 std::string Because(int error) { return absl::StrCat(": ", std::strerror(error)); }
@@ -41,7 +41,7 @@ sockaddr_un UnixAddress(const std::string& path) {
   return address;
 }
 
-// False only when the system says that nobody does: what cannot be tried is left alone.
+// False only when the system says that nobody listens: a socket that cannot be tried is left alone.
 bool MaySomebodyListen(const std::string& path) {
   const sockaddr_un address = UnixAddress(path);
   const Descriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -63,7 +63,7 @@ absl::Status ClearStaleSocket(const std::string& path) {
   return absl::OkStatus();
 }
 
-// True when the path is still the file that is open.
+// True when the path still names the open file `fd`.
 bool IsSameFile(const std::string& path, int fd) {
   struct stat open_file;
   struct stat file;
@@ -86,8 +86,8 @@ absl::StatusOr<Descriptor> ListenOn(const addrinfo& address) {
   if (!fd) return absl::NotFoundError(std::strerror(errno));
   const int on = 1;
   const int off = 0;
-  // Takes a port whose last connections are not over yet, but none that has a listener. What is set
-  // here is so on each connection too.
+  // SO_REUSEADDR takes a port whose last connections are not over yet, but none that has a
+  // listener. Connections inherit the options set here.
   setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   setsockopt(fd.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &kUserTimeoutMs, sizeof(kUserTimeoutMs));
@@ -115,8 +115,8 @@ uint16_t BoundPort(int fd) {
   return ntohs(Port(reinterpret_cast<sockaddr&>(address)));
 }
 
-// Listens on the addresses that a host stands for, those that this machine has. NotFound when it
-// has none of them.
+// Listens on those of the host's addresses that this machine has. NotFound when it has none of
+// them.
 absl::StatusOr<std::vector<Descriptor>> ListenOnHost(const std::string& host, uint16_t port) {
   addrinfo hints = {};
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
@@ -128,7 +128,7 @@ absl::StatusOr<std::vector<Descriptor>> ListenOnHost(const std::string& host, ui
   std::vector<Descriptor> sockets;
   absl::Status absent;
   for (const addrinfo* entry = first; entry != nullptr; entry = entry->ai_next) {
-    // All have the port that the first one got.
+    // All addresses use the port that the first one got.
     Port(*entry->ai_addr) = htons(port);
     absl::StatusOr<Descriptor> fd = ListenOn(*entry);
     if (fd.ok()) {
@@ -145,7 +145,7 @@ absl::StatusOr<std::vector<Descriptor>> ListenOnHost(const std::string& host, ui
 }
 
 absl::StatusOr<Listening> ListenOnTcp(const std::string& address, const ListenAddress& parsed) {
-  // Any address is one of IPv6, which takes IPv4 too, unless this machine has only the latter.
+  // Use IPv6 for any address, which takes IPv4 too, unless this machine has only IPv4.
   const bool any = parsed.host == "0.0.0.0" || parsed.host == "::";
   absl::StatusOr<std::vector<Descriptor>> sockets =
       ListenOnHost(any ? "::" : parsed.host, parsed.port);
@@ -197,7 +197,7 @@ absl::StatusOr<SocketPath> SocketPath::Take(const std::string& path) {
           absl::StrCat("--listen unix:", path, ": cannot create ", lock_path, Because(errno)));
     }
     if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return Taken(path);
-    // Whoever had the lock until now may have removed the file.
+    // The previous holder of the lock may have removed the file.
     if (!IsSameFile(lock_path, lock.get())) continue;
     SocketPath taken(path, std::move(lock));
     if (absl::Status status = ClearStaleSocket(path); !status.ok()) return status;
@@ -221,7 +221,7 @@ absl::StatusOr<Descriptor> SocketPath::Listen(const SocketAccess& access) {
   };
   Descriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return failed("cannot make a socket");
-  // The file gets no more than this when it appears, and the rest below.
+  // The file gets no wider mode than this when it appears; the rest follows below.
   if (access.mode.has_value()) fchmod(fd.get(), *access.mode);
   const sockaddr_un address = UnixAddress(path_);
   if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
@@ -242,7 +242,7 @@ absl::StatusOr<Descriptor> SocketPath::Listen(const SocketAccess& access) {
   if (access.mode.has_value() && chmod(path_.c_str(), *access.mode) != 0) {
     return failed("cannot set its mode");
   }
-  // Nobody can connect before.
+  // Nobody can connect before this.
   if (listen(fd.get(), kBacklog) != 0) return failed("cannot listen");
   return fd;
 }

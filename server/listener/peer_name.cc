@@ -39,7 +39,7 @@ int PeerName(int fd, sockaddr* address, socklen_t* size) noexcept {
 
 }  // namespace token_sampler
 
-// Takes the place of the C library's, as a preloaded library does.
+// Replaces the C library's function, as a preloaded library does.
 extern "C" int getpeername(int fd, sockaddr* address, socklen_t* size) noexcept {
   return token_sampler::PeerName(fd, address, size);
 }
