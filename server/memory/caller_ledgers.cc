@@ -8,7 +8,7 @@
 namespace token_sampler {
 namespace {
 
-// Enough that few callers meet in one.
+// Enough that callers seldom share one.
 constexpr size_t kLedgers = 256;
 
 }  // namespace

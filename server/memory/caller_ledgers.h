@@ -1,4 +1,4 @@
-// Each caller's share of the ledger, so that one alone cannot hold all of the budget.
+// A ledger for each caller, so that no single caller can hold all of the budget.
 
 #ifndef TOKEN_SAMPLER_SERVER_MEMORY_CALLER_LEDGERS_H_
 #define TOKEN_SAMPLER_SERVER_MEMORY_CALLER_LEDGERS_H_
@@ -13,11 +13,12 @@ namespace token_sampler {
 // Thread-safe.
 class CallerLedgers {
  public:
-  // `all`, which must outlive it, bounds the callers together; one may hold three quarters.
+  // `all`, which must outlive this, bounds all callers together. One caller may hold three quarters
+  // of its budget.
   explicit CallerLedgers(Ledger& all);
 
-  // The ledger of a caller, by any name; lives as long as this. There is a fixed number of them,
-  // and callers may have to share one.
+  // The ledger of the caller with this name. It lives as long as this. The number of ledgers is
+  // fixed: callers may have to share one.
   Ledger& Of(absl::string_view caller);
 
  private:

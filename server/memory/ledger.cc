@@ -11,7 +11,8 @@ namespace {
 constexpr absl::string_view kNames[kAccounts] = {"requests", "work", "answers", "sequences",
                                                  "regions"};
 
-// Adds to `used` unless that would be more than `limit`. Either way `before` is what was used.
+// Adds `bytes` to `used` unless the sum would exceed `limit`: then false. Sets `before` to the old
+// value in either case.
 bool Add(std::atomic<uint64_t>& used, uint64_t bytes, uint64_t limit, uint64_t& before) {
   before = used.load(std::memory_order_relaxed);
   do {

@@ -1,8 +1,8 @@
-// Accounts for the server's memory: whoever is about to hold much on a caller's behalf is
-// granted it first, so that what all callers make the server hold stays within one budget.
+// Accounts for the server's memory: code that is about to hold much memory on a caller's behalf is
+// granted it first, so that all that callers make the server hold stays within one budget.
 //
-// It counts what callers can make large. What the server has in any case (code, threads, the
-// sampler's buffers) and what gRPC holds before a message is complete are not in it.
+// The budget covers what callers can make large. It excludes what the server needs in any case
+// (code, threads, the sampler's buffers) and what gRPC holds before a message is complete.
 
 #ifndef TOKEN_SAMPLER_SERVER_MEMORY_LEDGER_H_
 #define TOKEN_SAMPLER_SERVER_MEMORY_LEDGER_H_
@@ -18,9 +18,9 @@
 namespace token_sampler {
 
 enum class Account : uint8_t {
-  kRequests,   // messages as they were received, and what they became when they were parsed
+  kRequests,   // messages as received, and as parsed
   kWork,       // what a job needs while it runs, beyond the sampler's own buffers
-  kAnswers,    // results, and answers that the transport has not sent yet
+  kAnswers,    // results, and answers not yet sent
   kSequences,  // of all streams
   kRegions,    // pinned pages of shared memory
 };
@@ -32,15 +32,15 @@ absl::string_view AccountName(Account account);
 // Thread-safe.
 class Ledger {
  public:
-  // `budget` bounds all accounts together. What is taken from a caller's ledger is taken from that
-  // of `all` callers too, which must outlive it.
+  // `budget` bounds all accounts together. What is taken from this ledger is also taken from `all`,
+  // unless it is null; `all` must outlive this.
   explicit Ledger(uint64_t budget, Ledger* all = nullptr);
 
   Ledger(const Ledger&) = delete;
   Ledger& operator=(const Ledger&) = delete;
 
-  // Bounds one account besides. Call it before the ledger is used. `flag` is what an operator
-  // changes, and `advice` what a caller can do, for errors: "close some".
+  // Bounds one account as well. Call it before the ledger is used. Errors name `flag`, which an
+  // operator can change, and `advice` for the caller, such as "close some".
   void LimitAccount(Account account, uint64_t limit, absl::string_view flag,
                     absl::string_view advice);
 
@@ -48,7 +48,7 @@ class Ledger {
   uint64_t used() const { return used_.load(std::memory_order_relaxed); }
   uint64_t used(Account account) const;
 
-  // The most that was ever used at once.
+  // The most that was ever used at a time.
   uint64_t peak() const { return peak_.load(std::memory_order_relaxed); }
 
  private:
@@ -63,8 +63,8 @@ class Ledger {
 
   Limited& of(Account account) { return accounts_[static_cast<size_t>(account)]; }
 
-  // ResourceExhausted, and nothing is taken, when the account or all together would be beyond their
-  // limit.
+  // Takes the bytes. ResourceExhausted, without taking any, when the account, the budget or the
+  // ledger of all callers would exceed its limit.
   absl::Status Take(Account account, uint64_t bytes);
   void Give(Account account, uint64_t bytes);
 
@@ -75,11 +75,11 @@ class Ledger {
   std::array<Limited, kAccounts> accounts_;
 };
 
-// The memory that one object holds. Given back when the grant goes. Not thread-safe; grants of one
-// ledger may be used from several threads.
+// The memory that one object has been granted; its destructor gives it back. Not thread-safe, but
+// different threads may use grants of one ledger.
 class MemoryGrant {
  public:
-  // Holds nothing. A null ledger, which must otherwise outlive the grant, grants everything.
+  // Holds nothing yet. A null ledger grants everything; any other must outlive the grant.
   MemoryGrant(Ledger* ledger, Account account) : ledger_(ledger), account_(account) {}
   ~MemoryGrant() { ShrinkTo(0); }
 
@@ -89,11 +89,11 @@ class MemoryGrant {
   }
   MemoryGrant& operator=(MemoryGrant&&) = delete;
 
-  // Takes more. ResourceExhausted, which says what was asked for and what is left, leaves the grant
-  // as it is.
+  // Takes `bytes` more. ResourceExhausted, with the grant unchanged, states what was asked for and
+  // what the limits are.
   absl::Status Grow(uint64_t bytes);
 
-  // Gives back all above `bytes`, if there is any.
+  // Gives back whatever the grant holds above `bytes`.
   void ShrinkTo(uint64_t bytes);
 
   uint64_t bytes() const { return bytes_; }

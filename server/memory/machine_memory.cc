@@ -17,7 +17,7 @@ uint64_t CgroupMemory(const std::string& root) {
     std::ifstream file(
         absl::StrCat(group.folder, group.version_2 ? "/memory.max" : "/memory.limit_in_bytes"));
     uint64_t limit = 0;
-    // "max" is no limit.
+    // "max" means no limit; it does not parse as a number.
     if (file >> limit && limit > 0) least = std::min(least, limit);
   }
   return least;

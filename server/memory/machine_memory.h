@@ -10,24 +10,24 @@
 
 namespace token_sampler {
 
-// Bytes: the machine's memory, or less where a cgroup of this process, of version 1 or 2, allows
-// less. The files of the system are looked for below `root`.
+// The machine's memory in bytes, or less if a cgroup of this process, of version 1 or 2, allows
+// less. System files are read below `root`.
 uint64_t MachineMemory(const std::string& root = "/");
 
-// The default budget of callers, of so much memory: half, for the rest is the
-// server's own and gRPC's.
+// The default budget for callers: half of the memory. The rest is for the server itself and gRPC.
 constexpr uint64_t DefaultMemoryBudget(uint64_t memory) { return memory / 2; }
 
 // Bounds of what gRPC holds, in bytes.
 struct TransportBounds {
   uint64_t quota = 0;       // of gRPC's resource quota
-  uint64_t incomplete = 0;  // of messages that are still coming in, within it
+  uint64_t incomplete = 0;  // of incomplete messages, within the quota
 };
 
-// With so much memory and such a budget of callers. The quota is the last resort, beyond which gRPC
-// ends connections without regard to whose they are: it holds all that is granted and `incomplete`
-// bytes besides. Budget and quota leave a sixteenth of the memory, as far as a quota of 64 MiB
-// does.
+// The bounds for a machine with this memory, this budget of callers and this wanted bound of
+// incomplete messages. The quota is the last resort: beyond it gRPC ends connections without regard
+// to whose they are. So it has room for all that is granted and for `incomplete` bytes besides.
+// Budget and quota together leave a sixteenth of the memory free, unless that leaves less than 64
+// MiB, the least quota.
 constexpr TransportBounds BoundsOfTransport(uint64_t memory, uint64_t budget, uint64_t incomplete) {
   constexpr uint64_t kLeastQuota = uint64_t{64} << 20;
   const uint64_t usable = memory - memory / 16;
@@ -38,8 +38,7 @@ constexpr TransportBounds BoundsOfTransport(uint64_t memory, uint64_t budget, ui
   return {.quota = quota, .incomplete = std::min(incomplete, quota / 2)};
 }
 
-// The least that the cgroups of this process allow, of those that are visible; 2^64 - 1 when none
-// has a limit.
+// The least limit of the visible cgroups of this process in bytes; 2^64 - 1 when none has a limit.
 uint64_t CgroupMemory(const std::string& root);
 
 }  // namespace token_sampler

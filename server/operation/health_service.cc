@@ -11,7 +11,7 @@ namespace token_sampler {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-// One Watch call. The service and gRPC hold it until it is over.
+// One Watch call. The service owns it until OnDone().
 class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse>, public OpenStream {
  public:
   HealthWatch(HealthService& service, std::string name)
@@ -20,7 +20,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse>, 
   const std::string& name() const { return name_; }
   void set_entered() { entered_ = true; }
 
-  // Says the status unless the client knows it.
+  // Sends the status unless the client knows it or a write is under way.
   void Tell() {
     const HealthService::Status status = service_.Get(name_);
     MutexLock lock(mutex_);
@@ -143,7 +143,7 @@ void HealthService::Forget(const HealthWatch& watch) {
   const auto found = std::find_if(watches_.begin(), watches_.end(),
                                   [&](const auto& known) { return known.get() == &watch; });
   if (found == watches_.end()) return;
-  // Deleted when the lock is free again.
+  // It is deleted after the lock is released.
   forgotten = std::exchange(*found, std::move(watches_.back()));
   watches_.pop_back();
 }

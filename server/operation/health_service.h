@@ -1,4 +1,4 @@
-// gRPC's health protocol (grpc.health.v1), without a thread for each call and within a bound.
+// gRPC's health protocol (grpc.health.v1). Needs no thread per call, and bounds the open calls.
 
 #ifndef TOKEN_SAMPLER_SERVER_OPERATION_HEALTH_SERVICE_H_
 #define TOKEN_SAMPLER_SERVER_OPERATION_HEALTH_SERVICE_H_
@@ -21,11 +21,11 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
  public:
   using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
 
-  // Knows the server as a whole and these services, all NOT_SERVING. At most `max_watches` Watch
-  // calls are open at once; `calls` ends them and outlives this.
+  // Knows the server as a whole and `services`, all NOT_SERVING at first. At most `max_watches`
+  // Watch calls are open at a time. `calls` ends them, and must outlive this.
   HealthService(OpenCalls& calls, std::vector<std::string> services, uint64_t max_watches);
 
-  // Sets the status of all services, and tells whoever watches.
+  // Sets the status of all services, and sends it to all watches.
   void SetServing(bool serving);
 
   grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
@@ -38,7 +38,7 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
  private:
   friend class HealthWatch;
 
-  // SERVICE_UNKNOWN for one that the server does not have.
+  // The status of a service; SERVICE_UNKNOWN when the server does not have it.
   Status Get(const std::string& service) const;
   void Forget(const HealthWatch& watch);
 

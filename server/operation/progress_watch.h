@@ -1,4 +1,4 @@
-// Notices when the executors do not get on with what waits for them.
+// Notices when the executors make no progress with waiting jobs.
 
 #ifndef TOKEN_SAMPLER_SERVER_OPERATION_PROGRESS_WATCH_H_
 #define TOKEN_SAMPLER_SERVER_OPERATION_PROGRESS_WATCH_H_
@@ -16,14 +16,14 @@ class ProgressWatch {
  public:
   explicit ProgressWatch(std::chrono::milliseconds patience) : patience_(patience) {}
 
-  // False when calls have been waiting for longer than the patience and no batch was begun
-  // and no turn was lent meanwhile, as far as these looks tell. Call it more often than that.
+  // Returns false when jobs have waited for longer than the patience and no batch has begun and no
+  // turn has been lent meanwhile, as far as these calls can tell. Call it more often than that.
   bool Look(const BatcherCounters& counters, TimePoint now);
 
  private:
   const std::chrono::milliseconds patience_;
   uint64_t begun_ = 0;                      // batches and turns
-  std::optional<TimePoint> waiting_since_;  // with nothing begun
+  std::optional<TimePoint> waiting_since_;  // and nothing has begun since
 };
 
 }  // namespace token_sampler

@@ -23,7 +23,7 @@ using grpc::reflection::v1alpha::ServerReflectionResponse;
 
 const DescriptorPool& Pool() { return *DescriptorPool::generated_pool(); }
 
-// The file and all that it imports, each once.
+// Adds the file and all that it imports, each once.
 void AddFile(const FileDescriptor& file, std::set<std::string>& added,
              ServerReflectionResponse& response) {
   if (!added.insert(file.name()).second) return;

@@ -1,4 +1,4 @@
-// gRPC's reflection protocol (v1alpha), without a thread for each stream and within a bound.
+// gRPC's reflection protocol (v1alpha). Needs no thread per stream, and bounds the open streams.
 
 #ifndef TOKEN_SAMPLER_SERVER_OPERATION_REFLECTION_SERVICE_H_
 #define TOKEN_SAMPLER_SERVER_OPERATION_REFLECTION_SERVICE_H_
@@ -18,9 +18,9 @@ namespace token_sampler {
 class ReflectionService final
     : public grpc::reflection::v1alpha::ServerReflection::CallbackService {
  public:
-  // Tells of these services, whose descriptors are in this program, by their full names. At most
-  // `max_streams` are open at once. What is passed by reference must outlive the service; nothing
-  // is queued.
+  // Describes `services`, by their full names; their descriptors must be linked into this program.
+  // At most `max_streams` streams are open at a time. `batcher` and `calls` must outlive the
+  // service. Queues nothing in the batcher.
   ReflectionService(Batcher& batcher, OpenCalls& calls, std::vector<std::string> services,
                     int64_t max_streams);
 
