@@ -1,4 +1,4 @@
-// The status of a call, in words that say what the caller can do.
+// Converts the status of a call, with advice on what the caller can do.
 
 #ifndef TOKEN_SAMPLER_CLIENT_CALL_STATUS_H_
 #define TOKEN_SAMPLER_CLIENT_CALL_STATUS_H_
@@ -12,7 +12,7 @@
 
 namespace token_sampler::client {
 
-// The code and message of the server or of gRPC, with advice behind it. `address` and `timeout` are
+// The code and message of the server or of gRPC, followed by advice. `address` and `timeout` are
 // those of the call.
 absl::Status ToAbsl(const grpc::Status& status, const std::string& address, absl::Duration timeout);
 

@@ -14,7 +14,7 @@ constexpr uint64_t kSteps = uint64_t{1} << kStepBits;
 static_assert(Histogram::kRelativeError == 1.0 / kSteps);
 constexpr size_t kBuckets = static_cast<size_t>((64 - kStepBits + 1) * kSteps);
 
-// How many low bits of a value its bucket does not tell apart.
+// The number of low bits of a value that its bucket ignores.
 int Shift(uint64_t value) { return std::max(0, 63 - kStepBits - std::countl_zero(value)); }
 
 size_t BucketOf(uint64_t value) {
@@ -54,7 +54,7 @@ double Histogram::Mean() const { return count_ == 0 ? 0.0 : sum_ / static_cast<d
 
 uint64_t Histogram::Percentile(double percent) const {
   if (count_ == 0) return 0;
-  // Divided last: 99.9 % of 1000 are 999 values, 0.999 * 1000.0 is slightly more.
+  // Divide last: 99.9 % of 1000 are 999 values, but 0.999 * 1000.0 is slightly more.
   const double exact_rank =
       std::ceil(std::clamp(percent, 0.0, 100.0) * static_cast<double>(count_) / 100.0);
   // A rank of 0, for percent 0, is the first value.

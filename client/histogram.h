@@ -1,5 +1,5 @@
 // A histogram of unsigned integers over their whole range, in buckets whose width grows with the
-// value (as HdrHistogram): 28,672 counters, percentiles with a known relative error.
+// value (like HdrHistogram): 28,672 counters, percentiles with a known relative error.
 
 #ifndef TOKEN_SAMPLER_CLIENT_HISTOGRAM_H_
 #define TOKEN_SAMPLER_CLIENT_HISTOGRAM_H_
@@ -13,7 +13,7 @@ namespace token_sampler::client {
 // Not thread-safe.
 class Histogram {
  public:
-  // A percentile is never below the exact one and above it by less than this share of it.
+  // A percentile is never below the exact one, and exceeds it by less than this share of it.
   static constexpr double kRelativeError = 1.0 / 512;
 
   Histogram();
@@ -28,7 +28,7 @@ class Histogram {
   uint64_t max() const { return max_; }                    // exact; 0 when nothing was recorded
   double Mean() const;                                     // exact up to rounding; 0 when empty
 
-  // The least value v such that at least `percent` of what was recorded is <= v, up to
+  // The least value v such that at least `percent` % of the recorded values are <= v, up to
   // kRelativeError. percent in [0, 100]; 0 is the minimum. 0 when nothing was recorded.
   uint64_t Percentile(double percent) const;
 

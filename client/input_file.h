@@ -11,11 +11,11 @@
 
 namespace token_sampler::client {
 
-// NotFound, with the path, the system's reason and what was `expected` there, when the file cannot
-// be opened or is a directory.
+// Opens a file. NotFound when it cannot be opened or is a directory: the message has the path, the
+// system's reason and what was `expected` there.
 absl::StatusOr<std::ifstream> OpenFile(const std::string& path, absl::string_view expected);
 
-// "cannot be read: " and the reason, right after reading went bad.
+// "cannot be read: " and the system's reason. Call it right after reading has failed.
 std::string CannotBeRead();
 
 }  // namespace token_sampler::client

@@ -20,7 +20,7 @@ constexpr absl::string_view kMagic("\x93NUMPY", 6);
 // numpy itself refuses longer ones; the header of a matrix has about 100 bytes.
 constexpr size_t kMaxHeaderBytes = 10000;
 constexpr uint64_t kMaxDimension = std::numeric_limits<uint32_t>::max();
-// How much is read at a time, so that a header that lies about the size costs nothing.
+// How much is read at a time: a header that lies about the size costs nothing.
 constexpr size_t kChunkBytes = size_t{8} << 20;
 
 // The Python dictionary in the header.
@@ -64,7 +64,7 @@ class HeaderParser {
     return absl::InvalidArgumentError(absl::StrCat("bad header: expected ", what, " at ", found));
   }
 
-  // The next character that is no white space; '\0' at the end.
+  // The next character that is not white space; '\0' at the end.
   char Peek() {
     rest_ = absl::StripLeadingAsciiWhitespace(rest_);
     return rest_.empty() ? '\0' : rest_.front();
@@ -273,7 +273,7 @@ absl::StatusOr<NpyWords> ReadWords(std::istream& stream) {
     return absl::InvalidArgumentError(
         absl::StrCat("dtype must be <i4 or <u4, got '", absl::CHexEscape(header->descr), "'"));
   }
-  Matrix words;  // of values that are as long
+  Matrix words;  // of values of the same size
   static_assert(sizeof(int32_t) == sizeof(float));
   if (absl::Status status = ResolveShape(*header, words); !status.ok()) return status;
   if (absl::Status status = ReadValues(stream, words); !status.ok()) return status;

@@ -16,13 +16,13 @@
 
 namespace token_sampler::client {
 
-// Reads a matrix in format version 1, 2 or 3, little-endian, C order, of 2 dimensions, or of 1,
-// which is one row. The element type is that of the file: <f2, <f4 or <f8. numpy has no bfloat16:
-// with `dtype` kBFloat16 a file of <u2 or 2-byte void (|V2) is read as such; with another `dtype`
-// the file must hold it. The matrix owns its values.
+// Reads a matrix of 2 dimensions, or of 1, which is one row, in format version 1, 2 or 3,
+// little-endian, C order. The element type is the file's: <f2, <f4 or <f8. numpy has no bfloat16:
+// with `dtype` kBFloat16 a file of <u2 or of 2-byte void (|V2) is read as bfloat16. With any other
+// `dtype` the file must hold that type. The matrix owns its values.
 //
-// Takes no more memory than the file has bytes, whatever its header says. Errors begin with `name`:
-// NotFound when the file cannot be opened, else InvalidArgument.
+// Takes no more memory than the file has bytes, whatever its header says. Errors begin with `name`
+// or the path: NotFound when the file cannot be opened, otherwise InvalidArgument.
 absl::StatusOr<Matrix> ReadNpy(const std::string& path, std::optional<DataType> dtype = {});
 absl::StatusOr<Matrix> ReadNpy(std::istream& stream, absl::string_view name,
                                std::optional<DataType> dtype = {});
@@ -34,7 +34,7 @@ struct NpyWords {
   std::string bytes;  // little-endian
 };
 
-// Reads one of <i4 or <u4; else as ReadNpy.
+// Reads a file of <i4 or <u4, otherwise like ReadNpy().
 absl::StatusOr<NpyWords> ReadNpyWords(const std::string& path);
 
 // The bytes of a .npy file, format version 1. BF16 is written as <u2.

@@ -75,9 +75,10 @@ absl::Status CheckOptions(const ClientOptions& options) {
   return absl::OkStatus();
 }
 
-// Before its release 1.61 gRPC takes locks between connect() and its look at errno. Whoever has to
-// wait for one first makes Abseil look for the CPUs and their clock in /sys, and a file that is not
-// there leaves ENOENT: the connection that is being made then fails. Abseil keeps what it finds.
+// Before release 1.61, gRPC takes locks between connect() and reading errno. The first thread that
+// waits for such a lock makes Abseil look for the CPUs and their clock in /sys, where a missing
+// file sets errno to ENOENT: then the new connection fails. Calling this first avoids that, as
+// Abseil keeps what it finds.
 void LookForCpus() {
   static_cast<void>(absl::base_internal::NumCPUs());
   static_cast<void>(absl::base_internal::NominalCPUFrequency());
@@ -87,7 +88,7 @@ std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address) {
   LookForCpus();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
-  // Channels to one address would share one connection.
+  // Otherwise channels to one address would share one connection.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
@@ -180,11 +181,11 @@ absl::StatusOr<EncodedRequest> EncodedRequest::Create(const SampleRequest& reque
   return encoded;
 }
 
-// The channels, and what every call does: deadline, next channel, status. Its end, and that of its
-// client, which may come before, waits for the calls in flight. A call's context holds the channel,
-// and the thread that lets go of the last channel joins the threads that run callbacks (grpc 1.51,
-// src/cpp/common/completion_queue_cc.cc): one of those threads would wait for itself. So no context
-// outlives the connection.
+// Holds the channels, and does what every call needs: deadline, next channel, status. Its
+// destructor waits for the calls in flight, and so does that of its client, which may come before.
+// A call's context holds the channel, and the thread that releases the last channel joins the
+// threads that run callbacks (grpc 1.51, src/cpp/common/completion_queue_cc.cc): one of those would
+// wait for itself. So no context outlives the connection.
 class SamplerClient::Connection {
  public:
   Connection(absl::string_view address, const ClientOptions& options)
@@ -197,13 +198,13 @@ class SamplerClient::Connection {
 
   ~Connection() { AwaitCalls(); }
 
-  // Returns when no call is in flight.
+  // Waits until no call is in flight.
   void AwaitCalls() {
     std::unique_lock<std::mutex> lock(mutex_);
     ended_.wait(lock, [this] { return in_flight_ == 0; });
   }
 
-  // Whether a request may be sent.
+  // InvalidArgument when a request of this many bytes is too large to send.
   absl::Status CheckSize(int64_t bytes) const {
     if (bytes <= options_.max_message_bytes) return absl::OkStatus();
     return absl::InvalidArgumentError(
@@ -211,7 +212,7 @@ class SamplerClient::Connection {
                      options_.max_message_bytes, "; send fewer rows per call or raise it"));
   }
 
-  // Starts a call. `done` takes the status and, when that is OK, the response.
+  // Starts a call. `done` gets the response, or the error.
   template <typename Response, typename Request, typename Done>
   void Start(const std::string& method, Request request, Done done) {
     auto call = std::make_shared<Call<Request, Response>>();
@@ -231,7 +232,8 @@ class SamplerClient::Connection {
                      done(ended, call->response);
                      const std::lock_guard<std::mutex> lock(mutex_);
                      --in_flight_;
-                     // Under the lock: the connection may go as soon as its end sees 0.
+                     // Under the lock: the connection may be destroyed as soon as AwaitCalls() sees
+                     // 0.
                      ended_.notify_one();
                    });
   }
@@ -280,7 +282,7 @@ class SamplerClient::Connection {
 
   std::mutex mutex_;
   std::condition_variable ended_;
-  int64_t in_flight_ = 0;  // calls whose `done` has not returned, guarded by mutex_
+  int64_t in_flight_ = 0;  // calls whose `done` has not returned; guarded by mutex_
 };
 
 SamplerClient::SamplerClient(std::shared_ptr<Connection> connection)
@@ -325,7 +327,7 @@ void SamplerClient::SampleAsync(const EncodedRequest& request, SampleCallback do
 }
 
 absl::StatusOr<SampleResult> SamplerClient::Sample(const SampleRequest& request) const {
-  // Shared, because set_value may still be at work when get() has returned.
+  // Shared, because set_value() may still be running when get() has returned.
   auto promise = std::make_shared<std::promise<absl::StatusOr<SampleResult>>>();
   std::future<absl::StatusOr<SampleResult>> future = promise->get_future();
   SampleAsync(request, [promise](absl::StatusOr<SampleResult> result) {

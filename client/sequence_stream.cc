@@ -45,7 +45,7 @@ absl::StatusOr<grpc::ByteBuffer> EncodeStep(const StepRequest& request) {
   return WrapInField(v1::SampleStreamRequest::kStepFieldNumber, *encoded);
 }
 
-// The answer, or the error that it tells of.
+// The answer, or the error that it reports.
 absl::StatusOr<v1::SampleStreamResponse> Call(StreamCall& call, const grpc::ByteBuffer& request) {
   absl::StatusOr<v1::SampleStreamResponse> response = call.Exchange(request);
   if (!response.ok() || response->status_code() == 0) return response;

@@ -22,7 +22,7 @@ absl::Status SystemError(absl::string_view what, const std::string& key, int err
              : absl::FailedPreconditionError(message);
 }
 
-// Creates the object with all of its memory, so that no write to it can fail later.
+// Creates the object and allocates all its memory, so that no later write to it can fail.
 absl::Status CreateObject(const std::string& key, size_t byte_size, void*& data) {
   const int fd = shm_open(key.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
   if (fd < 0) return SystemError("cannot create", key, errno);
@@ -52,7 +52,7 @@ struct SharedRegion::Mapping {
   std::string name;
   void* data = nullptr;
   size_t byte_size = 0;
-  std::function<void()> unregister;  // once it is registered
+  std::function<void()> unregister;  // set once it is registered
 };
 
 SharedRegion::SharedRegion(std::unique_ptr<Mapping> mapping) : mapping_(std::move(mapping)) {}

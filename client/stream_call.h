@@ -1,5 +1,5 @@
-// The SampleStream call: one request at a time, each with its answer or an error within the
-// client's timeout. Private to the library.
+// The SampleStream call: one request at a time, each answered or failed within the client's
+// timeout. Private to the library.
 
 #ifndef TOKEN_SAMPLER_CLIENT_STREAM_CALL_H_
 #define TOKEN_SAMPLER_CLIENT_STREAM_CALL_H_
@@ -33,8 +33,9 @@ class StreamCall {
   StreamCall(const StreamCall&) = delete;
   StreamCall& operator=(const StreamCall&) = delete;
 
-  // Sends a SampleStreamRequest and waits for its answer, which may be an error of the server: then
-  // the stream goes on. An error of the call itself ends it.
+  // Sends a serialized SampleStreamRequest and waits for its answer. If the answer reports an error
+  // of the request, the stream goes on. InvalidArgument when the request is too large, which sends
+  // nothing. Any other error ends the stream.
   absl::StatusOr<v1::SampleStreamResponse> Exchange(const grpc::ByteBuffer& request);
 
   // Why the stream has ended; OK while it goes on.
@@ -44,11 +45,11 @@ class StreamCall {
   using Stub = grpc::TemplatedGenericStub<grpc::ByteBuffer, v1::SampleStreamResponse>;
   using Stream = grpc::ClientAsyncReaderWriter<grpc::ByteBuffer, v1::SampleStreamResponse>;
 
-  // Whether the operation that was started succeeds before the deadline. After it, the call is
-  // cancelled, so that the operation ends.
+  // Waits for the started operation. True when it succeeds before the deadline; at the deadline,
+  // cancels the call so that the operation ends.
   bool Await(absl::Time deadline);
 
-  // Learns why the call has ended.
+  // Sets error_ to the reason why the call has ended.
   void End();
 
   const std::string address_;

@@ -41,12 +41,12 @@ v1::Candidates ToProto(const Matrix& matrix, const Candidates& candidates) {
   return proto;
 }
 
-// Whether the values are a part of their own of the message.
+// True when the values are in the matrix itself: they are sent as a slice of their own.
 bool HasValues(const Matrix& matrix) {
   return !matrix.region.has_value() && !matrix.candidates.has_value();
 }
 
-// All of a tensor field before its values, of which one in a region has none.
+// The bytes of a tensor field before its values. A tensor in a region has no values.
 std::string TensorHead(int field, const Matrix& matrix) {
   v1::Tensor tensor;
   tensor.set_dtype(ToProto(matrix.dtype));
@@ -117,7 +117,7 @@ absl::Status CheckMatrix(const Matrix& matrix, absl::string_view field) {
     return absl::InvalidArgumentError(absl::StrCat(field, " in region \"", matrix.region->name,
                                                    "\" must have no values of its own"));
   }
-  // The product of the dimensions is below 2^64, that with the element size may not be.
+  // The product of the dimensions is below 2^64; with the element size it may not be.
   const uint64_t values = matrix.candidates.has_value() ? matrix.candidates->token_ids.size()
                                                         : static_cast<uint64_t>(matrix.rows) *
                                                               static_cast<uint64_t>(matrix.vocab);
@@ -137,9 +137,9 @@ absl::Status CheckMatrix(const Matrix& matrix, absl::string_view field) {
 
 absl::StatusOr<grpc::ByteBuffer> EncodeWithTensors(const std::vector<TensorField>& tensors,
                                                    const google::protobuf::MessageLite& others) {
-  // The message is written piece by piece, so that the values are not copied through a protobuf
-  // string: [tag, length] of a tensor, its small fields, [tag, length] of the values, the values,
-  // and at last the request's other fields.
+  // Write the message piece by piece, so that the values are not copied through a protobuf string:
+  // [tag, length] of a tensor, its small fields, [tag, length] of the values, the values, and last
+  // the request's other fields.
   std::vector<std::string> heads;
   uint64_t total = others.ByteSizeLong();
   for (const auto& [number, matrix] : tensors) {
@@ -162,7 +162,7 @@ absl::StatusOr<grpc::ByteBuffer> EncodeWithTensors(const std::vector<TensorField
 
 grpc::ByteBuffer WrapInField(int number, const grpc::ByteBuffer& message) {
   std::vector<grpc::Slice> slices;
-  // Of bytes as they are, not compressed, this cannot fail.
+  // This cannot fail for uncompressed bytes.
   (void)message.Dump(&slices);
   slices.insert(slices.begin(), grpc::Slice(FieldHead(number, message.Length())));
   return grpc::ByteBuffer(slices.data(), slices.size());

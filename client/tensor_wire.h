@@ -1,4 +1,4 @@
-// Requests whose tensors are sent from where they lie.
+// Encodes requests whose tensors are sent from where they are in memory.
 
 #ifndef TOKEN_SAMPLER_CLIENT_TENSOR_WIRE_H_
 #define TOKEN_SAMPLER_CLIENT_TENSOR_WIRE_H_
@@ -19,25 +19,25 @@ namespace token_sampler::client {
 v1::DataType ToProto(DataType type);
 v1::RegionSlice ToProto(const RegionRows& rows);
 
-// InvalidArgument when the matrix contradicts itself; `field` is its name.
+// InvalidArgument when the matrix contradicts itself. `field` names it in errors.
 absl::Status CheckMatrix(const Matrix& matrix, absl::string_view field);
 
-// A matrix in place of a message's Tensor field of this number.
+// A matrix to send as a message's Tensor field of this number.
 struct TensorField {
   int number;
   const Matrix* matrix;
 };
 
-// The serialised message of these tensors and all `others`. The values are slices of their own:
-// they are copied once, or not at all when the matrix has an owner. InvalidArgument when the
-// message would exceed 2^31 - 1 bytes. The matrices must have passed CheckMatrix.
+// Serializes these tensors and all fields of `others` as one message. The values are slices of
+// their own: they are copied once, or not at all if the matrix has an owner. InvalidArgument when
+// the message would exceed 2^31 - 1 bytes. The matrices must have passed CheckMatrix.
 absl::StatusOr<grpc::ByteBuffer> EncodeWithTensors(const std::vector<TensorField>& tensors,
                                                    const google::protobuf::MessageLite& others);
 
-// The message as the field of this number of a message around it, without a copy.
+// Wraps the message in an outer message, as its field `number`, without a copy.
 grpc::ByteBuffer WrapInField(int number, const grpc::ByteBuffer& message);
 
-// Internal, of a response that does not hold together.
+// The Internal error for an inconsistent response.
 absl::Status Malformed(absl::string_view what);
 
 }  // namespace token_sampler::client

@@ -58,7 +58,7 @@ v1::VerifyDraftRequest ToProto(const VerifyDraftRequest& request) {
   return proto;
 }
 
-// Hands each sequence its accepted nodes and its tokens, in their order.
+// Gives each sequence its accepted nodes and its tokens, in their order.
 absl::Status DecodeTokens(const v1::VerifyDraftResponse& response, bool trees,
                           std::vector<DraftResult>& results) {
   int64_t accepted = 0;

@@ -1,4 +1,4 @@
-// VerifyDraft between the library's plain types and token_sampler.v1 messages.
+// Converts VerifyDraft between the library's plain types and token_sampler.v1 messages.
 
 #ifndef TOKEN_SAMPLER_CLIENT_VERIFY_DRAFT_WIRE_H_
 #define TOKEN_SAMPLER_CLIENT_VERIFY_DRAFT_WIRE_H_
@@ -11,11 +11,11 @@
 
 namespace token_sampler::client {
 
-// The serialised request. InvalidArgument when a matrix contradicts itself, a sequence has other
-// numbers of parents and tokens, or the message would exceed 2^31 - 1 bytes.
+// Serializes the request. InvalidArgument when a matrix contradicts itself, a sequence has
+// different numbers of parents and tokens, or the message would exceed 2^31 - 1 bytes.
 absl::StatusOr<grpc::ByteBuffer> EncodeVerifyDraftRequest(const VerifyDraftRequest& request);
 
-// Internal when the response does not hold together or is not about these sequences.
+// Internal when the response is inconsistent or does not fit these sequences.
 absl::StatusOr<VerifyDraftResult> DecodeVerifyDraftResponse(
     const v1::VerifyDraftResponse& response, const std::vector<DraftSequence>& sequences);
 

@@ -31,7 +31,7 @@ v1::SampleRequest ToProto(const SampleRequest& request) {
   return proto;
 }
 
-// Whether the packed arrays of the response have the lengths that they state.
+// Checks that the packed arrays of the response have consistent lengths.
 absl::Status CheckLengths(const v1::SampleResponse& response, int64_t rows) {
   const auto& counts = response.token_counts();
   if (counts.size() != rows) {

@@ -1,5 +1,5 @@
-// The program's subcommands. Each function adds one to the program and returns what runs it, which
-// gives the exit code.
+// The program's subcommands. Each function adds one to the program, and returns it with the
+// function that runs it and returns the exit code.
 
 #ifndef TOKEN_SAMPLER_CLIENT_CLI_COMMANDS_H_
 #define TOKEN_SAMPLER_CLIENT_CLI_COMMANDS_H_

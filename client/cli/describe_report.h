@@ -11,7 +11,7 @@
 
 namespace token_sampler::client {
 
-// A line per stage, of at most `width` characters. `words` are those of the tokens, or empty.
+// A line per stage, of at most `width` characters. `words` are the tokens' words, or empty.
 std::string DescriptionTable(const Description& description, const std::vector<std::string>& words,
                              size_t width);
 

@@ -80,7 +80,7 @@ std::string DraftJson(const DraftReport& report) {
     }
     json["sequences"].push_back(std::move(sequence));
   }
-  // A vocabulary may hold words that are no UTF-8.
+  // A vocabulary may hold words that are not UTF-8.
   return absl::StrCat(json.dump(2, ' ', false, Json::error_handler_t::replace), "\n");
 }
 

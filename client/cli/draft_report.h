@@ -13,7 +13,7 @@ namespace token_sampler::client {
 
 struct DraftReport {
   std::vector<DraftSequence> sequences;  // what was drafted
-  VerifyDraftResult result;              // of as many
+  VerifyDraftResult result;              // for each of `sequences`
   std::vector<std::string> words;        // of each token, or empty
 
   size_t failed_sequences() const;
@@ -22,9 +22,9 @@ struct DraftReport {
 // A line per sequence, and one more per sequence that failed or was repaired.
 std::string DraftTable(const DraftReport& report, size_t width);
 
-// The seed is a string, as in proto3's JSON: most readers round numbers of 64 bits.
+// The seed is a string, as in proto3's JSON, because most readers round numbers of 64 bits.
 // {"spec_version": .., "sequences": [{"sequence", "status", "drafted", "accepted", "token_ids",
-// "seed"}, ..]}; "accepted_nodes" of trees, "message" and "words" where there are any.
+// "seed"}, ..]}; also "accepted_nodes" for trees, and "message" and "words" if there are any.
 std::string DraftJson(const DraftReport& report);
 
 }  // namespace token_sampler::client

@@ -12,7 +12,7 @@
 namespace token_sampler::client {
 namespace {
 
-// Zero when the text is no length of time above 0.
+// Zero when the text is not a duration above 0.
 absl::Duration ParseDuration(const std::string& text) {
   double seconds = 0.0;
   absl::Duration duration;
@@ -33,7 +33,7 @@ absl::StatusOr<SamplerClient> ConnectionFlags::Connect(int channels) const {
   options.channels = channels;
   absl::StatusOr<SamplerClient> client = SamplerClient::Connect(address, options);
   if (client.ok()) return client;
-  // The library names its options: address, timeout, channels.
+  // The library's message begins with the name of an option: address, timeout or channels.
   return absl::Status(client.status().code(), absl::StrCat("--", client.status().message()));
 }
 

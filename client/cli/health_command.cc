@@ -1,4 +1,4 @@
-// `health`: for probes. Its exit code says whether the server serves.
+// `health`: for probes. The exit code is 0 if the server serves.
 
 #include <memory>
 #include <string>

@@ -1,4 +1,4 @@
-// Files that say what tokens and rows are called.
+// Reads files that name tokens and rows.
 
 #ifndef TOKEN_SAMPLER_CLIENT_CLI_LABELS_H_
 #define TOKEN_SAMPLER_CLIENT_CLI_LABELS_H_
@@ -12,10 +12,11 @@
 
 namespace token_sampler::client {
 
-// A vocabulary: line i is the word of token i. InvalidArgument unless there are `vocab` lines.
+// Reads a vocabulary: line i is the word of token i. InvalidArgument unless there are `vocab`
+// lines.
 absl::StatusOr<std::vector<std::string>> ReadVocabulary(const std::string& path, int64_t vocab);
 
-// The text that comes before each row, by row: the columns `row` and `context` of a tab-separated
+// Reads the text that precedes each row, by row: the columns `row` and `context` of a tab-separated
 // file whose first line names its columns.
 absl::StatusOr<std::map<int64_t, std::string>> ReadContexts(const std::string& path);
 

@@ -24,7 +24,7 @@ namespace {
 
 constexpr char kLoad[] = "Load";
 
-// The server takes at most 256 calls of a connection at once; more would wait in the client.
+// The server takes at most 256 calls per connection at a time; more would wait in the client.
 constexpr int kCallsPerChannel = 200;
 
 struct LoadFlags {
@@ -40,7 +40,7 @@ struct LoadFlags {
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// The first SIGINT or SIGTERM ends the loop, so that what was measured is printed; the next one of
+// The first SIGINT or SIGTERM ends the loop, so that the measurements are printed. The next one of
 // its kind ends the program.
 void CatchInterrupts() {
   struct sigaction action = {};
@@ -62,7 +62,7 @@ int RunLoad(const LoadFlags& flags) {
   const absl::StatusOr<SamplerClient> client = flags.connection.Connect(
       flags.channels.value_or((flags.loop.concurrency + kCallsPerChannel - 1) / kCallsPerChannel));
   if (!client.ok()) return Refuse(client.status().message());
-  // Connects, and fails before the test does where nothing answers.
+  // Connect, and fail before the test begins if nothing answers.
   if (const absl::StatusOr<ServerInfo> info = client->GetServerInfo(); !info.ok()) {
     return Fail(info.status());
   }

@@ -56,7 +56,7 @@ struct RowRange {
   int64_t end = 0;
 };
 
-// "A:B", "A:", ":B" or "A" of `rows` rows; "" is all of them.
+// Parses "A:B", "A:", ":B" or "A", a range of `rows` rows; "" is all of them.
 absl::StatusOr<RowRange> ParseRows(const std::string& text, int64_t rows) {
   RowRange range = {0, rows};
   const std::vector<std::string> ends = absl::StrSplit(text, ':');
@@ -84,8 +84,8 @@ Matrix Slice(const Matrix& matrix, const RowRange& range) {
   return slice;
 }
 
-// With a seed and no stream, row r of the file has stream r: rows draw independently, and a subset
-// of them draws what they draw among all.
+// With a seed and no stream, row r of the file gets stream r: rows draw independently, and a row
+// draws the same in any subset.
 RowKeys MakeKeys(const SampleFlags& flags, const RowRange& range) {
   RowKeys keys;
   if (flags.seed) keys.seeds = {*flags.seed};
@@ -99,7 +99,7 @@ RowKeys MakeKeys(const SampleFlags& flags, const RowRange& range) {
   return keys;
 }
 
-// The request, and all of the report but its result.
+// Fills the request, and the report except its result.
 absl::Status Prepare(const SampleFlags& flags, SampleRequest& request, SampleReport& report) {
   const bool weights = !flags.weights.empty();
   if (weights != flags.logits.empty()) {
@@ -199,7 +199,7 @@ int RunDescribe(const SampleFlags& flags) {
                failed ? kExitRowFailed : kExitOk);
 }
 
-// What both commands read and how they draw.
+// Adds the flags of both commands: what they read and how they draw.
 void AddRowFlags(CLI::App& app, SampleFlags& flags) {
   app.add_option("--logits", flags.logits, "[rows, vocab] or [vocab] logits")
       ->type_name("FILE.npy")

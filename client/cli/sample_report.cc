@@ -21,13 +21,13 @@ using Json = nlohmann::ordered_json;
 std::string PercentOf(double probability) { return absl::StrFormat("%.3g%%", 100 * probability); }
 std::string Percent(float logprob) { return PercentOf(std::exp(logprob)); }
 
-// Two digits do for the alternatives, of which a line holds several.
+// Two digits suffice for the alternatives: a line holds several.
 std::string ShortPercent(float logprob) {
   const double percent = 100 * std::exp(logprob);
   return percent < 99.5 ? absl::StrFormat("%.2g%%", percent) : "100%";  // not 1e+02%
 }
 
-// The word of a token, or its id where words are not known.
+// The word of a token, or its id if words are not known.
 std::string WordOf(const SampleReport& report, uint32_t token_id) {
   if (token_id >= report.words.size()) return absl::StrCat(token_id);
   return Printable(report.words[token_id]);
@@ -40,7 +40,7 @@ std::string TokensText(const SampleReport& report, const std::vector<TokenLogpro
   });
 }
 
-// Whether value(row) is the same for every row.
+// True when value(row) is the same for every row.
 template <typename Value>
 bool AllEqual(const std::vector<RowResult>& rows, Value value) {
   return std::all_of(rows.begin(), rows.end(),
@@ -51,7 +51,7 @@ bool SeedsDiffer(const SampleReport& report) {
   return !AllEqual(report.result.rows, [](const RowResult& row) { return row.seed; });
 }
 
-// Which of the optional columns a table has.
+// The optional columns that a table has.
 struct Columns {
   bool context = false;
   bool draw = false;
@@ -112,7 +112,8 @@ Table TitledTable(const Columns& columns) {
   return table;
 }
 
-// The line of one draw. What belongs to the whole row is on the line of its first draw.
+// The line of one draw. Only the first draw of a row has the cells that are the same for the whole
+// row.
 std::vector<std::string> DrawCells(const SampleReport& report, const Columns& columns,
                                    size_t row_index, size_t draw) {
   const RowResult& row = report.result.rows[row_index];
@@ -248,7 +249,7 @@ std::string SampleJson(const SampleReport& report) {
   for (size_t r = 0; r < report.result.rows.size(); ++r) {
     json["rows"].push_back(RowJson(report, r));
   }
-  // A vocabulary may hold words that are no UTF-8.
+  // A vocabulary may hold words that are not UTF-8.
   return absl::StrCat(json.dump(2, ' ', false, Json::error_handler_t::replace), "\n");
 }
 

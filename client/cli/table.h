@@ -14,16 +14,16 @@ namespace token_sampler::client {
 class Table {
  public:
   enum class Align { kLeft, kRight };
-  // What a column gives up when the table is too wide.
+  // How a column shrinks when the table is too wide.
   enum class Shrink { kNever, kCutStart, kCutEnd };
 
   void AddColumn(std::string title, Align align, Shrink shrink = Shrink::kNever);
 
-  // One cell per column.
+  // Adds a row with one cell per column.
   void AddRow(std::vector<std::string> cells);
 
-  // Title line and rows, each ending in a newline. Columns that may shrink do, the widest first,
-  // until the lines have at most `width` characters or nothing is left to give.
+  // The title line and the rows, each with a newline. Shrinks the columns that may shrink, the
+  // widest first, until lines have at most `width` characters or nothing is left to shrink.
   std::string Render(size_t width) const;
 
  private:
@@ -40,13 +40,13 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// Characters of UTF-8 text; a byte that is no UTF-8 counts as one.
+// The number of characters of UTF-8 text. A byte that is not UTF-8 counts as one.
 size_t DisplayWidth(absl::string_view text);
 
-// The text with control characters written as C escapes, so that it keeps to its line.
+// The text with control characters as C escapes, so that it stays on its line.
 std::string Printable(absl::string_view text);
 
-// Columns of the terminal that standard output is, else $COLUMNS, else 120.
+// The width of the terminal on standard output, else $COLUMNS, else 120.
 size_t TerminalWidth();
 
 }  // namespace token_sampler::client

@@ -1,4 +1,4 @@
-// `verify`: which drafted tokens a target model's rows accept.
+// `verify`: shows which drafted tokens a target model's rows accept.
 
 #include <cstdint>
 #include <memory>
@@ -51,7 +51,7 @@ absl::Status Malformed(absl::string_view flag, absl::string_view form, absl::str
   return absl::InvalidArgumentError(absl::StrCat(flag, " must be ", form, ", got ", text));
 }
 
-// "1,2;;3" is three sequences, the second without a drafted token.
+// Parses the sequences: "1,2;;3" has three, the second without a drafted token.
 absl::StatusOr<std::vector<DraftSequence>> ParseSequences(const VerifyFlags& flags) {
   std::vector<DraftSequence> sequences;
   for (const absl::string_view part : absl::StrSplit(flags.draft_ids, ';')) {
@@ -77,7 +77,7 @@ absl::StatusOr<std::vector<DraftSequence>> ParseSequences(const VerifyFlags& fla
   return sequences;
 }
 
-// The request, and all of the report but its result.
+// Fills the request, and the report except its result.
 absl::Status Prepare(const VerifyFlags& flags, VerifyDraftRequest& request, DraftReport& report) {
   const bool weights = !flags.weights.empty();
   if (weights != flags.logits.empty()) {

@@ -45,7 +45,7 @@ class ClosedLoop {
   }
 
  private:
-  // After a call that failed: 10 ms, twice as long after each further one, at most 1 s.
+  // The pause after a failed call: 10 ms, twice as long after each further one, at most 1 s.
   static constexpr std::chrono::milliseconds kFirstPause{10};
   static constexpr std::chrono::milliseconds kLongestPause{1000};
   static constexpr std::chrono::milliseconds kPoll{100};
@@ -56,7 +56,7 @@ class ClosedLoop {
 
   bool IsOver() const { return stopped_ || Since(start_) >= options_.duration; }
 
-  // Lets the slots go on whose pause is over, and all when no call starts any more.
+  // Resumes the slots whose pause is over, and all slots once no call starts any more.
   void ResumeSlots(SteadyClock::time_point now, std::unique_lock<std::mutex>& lock) {
     while (!paused_.empty() && (paused_.begin()->first <= now || IsOver())) {
       const std::chrono::milliseconds pause = paused_.begin()->second;
@@ -75,7 +75,7 @@ class ClosedLoop {
       const std::lock_guard<std::mutex> lock(mutex_);
       end_ = Since(start_);
       --running_;
-      // Under the lock: this object may go as soon as Run sees that nothing runs.
+      // Under the lock: this object may be destroyed as soon as Run() sees that nothing runs.
       changed_.notify_one();
       return;
     }
@@ -104,7 +104,7 @@ class ClosedLoop {
   // mutex_ guards all that follows.
   int running_ = 0;                            // slots
   absl::Duration end_ = absl::ZeroDuration();  // when the last slot ended
-  // Slots after a call that failed, by when they go on, with their pause after the next failure.
+  // Pausing slots, by the time when they resume, with their pause after the next failure.
   std::multimap<SteadyClock::time_point, std::chrono::milliseconds> paused_;
 };
 

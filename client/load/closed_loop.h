@@ -1,5 +1,5 @@
-// The closed arrival process: a fixed number of calls in flight, each followed by the next; after a
-// call that failed, with a pause, which doubles from failure to failure.
+// The closed arrival process: a fixed number of calls in flight, each followed by the next. After a
+// failed call there is a pause, which doubles with each further failure.
 
 #ifndef TOKEN_SAMPLER_CLIENT_LOAD_CLOSED_LOOP_H_
 #define TOKEN_SAMPLER_CLIENT_LOAD_CLOSED_LOOP_H_
@@ -16,14 +16,14 @@ namespace token_sampler::client {
 
 struct ClosedLoopOptions {
   int concurrency = 1;                          // calls in flight, >= 1
-  absl::Duration duration = absl::Seconds(10);  // no call starts later
-  uint64_t max_calls = UINT64_MAX;              // nor beyond these
+  absl::Duration duration = absl::Seconds(10);  // no call starts after this
+  uint64_t max_calls = UINT64_MAX;              // nor more calls than this
   absl::Duration progress_every = absl::Seconds(1);
   std::function<void(absl::Duration elapsed)> progress;  // may be empty
-  std::function<bool()> stopped = {};  // asked often; once true, no call starts any more
+  std::function<bool()> stopped = {};  // called often; true: no call starts any more
 };
 
-// Runs to its end: every call that was started is recorded. Returns the time that it took.
+// Runs the loop until every started call has ended and is recorded. Returns the time that it took.
 absl::Duration RunClosedLoop(const SamplerClient& client, const Workload& workload,
                              const ClosedLoopOptions& options, Recorder& recorder);
 

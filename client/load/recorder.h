@@ -16,12 +16,12 @@
 namespace token_sampler::client {
 
 struct Measurements {
-  Histogram latency_ns;  // of the calls that went well: only these count as throughput
-  uint64_t rows = 0;     // of them, that came back with tokens
-  uint64_t bytes = 0;    // sent in calls that went well
+  Histogram latency_ns;  // of successful calls: only these count as throughput
+  uint64_t rows = 0;     // of successful calls, that came back with tokens
+  uint64_t bytes = 0;    // sent in successful calls
   uint64_t failed_rows = 0;
   uint64_t failed_calls = 0;
-  std::map<std::string, uint64_t> errors;  // the calls that failed by status code
+  std::map<std::string, uint64_t> errors;  // the failed calls by status code
 
   uint64_t calls() const { return latency_ns.count(); }
 };
@@ -32,7 +32,7 @@ class Recorder {
   void Record(absl::Duration latency, int64_t request_bytes,
               const absl::StatusOr<SampleResult>& result);
 
-  // What was recorded so far.
+  // What has been recorded so far.
   Measurements Snapshot() const;
 
  private:

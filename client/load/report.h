@@ -1,4 +1,4 @@
-// The measurements of a load test, for people and for programs.
+// Formats the measurements of a load test, for people and for programs.
 
 #ifndef TOKEN_SAMPLER_CLIENT_LOAD_REPORT_H_
 #define TOKEN_SAMPLER_CLIENT_LOAD_REPORT_H_
@@ -10,12 +10,12 @@
 
 namespace token_sampler::client {
 
-// One line for while it runs: rates since the start.
+// One line for the running test: rates since the start.
 std::string LoadProgress(const Measurements& measurements, absl::Duration elapsed);
 
 std::string LoadTable(const Measurements& measurements, absl::Duration elapsed);
 
-// One object: duration_s; calls that went well, their rows, bytes, rates and latency_ms by
+// One object: duration_s; the successful calls, their rows, bytes, rates and latency_ms by
 // percentile; failed_calls, failed_rows and errors by status code.
 std::string LoadJson(const Measurements& measurements, absl::Duration elapsed);
 

@@ -24,7 +24,7 @@ float NearNormal(uint64_t random) {
   return static_cast<float>(sum) / 16.0f;
 }
 
-// binary16 of a normal float32 or 0 that it holds exactly.
+// The binary16 of a float32 that is 0 or a normal number which binary16 holds exactly.
 uint16_t ExactFloat16(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   if (value == 0.0f) return 0;
@@ -63,7 +63,7 @@ std::vector<uint8_t> GenerateLogits(DataType dtype, int64_t count, uint64_t seed
 }
 
 absl::StatusOr<size_t> Workload::ByteSize(const WorkloadOptions& options) {
-  // Checked first: the values of a request that cannot be sent would take memory in vain.
+  // Check first: the values of a request that cannot be sent would take memory in vain.
   const double bytes = static_cast<double>(options.rows) * static_cast<double>(options.vocab) *
                        static_cast<double>(ElementSize(options.dtype));
   if (bytes > INT32_MAX) {

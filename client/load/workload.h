@@ -19,11 +19,11 @@ struct WorkloadOptions {
   int64_t vocab = 32'000;
   DataType dtype = DataType::kFloat32;
   SamplingParams params;
-  std::optional<History> history = {};  // of every row; none: it is not sent
+  std::optional<History> history = {};  // of every row; none: not sent
   bool skip_unknown_ids = false;        // of the history
   OutputOptions outputs;
   uint64_t seed = 0;               // of the logits, and of the rows' generators
-  SharedRegion* region = nullptr;  // where the logits lie, of Workload::ByteSize; null: inline
+  SharedRegion* region = nullptr;  // for the logits, of Workload::ByteSize; null: inline
 };
 
 // Thread-safe once made.
@@ -32,7 +32,8 @@ class Workload {
   // Distinct requests, so that a server does not see the same values call after call.
   static constexpr size_t kRequests = 4;
 
-  // Of the logits of all requests. InvalidArgument when one is larger than gRPC can send.
+  // Bytes of the logits of all requests. InvalidArgument when one request is larger than gRPC can
+  // send.
   static absl::StatusOr<size_t> ByteSize(const WorkloadOptions& options);
 
   // InvalidArgument when a request would be larger than gRPC can send.

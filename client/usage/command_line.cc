@@ -30,7 +30,7 @@ std::vector<std::string> CommandsOf(const CLI::App& app) {
   return commands;
 }
 
-// The message about the first argument that nothing took, or empty when all were taken.
+// The message about the first argument that nothing accepted, or "" when all were accepted.
 std::string Unexpected(const CLI::App& app) {
   const std::vector<std::string> left = app.remaining();
   if (left.empty()) {
@@ -58,7 +58,8 @@ std::optional<int> ParseArguments(CLI::App& program, int argc, const char* const
     program.parse(argc, argv);
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
-    // A misspelt flag or command is often missed as well: what is unexpected explains both.
+    // A misspelt flag or command is often reported as missing too: the unexpected argument explains
+    // both.
     const auto code = static_cast<CLI::ExitCodes>(error.get_exit_code());
     if (code == CLI::ExitCodes::ExtrasError || code == CLI::ExitCodes::RequiredError) {
       if (const std::string text = Unexpected(program); !text.empty()) {

@@ -1,4 +1,4 @@
-// Command lines of both programs: how they are parsed, and what a mistake is answered with.
+// Parses the command lines of both programs, and reports mistakes in them.
 
 #ifndef TOKEN_SAMPLER_CLIENT_USAGE_COMMAND_LINE_H_
 #define TOKEN_SAMPLER_CLIENT_USAGE_COMMAND_LINE_H_
@@ -15,13 +15,13 @@ namespace token_sampler {
 // The exit code after a mistake on the command line, in the environment or in a file named there.
 inline constexpr int kExitUsage = 2;
 
-// Parses the arguments. Returns the exit code of a program that is to end: 0 after --help and
-// --version, kExitUsage after a mistake. Whichever it is has been printed; a flag or command that
-// there is not, with the nearest that there is.
+// Parses the arguments. Returns nullopt, or the exit code if the program must end: 0 after --help
+// and --version, kExitUsage after a mistake. It has then printed the help, the version or the
+// mistake; for an unknown flag or command, with the nearest known one.
 std::optional<int> ParseArguments(CLI::App& program, int argc, const char* const* argv);
 
-// Accepts only decimal whole numbers in [low, high]: CLI11 itself takes 010 for 8 and cuts what is
-// too large. `hint` is said after the range, such as "0 is off".
+// Accepts only decimal whole numbers in [low, high]: CLI11 itself reads 010 as 8 and truncates
+// numbers that are too large. Errors state `hint`, such as "0 is off", after the range.
 CLI::Validator WholeNumber(uint64_t low = 0, uint64_t high = std::numeric_limits<uint64_t>::max(),
                            absl::string_view hint = "");
 

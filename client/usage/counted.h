@@ -1,4 +1,4 @@
-// Numbers of things, in messages.
+// Formats numbers of things in messages.
 
 #ifndef TOKEN_SAMPLER_CLIENT_USAGE_COUNTED_H_
 #define TOKEN_SAMPLER_CLIENT_USAGE_COUNTED_H_
@@ -10,7 +10,7 @@
 
 namespace token_sampler {
 
-// "1 row", "2 rows"; "1 entry", "2 entries" for a plural that is not `noun` with an s.
+// "1 row", "2 rows". Pass `plural` if it is not `noun` with an s: "1 entry", "2 entries".
 template <typename Integer>
 std::string Counted(Integer count, absl::string_view noun, absl::string_view plural = "") {
   if (count == 1) return absl::StrCat(count, " ", noun);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr absl::string_view kPrefix = "TOKEN_SAMPLER_";
 
-// Without the prefix.
+// Names without the prefix.
 constexpr absl::string_view kOfServer[] = {"ADDRESS_FILE",
                                            "CLIENT_WEIGHT",
                                            "DEVICE",
@@ -54,7 +54,7 @@ constexpr absl::string_view kOfClient[] = {"ADDRESS", "TIMEOUT"};
 constexpr absl::string_view kOfTests[] = {"CONFORMANCE_SCALE", "EMULATED_BENCH", "EMULATED_CHECK",
                                           "TEST_DATA"};
 
-// The names of variables, of all of them.
+// The names of all variables.
 std::vector<std::string> Names(const char* const* environment) {
   std::vector<std::string> names;
   for (; *environment != nullptr; ++environment) {
@@ -64,8 +64,8 @@ std::vector<std::string> Names(const char* const* environment) {
   return names;
 }
 
-// Kubernetes adds variables for each service of the pod's namespace, such as one that is called
-// token-sampler. It always adds ..._SERVICE_HOST, which tells them from misspelt ones.
+// Kubernetes adds variables for each service of the pod's namespace, also for one called
+// token-sampler. It always adds ..._SERVICE_HOST, which distinguishes them from misspelt ones.
 bool IsOfService(absl::string_view name, const std::vector<std::string>& all) {
   return std::any_of(all.begin(), all.end(), [&](absl::string_view host) {
     if (!absl::ConsumeSuffix(&host, "_SERVICE_HOST")) return false;
@@ -81,7 +81,7 @@ std::vector<std::string> UnknownVariables(const char* const* environment) {
   std::vector<std::string> known;
   for (const absl::string_view name : kOfServer) known.push_back(absl::StrCat(kPrefix, name));
   for (const absl::string_view name : kOfClient) known.push_back(absl::StrCat(kPrefix, name));
-  const std::vector<std::string> suggested = known;  // nobody is led to the tests' variables
+  const std::vector<std::string> suggested = known;  // do not suggest the tests' variables
   for (const absl::string_view name : kOfTests) known.push_back(absl::StrCat(kPrefix, name));
 
   std::vector<std::string> warnings;

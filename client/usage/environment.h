@@ -1,4 +1,4 @@
-// Variables of the environment that both programs read.
+// Checks the environment variables that both programs read.
 
 #ifndef TOKEN_SAMPLER_CLIENT_USAGE_ENVIRONMENT_H_
 #define TOKEN_SAMPLER_CLIENT_USAGE_ENVIRONMENT_H_
@@ -8,9 +8,9 @@
 
 namespace token_sampler {
 
-// A warning for each variable TOKEN_SAMPLER_* that neither program reads: most likely it is
-// misspelt. `environment` is as environ: "NAME=VALUE" up to a null pointer. What the project's
-// tests read is known too, and what Kubernetes adds for services.
+// A warning for each variable TOKEN_SAMPLER_* that neither program reads: it is most likely
+// misspelt. `environment` has the form of environ: "NAME=VALUE" strings, ended by a null pointer.
+// Variables of the project's tests, and those that Kubernetes adds for services, are known too.
 std::vector<std::string> UnknownVariables(const char* const* environment);
 
 }  // namespace token_sampler

@@ -9,10 +9,10 @@
 namespace token_sampler {
 namespace {
 
-// No known name is as long. It bounds the time that a name of megabytes takes.
+// No known name is longer. Bounds the time for a name of megabytes.
 constexpr size_t kMaxNameSize = 64;
 
-// How many characters are put in, left out, replaced or swapped with the next.
+// The least number of characters to insert, remove, replace or swap with the next.
 size_t EditDistance(absl::string_view from, absl::string_view to) {
   // [i][j]: of the first i characters of `from` and the first j of `to`.
   std::vector<std::vector<size_t>> edits(from.size() + 1, std::vector<size_t>(to.size() + 1));

@@ -1,4 +1,4 @@
-// "Did you mean": the known name that a misspelt one is most like.
+// "Did you mean": the known name that is most like a misspelt one.
 
 #ifndef TOKEN_SAMPLER_CLIENT_USAGE_NEAREST_NAME_H_
 #define TOKEN_SAMPLER_CLIENT_USAGE_NEAREST_NAME_H_
@@ -10,11 +10,11 @@
 
 namespace token_sampler {
 
-// The first of the known names that the fewest edits of one character make of `name`, whatever the
-// case of its letters. Empty when even that takes an edit for more than every third character.
+// The known name that takes the fewest edits of one character from `name`, ignoring case; the first
+// if there are several. Empty when it takes more than one edit per three characters.
 std::string NearestName(absl::string_view name, const std::vector<std::string>& known);
 
-// The end of an error message: "; did you mean NEAREST?", or empty.
+// The end of an error message: "; did you mean NEAREST?", or "".
 std::string DidYouMean(absl::string_view name, const std::vector<std::string>& known);
 
 }  // namespace token_sampler
