@@ -13,7 +13,8 @@ constexpr size_t kMaxPitch = (size_t{1} << 31) - 1;
 }  // namespace
 
 void CopyList::Add(const RowSource* source, const char* from, size_t to, size_t size) {
-  // Mappings of two sources may be neighbours too, and no copy crosses what was pinned at once.
+  // Mappings of two sources may be adjacent too, but a copy must not cross from one pinned range to
+  // another.
   if (!copies_.empty() && copies_.back().source == source &&
       Extend(copies_.back(), from, to, size)) {
     return;

@@ -1,5 +1,5 @@
-// What is copied to a slot's device memory: rows that were staged, and rows where they lie in
-// pinned memory. Neighbours are one copy.
+// The copies to a slot's device memory: of staged rows, and of rows in their sources' pinned
+// memory. Adjacent rows become one copy.
 
 #ifndef TOKEN_SAMPLER_CUDA_COPY_LIST_H_
 #define TOKEN_SAMPLER_CUDA_COPY_LIST_H_
@@ -16,20 +16,21 @@ namespace token_sampler::cuda {
 
 class CopyList {
  public:
-  // `size` bytes from pinned memory of a source, or from staging (null), to byte `to`, which is
-  // behind all that was added before.
+  // Adds `size` bytes from pinned memory of `source`, or from staging if it is null, to byte `to`,
+  // which must be after all bytes added before.
   void Add(const RowSource* source, const char* from, size_t to, size_t size);
 
-  // Puts the copies into the stream.
+  // Enqueues the copies in the stream. `to` is the start of the device memory.
   absl::Status Submit(char* to, cudaStream_t stream) const;
 
-  // Once the stream has been waited for: the sources that do not hold, whose copies mean nothing.
+  // Returns the sources whose Holds() is false: the bytes copied from them are not the rows'. Call
+  // it after waiting for the stream.
   std::vector<const RowSource*> Lost() const;
 
   void Clear() { copies_.clear(); }
 
  private:
-  // `rows` of `width` bytes, one every so many.
+  // Copies `rows` rows of `width` bytes, one every `from_pitch` to one every `to_pitch` bytes.
   struct Copy {
     const RowSource* source = nullptr;
     const char* from = nullptr;
@@ -40,7 +41,7 @@ class CopyList {
     size_t to_pitch = 0;
   };
 
-  // False when the bytes do not follow the copy.
+  // Extends the copy by the bytes. False when they do not continue its pattern.
   static bool Extend(Copy& copy, const char* from, size_t to, size_t size);
 
   std::vector<Copy> copies_;

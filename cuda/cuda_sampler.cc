@@ -31,7 +31,7 @@ using cuda::LanePool;
 using cuda::ToStatus;
 using cuda::WhyNotKernel;
 
-// So that one call's rows are copied while another's are sampled.
+// With two, one call's rows are copied while another's are sampled.
 constexpr int kLanesPerDevice = 2;
 
 class CudaSampler final : public Sampler {
@@ -64,14 +64,15 @@ class CudaSampler final : public Sampler {
           taken.back()->Start(rows, Fitting(*taken.back(), rows, chosen, for_cpu), results, failed);
       if (!status.ok()) break;
     }
-    // While the devices are busy.
+    // Use the CPU while the devices are busy.
     if (status.ok()) status = SampleOnCpu(rows, for_cpu, results);
     for (const std::unique_ptr<Lane>& lane : taken) {
       if (status.ok()) status = lane->Finish(results, failed);
     }
     for (std::unique_ptr<Lane>& lane : taken) GiveBack(std::move(lane), status);
     if (!status.ok()) return status;
-    // The CPU sampler says what is wrong with them, unless their owner has changed them meanwhile.
+    // The CPU sampler reports what is wrong with failed rows, or draws if their owner has changed
+    // them meanwhile.
     status = SampleOnCpu(rows, failed, results);
     for (const size_t i : failed) {
       if (status.ok() && HasTokens(results[i].code)) Count("values");
@@ -79,7 +80,7 @@ class CudaSampler final : public Sampler {
     return status;
   }
 
-  // Before the first call by others.
+  // Call it before anyone else uses the sampler.
   absl::Status MeasureHostRows(const CudaSamplerOptions& options) {
     const absl::StatusOr<HostRowPolicy> policy =
         cuda::TryHostRows(*cpu_, *this, options.measured_vocab, [] {
@@ -98,8 +99,9 @@ class CudaSampler final : public Sampler {
   }
 
  private:
-  // The rows that the kernel takes, by the device in whose memory they lie. Those of no device go
-  // to the first that has rows anyhow, else to any.
+  // The rows that the kernel takes, by the device whose memory holds them. Rows in no device's
+  // memory go to the first device that has rows anyway, or else to any. Other rows are added to
+  // `for_cpu`.
   std::map<int, std::vector<size_t>> ShareOut(absl::Span<const RowInput> rows,
                                               std::vector<size_t>& for_cpu) {
     std::map<int, std::vector<size_t>> shares;
@@ -123,7 +125,7 @@ class CudaSampler final : public Sampler {
     return shares;
   }
 
-  // Moves those of `from_host` that the policy says to `for_cpu`.
+  // Moves rows from `from_host` to `for_cpu` as the policy decides.
   void LeaveToCpu(absl::Span<const RowInput> rows, std::vector<size_t>& from_host,
                   std::vector<size_t>& for_cpu) {
     HostRows of_work[kRowWorks] = {};
@@ -144,7 +146,7 @@ class CudaSampler final : public Sampler {
     from_host.erase(for_device, from_host.end());
   }
 
-  // Those of the `chosen` rows that fit the lane; the others are added to `for_cpu`.
+  // The `chosen` rows that fit the lane. The others are added to `for_cpu`.
   std::vector<size_t> Fitting(const Lane& lane, absl::Span<const RowInput> rows,
                               const std::vector<size_t>& chosen, std::vector<size_t>& for_cpu) {
     std::vector<size_t> fitting;
@@ -160,7 +162,7 @@ class CudaSampler final : public Sampler {
     if (AddTo(why) && on_fallback_) on_fallback_(why);
   }
 
-  // Whether the reason is a new one.
+  // Counts a row. True when the reason is new.
   bool AddTo(absl::string_view reason) {
     const std::lock_guard<std::mutex> lock(fallbacks_mutex_);
     for (Fallback& known : fallbacks_) {
@@ -199,7 +201,7 @@ class CudaSampler final : public Sampler {
   LanePool lanes_;
 };
 
-// The lanes and the name of one device.
+// Adds the lanes and the name of one device.
 absl::Status AddDevice(int device, const CudaSamplerOptions& options,
                        std::vector<std::unique_ptr<Lane>>& lanes, std::vector<std::string>& names) {
   const DeviceGuard guard(device);
@@ -223,7 +225,7 @@ absl::Status AddDevice(int device, const CudaSamplerOptions& options,
   return absl::OkStatus();
 }
 
-// "NVIDIA H200", "2 x NVIDIA H200"; all names where they differ.
+// "NVIDIA H200", "2 x NVIDIA H200"; all names if they differ.
 std::string JoinNames(const std::vector<std::string>& names) {
   const bool same = std::all_of(names.begin(), names.end(),
                                 [&](const std::string& name) { return name == names.front(); });
@@ -250,7 +252,7 @@ absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOpti
   for (int device = 0; device < count; ++device) {
     const absl::Status status = AddDevice(device, options, lanes, names);
     if (status.ok()) continue;
-    // Forgotten: it is no later call's.
+    // Clear the error, so that no later call reports it.
     static_cast<void>(cudaGetLastError());
     absl::StrAppend(&left_out, "; without device ", device, ": ", status.message());
     first_error.Update(status);

@@ -1,5 +1,5 @@
-// Which rows from the host are sampled on the CPU, because they are done there before they would
-// have been copied to the device and sampled. The tokens are the same: it is a question of time.
+// Decides which rows from the host are sampled on the CPU, because that takes less time than
+// copying them to the device and sampling them there. The tokens are the same.
 
 #ifndef TOKEN_SAMPLER_CUDA_HOST_ROW_POLICY_H_
 #define TOKEN_SAMPLER_CUDA_HOST_ROW_POLICY_H_
@@ -11,24 +11,24 @@
 
 namespace token_sampler {
 
-// What decides how long the CPU takes for a row.
+// The kind of work that decides how long the CPU takes for a row.
 enum class RowWork : uint8_t { kTopK, kMinP, kTopP, kUnfiltered };
 inline constexpr size_t kRowWorks = 4;
 
-// Of a row that the kernel takes.
+// The work of a row that the kernel takes.
 inline RowWork WorkOf(const SamplingParams& params) {
   if (params.top_k != 0 || params.temperature == 0.0) return RowWork::kTopK;
   if (params.min_p > 0.0) return RowWork::kMinP;
   return params.top_p < 1.0 ? RowWork::kTopP : RowWork::kUnfiltered;
 }
 
-// The rows of one work in one call.
+// The rows of one kind of work in one call.
 struct HostRows {
   size_t tokens = 0;  // of all rows
   size_t bytes = 0;   // of their values
 };
 
-// Seconds that a call takes: some for any, and more for each unit of what it brings.
+// The seconds that a call takes: a fixed part, and a part for each unit in its rows.
 struct CallCost {
   double fixed = 0.0;
   double per_unit = 0.0;
@@ -36,7 +36,7 @@ struct CallCost {
   constexpr double Of(size_t units) const { return fixed + per_unit * static_cast<double>(units); }
 };
 
-// What each work costs on either side. Where both cost the same, as they do before anything is
+// The costs of each kind of work on both sides. If both are equal, as they are before anything is
 // measured, rows go to the device.
 struct HostRowPolicy {
   struct Costs {

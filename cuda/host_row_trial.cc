@@ -14,7 +14,7 @@ constexpr size_t kFewRows = 1;
 constexpr size_t kManyRows = 16;
 constexpr int kTimedCalls = 5;
 
-// About normal, with a standard deviation of 3, as logits have.
+// Nearly normal logits, with a standard deviation of 3, as real ones have.
 std::vector<float> MakeLogits(size_t count) {
   std::vector<float> logits(count);
   uint32_t state = 1;
@@ -35,7 +35,7 @@ SamplingParams ParamsOf(RowWork work) {
   return params;
 }
 
-// One sampler, and the clock.
+// Measures one sampler with the clock.
 class Trial {
  public:
   Trial(Sampler& sampler, const std::function<double()>& seconds)
@@ -56,7 +56,7 @@ class Trial {
     return *median;
   }
 
-  // `units` per row.
+  // The cost of a call with `rows`, which have `units` units each.
   absl::StatusOr<CallCost> Cost(absl::Span<const RowInput> rows, size_t units) {
     const absl::StatusOr<double> few = MedianSeconds(rows.first(kFewRows));
     if (!few.ok()) return few.status();

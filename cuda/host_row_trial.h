@@ -1,5 +1,5 @@
-// Measures where rows from the host are sampled sooner. No table could say: it depends on the bus,
-// on the memory and on both processors.
+// Measures where rows from the host are sampled faster. This depends on the bus, the memory and
+// both processors, so no fixed table can tell.
 
 #ifndef TOKEN_SAMPLER_CUDA_HOST_ROW_TRIAL_H_
 #define TOKEN_SAMPLER_CUDA_HOST_ROW_TRIAL_H_
@@ -13,8 +13,8 @@
 
 namespace token_sampler::cuda {
 
-// Has both samplers sample the same rows of `vocab` FP32 logits, 1 and 16 at a time, for each work,
-// and takes the medians. `seconds` is a clock. An error is that of a sampler.
+// Lets both samplers sample the same rows of `vocab` FP32 logits, 1 and 16 at a time, for each kind
+// of work, and computes costs from the medians. `seconds` is a clock. The errors of the samplers.
 absl::StatusOr<HostRowPolicy> TryHostRows(Sampler& cpu, Sampler& device, size_t vocab,
                                           const std::function<double()>& seconds);
 

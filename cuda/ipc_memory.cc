@@ -51,7 +51,7 @@ class OpenedMemory final : public IpcMemory {
   const DeviceMemory place_;
 };
 
-// What is wrong with a handle that was refused. The error is forgotten: it is no later call's.
+// The error for a refused handle. Clears CUDA's error, so that no later call reports it.
 absl::Status Refused(absl::string_view field, cudaError_t error) {
   static_cast<void>(cudaGetLastError());
   return absl::InvalidArgumentError(absl::StrCat(
@@ -59,7 +59,8 @@ absl::Status Refused(absl::string_view field, cudaError_t error) {
       "; it must come from another process of this machine"));
 }
 
-// Bytes from `memory` to the end of its allocation. The runtime does not tell, the driver does.
+// Sets `bytes` to the bytes from `memory` to the end of its allocation, which the driver reports
+// but the runtime does not.
 absl::Status AllocatedBytes(const void* memory, uint64_t& bytes) {
   void* entry = nullptr;
   cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;

@@ -75,7 +75,7 @@ bool TopKComesFirst(const RowJob& job) {
 absl::string_view WhyNotKernel(const RowInput& row) {
   if (const absl::string_view why = WhyNotParams(*row.params); !why.empty()) return why;
   if (!AsksForTokensAlone(row.outputs)) return "outputs";
-  // Of a wrong one the CPU sampler says what is wrong.
+  // Leave rows with an invalid history or state to the CPU sampler, which reports the error.
   if (!CheckHistory(row).empty()) return "history";
   return CheckState(row).empty() ? "" : "state";
 }
@@ -102,7 +102,7 @@ RowJob PlanJob(const RowInput& row) {
     if (stage == Stage::kTemperature && temperature == 0.0) job.greedy = true;
     if (stage == Stage::kTemperature && temperature != 1.0) stages.Add(JobStage::kTemperature);
     if (stage == Stage::kMinP && params.min_p > 0.0) stages.Add(JobStage::kMinP);
-    // The joint stage's two prefixes are of the same masses, those before either.
+    // The joint stage's two prefixes use the same masses, those before either filter.
     if (stage == Stage::kTopP || stage == Stage::kTopKTopP) stages.AddTopP(row);
     if (stage == Stage::kTopK || stage == Stage::kTopKTopP) stages.AddTopK(row);
   }

@@ -1,4 +1,4 @@
-// Which rows the kernel takes, and what it is told of them.
+// Decides which rows the kernel takes, and prepares their jobs.
 
 #ifndef TOKEN_SAMPLER_CUDA_JOB_PLAN_H_
 #define TOKEN_SAMPLER_CUDA_JOB_PLAN_H_
@@ -15,29 +15,29 @@
 
 namespace token_sampler::cuda {
 
-// Draws per row that the kernel makes; rows with more are the CPU sampler's.
+// The most draws per row that the kernel makes. The CPU samples rows with more.
 inline constexpr uint32_t kMaxDrawsPerRow = 1024;
 
-// What the row asks for that the kernel does not do, by the name of its stage or field; empty when
-// the kernel takes the row. It does temperature (also scheduled), min-p, top-k, top-p and both
-// jointly in any order; one draw, or several with replacement; every adjustment; no outputs but the
-// tokens, no state, no repairs.
+// The name of a stage or field of the row that the kernel does not support; empty when the kernel
+// takes the row. The kernel supports temperature (also scheduled), min-p, top-k, top-p, and the
+// latter two jointly, in any order; one draw, or several with replacement; every adjustment; no
+// outputs but the tokens, no state and no repairs.
 absl::string_view WhyNotKernel(const RowInput& row);
 
-// The job of a row that the kernel takes. Its `values`, `mask`, `edits`, `num_edits` and
-// `first_token` are left to the caller.
+// The job of a row that the kernel takes. The caller sets its `values`, `mask`, `edits`,
+// `num_edits` and `first_token`.
 RowJob PlanJob(const RowInput& row);
 
-// 32-bit words of the mask of a row's allowed tokens; 0 when all are.
+// The number of 32-bit words of the mask of a row's allowed tokens; 0 when all tokens are allowed.
 size_t MaskWords(const RowInput& row);
 
-// Writes them.
+// Writes the mask, of MaskWords(row) words.
 void WriteMask(const RowInput& row, uint32_t* words);
 
-// Lists the edits of rows. Reuses its memory from row to row.
+// Lists the edits of a row's tokens. Reuses its memory from row to row.
 class EditLister {
  public:
-  // Of a row that the kernel takes; holds until the next call.
+  // The edits of a row that the kernel takes. Valid until the next call.
   const std::vector<TokenEdit>& List(const RowInput& row);
 
  private:
@@ -46,7 +46,7 @@ class EditLister {
 
   AdjustmentLists lists_;
   TokenSet edited_;
-  std::vector<uint32_t> place_of_;  // per token; those of edited_ mean something
+  std::vector<uint32_t> place_of_;  // per token; valid for those in edited_
   std::vector<TokenEdit> edits_;
 };
 

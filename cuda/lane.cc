@@ -9,7 +9,7 @@
 namespace token_sampler::cuda {
 namespace {
 
-// Rows start where the kernel can read them by vectors.
+// The alignment at which the kernel can read rows as vectors.
 constexpr size_t kRowAlignment = 16;
 
 }  // namespace
@@ -99,7 +99,7 @@ absl::Status Lane::Recover() {
   absl::Status status;
   for (Slot& slot : slots_) {
     Forget(slot);
-    // The first call may report the error again, the second tells whether it stays.
+    // The first call may report the old error again; the second shows whether it persists.
     static_cast<void>(cudaStreamSynchronize(slot.stream.get()));
     static_cast<void>(cudaGetLastError());
     status.Update(ToStatus(cudaStreamSynchronize(slot.stream.get()), "cudaStreamSynchronize"));
@@ -118,7 +118,7 @@ void Lane::Forget(Slot& slot) const {
   slot.num_tokens = 0;
 }
 
-// The place of the row's job.
+// Adds the row to its group. Returns the index of its job.
 uint32_t Lane::AddRow(const RowInput& row, size_t index, const RowSource* pinned,
                       Slot& slot) const {
   const bool fits = FitsShared(row);
@@ -177,7 +177,7 @@ void Lane::StageAdjustments(const RowInput& row, Slot& slot, RowJob& job) {
 absl::Status Lane::Submit(Slot& slot) {
   if (slot.num_rows() == 0) return absl::OkStatus();
   cudaStream_t const stream = slot.stream.get();
-  // A stream takes kernels of its own device alone.
+  // A stream takes only kernels of its own device.
   const DeviceGuard guard(device_);
   absl::Status status = guard.status();
   if (status.ok()) status = slot.copies.Submit(slot.values.device.get(), stream);

@@ -1,6 +1,6 @@
-// A way to the device for one batch at a time: two slots of pinned staging and device memory, each
-// with a stream, that are filled in turn, so that rows are copied while those before them are
-// sampled. Rows in pinned memory go straight from there to the device's.
+// A lane takes one batch at a time to a device. It has two slots of pinned staging and device
+// memory, each with a stream, and fills them in turn: rows are copied while earlier ones are
+// sampled. Rows in pinned memory are copied from there to the device directly.
 
 #ifndef TOKEN_SAMPLER_CUDA_LANE_H_
 #define TOKEN_SAMPLER_CUDA_LANE_H_
@@ -23,7 +23,7 @@
 
 namespace token_sampler::cuda {
 
-// What a slot holds.
+// The capacity of a slot.
 struct LaneLimits {
   size_t value_bytes = size_t{32} << 20;
   uint32_t rows = 1024;
@@ -34,27 +34,27 @@ struct LaneLimits {
 
 class Lane {
  public:
-  // Internal when the device refuses.
+  // Internal when the device refuses the memory.
   static absl::StatusOr<std::unique_ptr<Lane>> Create(int device, const DeviceTraits& traits,
                                                       const LaneLimits& limits);
 
   int device() const { return device_; }
 
-  // Whether a row that the kernel takes fits a slot.
+  // True when a row that the kernel takes fits a slot.
   bool Fits(const RowInput& row) const;
 
-  // Samples rows[i] into results[i] for the `chosen` i, of rows that fit. Returns with the last of
-  // them under way; Finish waits. The i whose rows failed are added to `failed`.
+  // Samples rows[i] into results[i] for all i in `chosen`, whose rows must fit. Returns while the
+  // last rows are under way; Finish() waits for them. Both add the i of failed rows to `failed`.
   absl::Status Start(absl::Span<const RowInput> rows, const std::vector<size_t>& chosen,
                      absl::Span<RowResult> results, std::vector<size_t>& failed);
   absl::Status Finish(absl::Span<RowResult> results, std::vector<size_t>& failed);
 
-  // After an error: waits until the streams are idle and forgets what was under way. The error when
-  // the device cannot be used any more.
+  // After an error: waits until the streams are idle and forgets what was under way. Returns an
+  // error when the device cannot be used any more.
   absl::Status Recover();
 
  private:
-  // Jobs of one launch, one behind the other.
+  // The jobs of one launch, which are contiguous.
   struct Group {
     uint32_t first = 0;
     uint32_t rows = 0;
@@ -70,13 +70,13 @@ class Lane {
     MappedArray<JobStatus> statuses;
     Stream stream;
 
-    // Jobs of rows that fit shared memory stand at the front, the others at the back.
+    // Jobs of rows that fit shared memory are at the front of `jobs`, the others at the back.
     Group in_shared;
     Group in_device_memory;
     CopyList copies;
-    std::vector<size_t> rows;              // per job, the index of its row in the call
-    std::vector<const RowSource*> pinned;  // per job, where its row was copied from; null: staged
-    std::vector<cudaEvent_t> written;      // to wait for, before the kernel reads the rows
+    std::vector<size_t> rows;              // per job, the index of its row in the batch
+    std::vector<const RowSource*> pinned;  // per job, source of a row in pinned memory
+    std::vector<cudaEvent_t> written;      // events to wait for before the kernel reads the rows
     size_t value_bytes = 0;
     uint32_t num_mask_words = 0;
     uint32_t num_edits = 0;
@@ -88,24 +88,25 @@ class Lane {
   Lane(int device, const DeviceTraits& traits, const LaneLimits& limits)
       : device_(device), traits_(traits), limits_(limits) {}
 
-  // Where the device itself can read the row; null: it must be staged.
+  // Where the device can read the row in its own memory, or null: then it must be copied.
   const DeviceMemory* OnDevice(const RowInput& row) const;
   size_t StagedBytes(const RowInput& row) const;
   absl::Status Allocate();
   absl::Status AllocateSlot(Slot& slot);
   bool HasRoom(const Slot& slot, const RowInput& row) const;
-  // A row that cannot be read fails at once. One in the device's memory stays there, one in pinned
-  // memory is copied from there, once the slot is full.
+  // Adds a row to the slot. A row in the device's memory stays there. A row in pinned memory is
+  // copied from there when the slot is submitted. Any other is read into staging: if that fails,
+  // the row fails at once.
   void Stage(const RowInput& row, size_t index, Slot& slot, RowResult& result);
   void StageAdjustments(const RowInput& row, Slot& slot, RowJob& job);
-  // Whether the row is kept in shared memory: its launch then reads device memory once.
+  // True when the row fits shared memory: the kernel then reads device memory only once.
   bool FitsShared(const RowInput& row) const;
   void Forget(Slot& slot) const;
   uint32_t AddRow(const RowInput& row, size_t index, const RowSource* pinned, Slot& slot) const;
   absl::Status Submit(Slot& slot);
   absl::Status Launch(const Slot& slot, const Group& group) const;
   absl::Status Collect(Slot& slot, absl::Span<RowResult> results, std::vector<size_t>& failed);
-  // Rows that were copied from `lost` sources fail.
+  // Rows copied from `lost` sources fail.
   static void CollectGroup(const Slot& slot, const Group& group,
                            const std::vector<const RowSource*>& lost, absl::Span<RowResult> results,
                            std::vector<size_t>& failed);
@@ -115,7 +116,7 @@ class Lane {
   const LaneLimits limits_;
   EditLister edit_lister_;
   Slot slots_[2];
-  int filled_ = 0;  // the slot that is filled; the other may be under way
+  int filled_ = 0;  // the slot being filled; the other may be under way
 };
 
 }  // namespace token_sampler::cuda

@@ -24,7 +24,7 @@ absl::StatusOr<std::unique_ptr<Lane>> LanePool::Take(int device) {
   return lane;
 }
 
-// The one that has been idle for longest, so that calls go round the devices.
+// Takes the lane that has been idle for longest, so that calls rotate through the devices.
 std::unique_ptr<Lane> LanePool::TakeIdle(int device) {
   for (auto lane = idle_.begin(); lane != idle_.end(); ++lane) {
     if (device != kAnyDevice && (*lane)->device() != device) continue;

@@ -1,4 +1,4 @@
-// The lanes of all devices, for the calls that take them in turn.
+// The lanes of all devices, which calls take in turn.
 
 #ifndef TOKEN_SAMPLER_CUDA_LANE_POOL_H_
 #define TOKEN_SAMPLER_CUDA_LANE_POOL_H_
@@ -26,15 +26,16 @@ class LanePool {
   size_t size() const { return size_; }
   bool Has(int device) const { return devices_.contains(device); }
 
-  // Waits for a lane of a device that the pool has, or of any. A thread that takes several takes
-  // them in ascending order of their devices, so that no two wait for each other. The error of a
-  // device that is lost.
+  // Waits for a lane of `device`, which the pool must have, or of any device. A thread that takes
+  // several lanes must take them in ascending order of their devices, so that no two threads wait
+  // for each other. Returns the error if a device is lost.
   absl::StatusOr<std::unique_ptr<Lane>> Take(int device);
 
-  // Whatever `status` the call ended with. The error when that has lost the device, once.
+  // Gives a lane back after a call that ended with `status`, and recovers it after an error.
+  // Returns the error if the device turns out to be lost, but only to the first caller.
   absl::Status GiveBack(std::unique_ptr<Lane> lane, const absl::Status& status);
 
-  // Why no call can succeed any more.
+  // The error by which a device was lost, after which no call can succeed; OK before.
   absl::Status lost() const;
 
  private:

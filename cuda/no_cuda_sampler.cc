@@ -1,4 +1,4 @@
-// Stands in for cuda_sampler.cc, ipc_memory.cc and pinned_memory.cc in a build without CUDA.
+// Replaces cuda_sampler.cc, ipc_memory.cc and pinned_memory.cc in a build without CUDA.
 
 #include "cuda/cuda_sampler.h"
 #include "cuda/ipc_memory.h"

@@ -19,7 +19,7 @@ class RegisteredPages final : public PinnedMemory {
   void* const pages_;
 };
 
-// False too when a device does not say.
+// True when every device reports the value `expected` for the attribute.
 bool EveryDeviceHas(cudaDeviceAttr attribute, int expected) {
   int count = 0;
   bool every = cudaGetDeviceCount(&count) == cudaSuccess;
@@ -27,7 +27,7 @@ bool EveryDeviceHas(cudaDeviceAttr attribute, int expected) {
     int value = 0;
     every = cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess && value == expected;
   }
-  // An error is forgotten: it is no later call's.
+  // Clear any error, so that no later call reports it.
   static_cast<void>(cudaGetLastError());
   return every;
 }
@@ -40,7 +40,8 @@ bool PinnedMemory::TakesReadOnly() {
 
 absl::StatusOr<std::unique_ptr<PinnedMemory>> PinnedMemory::Pin(const char* pages, size_t size,
                                                                 bool read_only) {
-  // There cudaHostRegister locks nothing, and a page that goes would be an error of the device.
+  // On other devices cudaHostRegister locks nothing, and a page that disappears would be an error
+  // of the device.
   if (!EveryDeviceHas(cudaDevAttrPageableMemoryAccessUsesHostPageTables, 0)) {
     return absl::UnimplementedError("a device reads memory by the page tables of the process");
   }

@@ -1,4 +1,4 @@
-// What is allocated or created through the CUDA runtime, each with an owner, and its errors.
+// Owners of what is allocated or created through the CUDA runtime, and its errors.
 
 #ifndef TOKEN_SAMPLER_CUDA_RESOURCES_H_
 #define TOKEN_SAMPLER_CUDA_RESOURCES_H_
@@ -15,14 +15,14 @@
 
 namespace token_sampler::cuda {
 
-// Internal with what was called and the error's name and text.
+// OK, or Internal with the called function and the error's name and text.
 inline absl::Status ToStatus(cudaError_t error, absl::string_view call) {
   if (error == cudaSuccess) return absl::OkStatus();
   return absl::InternalError(
       absl::StrCat("CUDA: ", call, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error)));
 }
 
-// Makes a device the current one of this thread for as long as it lives.
+// Makes a device the current one of this thread while the guard lives.
 class DeviceGuard {
  public:
   explicit DeviceGuard(int device) : status_(ToStatus(cudaGetDevice(&before_), "cudaGetDevice")) {
@@ -77,11 +77,11 @@ absl::Status Allocate(size_t count, PinnedArray<T>& array, unsigned flags = cuda
   return status;
 }
 
-// Pinned memory that the device writes where it is.
+// Pinned memory to which the device writes directly.
 template <typename T>
 struct MappedArray {
   PinnedArray<T> host;
-  T* device = nullptr;  // the address there
+  T* device = nullptr;  // its address on the device
 
   absl::Status Allocate(size_t count) {
     absl::Status status = cuda::Allocate(count, host, cudaHostAllocMapped);
@@ -94,7 +94,7 @@ struct MappedArray {
   }
 };
 
-// Pinned memory, and as much on the device.
+// Pinned memory, and the same amount on the device.
 template <typename T>
 struct StagedArray {
   PinnedArray<T> host;
