@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 BUDGET_MIB = 1024
-# The codes by which a server may refuse what asks for too much.
+# The codes by which a server may refuse requests that ask for too much.
 REFUSED = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "UNAVAILABLE")
 
-# Cores that the server may use for an attack that asks for honest work: all, while it is asked.
+# The cores that a server may use for an attack of honest work: all, while the attack goes on.
 ALL_CORES = float(len(os.sched_getaffinity(0)))
 
 
@@ -32,7 +32,7 @@ class Target:
         self.codes: collections.Counter[str] = collections.Counter()
         self.failures: list[str] = []
         self.notes: list[str] = []
-        # Answered in time, where that is measured: to few callers, and to too many.
+        # Rows answered in time, if that is measured: to few callers, and to too many.
         self.rows: dict[str, int] = {}
 
     def time_left(self) -> float:
@@ -60,21 +60,21 @@ class Attack:
     name: str
     what: str  # in a few words
     run: Callable[[Target], None]
-    holds: bool  # whether the server stands it; what does not is left out of the short form
-    seconds: float = 5.0  # how long the attacker goes on, where it could go on for ever
+    holds: bool  # whether the server stands it; if not, the short form leaves it out
+    seconds: float = 5.0  # how long the attacker goes on, if it could go on forever
     peak_mib: float = 1.1 * BUDGET_MIB  # bound of the server's resident memory
-    # Bounds of the server's processor time: so many seconds, and so many cores while the attacker is
-    # at work. Afterwards it has no reason to take any.
+    # Bounds of the server's processor time: seconds, and cores while the attacker is at work.
+    # Afterwards it has no reason to use any.
     cpu_seconds: float = 1.0
     cores: float = 0.2
     flags: tuple[str, ...] = ()
-    codes: tuple[str, ...] = ()  # what may come back; none: anything
+    codes: tuple[str, ...] = ()  # codes that calls may end with; none: any
     descriptors: int = 0  # RLIMIT_NOFILE of the server
     stderr: str = "file"
     stop_during: bool = False  # SIGTERM while the attacker is at work
     stop_seconds: float = 10.0  # bound of the time that SIGTERM takes: the drain timeout
-    short: bool = True  # whether the short form has it: not where what is judged takes seconds
-    fair: bool = True  # whether the bound of the polite client's latency applies
+    short: bool = True  # whether the short form has it: not if the judgement takes seconds
+    fair: bool = True  # whether the polite client's latency is bounded
 
 
 ATTACKS: list[Attack] = []

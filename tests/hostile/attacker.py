@@ -27,7 +27,7 @@ READY_SECONDS = 30
 
 def prepare(*folders: str) -> None:
     """Before the first process. `folders` are where modules are looked for."""
-    # The process that is forked looks there and not in sys.path.
+    # The forked process looks there and not in sys.path.
     os.environ["PYTHONPATH"] = os.pathsep.join(folders)
     FORKS.set_forkserver_preload(["attacker", *MODULES])
 

@@ -157,12 +157,12 @@ def stand_still(address: str) -> dict[str, h2.Connection]:
     made["an answer without a window"] = connection = h2.Connection(address, window=0)
     connection.start(messages.SAMPLE, small)
     made["what is not read"] = connection = h2.Connection(address)
-    # So that the sockets hold less than the answers.
+    # Make the sockets hold less than the answers.
     connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     numbers = [connection.open(messages.SAMPLE) for _ in range(10)]
     for number in numbers:
         connection.send(number, large)
-    # From here on it reads nothing.
+    # From here on the client reads nothing.
     ends = (h2.frame(h2.DATA, h2.END_STREAM, number) for number in numbers)
     connection.write(b"".join(ends), read=False)
     return made
@@ -288,7 +288,7 @@ def malformed(target: Target) -> None:
             code = connection.call(path, b"\xff" * 20, seconds=5).code
             target.check(code == "INVALID_ARGUMENT", f"{method} of no protobuf: {code}")
             code = connection.finish(connection.open(path, end=True), 5).code
-            # As far as the server is concerned, that may be an empty message.
+            # For the server, that may be an empty message.
             mistaken = code in ("INVALID_ARGUMENT", "NOT_FOUND", "OK")
             target.check(mistaken, f"{method} without a message: {code}")
         connection.codes.clear()

@@ -19,7 +19,7 @@ CODES = (
     "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
     "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 )  # fmt: skip
-# The status that a gRPC client makes of a stream's reset, by HTTP/2's error code.
+# The status that a gRPC client derives from a stream's reset, by HTTP/2's error code.
 RESET_CODES = {7: "UNAVAILABLE", 8: "CANCELLED", 11: "RESOURCE_EXHAUSTED", 12: "PERMISSION_DENIED"}
 
 
@@ -82,7 +82,7 @@ class Connection:
         self.sent = 0
         self._next = 1
         self._acknowledge = acknowledge
-        self._credit = credit  # whether what was read is given back to the server's windows
+        self._credit = credit  # whether windows are updated for what was read
         self._initial_window = 65535
         self._window = 65535
         self._decoder = hpack.Decoder(max_header_list_size=1 << 20)

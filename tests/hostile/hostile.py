@@ -20,21 +20,21 @@ from server_process import Server, is_serving
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-# The parts of the polite client's bound: three times its p99 beside a process that only computes,
-# a slice of the server's, and what the attacker itself takes of a machine with two cores.
+# The polite client's latency bound: three times its p99 beside a process that only computes, plus a
+# slice of the server's time, plus what the attacker takes of a machine with two cores.
 TIMES_ALONE = 3
 SLICE_MS = 2.0
 ALLOWANCE_MS = 20.0
-SHORT_ALLOWANCE_MS = 500.0  # of the short form, which shares the machine with other tests
-GRACE_SECONDS = 40.0  # for attackers, which take what they need to begin and to end
-AFTER_SECONDS = 5.0  # until what an attacker has left behind must be gone
+SHORT_ALLOWANCE_MS = 500.0  # for the short form, which shares the machine with other tests
+GRACE_SECONDS = 40.0  # for attackers to begin and to end
+AFTER_SECONDS = 5.0  # until all that an attacker left must be gone
 SHORT_SECONDS = 1.0
-SHORT_JOBS = 3  # at once: memory and answers do not mind
+SHORT_JOBS = 3  # at a time: memory and answers do not depend on it
 LONG = 6  # times as long,
 LONG_SECONDS = 60.0  # but no longer
-# A build with sanitizers has a shadow of its memory and keeps what was freed for a while, and it is
-# not optimised: what is judged of it is that it stands, not how fast. A slice of its time is no
-# longer short, and the polite client's calls must only be answered.
+# A build with sanitizers has a shadow of its memory, keeps freed memory for a while, and is not
+# optimised. It is judged by whether it stands, not by its speed: a slice of its time is no longer
+# short, and the polite client's calls must only be answered.
 TIMES_MEMORY_ASAN = 1.25
 TIMES_CPU_ASAN = 8.0
 
@@ -192,7 +192,7 @@ def run(options: argparse.Namespace) -> int:
         return result
 
     wanted = [attack for attack in attacks if is_due(attack, options)]
-    # Those first that take long, lest all others wait for the last one.
+    # Begin with those that take long, so that the others need not wait for the last one.
     wanted.sort(key=lambda attack: (not attack.stop_during, -attack.seconds))
     with concurrent.futures.ThreadPoolExecutor(SHORT_JOBS if options.short else 1) as pool:
         results = list(pool.map(run_one, wanted))

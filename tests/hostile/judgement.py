@@ -6,12 +6,12 @@ from typing import Any
 
 from attack import Attack
 
-AFTER_MIB = 512.0  # what may stay resident once all clients have gone
-SERVING_SECONDS = 3.0  # until a new connection is served after an attack
-STOP_SLACK_SECONDS = 1.0  # of a server that ends when its drain time does
+AFTER_MIB = 512.0  # most resident memory once all clients have gone
+SERVING_SECONDS = 3.0  # until a new connection must be served after an attack
+STOP_SLACK_SECONDS = 1.0  # for a server that ends when its drain time does
 MOST_THREADS = 256
-POLITE_CORES = 0.1  # what the polite client makes the server use
-LEAST_USEFUL = 0.9  # of the rows that are sampled for more callers than can be served
+POLITE_CORES = 0.1  # most that the polite client makes the server use
+LEAST_USEFUL = 0.9  # least part of sampled rows that is of use to too many callers
 IDLE_CORES = 0.5  # below this a server has nothing more to do for an attacker who has gone
 
 
@@ -25,7 +25,7 @@ class Result:
     peak_mib: float = 0
     after_mib: float = 0
     cpu_seconds: float = 0
-    cores_after: float = 0  # used when the attacker had gone for a while
+    cores_after: float = 0  # used after the attacker had been gone for a while
     attack_seconds: float = 0  # how long the attacker was at work
     watched_seconds: float = 0  # and how long processor time was counted
     threads: int = 0
@@ -44,7 +44,7 @@ class Measure:
     """How the bounds of attacks apply to this build and machine."""
 
     polite_ms: float  # the polite client's p99
-    times_memory: float = 1.0  # of a build that takes more, and
+    times_memory: float = 1.0  # for a build that takes more, and
     times_cpu: float = 1.0  # is slower
 
     def serving_seconds(self) -> float:

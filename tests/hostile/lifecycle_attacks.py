@@ -56,7 +56,7 @@ def stop_with_streams(target: Target) -> None:
         for path, body in ((messages.HEALTH_WATCH, b""), (messages.REFLECTION, b"\x3a\x00")):
             number = connection.open(path)
             connection.send(number, h2.prefixed(body))
-        # The server is told to stop meanwhile.
+        # Meanwhile the server is told to stop.
         for number in list(connection.streams):
             connection.finish(number, target.seconds + 9)
 

@@ -78,7 +78,7 @@ def empty_messages(target: Target) -> None:
         with connected(target) as connection:
             stream = connection.call(path, body, seconds=25)
             if path == messages.SAMPLE_STREAM and stream.code == "OK":
-                # The stream's own status: what is wrong with a request is in its answer.
+                # This is the stream's own status. An error of a request is in its answer.
                 connection.codes.clear()
 
 

@@ -98,5 +98,5 @@ class SharedObject:
         os.unlink(self.path)
 
 
-# The health service's answer that all is well.
+# The health service's answer SERVING.
 SERVING = struct.pack(">BI", 0, 2) + b"\x08\x01"

@@ -14,14 +14,14 @@ import messages
 from attack import Target
 from memory_attacks import connected
 
-# Short turns, and many of them: the speed of a machine that others use as well drifts.
+# Many short turns: the speed of a machine that others use as well drifts.
 TURN_SECONDS = 1.5
 LEAST_TURNS = 3
-QUEUED_ROWS = 65536  # of the server, by default
+QUEUED_ROWS = 65536  # the server's default
 FEW = 8  # callers who keep the server busy
 CALLS_PER_CONNECTION = 200  # the server takes 256 at once
-ARRIVAL_SECONDS = 0.2  # in which a turn's callers come: no two of them begin at the same moment
-# Others on a small machine may add so much to a latency.
+ARRIVAL_SECONDS = 0.2  # the callers of a turn come spread over this time
+# Other processes on a small machine may add this much to a latency.
 ALLOWANCE_SECONDS = 0.05
 
 
@@ -152,7 +152,7 @@ def few_and_many(
 
     latencies = sorted(latency for turn in many_turns for latency in turn.latencies)
     p99 = latencies[int(0.99 * len(latencies))] if latencies else float("inf")
-    # A full queue is before a call at most, and what is under way.
+    # At most a full queue and the work under way is before a call.
     bound = max(turn.longest(QUEUED_ROWS // rows + FEW) for turn in many_turns)
     bound = min(bound, deadline_seconds or bound) + ALLOWANCE_SECONDS
     target.notes.append(f"p99 {1000 * p99:.0f} ms")

@@ -54,7 +54,7 @@ class Polite:
                 pipe.send("ready")
                 first, due = False, now
                 continue
-            # Those that were due while this one was not answered.
+            # Count the calls that were due while this one was not answered.
             late = now - due
             while late >= 0:
                 self.latencies.append(late)

@@ -13,7 +13,7 @@ from connection_attacks import connect_silently
 from memory_attacks import connected
 
 HEADERS = h2.call_headers(messages.SAMPLE)
-# More than the 8 KiB of headers at which gRPC begins to look into them.
+# More than the 8 KiB of headers from which on gRPC inspects them.
 PADDING = [(f"padding-{at}", "y" * 2000) for at in range(6)]
 CHUNK = 16384  # the largest frame
 
@@ -96,7 +96,7 @@ def made_you_reset(target: Target) -> None:
         )
         return breaches[breach % len(breaches)]
 
-    # One kind to a connection, for some end the connection.
+    # One kind per connection, because some end the connection.
     for breach in range(1 << 30):
         if target.time_left() == 0:
             break
@@ -251,7 +251,7 @@ def unread_socket(target: Target) -> None:
     outputs = messages.message("OutputOptions", top_logprobs=vocab)
     request = messages.sample(messages.tensor(1, vocab), outputs=outputs)
     with connected(target) as connection:
-        # The windows are the server's to tell, so read until they have come.
+        # The server announces the windows: read until they have come.
         connection.call(messages.HEALTH_CHECK, b"", seconds=5)
         for _ in range(200):
             number = connection.next_stream()
@@ -273,7 +273,7 @@ def deep_messages(target: Target) -> None:
     for _ in range(2000):
         nested = messages.field(1, nested)
     native = ("Sample", "VerifyDraft", "Describe", "RegisterRegion")
-    # A field of each method that is a message.
+    # For each method, a field that is a message.
     methods = [(messages.NATIVE + name, 1) for name in native] + [(messages.MODEL_INFER, 5)]
     for path, number in methods:
         with connected(target) as connection:

@@ -11,7 +11,8 @@ from attack import ALL_CORES, Target, attack
 from memory_attacks import NOBODY, REGIONS, connected
 
 VOCAB = 2048
-# The same for the process that starts servers and for those of attackers, which read this file anew.
+# The same path for the process that starts servers and for attackers' processes, which import this
+# file anew.
 SOCKET = os.environ.setdefault("HOSTILE_REGIONS_SOCKET", f"/tmp/hostile-regions-{os.getpid()}")
 UNREGISTER_ALL = messages.KSERVE + "SystemSharedMemoryUnregister"
 
@@ -74,7 +75,7 @@ def regions_of_others(target: Target) -> None:
         found = as_nobody(attackers)
         target.check(found is not None, "the other user's process failed")
         for what, code in (found or {}).items():
-            # It has no regions, and may unregister all of those.
+            # This client has no regions: it may unregister all of them.
             allowed = code != "OK" or what.startswith("unregistering all")
             target.check(allowed, f"another user's {what}: {code}")
         code = connection.call(messages.SAMPLE, sampled).code
@@ -106,7 +107,7 @@ def waiting_in_region(target: Target) -> None:
     rows, vocab = 64, 2**17
     request = messages.sample(messages.in_region("r", rows, vocab), messages.params())
     with messages.SharedObject(2 * rows * vocab) as shared, connected(target) as connection:
-        # Rows that are there: holes are read otherwise.
+        # Write the rows: holes would be read in another way.
         with open(shared.path, "r+b") as file:
             file.write(bytes(shared.size))
         connection.call(messages.REGISTER, shared.register("r"))

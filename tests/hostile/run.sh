@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Attacks a server and prints what became of it, an attack to a row. See --help.
+# Attacks a server and prints the outcome, one row per attack. See --help.
 set -euo pipefail
 
 usage() {

@@ -9,7 +9,7 @@ from attack import ALL_CORES, REFUSED, Target, attack
 from memory_attacks import REGIONS, connected
 from overload import few_and_many
 
-# The codes of a long call that is told to stop or is refused.
+# The codes of a long call that is stopped or refused.
 STOPPED = (*REFUSED, "OK", "DEADLINE_EXCEEDED", "CANCELLED")
 
 
@@ -42,7 +42,7 @@ def stream_dry(target: Target) -> None:
         stream = connection.streams[number]
         while target.time_left() > 0 and stream.code is None:
             connection.poll(target.time_left())
-        # The client gives up; the server should as well.
+        # The client gives up, and so should the server.
         connection.write(h2.frame(h2.RST_STREAM, 0, number, struct.pack(">I", 8)))
 
 
@@ -69,7 +69,7 @@ def many_ranks(target: Target) -> None:
 
 @attack("10 million banned ids for 4,096 rows", holds=True, codes=STOPPED)
 def many_bans(target: Target) -> None:
-    # By hand, for Python takes seconds for a list of that many.
+    # By hand, because Python takes seconds for a list of that many.
     banned = b"\xca\x02" + messages.field(1, bytes(10**7))[1:]
     request = messages.sample(messages.tensor(4096, 2)) + messages.field(3, banned)
     call_once(target, messages.SAMPLE, request)
@@ -95,7 +95,7 @@ def long_dry(target: Target) -> None:
 def long_draft(target: Target) -> None:
     profile = messages.params(temperature=0)
     profile.dry.multiplier, profile.dry.base = 1e-6, 1
-    # The drafted token is the likeliest, so that all are accepted.
+    # Draft the likeliest token, so that all are accepted.
     rows = messages.tensor(4096, 2, data=struct.pack("<2e", 1000, 0) * 4096)
     request = messages.message(
         "VerifyDraftRequest", target=rows, draft_lengths=[4095],

@@ -14,7 +14,7 @@ import unittest
 WEIGHTS = pathlib.Path(__file__).resolve().parents[1] / "data" / "weights_1_2_5.npy"
 SERVER, CLIENT = sys.argv[1:3]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("TOKEN_SAMPLER_")}
-# Behind the calls of the runtime that the start takes; each call of the client adds a few.
+# After the runtime calls of the start. Each call of the client adds a few.
 LOSE_AT = "150"
 
 

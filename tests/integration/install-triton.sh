@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs a program of Triton's from its Python package, once, outside of the tree, and prints where
-# it is. Where the package cannot be had, for want of a network or of a certificate of its index, the
-# exit code is 77; where CI=true, 1.
+# Installs one of Triton's programs from its Python package, once, outside of the tree, and prints
+# where it is. If the package cannot be installed, for lack of a network or of its index's
+# certificate, the exit code is 77, or 1 if CI=true.
 #
 # Usage: install-triton.sh client|perf_analyzer
 #   client         prints the interpreter of a virtual environment that has tritonclient[grpc]
@@ -16,7 +16,7 @@ case "${1:-}" in
     options=()
     ;;
   perf_analyzer)
-    # The newest package that has the program. It is linked with the CUDA runtime.
+    # The newest package that contains the program, which is linked with the CUDA runtime.
     folder=$cache/perf-analyzer-2.41.0
     packages=(tritonclient==2.41.0 nvidia-cuda-runtime-cu12==12.9.79)
     options=(--no-deps --target "$folder/files")

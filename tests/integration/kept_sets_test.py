@@ -25,7 +25,7 @@ ENVIRONMENT = pathlib.Path(
 PYTHON = ENVIRONMENT / "bin/python3"
 ROWS, VOCAB = 240, 500
 TINY_ROWS, TINY_VOCAB = 600, 8  # rows full of ties
-# Engines add float32: where a mass is this near to a threshold, either set is right.
+# Engines add in float32: if a mass is this near to a threshold, either set is right.
 ROUNDING = 1e-5
 
 
@@ -83,7 +83,7 @@ HF_CASES = [
     Case(temperature=1.5, top_k=40, top_p=0.9, min_p=0.02),
     Case(temperature=0.8, top_k=100, typical_p=0.9, epsilon_cutoff=1e-3, eta_cutoff=1e-3),
 ]
-# Every warper that has a minimum, beside minima around the number of tokens.
+# Every warper that has a minimum, with minima around the number of tokens.
 HF_TINY_CASES = [
     dataclasses.replace(case, min_tokens_to_keep=least)
     for case in (
@@ -114,7 +114,7 @@ LLAMA_CPP_CASES = [
     Case(dynamic_temperature=0.5),
     Case(temperature=1.5, top_k=40, top_p=0.9, min_p=0.02),
     Case(temperature=0.8, top_n_sigma=1.5, top_p=0.9, xtc=0.05),
-    # Not behind top-n-sigma, which masks there, and a masked token makes the entropy NaN.
+    # Not after top-n-sigma, which masks tokens there: a masked token makes the entropy NaN.
     Case(temperature=0.8, top_k=100, typical_p=0.9, top_p=0.95, min_p=0.02, xtc=0.05),
 ]
 
@@ -241,7 +241,7 @@ class KeptSetsTest(unittest.TestCase):
         rounded = 0
         for r, row in enumerate(rows):
             kept = [np.isfinite(table[r]) for table in (ours, theirs, stronger, weaker)]
-            # Of equal logits an engine may keep others than those of the lowest ids.
+            # Among equal logits an engine may keep others than those with the lowest ids.
             values = [np.sort(row[ids]) for ids in kept]
             if np.array_equal(values[0], values[1]):
                 np.testing.assert_allclose(
@@ -277,7 +277,7 @@ class KeptSetsTest(unittest.TestCase):
             self.skipTest("transformers is not installed")
         random = np.random.default_rng(2)
         values = np.array([0, 1, 2, 0.5, -1, -3, -40, -np.inf], np.float32)
-        # Of each row at most four values; a token is left in all.
+        # Each row has at most four different values, and at least one token that is not masked.
         some = random.choice(values, (TINY_ROWS, 4))
         rows = np.take_along_axis(some, random.integers(0, 4, (TINY_ROWS, TINY_VOCAB)), axis=1)
         rows[:, 0] = np.maximum(rows[:, 0], -3)

@@ -213,7 +213,7 @@ class ProgramsTest(unittest.TestCase):
             "--logits", BIBLE, "--rows", 7, "--seed", row["seed"], "--stream", row["stream"]
         )[0]
         self.assertEqual(again, row)
-        # As text, which no reader of JSON rounds, and which is taken with its quotes too.
+        # The seed is text, which no JSON reader rounds. The client takes it with its quotes too.
         self.assertEqual(row["seed"], str(int(row["seed"])))
         quoted = f'"{row["seed"]}"'
         self.assertEqual(self.rows("--logits", BIBLE, "--rows", 7, "--seed", quoted, "--stream", 0)[0]
@@ -483,7 +483,7 @@ class EndTest(unittest.TestCase):
         self.assertEqual(server.stop(), 0)
         report = json.loads(load.communicate(timeout=60)[0])
         self.assertGreater(report["rows"], 0)
-        # A call that came too late is told to go elsewhere; none that was sampled is cut off.
+        # A call that comes too late is refused as UNAVAILABLE. No sampled call is cut off.
         self.assertLessEqual(set(report["errors"]), {"UNAVAILABLE"})
         sampled = int(server.log[-1]["message"].removeprefix("stopped after ").split()[0])
         self.assertEqual(report["rows"], sampled)

@@ -101,7 +101,7 @@ class TritonclientTest(unittest.TestCase):
                 answer = self.client.infer(
                     "sampler", [tensor("logits", logits)], parameters={"temperature": 0.0}
                 )
-                # Where several are largest, both take the first.
+                # If several are largest, both take the first.
                 likeliest = logits.astype(np.float64).argmax(axis=1)
                 self.assertEqual(answer.as_numpy("token_ids")[:, 0].tolist(), likeliest.tolist())
 

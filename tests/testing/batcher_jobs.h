@@ -27,7 +27,7 @@ class FakeClock final : public Clock {
   std::atomic<int64_t> now_ = 0;
 };
 
-// Counts how often it was done, and keeps with which status.
+// Counts how often Done() was called, and keeps the last status.
 class TestJob final : public SamplingJob {
  public:
   TestJob(size_t row_count, uint64_t first_step, int64_t vocab = 1) {

@@ -10,7 +10,7 @@
 
 namespace token_sampler::testing {
 
-// Goes on for `go_on` questions, then never again. Any thread may ask.
+// GoOn() is true for the first `go_on` calls and false from then on. Any thread may call it.
 class CountingPace final : public Pace {
  public:
   explicit CountingPace(int64_t go_on = INT64_MAX) : go_on_(go_on) {}

@@ -27,7 +27,7 @@ struct DraftCase {
   std::vector<std::vector<uint8_t>> bitmasks = {};  // [nodes + 1], or empty
 };
 
-// A DraftInput of the case, which must not change while it is in use.
+// A DraftInput that points into the case, which must not change while it is in use.
 class DraftView {
  public:
   explicit DraftView(const DraftCase& draft)

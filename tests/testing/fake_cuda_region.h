@@ -1,4 +1,4 @@
-// A CUDA region of a device that is not there: the values are in this process.
+// A CUDA region without a device: the values are in this process.
 
 #ifndef TOKEN_SAMPLER_TESTS_TESTING_FAKE_CUDA_REGION_H_
 #define TOKEN_SAMPLER_TESTS_TESTING_FAKE_CUDA_REGION_H_

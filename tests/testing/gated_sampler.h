@@ -1,4 +1,4 @@
-// A sampler that a test holds back and lets go, to see what happens meanwhile.
+// A sampler that a test can stop and release, to see what happens meanwhile.
 
 #ifndef TOKEN_SAMPLER_TESTS_TESTING_GATED_SAMPLER_H_
 #define TOKEN_SAMPLER_TESTS_TESTING_GATED_SAMPLER_H_
@@ -13,7 +13,7 @@
 
 namespace token_sampler {
 
-// Every row's token is its step, so that a test sees whose result it got. Thread-safe.
+// Every row's token is its step, so that a test can tell the rows' results apart. Thread-safe.
 class GatedSampler final : public Sampler {
  public:
   absl::string_view name() const override { return "gated"; }
@@ -36,10 +36,10 @@ class GatedSampler final : public Sampler {
     return std::exchange(next_status_, absl::OkStatus());
   }
 
-  // Says so from now on. Call it before there is a batcher.
+  // Makes samples_on_calling_thread() true. Call it before the batcher is created.
   void SetOnCallingThread() { on_calling_thread_ = true; }
 
-  // From now on Sample waits until Open.
+  // Makes Sample() wait until Open().
   void Close() {
     MutexLock lock(mutex_);
     closed_ = true;
@@ -51,20 +51,20 @@ class GatedSampler final : public Sampler {
     changed_.NotifyAll();
   }
 
-  // Lets one call more end although the sampler is closed.
+  // Lets one more call end although the sampler is closed.
   void LetOnePass() {
     MutexLock lock(mutex_);
     ++passes_;
     changed_.NotifyAll();
   }
 
-  // What the next call to finish returns.
+  // Makes the next call that ends return `status`.
   void FailNext(absl::Status status) {
     MutexLock lock(mutex_);
     next_status_ = std::move(status);
   }
 
-  // Returns once `calls` calls have begun since the start.
+  // Waits until `calls` calls have begun since the start.
   void AwaitCalls(size_t calls) {
     MutexLock lock(mutex_);
     while (batch_rows_.size() < calls) changed_.Wait(mutex_);

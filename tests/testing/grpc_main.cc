@@ -16,8 +16,8 @@ int main(int argc, char** argv) {
 #if defined(__SANITIZE_ADDRESS__)
   __lsan_do_leak_check();
 #endif
-  // gRPC 1.51 may still be taking down a server's connections on its own threads, and aborts now
-  // and then (ref_counted.h, "prior > 0") when its static objects are destroyed meanwhile.
+  // gRPC 1.51 may still be closing a server's connections on its own threads. It sometimes aborts
+  // (ref_counted.h, "prior > 0") when its static objects are destroyed meanwhile.
   std::fflush(nullptr);
   std::_Exit(result);
 }

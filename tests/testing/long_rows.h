@@ -1,4 +1,4 @@
-// Rows that take long, one of each kind that there is: what a pace must be asked about.
+// Rows that take long, one of each kind: while they are sampled, their pace must be asked.
 
 #ifndef TOKEN_SAMPLER_TESTS_TESTING_LONG_ROWS_H_
 #define TOKEN_SAMPLER_TESTS_TESTING_LONG_ROWS_H_
@@ -30,7 +30,7 @@ struct LongRow {
   RowState state = {};
   std::vector<uint8_t> bitmask = {};
 
-  // Valid while the row neither moves nor changes.
+  // The input is valid while the row neither moves nor changes.
   RowInput Input(Pace* pace) {
     RowInput row;
     row.values = values.data();
@@ -62,7 +62,7 @@ struct LongRow {
 
 using LongRowVisitor = absl::FunctionRef<void(LongRow&)>;
 
-// Makes one row after the other, for they are large.
+// Makes one row at a time, because they are large.
 class LongRowMaker {
  public:
   LongRowMaker(size_t vocab, uint32_t many, LongRowVisitor visit)
@@ -86,7 +86,7 @@ class LongRowMaker {
     return static_cast<double>(bits >> 11) * 0x1p-53;
   }
 
-  // The row before is as it should be once the next is begun.
+  // Visits the current row. Add() calls it first, when the row before is complete.
   void Finish() {
     if (row_ != nullptr) visit_(*row_);
     row_.reset();
@@ -226,8 +226,8 @@ class LongRowMaker {
   std::unique_ptr<LongRow> row_;
 };
 
-// Visits rows of `vocab` tokens; `many` is how many draws and listed tokens they have, at most
-// vocab.
+// Visits rows of `vocab` tokens. `many`, at most `vocab`, is their number of draws and of listed
+// tokens, and `history` the length of their histories.
 inline void ForEachLongRow(size_t vocab, uint32_t many, size_t history, LongRowVisitor visit) {
   LongRowMaker(vocab, many, visit).MakeAll(history);
 }

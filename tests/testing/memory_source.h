@@ -12,7 +12,8 @@
 
 namespace token_sampler::testing {
 
-// The values of one row, which must outlive it, as if they began at a number of bytes.
+// A source of the values of one row, which must outlive it. They begin at byte `begin` of the
+// source.
 class MemorySource final : public RowSource {
  public:
   MemorySource(const void* values, uint64_t begin)
@@ -23,7 +24,7 @@ class MemorySource final : public RowSource {
     return absl::OkStatus();
   }
 
-  // The row, read from here.
+  // The row, to be read from this source.
   RowInput Row(RowInput row) const {
     row.values = nullptr;
     row.source = this;
@@ -36,7 +37,7 @@ class MemorySource final : public RowSource {
   const uint64_t begin_;
 };
 
-// Has bytes up to a number of them alone.
+// A source of `size` zero bytes. Reading beyond them fails.
 class BrokenSource final : public RowSource {
  public:
   explicit BrokenSource(uint64_t size) : size_(size) {}

@@ -1,5 +1,5 @@
-// What tests do less of in the sanitizers' builds, where each case takes many times as long: cases
-// that differ in values alone, which sanitizers do not look at.
+// True in builds with sanitizers, where each case takes many times as long: there tests run fewer
+// of the cases that differ only in values, which sanitizers do not check.
 
 #ifndef TOKEN_SAMPLER_TESTS_TESTING_SANITIZERS_H_
 #define TOKEN_SAMPLER_TESTS_TESTING_SANITIZERS_H_

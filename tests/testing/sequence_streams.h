@@ -1,4 +1,4 @@
-// Streams of SampleStream against a server in this process, and the same sequences by single calls.
+// Calls SampleStream of a server in this process, and samples the same sequences by single calls.
 
 #ifndef TOKEN_SAMPLER_TESTS_TESTING_SEQUENCE_STREAMS_H_
 #define TOKEN_SAMPLER_TESTS_TESTING_SEQUENCE_STREAMS_H_
@@ -31,7 +31,7 @@ inline v1::SampleStreamRequest Parse(const std::string& text) {
   return request;
 }
 
-// Logits that depend on the sequence and its step alone, with many near the largest.
+// Logits that depend only on the sequence and its step, with many near the largest.
 inline std::vector<float> Logits(uint64_t id, uint64_t step) {
   std::mt19937 random(static_cast<unsigned>(id * 1000 + step));
   std::vector<float> logits(kVocab);
@@ -58,7 +58,7 @@ class Stream {
     Finish();
   }
 
-  // Its status; Cancelled by the destructor's doing.
+  // Ends the stream and returns its status.
   grpc::Status Finish() {
     if (!std::exchange(finished_, true)) status_ = stream_->Finish();
     return status_;
@@ -73,7 +73,7 @@ class Stream {
     return response;
   }
 
-  // A request that succeeds.
+  // Sends a request, which must succeed.
   v1::SampleStreamResponse Do(const v1::SampleStreamRequest& request) {
     v1::SampleStreamResponse response = Call(request);
     EXPECT_EQ(response.status_code(), 0u) << response.status_message();
@@ -92,7 +92,7 @@ class Stream {
     return request;
   }
 
-  // A token per sequence, whose logits are those of this step.
+  // Steps the sequences with their logits of this step. Returns a token per sequence.
   Tokens Step(const Ids& ids, uint64_t step) {
     const v1::SampleStreamResponse response = Do(StepRequest(ids, step));
     EXPECT_EQ(response.sampled().token_ids_size(), static_cast<int>(ids.size()));
@@ -115,7 +115,7 @@ inline std::string Message(const v1::SampleStreamResponse& response, absl::Statu
   return response.status_message();
 }
 
-// Parameters that look at the history in each way that there is, and those that have a state.
+// Parameters that use the history in each possible way, and those that have a state.
 inline constexpr const char* kParams[] = {
     "temperature: 0.7 top_k: 12",
     "repetition_penalty: 1.8 frequency_penalty: 0.5 presence_penalty: 0.25",
@@ -138,7 +138,7 @@ inline Ids AllIds() {
   return ids;
 }
 
-// Opens sequence `id` with kParams[id], seed 100 + id, a prompt, and what `rest` says.
+// Opens each sequence `id` with kParams[id], seed 100 + id, a prompt, and the fields in `rest`.
 inline v1::SampleStreamRequest OpenRequest(const Ids& ids, const std::string& rest = "") {
   std::string text = "open { vocab: " + std::to_string(kVocab);
   for (const uint64_t id : ids) text += " params { " + std::string(kParams[id]) + " }";
@@ -150,7 +150,7 @@ inline v1::SampleStreamRequest OpenRequest(const Ids& ids, const std::string& re
   return Parse(text + " }");
 }
 
-// Opens sequence 0 with a prompt that takes more than a slice of time to be indexed.
+// Opens sequence 0 with a prompt that takes more than a slice of time to index.
 inline v1::SampleStreamRequest LongOpenRequest() {
   constexpr int kTokens = 500'000;
   v1::SampleStreamRequest request = Parse(
@@ -161,7 +161,7 @@ inline v1::SampleStreamRequest LongOpenRequest() {
   return request;
 }
 
-// The same sequences by single calls, the caller keeping everything.
+// The same sequences by single calls, where the caller keeps all state.
 class Unary {
  public:
   Unary(v1::TokenSampler::Stub& stub, uint64_t id) : stub_(stub), id_(id) {
@@ -215,7 +215,7 @@ class StreamTest : public ::testing::Test {
         stub_(v1::TokenSampler::NewStub(
             grpc::CreateChannel(server_->addresses()[0], grpc::InsecureChannelCredentials()))) {}
 
-  // The tokens [steps][sequences] of single calls.
+  // The tokens of single calls: [steps][sequences].
   std::vector<Tokens> Expected(const Ids& ids, uint64_t steps) {
     std::vector<Tokens> tokens(steps);
     for (const uint64_t id : ids) {

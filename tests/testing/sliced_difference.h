@@ -1,4 +1,4 @@
-// Requests in pieces against protobuf's own parser.
+// Compares the parsing of requests in pieces with protobuf's own parser.
 
 #ifndef TOKEN_SAMPLER_TESTS_TESTING_SLICED_DIFFERENCE_H_
 #define TOKEN_SAMPLER_TESTS_TESTING_SLICED_DIFFERENCE_H_
@@ -16,8 +16,8 @@
 
 namespace token_sampler::testing {
 
-// A message cut into pieces at random places, each in memory of its own, so that the address
-// sanitizer sees what is read beyond them.
+// A message cut into pieces at random places. Each piece has memory of its own, so that the address
+// sanitizer detects reads beyond it.
 class Pieces {
  public:
   // No piece is longer than `largest` bytes, and some are empty.
@@ -53,8 +53,8 @@ inline bool HasData(const v1::SampleStreamRequest& request) {
   return request.step().tensor().has_data();
 }
 
-// In what ParseSliced, given the message in pieces of at most `largest` bytes, and protobuf, given
-// it whole, disagree; empty when in nothing. `parses`: whether protobuf parses it.
+// Parses the message with ParseSliced(), in pieces of at most `largest` bytes, and as a whole with
+// protobuf. Returns what differs, or "". Sets `parses` to whether protobuf parses it.
 template <typename Request>
 std::string SlicedDifference(const std::string& message, size_t largest, std::mt19937& random,
                              bool& parses) {

@@ -11,8 +11,8 @@
 
 namespace token_sampler::testing {
 
-// Sum of (observed - expected)^2 / expected over the cells whose probability is above 0. A cell of
-// probability 0 must be empty; the others must expect at least 10.
+// The sum of (observed - expected)^2 / expected over the cells whose probability is above 0. A cell
+// of probability 0 must be empty; each other cell must expect at least 10.
 inline double ChiSquare(const std::vector<uint64_t>& observed,
                         const std::vector<double>& probabilities) {
   EXPECT_EQ(observed.size(), probabilities.size());

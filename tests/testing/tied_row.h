@@ -1,4 +1,4 @@
-// Rows for properties that must hold of any row.
+// Rows for testing properties that must hold for any row.
 
 #ifndef TOKEN_SAMPLER_TESTS_TESTING_TIED_ROW_H_
 #define TOKEN_SAMPLER_TESTS_TESTING_TIED_ROW_H_

@@ -1,4 +1,4 @@
-// A call of a generated stub, without the lines that every call needs.
+// Calls a generated stub, without the lines that every call needs.
 
 #ifndef TOKEN_SAMPLER_TESTS_TESTING_UNARY_CALL_H_
 #define TOKEN_SAMPLER_TESTS_TESTING_UNARY_CALL_H_
