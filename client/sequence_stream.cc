@@ -3,11 +3,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "client/params_wire.h"
-#include "client/stream_call.h"
-#include "client/tensor_wire.h"
 #include "client/usage/counted.h"
-#include "client/wire.h"
+#include "client/wire/params_wire.h"
+#include "client/wire/stream_call.h"
+#include "client/wire/tensor_wire.h"
+#include "client/wire/wire.h"
 
 namespace token_sampler::client {
 namespace {

@@ -13,12 +13,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "cuda/host_row_trial.h"
-#include "cuda/job_plan.h"
-#include "cuda/lane.h"
-#include "cuda/lane_pool.h"
-#include "sampler/cpu_sampler.h"
-#include "sampler/row_source.h"
+#include "cuda/launch/lane.h"
+#include "cuda/launch/lane_pool.h"
+#include "cuda/plan/host_row_trial.h"
+#include "cuda/plan/job_plan.h"
+#include "sampler/cpu/cpu_sampler.h"
+#include "sampler/rows/row_source.h"
 
 namespace token_sampler {
 namespace {

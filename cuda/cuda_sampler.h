@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "cuda/host_row_policy.h"
+#include "cuda/plan/host_row_policy.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler {

@@ -1,8 +1,8 @@
 // Replaces cuda_sampler.cc, ipc_memory.cc and pinned_memory.cc in a build without CUDA.
 
 #include "cuda/cuda_sampler.h"
-#include "cuda/ipc_memory.h"
-#include "cuda/pinned_memory.h"
+#include "cuda/memory/ipc_memory.h"
+#include "cuda/memory/pinned_memory.h"
 
 namespace token_sampler {
 

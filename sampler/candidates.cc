@@ -4,12 +4,12 @@
 #include <cmath>
 #include <limits>
 
-#include "sampler/data_type.h"
-#include "sampler/pipeline.h"
-#include "sampler/row_values.h"
-#include "sampler/stage_table.h"
-#include "sampler/stages.h"
-#include "sampler/weight.h"
+#include "sampler/arithmetic/data_type.h"
+#include "sampler/arithmetic/weight.h"
+#include "sampler/params/stage_table.h"
+#include "sampler/reference/pipeline.h"
+#include "sampler/reference/stages.h"
+#include "sampler/rows/row_values.h"
 
 namespace token_sampler {
 namespace {

@@ -6,16 +6,16 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "sampler/adjustments.h"
-#include "sampler/large_memory.h"
-#include "sampler/paced.h"
-#include "sampler/pipeline.h"
-#include "sampler/row_source.h"
-#include "sampler/row_values.h"
-#include "sampler/scaled_weights.h"
-#include "sampler/stage_table.h"
-#include "sampler/stages.h"
-#include "sampler/survivors.h"
+#include "sampler/params/stage_table.h"
+#include "sampler/reference/pipeline.h"
+#include "sampler/reference/stages.h"
+#include "sampler/reference/survivors.h"
+#include "sampler/rows/adjustments.h"
+#include "sampler/rows/large_memory.h"
+#include "sampler/rows/paced.h"
+#include "sampler/rows/row_source.h"
+#include "sampler/rows/row_values.h"
+#include "sampler/rows/scaled_weights.h"
 
 namespace token_sampler {
 namespace {

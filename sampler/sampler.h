@@ -14,10 +14,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "sampler/data_type.h"
-#include "sampler/pace.h"
-#include "sampler/philox.h"
-#include "sampler/sampling_params.h"
+#include "sampler/arithmetic/data_type.h"
+#include "sampler/arithmetic/philox.h"
+#include "sampler/params/sampling_params.h"
+#include "sampler/rows/pace.h"
 
 namespace token_sampler {
 

@@ -9,9 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "sampler/paced.h"
-#include "sampler/philox.h"
-#include "sampler/wide_integer.h"
+#include "sampler/arithmetic/philox.h"
+#include "sampler/arithmetic/wide_integer.h"
+#include "sampler/rows/paced.h"
 
 namespace token_sampler {
 namespace {

@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
-#include "client/cli/flags.h"
+#include "client/cli/flags/flags.h"
 #include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {

@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/commands.h"
-#include "client/cli/flags.h"
-#include "client/cli/table.h"
+#include "client/cli/flags/flags.h"
+#include "client/cli/reports/table.h"
 #include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "client/cli/commands.h"
-#include "client/cli/flags.h"
+#include "client/cli/flags/flags.h"
 #include "client/usage/command_line.h"
 #include "client/usage/environment.h"
 

@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "client/histogram.h"
+#include "client/load/histogram.h"
 #include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {

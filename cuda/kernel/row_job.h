@@ -5,9 +5,9 @@
 
 #include <cstdint>
 
-#include "sampler/data_type.h"
-#include "sampler/philox.h"
-#include "sampler/weight.h"
+#include "sampler/arithmetic/data_type.h"
+#include "sampler/arithmetic/philox.h"
+#include "sampler/arithmetic/weight.h"
 
 namespace token_sampler::cuda {
 

@@ -4,27 +4,20 @@
 // for a small top-k that comes first, at once, because the greatest keys that the threads met as
 // they read the row bound it.
 
-#include "cuda/kernel/binning.h"
-#include "cuda/kernel/bins.h"
-#include "cuda/kernel/block_memory.h"
-#include "cuda/kernel/cluster.h"
-#include "cuda/kernel/leads.h"
-#include "cuda/kernel/listed_row.h"
-#include "cuda/kernel/row_part.h"
+#include "cuda/kernel/bin_of_key.cuh"
+#include "cuda/kernel/block_memory.cuh"
+#include "cuda/kernel/cluster.cuh"
+#include "cuda/kernel/histogram.cuh"
+#include "cuda/kernel/leads.cuh"
+#include "cuda/kernel/listed_row.cuh"
+#include "cuda/kernel/row_part.cuh"
 #include "cuda/kernel/sample_rows.h"
-#include "cuda/kernel/shared_memory.h"
-#include "cuda/kernel/weigher.h"
+#include "cuda/kernel/shared_memory.cuh"
+#include "cuda/kernel/tuning.h"
+#include "cuda/kernel/weigher.cuh"
 
 namespace token_sampler::cuda {
 namespace {
-
-// Blocks that a multiprocessor has registers for: while one waits for memory or for its cluster,
-// the other works. Without clusters, few rows would leave room for two in shared memory.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-[[maybe_unused]] constexpr uint32_t kBlocksPerMultiprocessor = 1;
-#else
-[[maybe_unused]] constexpr uint32_t kBlocksPerMultiprocessor = 2;
-#endif
 
 // The key of an impossible value is never left. The least above all of them:
 __device__ uint64_t LeastDrawableKey(const RowJob& job) {
@@ -470,8 +463,6 @@ uint32_t LargestCluster(size_t shared_bytes) {
 }  // namespace
 
 LaunchShape ChooseShape(const DeviceTraits& device, uint32_t rows, uint32_t max_vocab) {
-  // Below this a block has too little to do for what barriers between blocks cost.
-  constexpr uint32_t kLeastPart = 8 * kThreads;
   const auto bytes = [&](uint32_t blocks) { return SharedBytes(PartSize(max_vocab, blocks)); };
   const auto fits = [&](uint32_t blocks) { return bytes(blocks) <= device.max_shared_bytes; };
   const auto pairs = [&](uint32_t blocks) { return bytes(blocks) <= device.paired_shared_bytes; };

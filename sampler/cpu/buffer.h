@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <memory>
 
-#include "sampler/cpu/kernels.h"
-#include "sampler/large_memory.h"
+#include "sampler/cpu/kernels/kernels.h"
+#include "sampler/rows/large_memory.h"
 
 namespace token_sampler::cpu {
 

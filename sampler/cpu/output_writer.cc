@@ -4,13 +4,13 @@
 #include <cmath>
 #include <limits>
 
-#include "sampler/cpu/list_sums.h"
-#include "sampler/elementary.h"
-#include "sampler/key_sort.h"
-#include "sampler/paced.h"
-#include "sampler/survivors.h"
-#include "sampler/token_order.h"
-#include "sampler/weight.h"
+#include "sampler/arithmetic/elementary.h"
+#include "sampler/arithmetic/token_order.h"
+#include "sampler/arithmetic/weight.h"
+#include "sampler/cpu/filter/list_sums.h"
+#include "sampler/rows/key_sort.h"
+#include "sampler/rows/paced.h"
+#include "sampler/stages/log_weight.h"
 
 namespace token_sampler::cpu {
 namespace {

@@ -6,11 +6,11 @@
 
 #include <cstdint>
 
-#include "sampler/cpu/cutoff_finder.h"
-#include "sampler/cpu/kernels.h"
+#include "sampler/cpu/filter/cutoff_finder.h"
+#include "sampler/cpu/kernels/kernels.h"
 #include "sampler/cpu/scanned_row.h"
 #include "sampler/cpu/token_list.h"
-#include "sampler/large_memory.h"
+#include "sampler/rows/large_memory.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler::cpu {

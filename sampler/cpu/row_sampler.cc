@@ -8,23 +8,21 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "sampler/adjustments.h"
-#include "sampler/key_sort.h"
-#include "sampler/large_memory.h"
-#include "sampler/paced.h"
-#include "sampler/philox.h"
-#include "sampler/row_values.h"
-#include "sampler/scaled_weights.h"
-#include "sampler/stage_table.h"
-#include "sampler/stages.h"
-#include "sampler/token_order.h"
-#include "sampler/weight.h"
-#include "sampler/wide_integer.h"
+#include "sampler/arithmetic/philox.h"
+#include "sampler/arithmetic/token_order.h"
+#include "sampler/arithmetic/weight.h"
+#include "sampler/arithmetic/wide_integer.h"
+#include "sampler/params/stage_table.h"
+#include "sampler/rows/adjustments.h"
+#include "sampler/rows/key_sort.h"
+#include "sampler/rows/large_memory.h"
+#include "sampler/rows/paced.h"
+#include "sampler/rows/row_values.h"
+#include "sampler/rows/scaled_weights.h"
+#include "sampler/stages/stage_math.h"
 
 namespace token_sampler::cpu {
 namespace {
-
-constexpr uint32_t kLastId = std::numeric_limits<uint32_t>::max();
 
 // Whether the first tokens of the order are taken, whatever the stages before temperature do.
 bool TakesFirstOfAll(const RowInput& row) {

@@ -5,19 +5,19 @@
 
 #include <cstdint>
 
-#include "sampler/adjustments.h"
 #include "sampler/cpu/buffer.h"
-#include "sampler/cpu/kernels.h"
+#include "sampler/cpu/filter/row_filter.h"
+#include "sampler/cpu/kernels/kernels.h"
 #include "sampler/cpu/output_writer.h"
-#include "sampler/cpu/row_filter.h"
 #include "sampler/cpu/scanned_row.h"
 #include "sampler/cpu/several_draws.h"
-#include "sampler/cpu/thread_pool.h"
+#include "sampler/cpu/threads/thread_pool.h"
 #include "sampler/cpu/token_list.h"
-#include "sampler/large_memory.h"
-#include "sampler/row_values.h"
+#include "sampler/rows/adjustments.h"
+#include "sampler/rows/large_memory.h"
+#include "sampler/rows/row_values.h"
+#include "sampler/rows/token_set.h"
 #include "sampler/sampler.h"
-#include "sampler/token_set.h"
 
 namespace token_sampler::cpu {
 
@@ -37,7 +37,7 @@ class RowSampler {
   static bool Takes(const RowInput& row);
 
   // Samples `row` into `result`. Passes over a long row are shared by the threads of `pool`; null:
-  // this thread alone. Throws Interrupted (sampler/paced.h).
+  // this thread alone. Throws Interrupted (sampler/rows/paced.h).
   void Sample(const RowInput& row, ThreadPool* pool, RowResult& result);
 
  private:

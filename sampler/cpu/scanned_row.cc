@@ -5,11 +5,11 @@
 #include <limits>
 #include <utility>
 
-#include "sampler/key_sort.h"
-#include "sampler/paced.h"
-#include "sampler/row_values.h"
-#include "sampler/token_order.h"
-#include "sampler/weight.h"
+#include "sampler/arithmetic/token_order.h"
+#include "sampler/arithmetic/weight.h"
+#include "sampler/rows/key_sort.h"
+#include "sampler/rows/paced.h"
+#include "sampler/rows/row_values.h"
 
 namespace token_sampler::cpu {
 namespace {

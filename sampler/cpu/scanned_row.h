@@ -9,12 +9,12 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
-#include "sampler/adjustments.h"
 #include "sampler/cpu/buffer.h"
-#include "sampler/cpu/kernels.h"
-#include "sampler/cpu/thread_pool.h"
+#include "sampler/cpu/kernels/kernels.h"
+#include "sampler/cpu/threads/thread_pool.h"
 #include "sampler/cpu/token_list.h"
-#include "sampler/large_memory.h"
+#include "sampler/rows/adjustments.h"
+#include "sampler/rows/large_memory.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler::cpu {

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "sampler/key_sort.h"
-#include "sampler/paced.h"
-#include "sampler/philox.h"
-#include "sampler/token_order.h"
-#include "sampler/weight.h"
-#include "sampler/wide_integer.h"
+#include "sampler/arithmetic/philox.h"
+#include "sampler/arithmetic/token_order.h"
+#include "sampler/arithmetic/weight.h"
+#include "sampler/arithmetic/wide_integer.h"
+#include "sampler/rows/key_sort.h"
+#include "sampler/rows/paced.h"
 
 namespace token_sampler::cpu {
 namespace {

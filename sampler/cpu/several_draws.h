@@ -7,11 +7,11 @@
 #include <cstdint>
 
 #include "sampler/cpu/buffer.h"
-#include "sampler/cpu/kernels.h"
+#include "sampler/cpu/kernels/kernels.h"
 #include "sampler/cpu/sum_tree.h"
 #include "sampler/cpu/token_list.h"
-#include "sampler/large_memory.h"
-#include "sampler/pace.h"
+#include "sampler/rows/large_memory.h"
+#include "sampler/rows/pace.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler::cpu {

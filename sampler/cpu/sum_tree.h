@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "sampler/cpu/buffer.h"
-#include "sampler/paced.h"
+#include "sampler/rows/paced.h"
 
 namespace token_sampler::cpu {
 

@@ -3,17 +3,19 @@
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_TOKEN_LIST_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_TOKEN_LIST_H_
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
+#include "sampler/arithmetic/token_order.h"
 #include "sampler/cpu/buffer.h"
-#include "sampler/cpu/kernels.h"
-#include "sampler/paced.h"
-#include "sampler/token_order.h"
+#include "sampler/cpu/kernels/kernels.h"
+#include "sampler/rows/paced.h"
 
 namespace token_sampler::cpu {
 
-// The last token of a prefix of the total order (sampler/token_order.h).
+// The last token of a prefix of the total order (sampler/arithmetic/token_order.h).
 struct Cutoff {
   float value;
   uint32_t id;
@@ -24,6 +26,13 @@ struct Cutoff {
     return (unsigned{token_value > value} | ties) != 0;
   }
 };
+// Of a prefix that ends after all tokens of its value.
+inline constexpr uint32_t kLastId = std::numeric_limits<uint32_t>::max();
+
+// The least float above a value.
+inline float NextAbove(float value) {
+  return std::nextafter(value, std::numeric_limits<float>::infinity());
+}
 
 // Tokens of a list that simple loops take at a time.
 inline constexpr int64_t kListPiece = int64_t{1} << 16;

@@ -6,7 +6,7 @@
 // executors are busy, jobs gather, and the next batch takes as many as fit into a slice of time, in
 // the order of fair_queue.h. A job with more rows than that is sampled in pieces, and others are
 // served between them. A job that cannot be cut, such as a long row or a draft, runs on a thread of
-// its own, which works only while an executor lends it a turn (sampler/pace.h).
+// its own, which works only while an executor lends it a turn (sampler/rows/pace.h).
 
 #ifndef TOKEN_SAMPLER_SERVER_BATCHING_BATCHER_H_
 #define TOKEN_SAMPLER_SERVER_BATCHING_BATCHER_H_

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "sampler/pace.h"
+#include "sampler/rows/pace.h"
 #include "sampler/sampler.h"
 #include "server/batching/batcher.h"
 #include "server/batching/clock.h"

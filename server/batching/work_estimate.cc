@@ -5,9 +5,9 @@
 #include <cstddef>
 #include <vector>
 
-#include "sampler/adjustments.h"
-#include "sampler/repetition_index.h"
-#include "sampler/stage_table.h"
+#include "sampler/params/stage_table.h"
+#include "sampler/repetition/repetition_index.h"
+#include "sampler/rows/adjustments.h"
 
 namespace token_sampler {
 namespace {

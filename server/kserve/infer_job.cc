@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "client/usage/counted.h"
-#include "server/invalid_argument.h"
-#include "server/kserve/infer_response.h"
-#include "server/kserve/infer_tensor.h"
+#include "server/codec/invalid_argument.h"
+#include "server/kserve/translation/infer_response.h"
+#include "server/kserve/translation/infer_tensor.h"
 
 namespace token_sampler {
 

@@ -9,9 +9,9 @@
 #include "absl/status/status.h"
 #include "inference/grpc_inference_service.pb.h"
 #include "server/batching/batcher.h"
-#include "server/kserve/infer_request.h"
+#include "server/codec/request_codec.h"
 #include "server/kserve/inference_statistics.h"
-#include "server/request_codec.h"
+#include "server/kserve/translation/infer_request.h"
 
 namespace token_sampler {
 

@@ -5,14 +5,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/invalid_argument.h"
-#include "server/job_reactor.h"
-#include "server/job_stream.h"
+#include "server/calls/job_reactor.h"
+#include "server/calls/job_stream.h"
+#include "server/calls/received_message.h"
+#include "server/calls/status_mapping.h"
+#include "server/codec/invalid_argument.h"
 #include "server/kserve/infer_job.h"
 #include "server/kserve/sampler_model.h"
 #include "server/memory/ledger.h"
-#include "server/received_message.h"
-#include "server/status_mapping.h"
 
 namespace token_sampler {
 namespace {

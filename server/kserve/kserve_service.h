@@ -12,11 +12,11 @@
 #include "absl/status/statusor.h"
 #include "inference/grpc_inference_service.grpc.pb.h"
 #include "server/batching/batcher.h"
+#include "server/calls/open_calls.h"
+#include "server/calls/strict_requests.h"
+#include "server/codec/request_codec.h"
 #include "server/kserve/inference_statistics.h"
-#include "server/open_calls.h"
 #include "server/regions/region_registry.h"
-#include "server/request_codec.h"
-#include "server/strict_requests.h"
 
 namespace token_sampler {
 

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "server/kserve/field_value.h"
-#include "server/kserve/infer_tensor.h"
+#include "server/kserve/translation/infer_tensor.h"
+#include "server/kserve/translation/proto_field.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler {

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "sampler/cpu/cgroup_folders.h"
+#include "sampler/cpu/threads/cgroup_folders.h"
 
 namespace token_sampler {
 

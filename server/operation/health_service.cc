@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/status_mapping.h"
+#include "server/calls/status_mapping.h"
 
 namespace token_sampler {
 

@@ -10,7 +10,7 @@
 
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "server/batching/mutex.h"
-#include "server/open_calls.h"
+#include "server/calls/open_calls.h"
 
 namespace token_sampler {
 

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/job_stream.h"
-#include "server/status_mapping.h"
+#include "server/calls/job_stream.h"
+#include "server/calls/status_mapping.h"
 
 namespace token_sampler {
 namespace {

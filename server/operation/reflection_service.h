@@ -10,7 +10,7 @@
 
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "server/batching/batcher.h"
-#include "server/open_calls.h"
+#include "server/calls/open_calls.h"
 
 namespace token_sampler {
 

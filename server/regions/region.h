@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "sampler/row_source.h"
+#include "sampler/rows/row_source.h"
 
 namespace token_sampler {
 

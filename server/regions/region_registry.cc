@@ -15,7 +15,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "client/usage/counted.h"
-#include "server/invalid_argument.h"
+#include "server/codec/invalid_argument.h"
 #include "server/regions/system_region.h"
 
 namespace token_sampler {

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "sampler/row_source.h"
+#include "sampler/rows/row_source.h"
 #include "server/batching/mutex.h"
 #include "server/regions/region.h"
 

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "sampler/pace.h"
-#include "sampler/paced.h"
+#include "sampler/rows/pace.h"
+#include "sampler/rows/paced.h"
 #include "server/batching/sampling_job.h"
 
 namespace token_sampler {

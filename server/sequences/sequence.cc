@@ -6,10 +6,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
-#include "sampler/adjustments.h"
-#include "sampler/key_sort.h"
-#include "sampler/large_memory.h"
-#include "sampler/paced.h"
+#include "sampler/rows/adjustments.h"
+#include "sampler/rows/key_sort.h"
+#include "sampler/rows/large_memory.h"
+#include "sampler/rows/paced.h"
 
 namespace token_sampler {
 namespace {

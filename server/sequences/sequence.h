@@ -14,8 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "sampler/pace.h"
-#include "sampler/repetition_index.h"
+#include "sampler/repetition/repetition_index.h"
+#include "sampler/rows/pace.h"
 #include "sampler/sampler.h"
 #include "server/memory/ledger.h"
 #include "server/sequences/token_counts.h"
@@ -81,7 +81,7 @@ class Sequence {
   };
 
   // ResourceExhausted when the budget does not allow the sequence. `limits` must outlive it. Asks
-  // `pace`, unless it is null, and may then throw Interrupted (sampler/paced.h).
+  // `pace`, unless it is null, and may then throw Interrupted (sampler/rows/paced.h).
   static absl::StatusOr<std::unique_ptr<Sequence>> Create(Start start, const SequenceLimits& limits,
                                                           Ledger* ledger, Pace* pace);
 
@@ -104,7 +104,7 @@ class Sequence {
 
   // Takes back the newest tokens. OutOfRange, without any change, unless `num_tokens` is in [1, the
   // most that can be taken back]. Asks `pace`, unless it is null; if this throws Interrupted
-  // (sampler/paced.h), some of the tokens have been taken back.
+  // (sampler/rows/paced.h), some of the tokens have been taken back.
   absl::Status Rollback(uint32_t num_tokens, Pace* pace);
 
   // A copy of the sequence that draws from the generator's stream `stream`. Shares the prompt and

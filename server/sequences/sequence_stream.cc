@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "server/invalid_argument.h"
+#include "server/codec/invalid_argument.h"
 #include "server/sequences/step_job.h"
 
 namespace token_sampler {

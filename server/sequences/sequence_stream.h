@@ -4,9 +4,9 @@
 #define TOKEN_SAMPLER_SERVER_SEQUENCES_SEQUENCE_STREAM_H_
 
 #include "absl/status/status.h"
-#include "server/job_stream.h"
-#include "server/received_message.h"
-#include "server/request_codec.h"
+#include "server/calls/job_stream.h"
+#include "server/calls/received_message.h"
+#include "server/codec/request_codec.h"
 #include "server/sequences/change_job.h"
 #include "server/sequences/sequence_table.h"
 #include "token_sampler/v1/token_sampler.pb.h"

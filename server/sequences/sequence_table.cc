@@ -6,10 +6,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
-#include "sampler/adjustments.h"
-#include "sampler/paced.h"
-#include "server/invalid_argument.h"
-#include "server/params_codec.h"
+#include "sampler/rows/adjustments.h"
+#include "sampler/rows/paced.h"
+#include "server/codec/invalid_argument.h"
+#include "server/codec/params_codec.h"
 
 namespace token_sampler {
 namespace {

@@ -12,8 +12,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/codec/row_codec.h"
 #include "server/memory/ledger.h"
-#include "server/row_fields.h"
 #include "server/sequences/sequence.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
@@ -31,7 +31,7 @@ class SequenceTable {
 
   // Opens sequences. Adds their seeds to `answer`, in the order of the message, and their counts of
   // skipped ids if the message allows unknown ids. Asks `pace`, unless it is null; if this throws
-  // Interrupted (sampler/paced.h), nothing has changed.
+  // Interrupted (sampler/rows/paced.h), nothing has changed.
   absl::Status Open(const v1::OpenSequences& message, Pace* pace, v1::SampleStreamResponse& answer);
 
   // Uses `pace` as Open() does. ForkWork() estimates the time in nanoseconds.

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/invalid_argument.h"
+#include "server/codec/invalid_argument.h"
 
 namespace token_sampler {
 

@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "server/batching/batcher.h"
-#include "server/request_codec.h"
+#include "server/codec/request_codec.h"
 #include "server/sequences/sequence_table.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 

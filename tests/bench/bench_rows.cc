@@ -8,7 +8,7 @@
 #include <iterator>
 #include <random>
 
-#include "sampler/data_type.h"
+#include "sampler/arithmetic/data_type.h"
 
 namespace token_sampler::bench {
 namespace {

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "sampler/cpu/thread_pool.h"
-#include "sampler/cpu_sampler.h"
+#include "sampler/cpu/cpu_sampler.h"
+#include "sampler/cpu/threads/thread_pool.h"
 #include "tests/bench/bench_rows.h"
 #include "tests/bench/simd_max.h"
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "sampler/cpu/kernels.h"
+#include "sampler/cpu/kernels/kernels.h"
 #include "tests/bench/bench_rows.h"
 #include "tests/bench/simd_max.h"
 

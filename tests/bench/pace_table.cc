@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "sampler/cpu_sampler.h"
+#include "sampler/cpu/cpu_sampler.h"
 #include "sampler/describe.h"
 #include "tests/testing/long_rows.h"
 

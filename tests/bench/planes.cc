@@ -22,12 +22,12 @@
 #include <string>
 #include <vector>
 
-#include "sampler/cpu/row_threads.h"
-#include "sampler/cpu/thread_pool.h"
-#include "sampler/cpu/usable_cpus.h"
-#include "sampler/cpu_sampler.h"
-#include "sampler/row_source.h"
-#include "server/server.h"
+#include "sampler/cpu/cpu_sampler.h"
+#include "sampler/cpu/threads/row_threads.h"
+#include "sampler/cpu/threads/thread_pool.h"
+#include "sampler/cpu/threads/usable_cpus.h"
+#include "sampler/rows/row_source.h"
+#include "server/program/server.h"
 #include "token_sampler/sampler_client.h"
 #include "token_sampler/shared_region.h"
 

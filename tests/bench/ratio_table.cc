@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "sampler/cpu_sampler.h"
-#include "sampler/stage_table.h"
+#include "sampler/cpu/cpu_sampler.h"
+#include "sampler/params/stage_table.h"
 #include "tests/bench/bench_rows.h"
 #include "tests/bench/simd_max.h"
 

@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "sampler/cpu_sampler.h"
-#include "server/server.h"
+#include "sampler/cpu/cpu_sampler.h"
+#include "server/program/server.h"
 #include "token_sampler/sampler_client.h"
 #include "token_sampler/sequence_stream.h"
 

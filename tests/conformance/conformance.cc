@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/conformance/row_difference.h"
 #include "tests/testing/memory_source.h"
 #include "tests/testing/sanitizers.h"

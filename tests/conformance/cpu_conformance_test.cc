@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "sampler/cpu_sampler.h"
-#include "sampler/reference_sampler.h"
+#include "sampler/cpu/cpu_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/conformance/conformance.h"
 #include "tests/conformance/random_batch.h"
 #include "tests/conformance/row_difference.h"

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "cuda/cuda_sampler.h"
-#include "cuda/job_plan.h"
-#include "sampler/reference_sampler.h"
+#include "cuda/plan/job_plan.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/conformance/conformance.h"
 #include "tests/conformance/kernel_rows.h"
 #include "tests/conformance/random_batch.h"

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cuda/job_plan.h"
-#include "cuda/resources.h"
-#include "sampler/row_source.h"
+#include "cuda/launch/cuda_handles.h"
+#include "cuda/plan/job_plan.h"
+#include "sampler/rows/row_source.h"
 
 namespace token_sampler::testing {
 namespace {

@@ -3,8 +3,8 @@
 #include <iterator>
 #include <random>
 
-#include "sampler/adjustments.h"
-#include "sampler/stage_table.h"
+#include "sampler/params/stage_table.h"
+#include "sampler/rows/adjustments.h"
 
 namespace token_sampler::testing {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "sampler/stage_table.h"
+#include "sampler/params/stage_table.h"
 
 namespace token_sampler::testing {
 namespace {

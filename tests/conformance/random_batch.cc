@@ -8,7 +8,7 @@
 #include <limits>
 #include <sstream>
 
-#include "sampler/data_type.h"
+#include "sampler/arithmetic/data_type.h"
 #include "tests/conformance/random.h"
 #include "tests/conformance/random_params.h"
 

@@ -6,7 +6,8 @@
 #include <limits>
 #include <vector>
 
-#include "sampler/stage_table.h"
+#include "sampler/params/stage_table.h"
+#include "tests/testing/every_stage.h"
 
 namespace token_sampler::testing {
 namespace {
@@ -138,14 +139,20 @@ SamplingParams MakeParams(InputKind kind, int64_t vocab, Random& random) {
 void AddRareStages(InputKind kind, int64_t vocab, Random& random, RandomRow& row) {
   SamplingParams& params = row.params;
   if (random.OneIn(3)) params.top_k_ties = TiePolicy::kKeepAll;
-  if (random.OneIn(3)) params.typical_p = random.Of(std::array{0.2, 0.9, 0.999});
-  if (random.OneIn(3)) params.epsilon_cutoff = random.Of(std::array{1e-6, 0.001, 0.3});
-  if (random.OneIn(3)) params.eta_cutoff = random.Of(std::array{1e-310, 1e-4, 0.1});
-  if (random.OneIn(3)) params.p_less = true;
-  if (random.OneIn(3)) {
-    params.xtc_probability = random.Of(std::array{0.5, 1.0});
-    params.xtc_threshold = random.Of(std::array{0.0, 0.01, 0.1});
+  for (const StageSetting& setting : EveryStage()) {
+    // MakeParams sets the commonest, and AddStatefulStages those with a state.
+    const bool is_common = setting.stage == Stage::kTemperature || setting.stage == Stage::kMinP ||
+                           setting.stage == Stage::kTopK || setting.stage == Stage::kTopP ||
+                           setting.stage == Stage::kTopKTopP;
+    if (is_common || InfoOf(setting.stage).has_state != nullptr || !random.OneIn(3)) continue;
+    SamplingParams alone;
+    const auto which = random.Below(static_cast<int64_t>(setting.strengths.size()));
+    const double strength = setting.strengths[static_cast<size_t>(which)];
+    setting.set(strength, alone);
+    if (ValidateParams(alone, kind, vocab, {}).ok()) setting.set(strength, params);
   }
+  // A coin that may fall either way.
+  if (params.xtc_probability == 1.0 && random.OneIn(2)) params.xtc_probability = 0.5;
   if (random.OneIn(3)) params.min_tokens_to_keep = static_cast<uint32_t>(1 + random.Below(5));
   if (random.OneIn(4)) params.greedy_threshold = random.Of(std::array{0.1, 0.5, 1.0});
   if (random.OneIn(4)) {
@@ -153,7 +160,6 @@ void AddRareStages(InputKind kind, int64_t vocab, Random& random, RandomRow& row
         random.Of(std::array{InvalidValuePolicy::kSanitize, InvalidValuePolicy::kSanitizeUniform});
   }
   if (kind == InputKind::kLogits) {
-    if (random.OneIn(3)) params.top_n_sigma = random.Of(std::array{0.5, 1.0, 3.0});
     if (random.OneIn(4)) {
       params.dynamic_temperature = DynamicTemperature{random.Of(std::array{0.0, 0.5, 1e6}), 1.5};
     }

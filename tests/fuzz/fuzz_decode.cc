@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "inference/grpc_inference_service.pb.h"
-#include "server/describe_codec.h"
-#include "server/field_check.h"
-#include "server/kserve/infer_request.h"
-#include "server/request_codec.h"
-#include "server/verify_draft_codec.h"
+#include "server/codec/describe_codec.h"
+#include "server/codec/field_check.h"
+#include "server/codec/request_codec.h"
+#include "server/codec/verify_draft_codec.h"
+#include "server/kserve/translation/infer_request.h"
 #include "tests/fuzz/allocations.h"
 #include "tests/fuzz/reading.h"
 #include "token_sampler/v1/token_sampler.pb.h"

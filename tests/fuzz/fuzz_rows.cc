@@ -11,9 +11,9 @@
 #include <memory>
 #include <vector>
 
-#include "sampler/cpu_sampler.h"
-#include "sampler/reference_sampler.h"
-#include "sampler/stage_table.h"
+#include "sampler/cpu/cpu_sampler.h"
+#include "sampler/params/stage_table.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/conformance/row_difference.h"
 
 namespace token_sampler {

@@ -17,9 +17,9 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "sampler/cpu_sampler.h"
+#include "sampler/cpu/cpu_sampler.h"
 #include "server/batching/work_estimate.h"
-#include "server/field_check.h"
+#include "server/codec/field_check.h"
 #include "server/sequences/sequence_table.h"
 #include "server/sequences/step_job.h"
 #include "tests/fuzz/allocations.h"

@@ -11,10 +11,10 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "server/calls/parsed_size.h"
+#include "server/calls/sliced_request.h"
+#include "server/codec/row_codec.h"
 #include "server/memory/ledger.h"
-#include "server/parsed_size.h"
-#include "server/row_fields.h"
-#include "server/sliced_request.h"
 
 namespace token_sampler {
 

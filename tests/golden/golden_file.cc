@@ -7,7 +7,7 @@
 #include <sstream>
 #include <vector>
 
-#include "sampler/sampling_params.h"
+#include "sampler/params/sampling_params.h"
 
 namespace token_sampler::testing {
 namespace {

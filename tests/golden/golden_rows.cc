@@ -9,7 +9,7 @@
 #include <limits>
 #include <string_view>
 
-#include "sampler/philox.h"
+#include "sampler/arithmetic/philox.h"
 
 namespace token_sampler::testing {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/golden/golden_file.h"
 #include "tests/testing/sanitizers.h"
 

@@ -4,8 +4,8 @@
 
 #include <cstdio>
 
-#include "sampler/reference_sampler.h"
-#include "sampler/stage_table.h"
+#include "sampler/params/stage_table.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/golden/golden_file.h"
 
 namespace token_sampler::testing {

@@ -9,8 +9,8 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "cuda/resources.h"
-#include "sampler/row_source.h"
+#include "cuda/launch/cuda_handles.h"
+#include "sampler/rows/row_source.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler::testing {

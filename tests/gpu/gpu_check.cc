@@ -22,9 +22,9 @@
 #include <vector>
 
 #include "cuda/cuda_sampler.h"
-#include "cuda/resources.h"
-#include "sampler/cpu_sampler.h"
-#include "sampler/weight.h"
+#include "cuda/launch/cuda_handles.h"
+#include "sampler/arithmetic/weight.h"
+#include "sampler/cpu/cpu_sampler.h"
 #include "tests/conformance/direct_launch.h"
 #include "tests/conformance/kernel_rows.h"
 #include "tests/conformance/path_rows.h"

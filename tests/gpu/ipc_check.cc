@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "cuda/ipc_memory.h"
-#include "cuda/resources.h"
+#include "cuda/launch/cuda_handles.h"
+#include "cuda/memory/ipc_memory.h"
 #include "tests/conformance/kernel_rows.h"
 #include "tests/conformance/random_batch.h"
 #include "tests/conformance/row_difference.h"

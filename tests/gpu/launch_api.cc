@@ -12,11 +12,11 @@
 #include <vector>
 
 #include "cuda/cuda_sampler.h"
-#include "cuda/job_plan.h"
 #include "cuda/kernel/sample_rows.h"
-#include "cuda/resources.h"
-#include "sampler/cpu_sampler.h"
-#include "sampler/row_source.h"
+#include "cuda/launch/cuda_handles.h"
+#include "cuda/plan/job_plan.h"
+#include "sampler/cpu/cpu_sampler.h"
+#include "sampler/rows/row_source.h"
 
 namespace {
 

@@ -2,7 +2,7 @@
 
 import ctypes
 
-DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2}  # numbers of sampler/data_type.h
+DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2}  # numbers of sampler/arithmetic/data_type.h
 
 
 class GpuCase(ctypes.Structure):

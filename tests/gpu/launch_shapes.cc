@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "cuda/kernel/sample_rows.h"
-#include "cuda/resources.h"
+#include "cuda/launch/cuda_handles.h"
 #include "tests/conformance/direct_launch.h"
 
 namespace token_sampler::testing {

@@ -13,8 +13,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "cuda/pinned_memory.h"
-#include "sampler/row_source.h"
+#include "cuda/memory/pinned_memory.h"
+#include "sampler/rows/row_source.h"
 #include "server/regions/guarded_mapping.h"
 #include "tests/conformance/kernel_rows.h"
 #include "tests/conformance/random_batch.h"

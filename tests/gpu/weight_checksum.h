@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "sampler/weight.h"
+#include "sampler/arithmetic/weight.h"
 
 namespace token_sampler::testing {
 

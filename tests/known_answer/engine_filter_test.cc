@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "sampler/cpu_sampler.h"
-#include "sampler/stage_table.h"
+#include "sampler/cpu/cpu_sampler.h"
+#include "sampler/params/stage_table.h"
 #include "tests/testing/sample_row.h"
 
 namespace token_sampler {

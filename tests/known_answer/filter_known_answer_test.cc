@@ -6,7 +6,7 @@
 #include <cmath>
 #include <string>
 
-#include "sampler/stage_table.h"
+#include "sampler/params/stage_table.h"
 #include "tests/testing/sample_row.h"
 
 namespace token_sampler {

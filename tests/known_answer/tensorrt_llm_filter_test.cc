@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "sampler/stage_table.h"
+#include "sampler/params/stage_table.h"
 #include "tests/testing/sample_row.h"
 
 namespace token_sampler {

@@ -30,8 +30,8 @@ ALLOWED = {
     "client/include": ("token_sampler/sampler_client.h", "absl/"),
 }
 
-# The only files of server/ that name a backend.
-BACKEND_FILES = {"server/main.cc", "server/backend.cc"}
+# The only file of server/ that names a backend.
+BACKEND_FILES = {"server/program/backend.cc"}
 
 # Headers of the standard library and of the operating system.
 SYSTEM = re.compile(r"[a-z0-9_]+(\.h)?|(sys|netinet|arpa|linux)/[a-z0-9_]+\.h")
@@ -48,7 +48,7 @@ def folder_of(path):
 def may_include(path, quote, header):
     allowed = ALLOWED[folder_of(path)]
     if path in BACKEND_FILES:
-        allowed += ("cuda/cuda_sampler.h", "cuda/ipc_memory.h", "cuda/pinned_memory.h")
+        allowed += ("cuda/cuda_sampler.h", "cuda/memory/ipc_memory.h", "cuda/memory/pinned_memory.h")
     if header.startswith(allowed):
         return True
     if quote == '"' or header.startswith(CUDA):

@@ -21,7 +21,7 @@ def must_be_named(path):
     """Whether a file takes part only when a CMakeLists.txt names it."""
     if path.suffix in (".cc", ".cu") or path.stem.endswith("_test"):
         return True
-    return path.suffix == ".h" and path.parts[0] != "tests"
+    return path.suffix in (".h", ".cuh") and path.parts[0] != "tests"
 
 
 def is_named_above(root, entry):

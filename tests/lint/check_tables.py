@@ -3,7 +3,7 @@
 
 Usage: check_tables.py ROOT
 
-kScalarParams in sampler/sampling_params.h has each parameter with its range. The comment of its field
+kScalarParams in sampler/params/sampling_params.h has each parameter with its range. The comment of its field
 in sampling_params.proto and its row in the parameters of proto/README.md state the same range.
 """
 
@@ -32,7 +32,7 @@ def range_of(kind, arguments):
 
 def table(root):
     """(name, range) of each parameter."""
-    text = (root / "sampler/sampling_params.h").read_text()
+    text = (root / "sampler/params/sampling_params.h").read_text()
     rows = text[text.index("kScalarParams[] = {"):]
     for name, kind, arguments in ROW.findall(rows[: rows.index("};")]):
         yield name, range_of(kind, arguments)

@@ -46,7 +46,7 @@ class Tree(unittest.TestCase):
 class TablesTest(Tree):
     """The project's own files, changed."""
 
-    FILES = ("sampler/sampling_params.h", "proto/token_sampler/v1/sampling_params.proto",
+    FILES = ("sampler/params/sampling_params.h", "proto/token_sampler/v1/sampling_params.proto",
              "proto/README.md")  # fmt: skip
 
     def problems(self, file="", old="", new=""):
@@ -82,7 +82,7 @@ class IncludesTest(Tree):
         self.write("sampler/a.h", '#include <vector>\n#include "absl/status/status.h"\n')
         self.write("cuda/a.cc", '#include <cuda_runtime.h>\n#include "sampler/a.h"\n')
         self.write("server/a.cc", '#include <grpcpp/grpcpp.h>\n#include "token_sampler/v1/a.pb.h"\n')
-        self.write("server/main.cc", '#include "cuda/cuda_sampler.h"\n#include <sys/socket.h>\n')
+        self.write("server/program/backend.cc", '#include "cuda/cuda_sampler.h"\n#include <sys/socket.h>\n')
         self.write("server/batching/a.cc", '#include "sampler/a.h"\n')
         self.write("client/a.cc", '#include "client/usage/a.h"\n#include <nlohmann/json.hpp>\n')
         self.write("client/usage/a.cc", '#include "client/usage/a.h"\n#include <CLI/CLI.hpp>\n')
@@ -105,11 +105,11 @@ class IncludesTest(Tree):
             ("server/batching/a.cc", '"token_sampler/v1/a.pb.h"'),
             ("server/a.cc", '"cuda/cuda_sampler.h"'),
             ("server/a.cc", '"client/a.h"'),
-            ("server/main.cc", '"cuda/device_buffer.h"'),
+            ("server/program/main.cc", '"cuda/device_buffer.h"'),
             ("client/a.cc", '"sampler/a.h"'),
             ("client/a.cc", '"server/a.h"'),
             ("client/a.cc", "<boost/any.hpp>"),
-            ("client/usage/a.cc", '"client/wire.h"'),
+            ("client/usage/a.cc", '"client/wire/wire.h"'),
             ("client/usage/a.cc", '"server/a.h"'),
             ("sampler/a.h", '"client/usage/a.h"'),
             ("client/include/token_sampler/a.h", '"client/a.h"'),

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "sampler/cpu_sampler.h"
-#include "sampler/weight.h"
+#include "sampler/arithmetic/weight.h"
+#include "sampler/cpu/cpu_sampler.h"
 #include "tests/testing/sample_row.h"
 #include "tests/testing/statistics.h"
 

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "sampler/describe.h"
-#include "sampler/stage_table.h"
+#include "sampler/params/stage_table.h"
 #include "tests/testing/sample_row.h"
 #include "tests/testing/tied_row.h"
 

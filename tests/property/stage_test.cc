@@ -12,66 +12,27 @@
 #include <string>
 #include <vector>
 
-#include "sampler/stage_table.h"
+#include "sampler/params/stage_table.h"
+#include "tests/testing/every_stage.h"
 #include "tests/testing/sample_row.h"
 #include "tests/testing/tied_row.h"
 
 namespace token_sampler {
+namespace testing {
+
+void PrintTo(const StageSetting& setting, std::ostream* os) { *os << setting.name; }
+
+}  // namespace testing
 namespace {
 
 using testing::LogitRow;
 using testing::SampleRow;
+using testing::StageSetting;
 using testing::TiedRow;
 
-// A filter and its strengths, from the strongest to the weakest.
-struct Filter {
-  const char* name;
-  std::vector<double> strengths;
-  std::function<void(double, SamplingParams&)> set;
-  bool keeps_likeliest = true;
-};
-
-void PrintTo(const Filter& filter, std::ostream* os) { *os << filter.name; }
-
-const std::vector<Filter>& Filters() {
-  static const std::vector<Filter> filters = {
-      {"top_k", {1, 2, 7, 40}, [](double v, SamplingParams& p) { p.top_k = uint32_t(v); }},
-      {"top_k_ties",
-       {1, 2, 7, 40},
-       [](double v, SamplingParams& p) {
-         p.top_k = uint32_t(v);
-         p.top_k_ties = TiePolicy::kKeepAll;
-       }},
-      {"top_p", {0, .2, .7, .95}, [](double v, SamplingParams& p) { p.top_p = v; }},
-      {"top_p_decay",
-       {.1, .2, .7, .95},
-       [](double v, SamplingParams& p) {
-         p.top_p = v;
-         p.top_p_decay = TopPDecay{.decay = .5};
-       }},
-      {"min_p", {1, .5, .1, .001}, [](double v, SamplingParams& p) { p.min_p = v; }},
-      {"typical_p",
-       {.01, .3, .8, .99},
-       [](double v, SamplingParams& p) { p.typical_p = v; },
-       false},
-      {"epsilon", {.9, .1, .01, 1e-6}, [](double v, SamplingParams& p) { p.epsilon_cutoff = v; }},
-      {"eta", {.9, .1, .01, 1e-6}, [](double v, SamplingParams& p) { p.eta_cutoff = v; }},
-      {"top_n_sigma", {.1, .5, 1, 3}, [](double v, SamplingParams& p) { p.top_n_sigma = v; }},
-      {"p_less", {1}, [](double, SamplingParams& p) { p.p_less = true; }},
-      {"mirostat_1",
-       {.5, 2, 5, 9},
-       [](double v, SamplingParams& p) { p.mirostat = Mirostat{.version = 1, .tau = v}; }},
-      {"mirostat_2",
-       {.5, 2, 5, 9},
-       [](double v, SamplingParams& p) { p.mirostat = Mirostat{.version = 2, .tau = v}; }},
-      {"xtc",
-       {.001, .01, .1, .6},
-       [](double v, SamplingParams& p) {
-         p.xtc_probability = 1;
-         p.xtc_threshold = v;
-       },
-       false},
-  };
+std::vector<StageSetting> Filters() {
+  std::vector<StageSetting> filters = testing::EveryStage();
+  std::erase_if(filters, [](const StageSetting& setting) { return !setting.is_filter; });
   return filters;
 }
 
@@ -88,7 +49,7 @@ std::set<uint32_t> Kept(const std::vector<float>& logits, const SamplingParams& 
   return {result.kept_token_ids.begin(), result.kept_token_ids.end()};
 }
 
-class FilterPropertyTest : public ::testing::TestWithParam<Filter> {
+class FilterPropertyTest : public ::testing::TestWithParam<StageSetting> {
  protected:
   // body(logits, params), for rows of all kinds at every strength.
   void ForAll(const std::function<void(const std::vector<float>&, SamplingParams&)>& body) {
@@ -180,13 +141,15 @@ TEST_P(FilterPropertyTest, AloneItDoesNotDependOnTheOrderOfTheStages) {
   });
 }
 
-std::vector<Filter> PrefixFilters() {
-  std::vector<Filter> filters = Filters();
-  std::erase_if(filters, [](const Filter& filter) { return !filter.keeps_likeliest; });
+std::vector<StageSetting> PrefixFilters() {
+  std::vector<StageSetting> filters = Filters();
+  std::erase_if(filters, [](const StageSetting& filter) { return InfoOf(filter.stage).remakes; });
   return filters;
 }
 
-std::string FilterName(const ::testing::TestParamInfo<Filter>& tested) { return tested.param.name; }
+std::string FilterName(const ::testing::TestParamInfo<StageSetting>& tested) {
+  return tested.param.name;
+}
 
 INSTANTIATE_TEST_SUITE_P(All, FilterPropertyTest, ::testing::ValuesIn(Filters()), FilterName);
 INSTANTIATE_TEST_SUITE_P(All, PrefixFilterPropertyTest, ::testing::ValuesIn(PrefixFilters()),

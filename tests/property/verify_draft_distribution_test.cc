@@ -11,8 +11,8 @@
 #include <map>
 #include <vector>
 
-#include "sampler/philox.h"
-#include "sampler/wide_integer.h"
+#include "sampler/arithmetic/philox.h"
+#include "sampler/arithmetic/wide_integer.h"
 #include "tests/testing/draft_case.h"
 #include "tests/testing/sample_row.h"
 #include "tests/testing/statistics.h"

@@ -6,7 +6,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "sampler/pace.h"
+#include "sampler/rows/pace.h"
 
 namespace token_sampler::testing {
 

@@ -9,7 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 #include "sampler/verify_draft.h"
 
 namespace token_sampler::testing {

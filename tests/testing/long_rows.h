@@ -13,6 +13,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "sampler/sampler.h"
+#include "tests/testing/every_stage.h"
 #include "tests/testing/memory_source.h"
 
 namespace token_sampler::testing {
@@ -104,20 +105,19 @@ class LongRowMaker {
 
   void AddFilters() {
     Add("plain");
+    // Nearly equal values, of which the weakest setting keeps most.
+    for (const StageSetting& setting : EveryStage()) {
+      setting.set(setting.strengths.back(), Add(setting.name).params);
+    }
     Add("top-k").params.top_k = many_;
     Add("top-k, all equal", 0).params.top_k = many_;
     Add("top-p").params.top_p = 0.9;
     Add("top-p, all equal", 0).params.top_p = 0.9;
-    Add("min-p").params.min_p = 0.5;
     Add("typical").params.typical_p = 0.9;
     Add("typical, all equal", 0).params.typical_p = 0.5;
     LongRow& least = Add("typical, min_tokens_to_keep", 0);
     least.params.typical_p = 0.1;
     least.params.min_tokens_to_keep = many_;
-    Add("epsilon").params.epsilon_cutoff = 1e-9;
-    Add("eta").params.eta_cutoff = 1e-6;
-    Add("top-n-sigma").params.top_n_sigma = 1;
-    Add("p-less").params.p_less = true;
     LongRow& xtc = Add("XTC");
     xtc.params.xtc_probability = 1;
     xtc.params.xtc_threshold = 0;

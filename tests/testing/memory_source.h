@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "absl/status/status.h"
-#include "sampler/row_source.h"
+#include "sampler/rows/row_source.h"
 
 namespace token_sampler::testing {
 

@@ -10,7 +10,7 @@
 #include <map>
 #include <vector>
 
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler::testing {

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/server.h"
+#include "server/program/server.h"
 
 namespace token_sampler::testing {
 

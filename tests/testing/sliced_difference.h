@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "server/sliced_request.h"
+#include "server/calls/sliced_request.h"
 
 namespace token_sampler::testing {
 

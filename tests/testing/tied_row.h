@@ -8,7 +8,7 @@
 #include <limits>
 #include <vector>
 
-#include "sampler/philox.h"
+#include "sampler/arithmetic/philox.h"
 
 namespace token_sampler::testing {
 

@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "cuda/cuda_sampler.h"
-#include "sampler/cpu_sampler.h"
+#include "sampler/cpu/cpu_sampler.h"
 #include "tests/gpu/device_rows.h"
 #include "tests/gpu/ipc_check.h"
 #include "tests/gpu/pinned_check.h"

@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "sampler/repetition_index.h"
+#include "sampler/repetition/repetition_index.h"
 
 namespace token_sampler {
 namespace {

@@ -1,6 +1,6 @@
 // What `verify` prints.
 
-#include "client/cli/draft_report.h"
+#include "client/cli/reports/draft_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "client/histogram.h"
+#include "client/load/histogram.h"
 
 #include <gtest/gtest.h>
 

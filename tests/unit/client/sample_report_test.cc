@@ -1,6 +1,6 @@
 // What `sample` prints, and the table it is printed with.
 
-#include "client/cli/sample_report.h"
+#include "client/cli/reports/sample_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
-#include "client/cli/table.h"
+#include "client/cli/reports/table.h"
 
 namespace token_sampler::client {
 namespace {

@@ -1,7 +1,7 @@
 // Every flag of sampling, and what it makes of the request: no field of the protocol is without
 // one.
 
-#include "client/cli/sampling_flags.h"
+#include "client/cli/flags/sampling_flags.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/descriptor.h>
@@ -20,8 +20,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
-#include "client/cli/row_flags.h"
-#include "client/params_wire.h"
+#include "client/cli/flags/row_flags.h"
+#include "client/wire/params_wire.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
 namespace token_sampler::client {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "sampler/reference_sampler.h"
-#include "server/server.h"
+#include "sampler/reference/reference_sampler.h"
+#include "server/program/server.h"
 #include "tests/testing/gated_sampler.h"
 #include "token_sampler/sequence_stream.h"
 

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "cuda/cuda_sampler.h"
-#include "sampler/row_source.h"
+#include "sampler/rows/row_source.h"
 #include "server/batching/batcher.h"
 #include "tests/simt/machine.h"
 

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/simt/machine.h"
 #include "tests/testing/memory_source.h"
 

@@ -1,7 +1,7 @@
 // Which rows from the host are left to the CPU: by their work, by the tokens and the bytes of the
 // call, and by what a trial has found out.
 
-#include "cuda/host_row_policy.h"
+#include "cuda/plan/host_row_policy.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "cuda/host_row_trial.h"
+#include "cuda/plan/host_row_trial.h"
 
 namespace token_sampler {
 namespace {

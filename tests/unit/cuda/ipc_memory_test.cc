@@ -1,7 +1,7 @@
 // Rows in device memory that another process shares, on the emulated runtime: sampled where they
 // are, behind the event that says that they were written, and refused when the handle is none.
 
-#include "cuda/ipc_memory.h"
+#include "cuda/memory/ipc_memory.h"
 
 #include <cuda_runtime.h>
 #include <gmock/gmock.h>
@@ -15,7 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cuda/cuda_sampler.h"
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/simt/machine.h"
 
 namespace token_sampler {

@@ -1,7 +1,7 @@
 // Rows in pinned memory, on the emulated runtime: copied to the device from where they are, by few
 // copies, and read anew when their source did not hold.
 
-#include "cuda/pinned_memory.h"
+#include "cuda/memory/pinned_memory.h"
 
 #include <cuda_runtime.h>
 #include <gmock/gmock.h>
@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "cuda/cuda_sampler.h"
-#include "sampler/reference_sampler.h"
-#include "sampler/row_source.h"
+#include "sampler/reference/reference_sampler.h"
+#include "sampler/rows/row_source.h"
 #include "tests/simt/machine.h"
 
 namespace token_sampler {

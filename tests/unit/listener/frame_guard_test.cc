@@ -1,6 +1,6 @@
 // Tests connections that attack HTTP/2, and those that only look so in part.
 
-#include "server/listener/frame_guard.h"
+#include "server/listener/frames/frame_guard.h"
 
 #include <gtest/gtest.h>
 

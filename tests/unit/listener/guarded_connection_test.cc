@@ -1,6 +1,6 @@
 // Tests what becomes of the sockets that are guarded, and that no others are.
 
-#include "server/listener/guarded_connection.h"
+#include "server/listener/frames/guarded_connection.h"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "server/listener/frame_guard.h"
+#include "server/listener/frames/frame_guard.h"
 #include "tests/unit/listener/frames.h"
 
 namespace token_sampler {

@@ -12,9 +12,10 @@
 #include <string>
 #include <vector>
 
-#include "sampler/cpu_sampler.h"
+#include "sampler/cpu/cpu_sampler.h"
+#include "sampler/params/stage_table.h"
 #include "sampler/sampler.h"
-#include "sampler/stage_table.h"
+#include "tests/testing/every_stage.h"
 
 namespace {
 
@@ -68,49 +69,51 @@ std::vector<Case> Cases() {
                                    .ranks = true,
                                    .kept_count = true,
                                    .kept_set = true};
-  return {{"plain", {}, none},
-          {"greedy", {.temperature = 0.0}, raw},
-          {"top-k", {.top_k = 50}, none},
-          {"top-p", {.top_p = 0.9}, none},
-          {"min-p", {.min_p = 0.05}, none},
-          {"top-k and top-p", {.temperature = 0.7, .top_k = 50, .top_p = 0.9}, raw},
-          {"top-p with its kept set", {.top_p = 0.5}, processed},
-          {"several draws", {.num_samples = 8, .replacement = true, .top_p = 0.9}, none},
-          {"the order of llama.cpp",
-           {.temperature = 0.7,
-            .top_k = 40,
-            .top_p = 0.95,
-            .min_p = 0.05,
-            .stage_order = kLlamaCppOrder},
-           none},
-          {"top-k with its ties, as transformers",
-           {.top_k = 50, .top_k_ties = TiePolicy::kKeepAll, .stage_order = kHfOrder},
-           none},
-          {"typical", {.typical_p = 0.9}, processed},
-          {"epsilon and eta", {.epsilon_cutoff = 1e-5, .eta_cutoff = 1e-3}, none},
-          {"top-n-sigma and p-less", {.top_n_sigma = 2.0, .p_less = true}, none},
-          {"XTC behind min-p", {.min_p = 0.01, .xtc_probability = 1.0}, processed},
-          {"mirostat 1", {.mirostat = Mirostat{.version = 1}}, none},
-          {"mirostat 2", {.mirostat = Mirostat{.version = 2}}, none},
-          {"adaptive-p", {.adaptive_p = AdaptiveP()}, processed},
-          {"dynamic temperature", {.dynamic_temperature = DynamicTemperature{.range = 0.5}}, none},
-          {"greedy when sure", {.greedy_threshold = 0.5}, none},
-          {"least survivors", {.top_p = 0.1, .min_tokens_to_keep = 20}, none},
-          {"entropy and extremes", {.top_p = 0.9}, {.extremes = true, .entropy = true}},
-          {"every adjustment",
-           {.top_k = 50,
-            .banned_ids = {1, 2},
-            .bad_words = {{3}, {5, 6}},
-            .min_tokens = 9,
-            .stop_ids = {7},
-            .logit_bias = {{8, 1.0f}},
-            .repetition_penalty = 1.1,
-            .frequency_penalty = 0.1,
-            .presence_penalty = 0.1,
-            .no_repeat_ngram_size = 3,
-            .dry = {.multiplier = 0.8}},
-           none},
-          {"a list of allowed tokens", {.allowed_ids = {1, 2, 3, 100, 101}}, none}};
+  std::vector<Case> cases = {
+      {"plain", {}, none},
+      {"greedy", {.temperature = 0.0}, raw},
+      {"top-k", {.top_k = 50}, none},
+      {"top-p", {.top_p = 0.9}, none},
+      {"top-k and top-p", {.temperature = 0.7, .top_k = 50, .top_p = 0.9}, raw},
+      {"top-p with its kept set", {.top_p = 0.5}, processed},
+      {"several draws", {.num_samples = 8, .replacement = true, .top_p = 0.9}, none},
+      {"the order of llama.cpp",
+       {.temperature = 0.7,
+        .top_k = 40,
+        .top_p = 0.95,
+        .min_p = 0.05,
+        .stage_order = kLlamaCppOrder},
+       none},
+      {"top-k with its ties, as transformers",
+       {.top_k = 50, .top_k_ties = TiePolicy::kKeepAll, .stage_order = kHfOrder},
+       none},
+      {"top-n-sigma and p-less", {.top_n_sigma = 2.0, .p_less = true}, none},
+      {"XTC behind min-p", {.min_p = 0.01, .xtc_probability = 1.0}, processed},
+      {"least survivors", {.top_p = 0.1, .min_tokens_to_keep = 20}, none},
+      {"entropy and extremes", {.top_p = 0.9}, {.extremes = true, .entropy = true}},
+      {"every adjustment",
+       {.top_k = 50,
+        .banned_ids = {1, 2},
+        .bad_words = {{3}, {5, 6}},
+        .min_tokens = 9,
+        .stop_ids = {7},
+        .logit_bias = {{8, 1.0f}},
+        .repetition_penalty = 1.1,
+        .frequency_penalty = 0.1,
+        .presence_penalty = 0.1,
+        .no_repeat_ngram_size = 3,
+        .dry = {.multiplier = 0.8}},
+       none},
+      {"a list of allowed tokens", {.allowed_ids = {1, 2, 3, 100, 101}}, none}};
+  for (const testing::StageSetting& setting : testing::EveryStage()) {
+    for (const double strength : setting.strengths) {
+      Case& c = cases.emplace_back();
+      c.name = setting.name.c_str();
+      setting.set(strength, c.params);
+      c.outputs = InfoOf(setting.stage).remakes ? processed : none;
+    }
+  }
+  return cases;
 }
 
 // Rows of several shapes, so that every way through the sampler is taken.

@@ -1,7 +1,7 @@
 // What the CPU sampler says of itself, its options, and several callers at once. That its tokens
 // are right is for tests/conformance.
 
-#include "sampler/cpu_sampler.h"
+#include "sampler/cpu/cpu_sampler.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "sampler/cpu/row_threads.h"
+#include "sampler/cpu/threads/row_threads.h"
 #include "sampler/sampler.h"
 #include "tests/testing/sample_row.h"
 

@@ -1,6 +1,6 @@
 // Widening to float32.
 
-#include "sampler/data_type.h"
+#include "sampler/arithmetic/data_type.h"
 
 #include <gtest/gtest.h>
 

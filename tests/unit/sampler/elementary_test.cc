@@ -1,6 +1,6 @@
 // The defined logarithm and exponential function against the C library's.
 
-#include "sampler/elementary.h"
+#include "sampler/arithmetic/elementary.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // A row whose pace goes on is sampled as ever; one whose pace stops fails at once.
 
-#include "sampler/pace.h"
+#include "sampler/rows/pace.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,10 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include "sampler/cpu_sampler.h"
+#include "sampler/cpu/cpu_sampler.h"
 #include "sampler/describe.h"
-#include "sampler/large_memory.h"
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
+#include "sampler/rows/large_memory.h"
 #include "sampler/verify_draft.h"
 #include "tests/conformance/row_difference.h"
 #include "tests/testing/counting_pace.h"

@@ -1,6 +1,6 @@
 // Known answers of Philox4x32-10 (Random123, tests/kat_vectors) and of the counter layout.
 
-#include "sampler/philox.h"
+#include "sampler/arithmetic/philox.h"
 
 #include <gtest/gtest.h>
 

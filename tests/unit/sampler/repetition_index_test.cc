@@ -1,6 +1,6 @@
 // An index of a history finds what a search of all of it finds, however the history grew.
 
-#include "sampler/repetition_index.h"
+#include "sampler/repetition/repetition_index.h"
 
 #include <gtest/gtest.h>
 
@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "sampler/adjustments.h"
-#include "sampler/breaker_finder.h"
-#include "sampler/repetition.h"
+#include "sampler/repetition/breaker_finder.h"
+#include "sampler/repetition/repetition.h"
+#include "sampler/rows/adjustments.h"
 
 namespace token_sampler {
 namespace {

@@ -1,6 +1,6 @@
 // Repetitions found in linear time are those that looking at every place finds.
 
-#include "sampler/repetition.h"
+#include "sampler/repetition/repetition.h"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // Rows that cannot be read fail alone, whichever sampler reads them. That rows which can be read
 // give the tokens of rows in memory is for tests/conformance.
 
-#include "sampler/row_source.h"
+#include "sampler/rows/row_source.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,9 +9,9 @@
 #include <memory>
 #include <vector>
 
-#include "sampler/cpu_sampler.h"
+#include "sampler/cpu/cpu_sampler.h"
 #include "sampler/describe.h"
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/testing/memory_source.h"
 #include "tests/testing/sample_row.h"
 

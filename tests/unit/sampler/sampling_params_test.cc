@@ -1,6 +1,6 @@
 // Which parameters are refused, and that the message names field, row, value and range.
 
-#include "sampler/sampling_params.h"
+#include "sampler/params/sampling_params.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "sampler/stage_table.h"
+#include "sampler/params/stage_table.h"
 
 namespace token_sampler {
 namespace {

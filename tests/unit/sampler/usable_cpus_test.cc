@@ -1,6 +1,6 @@
 // How many CPUs affinity and the quotas of cgroups leave, from files as the kernel writes them.
 
-#include "sampler/cpu/usable_cpus.h"
+#include "sampler/cpu/threads/usable_cpus.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "sampler/cpu_sampler.h"
+#include "sampler/cpu/cpu_sampler.h"
 #include "tests/testing/draft_case.h"
 
 namespace token_sampler {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "sampler/weight.h"
+#include "sampler/arithmetic/weight.h"
 
 namespace token_sampler {
 namespace {

@@ -1,6 +1,6 @@
 // The weight function: spot values, its error, its bounds.
 
-#include "sampler/weight.h"
+#include "sampler/arithmetic/weight.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // Exact scaling beyond 64 bits.
 
-#include "sampler/wide_integer.h"
+#include "sampler/arithmetic/wide_integer.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "server/call_identity.h"
+#include "server/calls/call_identity.h"
 
 #include <gtest/gtest.h>
 

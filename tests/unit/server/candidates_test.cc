@@ -15,10 +15,10 @@
 #include <string>
 #include <vector>
 
-#include "sampler/reference_sampler.h"
-#include "sampler/token_order.h"
-#include "server/candidates_codec.h"
-#include "server/request_codec.h"
+#include "sampler/arithmetic/token_order.h"
+#include "sampler/reference/reference_sampler.h"
+#include "server/codec/candidates_codec.h"
+#include "server/codec/request_codec.h"
 
 namespace token_sampler {
 namespace {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
-#include "server/server.h"
+#include "server/program/server.h"
 #include "tests/testing/gated_sampler.h"
 
 namespace token_sampler {

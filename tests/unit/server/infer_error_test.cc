@@ -19,7 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "server/call_identity.h"
+#include "server/calls/call_identity.h"
 #include "server/kserve/infer_job.h"
 #include "server/regions/region_registry.h"
 #include "tests/unit/server/infer_messages.h"

@@ -1,7 +1,7 @@
 // Inference requests of the Open Inference Protocol as native ones: what is taken, what is refused,
 // and in which words.
 
-#include "server/kserve/infer_request.h"
+#include "server/kserve/translation/infer_request.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/util/message_differencer.h>
@@ -15,10 +15,10 @@
 #include <string>
 #include <vector>
 
-#include "server/call_identity.h"
+#include "server/calls/call_identity.h"
+#include "server/codec/request_codec.h"
 #include "server/kserve/infer_job.h"
 #include "server/regions/region_registry.h"
-#include "server/request_codec.h"
 #include "tests/unit/server/infer_messages.h"
 
 namespace token_sampler {

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "inference/grpc_inference_service.grpc.pb.h"
-#include "sampler/reference_sampler.h"
-#include "server/server.h"
+#include "sampler/reference/reference_sampler.h"
+#include "server/program/server.h"
 
 namespace token_sampler {
 

@@ -7,8 +7,8 @@
 #include <chrono>
 #include <string>
 
-#include "server/log_limit.h"
-#include "server/log_writer.h"
+#include "server/logging/log_limit.h"
+#include "server/logging/log_writer.h"
 
 namespace token_sampler {
 namespace {

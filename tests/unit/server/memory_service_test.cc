@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "inference/grpc_inference_service.grpc.pb.h"
-#include "sampler/reference_sampler.h"
-#include "server/server.h"
+#include "sampler/reference/reference_sampler.h"
+#include "server/program/server.h"
 #include "token_sampler/v1/token_sampler.grpc.pb.h"
 
 namespace token_sampler {

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "server/server.h"
+#include "server/program/server.h"
 #include "tests/testing/gated_sampler.h"
 
 namespace token_sampler {

@@ -1,6 +1,6 @@
 // What the server has accepted and not yet answered, from the first call to the last.
 
-#include "server/open_calls.h"
+#include "server/calls/open_calls.h"
 
 #include <gtest/gtest.h>
 

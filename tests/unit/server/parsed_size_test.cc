@@ -1,7 +1,7 @@
 // Tests the measure of a parsed message against what protobuf takes for it, and what is refused
 // before it takes anything.
 
-#include "server/parsed_size.h"
+#include "server/calls/parsed_size.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/stubs/logging.h>
@@ -13,7 +13,7 @@
 #include <type_traits>
 
 #include "inference/grpc_inference_service.pb.h"
-#include "server/field_check.h"
+#include "server/codec/field_check.h"
 #include "tests/testing/sliced_difference.h"
 
 namespace token_sampler {

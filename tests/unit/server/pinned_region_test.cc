@@ -19,9 +19,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "cuda/cuda_sampler.h"
-#include "cuda/pinned_memory.h"
-#include "sampler/reference_sampler.h"
-#include "server/call_identity.h"
+#include "cuda/memory/pinned_memory.h"
+#include "sampler/reference/reference_sampler.h"
+#include "server/calls/call_identity.h"
 #include "server/regions/guarded_mapping.h"
 #include "server/regions/pinned_pages.h"
 #include "server/regions/region_registry.h"

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "inference/grpc_inference_service.grpc.pb.h"
-#include "server/server.h"
+#include "server/program/server.h"
 #include "tests/testing/gated_sampler.h"
 
 namespace token_sampler {

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "sampler/reference_sampler.h"
-#include "server/server.h"
+#include "sampler/reference/reference_sampler.h"
+#include "server/program/server.h"
 #include "tests/testing/unary_call.h"
 
 namespace token_sampler {

@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "sampler/reference_sampler.h"
-#include "server/server.h"
+#include "sampler/reference/reference_sampler.h"
+#include "server/program/server.h"
 #include "token_sampler/sampler_client.h"
 #include "token_sampler/shared_region.h"
 

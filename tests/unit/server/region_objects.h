@@ -14,7 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "server/call_identity.h"
+#include "server/calls/call_identity.h"
 #include "server/regions/region_registry.h"
 
 namespace token_sampler {

@@ -22,8 +22,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "inference/grpc_inference_service.grpc.pb.h"
-#include "sampler/reference_sampler.h"
-#include "server/server.h"
+#include "sampler/reference/reference_sampler.h"
+#include "server/program/server.h"
 #include "tests/testing/unary_call.h"
 
 namespace token_sampler {

@@ -1,7 +1,7 @@
 // What the server refuses, in which words, and what it makes of good requests. The errors of
 // torch.multinomial have each their place here.
 
-#include "server/request_codec.h"
+#include "server/codec/request_codec.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
@@ -12,9 +12,9 @@
 #include <random>
 #include <string>
 
-#include "sampler/reference_sampler.h"
-#include "sampler/stage_table.h"
-#include "server/field_check.h"
+#include "sampler/params/stage_table.h"
+#include "sampler/reference/reference_sampler.h"
+#include "server/codec/field_check.h"
 
 namespace token_sampler {
 namespace {

@@ -1,8 +1,6 @@
 // Generators and histories of rows. Fields that would do nothing are refused, and one seed does not
 // mean one random number.
 
-#include "server/row_fields.h"
-
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
@@ -15,9 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include "sampler/reference_sampler.h"
-#include "server/describe_codec.h"
-#include "server/request_codec.h"
+#include "sampler/reference/reference_sampler.h"
+#include "server/codec/describe_codec.h"
+#include "server/codec/request_codec.h"
+#include "server/codec/row_codec.h"
 
 namespace token_sampler {
 namespace {

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/testing/gated_sampler.h"
 #include "tests/testing/sequence_streams.h"
 

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/testing/sequence_streams.h"
 
 namespace token_sampler::testing {

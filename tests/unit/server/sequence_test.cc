@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include "sampler/pace.h"
-#include "sampler/paced.h"
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
+#include "sampler/rows/pace.h"
+#include "sampler/rows/paced.h"
+#include "server/codec/row_codec.h"
 #include "server/memory/ledger.h"
-#include "server/row_fields.h"
 #include "server/sequences/sequence_table.h"
 #include "tests/conformance/row_difference.h"
 #include "tests/testing/counting_pace.h"

@@ -13,10 +13,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "server/command_line.h"
-#include "server/logging.h"
-#include "server/server_options.h"
-#include "server/status_mapping.h"
+#include "server/calls/status_mapping.h"
+#include "server/logging/logging.h"
+#include "server/program/command_line.h"
+#include "server/program/server_options.h"
 
 namespace token_sampler {
 namespace {

@@ -1,6 +1,6 @@
 // The server in this process, over a real channel: answers, statuses, health, reflection, its end.
 
-#include "server/server.h"
+#include "server/program/server.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/descriptor.h>
@@ -22,8 +22,8 @@
 #include <string>
 #include <thread>
 
-#include "sampler/cpu_sampler.h"
-#include "sampler/reference_sampler.h"
+#include "sampler/cpu/cpu_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 #include "tests/testing/gated_sampler.h"
 #include "tests/testing/statistics.h"
 

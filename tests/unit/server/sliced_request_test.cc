@@ -1,7 +1,7 @@
 // A request in pieces is what protobuf makes of it, for messages that are whole, cut, mutated or
 // written in ways that only a hand would write.
 
-#include "server/sliced_request.h"
+#include "server/calls/sliced_request.h"
 
 #include <google/protobuf/stubs/logging.h>
 #include <gtest/gtest.h>
@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
-#include "sampler/reference_sampler.h"
-#include "server/received_message.h"
-#include "server/request_codec.h"
+#include "sampler/reference/reference_sampler.h"
+#include "server/calls/received_message.h"
+#include "server/codec/request_codec.h"
 #include "tests/testing/sliced_difference.h"
 
 namespace token_sampler {

@@ -1,6 +1,6 @@
 // What VerifyDraft refuses, in which words, and what it makes of good requests.
 
-#include "server/verify_draft_codec.h"
+#include "server/codec/verify_draft_codec.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
@@ -13,7 +13,7 @@
 #include <random>
 #include <string>
 
-#include "sampler/reference_sampler.h"
+#include "sampler/reference/reference_sampler.h"
 
 namespace token_sampler {
 namespace {

@@ -9,10 +9,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "sampler/sampling_params.h"
-#include "sampler/stage_table.h"
-#include "server/params_codec.h"
-#include "server/wire_enums.h"
+#include "sampler/params/sampling_params.h"
+#include "sampler/params/stage_table.h"
+#include "server/codec/params_codec.h"
+#include "server/codec/wire_enums.h"
 
 namespace token_sampler {
 namespace {

@@ -1,0 +1,54 @@
+// The lanes of all devices, which calls take in turn.
+
+#ifndef TOKEN_SAMPLER_CUDA_LAUNCH_LANE_POOL_H_
+#define TOKEN_SAMPLER_CUDA_LAUNCH_LANE_POOL_H_
+
+#include <condition_variable>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cuda/launch/lane.h"
+
+namespace token_sampler::cuda {
+
+// Thread-safe.
+class LanePool {
+ public:
+  static constexpr int kAnyDevice = -1;
+
+  explicit LanePool(std::vector<std::unique_ptr<Lane>> lanes);
+
+  size_t size() const { return size_; }
+  bool Has(int device) const { return devices_.contains(device); }
+
+  // Waits for a lane of `device`, which the pool must have, or of any device. A thread that takes
+  // several lanes must take them in ascending order of their devices, so that no two threads wait
+  // for each other. Returns the error if a device is lost.
+  absl::StatusOr<std::unique_ptr<Lane>> Take(int device);
+
+  // Gives a lane back after a call that ended with `status`, and recovers it after an error.
+  // Returns the error if the device turns out to be lost, but only to the first caller.
+  absl::Status GiveBack(std::unique_ptr<Lane> lane, const absl::Status& status);
+
+  // The error by which a device was lost, after which no call can succeed; OK before.
+  absl::Status lost() const;
+
+ private:
+  std::unique_ptr<Lane> TakeIdle(int device);
+
+  const size_t size_;
+  const std::set<int> devices_;
+  mutable std::mutex mutex_;
+  std::condition_variable returned_;
+  std::vector<std::unique_ptr<Lane>> idle_;  // guarded by mutex_
+  absl::Status lost_;                        // guarded by mutex_
+};
+
+}  // namespace token_sampler::cuda
+
+#endif  // TOKEN_SAMPLER_CUDA_LAUNCH_LANE_POOL_H_

@@ -1,0 +1,213 @@
+#include "sampler/cpu/cpu_sampler.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "absl/functional/function_ref.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "sampler/cpu/buffer.h"
+#include "sampler/cpu/kernels/kernels.h"
+#include "sampler/cpu/row_sampler.h"
+#include "sampler/cpu/threads/row_threads.h"
+#include "sampler/cpu/threads/thread_pool.h"
+#include "sampler/cpu/threads/usable_cpus.h"
+#include "sampler/reference/pipeline.h"
+#include "sampler/rows/large_memory.h"
+#include "sampler/rows/paced.h"
+#include "sampler/rows/row_source.h"
+#include "sampler/rows/row_values.h"
+
+namespace token_sampler {
+namespace {
+
+using cpu::Kernels;
+using cpu::RowSampler;
+using cpu::ThreadPool;
+
+// Loads of values that start inside a line of the cache would touch two of them.
+struct alignas(64) CacheLine {
+  char bytes[64];
+};
+
+// A workspace that has seen a row of more items than this, tokens, draws and history, is not kept:
+// it may have tens of bytes for each of them, and no vocabulary is as long.
+constexpr uint64_t kKeptItems = uint64_t{1} << 21;
+
+// What threads that share the reading of one row take at a time.
+constexpr size_t kSliceBytes = size_t{128} << 10;
+
+class CpuSampler final : public Sampler {
+ public:
+  // `limit`: why there are not more threads, for device().
+  CpuSampler(const Kernels& kernels, int threads, absl::string_view limit)
+      : kernels_(kernels), limit_(limit), pool_(threads) {}
+
+  absl::string_view name() const override { return "cpu"; }
+
+  std::string device() const override {
+    return absl::StrCat(pool_.threads(), pool_.threads() == 1 ? " thread" : " threads",
+                        limit_.empty() ? "" : " by ", limit_, ", ", kernels_.name);
+  }
+
+  int rows_at_once() const override { return pool_.threads(); }
+
+  bool samples_on_calling_thread() const override { return true; }
+
+  absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
+    ThreadPool* slices = rows.size() < static_cast<size_t>(pool_.threads()) ? &pool_ : nullptr;
+    std::atomic<size_t> next = 0;
+    // Each thread keeps a workspace from row to row, for its cache holds it.
+    const auto threads = static_cast<size_t>(pool_.threads());
+    const auto sample_rows = [&](size_t) {
+      const FreeingPace freeing(rows.empty() ? nullptr : rows.front().pace);
+      std::unique_ptr<Workspace> workspace = TakeWorkspace();
+      bool kept = true;
+      for (size_t i = next++; i < rows.size(); i = next++) {
+        RunPaced([&] { SampleRow(rows[i], slices, *workspace, results[i]); },
+                 [&] { FailInterrupted(results[i]); });
+        kept = kept && Items(rows[i]) <= kKeptItems;
+      }
+      if (kept) ReturnWorkspace(std::move(workspace));
+    };
+    const size_t sharing = cpu::ThreadsForRows(rows, threads);
+    if (!rows.empty() && rows.front().pace != nullptr) {
+      RunOnThreadsOfItsOwn(sharing, sample_rows);
+    } else {
+      pool_.ForEach(sharing, sample_rows);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // What one row at a time needs.
+  struct Workspace {
+    explicit Workspace(const Kernels& kernels) : row_sampler(kernels) {}
+
+    RowSampler row_sampler;
+    cpu::Buffer<CacheLine> values;
+    RowInput loaded;  // with the values above
+  };
+
+  static uint64_t Items(const RowInput& row) {
+    uint64_t items = static_cast<uint64_t>(row.vocab) + row.params->num_samples;
+    if (row.history != nullptr) {
+      items += row.history->prompt_ids.size() + row.history->output_ids.size();
+    }
+    return items;
+  }
+
+  // For rows with a pace, which may wait long in it: threads of the pool would be missed by others.
+  static void RunOnThreadsOfItsOwn(size_t count, absl::FunctionRef<void(size_t)> body) {
+    std::vector<std::thread> threads;
+    for (size_t i = 1; i < count; ++i) threads.emplace_back([body, i] { body(i); });
+    body(0);
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  static void SampleRow(const RowInput& row, ThreadPool* slices, Workspace& workspace,
+                        RowResult& result) {
+    if (row.source == nullptr) {
+      SampleLoaded(row, slices, workspace.row_sampler, result);
+    } else if (Load(row, slices, workspace, result)) {
+      SampleLoaded(workspace.loaded, slices, workspace.row_sampler, result);
+    }
+  }
+
+  static void SampleLoaded(const RowInput& row, ThreadPool* slices, RowSampler& row_sampler,
+                           RowResult& result) {
+    // The few others take the general pipeline, which sorts.
+    if (RowSampler::Takes(row)) {
+      row_sampler.Sample(row, slices, result);
+    } else {
+      SampleRowByPipeline(row, result);
+    }
+  }
+
+  // Reads the row into cache just before it is sampled there. False, with the result set, when it
+  // cannot be read.
+  static bool Load(const RowInput& row, ThreadPool* slices, Workspace& workspace,
+                   RowResult& result) {
+    const size_t bytes = ValueBytes(row);
+    auto* const values =
+        reinterpret_cast<char*>(workspace.values.Reserve(bytes / sizeof(CacheLine) + 1)->bytes);
+    workspace.loaded = row;
+    workspace.loaded.values = values;
+    workspace.loaded.source = nullptr;
+    if ((slices == nullptr && row.pace == nullptr) || bytes <= kSliceBytes) {
+      return ReadValues(row, values, result);
+    }
+    std::atomic<bool> ok{true};
+    const auto read = [&](size_t i) {
+      const size_t begin = i * kSliceBytes;
+      const size_t size = std::min(kSliceBytes, bytes - begin);
+      if (!row.source->Read(row.source_offset + begin, size, values + begin).ok()) ok = false;
+    };
+    const size_t threads = slices == nullptr ? 1 : static_cast<size_t>(slices->threads());
+    InPieces(row.pace, (bytes + kSliceBytes - 1) / kSliceBytes, 4 * threads,
+             [&](size_t first, size_t last) {
+               if (slices != nullptr) {
+                 slices->ForEach(last - first, [&](size_t i) { read(first + i); });
+               } else {
+                 for (size_t i = first; i < last; ++i) read(i);
+               }
+             });
+    // Read once more, for what is wrong.
+    return ok || ReadValues(row, values, result);
+  }
+
+  std::unique_ptr<Workspace> TakeWorkspace() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!idle_.empty()) {
+        std::unique_ptr<Workspace> workspace = std::move(idle_.back());
+        idle_.pop_back();
+        return workspace;
+      }
+    }
+    return std::make_unique<Workspace>(kernels_);
+  }
+
+  void ReturnWorkspace(std::unique_ptr<Workspace> workspace) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle_.push_back(std::move(workspace));
+  }
+
+  const Kernels& kernels_;
+  const absl::string_view limit_;
+  ThreadPool pool_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace>> idle_;  // guarded by mutex_
+};
+
+}  // namespace
+
+std::vector<std::string> CpuSamplerTargets() {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : cpu::SupportedKernels()) names.emplace_back(kernels->name);
+  return names;
+}
+
+absl::StatusOr<std::unique_ptr<Sampler>> CreateCpuSampler(const CpuSamplerOptions& options) {
+  if (options.threads < 0 || options.threads > kMaxCpuThreads) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("threads must be in [0, ", kMaxCpuThreads, "], got ", options.threads));
+  }
+  cpu::UsableCpus cpus = {.count = options.threads};
+  if (options.threads == 0) cpus = cpu::FindUsableCpus();
+  const int threads = std::min(cpus.count, kMaxCpuThreads);
+  for (const Kernels* kernels : cpu::SupportedKernels()) {
+    if (options.target.empty() || options.target == kernels->name) {
+      return std::make_unique<CpuSampler>(*kernels, threads, cpus.limit);
+    }
+  }
+  return absl::InvalidArgumentError(absl::StrCat("target must be one of ",
+                                                 absl::StrJoin(CpuSamplerTargets(), ", "),
+                                                 ", got \"", options.target, "\""));
+}
+
+}  // namespace token_sampler

@@ -1,0 +1,59 @@
+// The stages of RowFilter whose end depends on sums over all survivors: eta, p-less, mirostat.
+
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+
+#include "sampler/arithmetic/elementary.h"
+#include "sampler/arithmetic/token_order.h"
+#include "sampler/arithmetic/weight.h"
+#include "sampler/arithmetic/wide_integer.h"
+#include "sampler/cpu/filter/list_sums.h"
+#include "sampler/cpu/filter/row_filter.h"
+#include "sampler/stages/log_weight.h"
+#include "sampler/stages/stage_math.h"
+
+namespace token_sampler::cpu {
+
+void RowFilter::KeepEta(double eta) {
+  List();
+  const uint64_t total = list_.TotalWeight();
+  // p >= sqrt(eta) * exp(-entropy), by logarithms, from which that of the sum falls out.
+  const double threshold = 0.5 * Log(eta) + MeanLogWeight(SumLog2Weights(list_, weigher_), total);
+  KeepListed(std::min(LeastOfWeight(CeilFraction(eta, total), list_),
+                      LeastOfLogWeight(threshold, list_, weigher_)));
+}
+
+void RowFilter::KeepPLess() {
+  List();
+  const uint64_t total = list_.TotalWeight();
+  // weight * total >= squares, divided by the total.
+  KeepWeight(static_cast<uint64_t>((SumSquares(list_) + (total - 1)) / total));
+}
+
+void RowFilter::KeepMirostat() {
+  used_mirostat_ = true;
+  const RowInput& row = row_->input();
+  const double mu = MirostatMu(row);
+  if (row.params->mirostat->version == 2) {
+    List();
+    const double log_total = LogOfWeight(list_.TotalWeight(), FractionBits(row.vocab));
+    KeepListed(LeastOfLogWeight(log_total - mu * kLn2, list_, weigher_));
+    return;
+  }
+  row_->CollectFirst(kMirostatFitted, first_);
+  first_.Retain(last_, kernels_);
+  uint64_t* keys = keys_.Reserve(first_.count);
+  for (size_t i = 0; i < first_.count; ++i) keys[i] = first_.KeyOf(i);
+  const size_t fitted = std::min(first_.count, kMirostatFitted);
+  std::partial_sort(keys, keys + fitted, keys + first_.count, std::greater<>());
+  fitted_.clear();
+  for (size_t i = 0; i < fitted; ++i) {
+    const float value = FromOrderedBits(static_cast<uint32_t>(keys[i] >> 32));
+    fitted_.push_back({TokenOfOrderKey(keys[i]), value, weigher_.WeightOf(value)});
+  }
+  const FirstSurvivors first = {fitted_, row.kind, FractionBits(row.vocab), temperature_};
+  KeepTopK(std::max<uint64_t>(Mirostat1Count(mu, row.vocab, first), 1), TiePolicy::kExactlyK);
+}
+
+}  // namespace token_sampler::cpu

@@ -1,0 +1,55 @@
+// The stages of RowFilter that leave no prefix of the order, or give the survivors other values:
+// XTC and adaptive-p. What they leave is a row of its own. Typical sampling is in typical_filter.
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+
+#include "sampler/arithmetic/wide_integer.h"
+#include "sampler/cpu/filter/list_sums.h"
+#include "sampler/cpu/filter/row_filter.h"
+#include "sampler/stages/stage_math.h"
+
+namespace token_sampler::cpu {
+
+void RowFilter::Remake(InputKind kind) {
+  row_ = &remade_[num_remade_++].Make(*row_, kind, list_);
+  last_ = {row_->floor(), kLastId};
+  least_.reset();
+  summed_ = false;
+}
+
+void RowFilter::RemoveTopChoices() {
+  const SamplingParams& params = *row_->input().params;
+  if (!XtcActs(row_->input())) return;
+  List();
+  // One of them stays, and must be one that can be drawn.
+  const uint64_t threshold =
+      std::max<uint64_t>(CeilFraction(params.xtc_threshold, list_.TotalWeight()), 1);
+  const float least = LeastOfWeight(threshold, list_);
+  uint64_t last = std::numeric_limits<uint64_t>::max();  // key of the last choice
+  size_t choices = 0;
+  list_.ForEach([&](size_t i) {
+    if (list_.values[i] < least) return;
+    ++choices;
+    last = std::min(last, list_.KeyOf(i));
+  });
+  if (choices < 2 || list_.count - (choices - 1) < params.min_tokens_to_keep) return;
+  list_.RetainIf([&](size_t i) { return list_.KeyOf(i) <= last; });
+  Remake(row_->input().kind);
+}
+
+void RowFilter::ActAdaptiveP() {
+  List();
+  const uint64_t total = list_.TotalWeight();
+  before_adaptive_p_ = {row_, weigher_, total};
+  const double target = AdaptivePTarget(row_->input());
+  list_.ForEach([&](size_t i) {
+    list_.values[i] =
+        AdaptivePLogit(static_cast<double>(list_.weights[i]) / static_cast<double>(total), target);
+  });
+  Remake(InputKind::kLogits);
+  SetTemperature(1.0);
+}
+
+}  // namespace token_sampler::cpu

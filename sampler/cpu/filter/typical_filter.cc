@@ -1,0 +1,150 @@
+#include "sampler/cpu/filter/typical_filter.h"
+
+#include <algorithm>
+
+#include "sampler/cpu/filter/list_sums.h"
+#include "sampler/rows/paced.h"
+
+namespace token_sampler::cpu {
+namespace {
+
+// That of no token that has a weight.
+constexpr Uint128 kNoDistance = ~Uint128{0};
+
+int BitWidth(Uint128 value) {
+  int bits = 0;
+  for (; value != 0; value >>= 1) ++bits;
+  return bits;
+}
+
+// The last of the shortest sorted prefix that reaches `mass` and has `count` candidates, or of all
+// of them. Moves candidates about.
+template <class Candidate>
+Candidate SelectLast(Candidate* begin, Candidate* end, uint64_t mass, size_t count) {
+  // Halves the range in which the last one is, until it is alone.
+  while (end - begin > 1) {
+    Candidate* const middle = begin + (end - begin) / 2;
+    std::nth_element(begin, middle, end);
+    uint64_t before = 0;
+    for (const Candidate* candidate = begin; candidate != middle; ++candidate) {
+      before += candidate->weight;
+    }
+    const auto size = static_cast<size_t>(middle - begin);
+    if (before >= mass && size >= count) {
+      end = middle;
+    } else {
+      begin = middle;
+      mass -= std::min(before, mass);
+      count -= std::min(size, count);
+    }
+  }
+  return *begin;
+}
+
+}  // namespace
+
+Uint128 TypicalFilter::Measure(const Weigher& weigher, const TokenList& list, uint64_t total) {
+  const Int128 mean = SumLog2Weights(list, weigher);  // times total
+  Uint128* distances = distances_.Reserve(list.count);
+  Uint128 largest = 0;
+  list.ForEach([&](size_t i) {
+    distances[i] = kNoDistance;
+    if (list.weights[i] == 0) return;
+    const Int128 difference = Int128{Log2Weight(list, i, weigher)} * total - mean;
+    distances[i] = static_cast<Uint128>(difference < 0 ? -difference : difference);
+    largest = std::max(largest, distances[i]);
+  });
+  return largest;
+}
+
+void TypicalFilter::FillBins(const TokenList& list, Uint128 largest) {
+  const int shift = std::max(BitWidth(largest) - kBinBits, 0);
+  uint16_t* bins = bins_.Reserve(list.count);
+  mass_.fill(0);
+  counts_.fill(0);
+  list.ForEach([&](size_t i) {
+    bins[i] = static_cast<uint16_t>(
+        distances_[i] == kNoDistance ? kBins - 1 : static_cast<size_t>(distances_[i] >> shift));
+    mass_[bins[i]] += list.weights[i];
+    ++counts_[bins[i]];
+  });
+}
+
+size_t TypicalFilter::TakeBin(uint64_t& mass, size_t& count) const {
+  size_t bin = 0;
+  for (; mass_[bin] < mass || counts_[bin] < count; ++bin) {
+    mass -= std::min(mass_[bin], mass);
+    count -= std::min(counts_[bin], count);
+  }
+  return bin;
+}
+
+size_t TypicalFilter::Narrow(size_t size, uint64_t& mass, size_t& count, Pace* pace) {
+  // By distance, and where all are equal by the order.
+  Candidate* const candidates = candidates_.data();
+  bool by_distance = false;
+  ForEachPaced(pace, size,
+               [&](size_t i) { by_distance |= candidates[i].distance != candidates[0].distance; });
+  const auto place_of = [by_distance](const Candidate& candidate) {
+    return by_distance ? candidate.distance : Uint128{~candidate.key};
+  };
+  Uint128 first = place_of(candidates[0]);
+  Uint128 last = first;
+  ForEachPaced(pace, size, [&](size_t i) {
+    first = std::min(first, place_of(candidates[i]));
+    last = std::max(last, place_of(candidates[i]));
+  });
+  const int shift = std::max(BitWidth(last - first) - kBinBits, 0);
+  const auto bin_of = [&](const Candidate& candidate) {
+    return static_cast<size_t>((place_of(candidate) - first) >> shift);
+  };
+  mass_.fill(0);
+  counts_.fill(0);
+  ForEachPaced(pace, size, [&](size_t i) {
+    mass_[bin_of(candidates[i])] += candidates[i].weight;
+    ++counts_[bin_of(candidates[i])];
+  });
+  const size_t bin = TakeBin(mass, count);
+  size_t kept = 0;
+  ForEachPaced(pace, size, [&](size_t i) {
+    const Candidate candidate = candidates[i];
+    candidates[kept] = candidate;
+    kept += bin_of(candidate) == bin ? 1 : 0;
+  });
+  return kept;
+}
+
+TypicalFilter::Candidate TypicalFilter::FindLast(const TokenList& list, uint64_t mass,
+                                                 size_t count) {
+  const size_t bin = TakeBin(mass, count);
+  Candidate* candidates = candidates_.Reserve(counts_[bin]);
+  size_t found = 0;
+  list.ForEach([&](size_t i) {
+    if (bins_[i] != bin) return;
+    candidates[found++] = {distances_[i], list.KeyOf(i), list.weights[i]};
+  });
+  // A selection can not be interrupted, so a long one is made short first.
+  while (list.pace != nullptr && found > kPieceItems) {
+    found = Narrow(found, mass, count, list.pace);
+  }
+  return SelectLast(candidates, candidates + found, mass, count);
+}
+
+void TypicalFilter::Keep(const SamplingParams& params, const Weigher& weigher, TokenList& list) {
+  const uint64_t total = list.TotalWeight();
+  const Uint128 largest = Measure(weigher, list, total);
+  FillBins(list, largest);
+  Candidate last = FindLast(list, CeilFraction(params.typical_p, total), 1);
+  if (params.top_k_ties == TiePolicy::kKeepAll) last.key = 0;
+  if (params.min_tokens_to_keep > 1) {
+    if (list.pace != nullptr) FillBins(list, largest);
+    const size_t least = std::min<size_t>(params.min_tokens_to_keep, list.count);
+    last = std::max(last, FindLast(list, 0, least));
+  }
+  list.RetainIf([&](size_t i) {
+    return distances_[i] < last.distance ||
+           (distances_[i] == last.distance && list.KeyOf(i) >= last.key);
+  });
+}
+
+}  // namespace token_sampler::cpu

@@ -1,0 +1,67 @@
+// Locally typical sampling of a list, without sorting it.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_CPU_FILTER_TYPICAL_FILTER_H_
+#define TOKEN_SAMPLER_SAMPLER_CPU_FILTER_TYPICAL_FILTER_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "sampler/arithmetic/wide_integer.h"
+#include "sampler/cpu/buffer.h"
+#include "sampler/cpu/kernels/kernels.h"
+#include "sampler/cpu/token_list.h"
+#include "sampler/params/sampling_params.h"
+
+namespace token_sampler::cpu {
+
+// Not thread-safe; reuses its memory from call to call.
+class TypicalFilter {
+ public:
+  // Keeps of `list`, weighed by `weigher`, the tokens whose surprise is nearest to its mean:
+  // stage typical of SPEC.md §5.
+  void Keep(const SamplingParams& params, const Weigher& weigher, TokenList& list);
+
+ private:
+  // Tokens by their distance from the mean, and behind them those without a weight.
+  static constexpr int kBinBits = 11;
+  static constexpr size_t kBins = (size_t{1} << kBinBits) + 1;
+
+  struct Candidate {
+    Uint128 distance;  // of its surprise from the mean
+    uint64_t key;      // its place in the order
+    uint64_t weight;
+
+    bool operator<(const Candidate& other) const {
+      return distance != other.distance ? distance < other.distance : key > other.key;
+    }
+  };
+
+  // Of each token of the list into distances_, and the largest of a token that has a weight.
+  Uint128 Measure(const Weigher& weigher, const TokenList& list, uint64_t total);
+
+  // Sorts the tokens into bins by their distances, of which `largest` is the largest.
+  void FillBins(const TokenList& list, Uint128 largest);
+
+  // The bin in which the shortest prefix ends that reaches `mass` and has `count` tokens; takes off
+  // both what the bins before it have.
+  size_t TakeBin(uint64_t& mass, size_t& count) const;
+
+  // Leaves of candidates_ those of one of finer bins, and returns their number. Overwrites the sums
+  // of FillBins.
+  size_t Narrow(size_t size, uint64_t& mass, size_t& count, Pace* pace);
+
+  // The last token of the shortest prefix, by distance, that reaches `mass`, at most the list's,
+  // and has `count` tokens, 1 .. list.count.
+  Candidate FindLast(const TokenList& list, uint64_t mass, size_t count);
+
+  Buffer<Uint128> distances_;  // per token of the list
+  Buffer<uint16_t> bins_;      // per token of the list
+  std::array<uint64_t, kBins> mass_;
+  std::array<size_t, kBins> counts_;
+  Buffer<Candidate> candidates_;  // those of one bin
+};
+
+}  // namespace token_sampler::cpu
+
+#endif  // TOKEN_SAMPLER_SAMPLER_CPU_FILTER_TYPICAL_FILTER_H_

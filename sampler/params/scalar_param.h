@@ -1,0 +1,115 @@
+// What the table of scalar parameters in sampling_params.h is made of.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_PARAMS_SCALAR_PARAM_H_
+#define TOKEN_SAMPLER_SAMPLER_PARAMS_SCALAR_PARAM_H_
+
+#include <limits>
+#include <optional>
+#include <string>
+#include <type_traits>
+
+#include "absl/strings/string_view.h"
+
+namespace token_sampler {
+
+struct SamplingParams;
+
+// The values that a parameter may have.
+struct ParamRange {
+  double low;
+  double high;
+  bool without_low = false;
+  bool without_high = false;
+  bool or_zero = false;  // 0 is accepted though it is below `low`
+
+  // False for NaN.
+  constexpr bool Contains(double value) const {
+    if (or_zero && value == 0.0) return true;
+    return value >= low && value <= high && !(without_low && value == low) &&
+           !(without_high && value == high);
+  }
+  // Follows "must be": "in [0, 1)", "at least 1", "0 or in [1e-6, 1e6]".
+  std::string ToString() const;
+};
+
+constexpr ParamRange Closed(double low, double high) { return {low, high}; }
+constexpr ParamRange Above(double low, double high) { return {low, high, true}; }
+constexpr ParamRange Below(double low, double high) { return {low, high, false, true}; }
+constexpr ParamRange ZeroOr(double low, double high) { return {low, high, false, false, true}; }
+constexpr ParamRange AtLeast(double low) { return {low, std::numeric_limits<double>::infinity()}; }
+
+struct ScalarParam {
+  // In token_sampler.v1.SamplingParams, with a dot before a field of a message in it:
+  // "xtc.threshold".
+  absl::string_view name;
+  ParamRange range;
+  // Whether it must have its default where the values are weights and no logits.
+  bool logits_only;
+  // Whether the struct that holds it is there. get() is 0 where it is not; set() makes it.
+  bool (*is_there)(const SamplingParams&);
+  double (*get)(const SamplingParams&);
+  // `value` fits the member's type.
+  void (*set)(SamplingParams&, double value);
+};
+
+namespace scalar_param_internal {
+
+template <typename T>
+const T* Find(const T& member) {
+  return &member;
+}
+template <typename T>
+const T* Find(const std::optional<T>& member) {
+  return member.has_value() ? &*member : nullptr;
+}
+template <typename T>
+T& Make(T& member) {
+  return member;
+}
+template <typename T>
+T& Make(std::optional<T>& member) {
+  return member.has_value() ? *member : member.emplace();
+}
+
+}  // namespace scalar_param_internal
+
+// The row of a member of SamplingParams: a number, a bool, or an optional of one.
+template <auto kMember>
+constexpr ScalarParam Scalar(absl::string_view name, ParamRange range, bool logits_only = false) {
+  using scalar_param_internal::Find;
+  using scalar_param_internal::Make;
+  return {name,
+          range,
+          logits_only,
+          [](const SamplingParams& params) { return Find(params.*kMember) != nullptr; },
+          [](const SamplingParams& params) {
+            const auto* const member = Find(params.*kMember);
+            return member != nullptr ? static_cast<double>(*member) : 0.0;
+          },
+          [](SamplingParams& params, double value) {
+            auto& member = Make(params.*kMember);
+            member = static_cast<std::remove_reference_t<decltype(member)>>(value);
+          }};
+}
+// The row of a number in a struct, or in an optional of one, that is a member of SamplingParams.
+template <auto kStruct, auto kMember>
+constexpr ScalarParam Scalar(absl::string_view name, ParamRange range, bool logits_only = false) {
+  using scalar_param_internal::Find;
+  using scalar_param_internal::Make;
+  return {name,
+          range,
+          logits_only,
+          [](const SamplingParams& params) { return Find(params.*kStruct) != nullptr; },
+          [](const SamplingParams& params) {
+            const auto* const holder = Find(params.*kStruct);
+            return holder != nullptr ? static_cast<double>(holder->*kMember) : 0.0;
+          },
+          [](SamplingParams& params, double value) {
+            auto& member = Make(params.*kStruct).*kMember;
+            member = static_cast<std::remove_reference_t<decltype(member)>>(value);
+          }};
+}
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SAMPLER_PARAMS_SCALAR_PARAM_H_

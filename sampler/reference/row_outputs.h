@@ -1,0 +1,30 @@
+// What a row's result holds besides the tokens: SPEC.md §7.
+
+#ifndef TOKEN_SAMPLER_SAMPLER_REFERENCE_ROW_OUTPUTS_H_
+#define TOKEN_SAMPLER_SAMPLER_REFERENCE_ROW_OUTPUTS_H_
+
+#include <cstdint>
+
+#include "sampler/reference/survivors.h"
+#include "sampler/rows/large_memory.h"
+#include "sampler/sampler.h"
+
+namespace token_sampler {
+
+// Log-probabilities, ranks, extremes and entropy of `distribution`, as row.outputs asks.
+void WriteDistribution(const RowInput& row, const Survivors& distribution, RowResult& result);
+
+// The tokens that the filters kept, as row.outputs asks.
+void WriteKeptSet(const RowInput& row, const Survivors& kept, RowResult& result);
+
+// The tokens of a greedy or other row that can be drawn, with their weights.
+void WriteWeights(const Survivors& kept, bool greedy, RowResult& result);
+
+// Appends a relaxed one-hot vector [vocab] of draw number `index`, which drew `token_id` from
+// `tokens` in any order; those of weight 0 get 0.
+void AppendGumbelSoftmax(const RowInput& row, uint32_t index, uint32_t token_id,
+                         const LargeVector<Token>& tokens, RowResult& result);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SAMPLER_REFERENCE_ROW_OUTPUTS_H_

@@ -1,0 +1,313 @@
+#include "server/codec/request_codec.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/usage/counted.h"
+#include "server/codec/invalid_argument.h"
+#include "server/codec/wire_enums.h"
+
+namespace token_sampler {
+namespace {
+
+// Gives each row its profile; where its values are out of range, an entry of row_errors.
+absl::Status ChooseProfiles(const v1::SampleRequest& request, std::vector<RowInput>& rows,
+                            DecodedSample& decoded) {
+  std::vector<uint32_t> chosen;
+  absl::Status status = DecodeProfiles(request.params(), request.row_params(), "row_params",
+                                       {"row", rows.size()}, decoded.profiles, chosen);
+  if (!status.ok()) return status;
+  // Each profile that a row uses is checked once, however many rows use it: a check may be long.
+  std::vector<std::optional<absl::Status>> checked(decoded.profiles.size());
+  uint64_t draws = 0;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    RowInput& row = rows[r];
+    row.params = &decoded.profiles[chosen[r]];
+    std::optional<absl::Status>& valid = checked[chosen[r]];
+    if (!valid.has_value()) {
+      const std::string profile = absl::StrCat("params[", chosen[r], "]");
+      valid = ValidateParams(*row.params, row.kind, row.vocab, {.profile = profile});
+      if (valid->ok()) ShortenLists(row.vocab, decoded.profiles[chosen[r]]);
+    }
+    if (!valid->ok()) {
+      decoded.row_errors.resize(rows.size());
+      decoded.row_errors[r] = absl::StrCat("row ", r, ": ", valid->message());
+      continue;
+    }
+    draws += row.params->num_samples;
+    decoded.stateful = decoded.stateful || row.params->stateful();
+  }
+  if (draws > kMaxValuesPerCall) {
+    return Invalid("num_samples of all rows together must be at most ", kMaxValuesPerCall, ", got ",
+                   draws);
+  }
+  return absl::OkStatus();
+}
+
+// The kept sets of all rows must fit a response.
+absl::Status CheckKeptSets(const std::vector<RowInput>& rows) {
+  uint64_t most = 0;
+  for (const RowInput& row : rows) most += MostKept(row);
+  if (most <= kMaxValuesPerCall) return absl::OkStatus();
+  return Invalid("outputs.kept_set could hold ", most, " tokens, at most ", kMaxValuesPerCall,
+                 " may be: set top_k, or send fewer rows");
+}
+
+// Relaxed vectors have vocab entries for each draw.
+absl::Status CheckGumbelSoftmax(const std::vector<RowInput>& rows) {
+  uint64_t values = 0;
+  for (const RowInput& row : rows) {
+    values += uint64_t{row.params->num_samples} * static_cast<uint64_t>(row.vocab);
+  }
+  if (values <= kMaxValuesPerCall) return absl::OkStatus();
+  return Invalid("outputs.gumbel_softmax would hold ", values, " values, at most ",
+                 kMaxValuesPerCall, " may be: draw fewer tokens, or send fewer rows");
+}
+
+// An entry of row_errors for each row whose parameters look at a history that was not sent.
+void CheckHistoriesSent(const v1::SampleRequest& request, const std::vector<RowInput>& rows,
+                        DecodedSample& decoded) {
+  const v1::Histories* histories = request.has_histories() ? &request.histories() : nullptr;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    if (!decoded.row_errors.empty() && !decoded.row_errors[r].empty()) continue;
+    const auto profile = static_cast<size_t>(rows[r].params - decoded.profiles.data());
+    const std::string missing =
+        MissingHistory(*rows[r].params, profile, decoded.keys[r].step, histories);
+    if (missing.empty()) continue;
+    decoded.row_errors.resize(rows.size());
+    decoded.row_errors[r] = absl::StrCat("row ", r, ": ", missing);
+  }
+}
+
+absl::Status DecodeStates(const v1::SampleRequest& request, std::vector<RowInput>& rows,
+                          std::vector<RowState>& states) {
+  if (request.states().empty()) return absl::OkStatus();
+  if (static_cast<size_t>(request.states_size()) != rows.size()) {
+    return Invalid("states must have one entry per row (", rows.size(), ") or none, got ",
+                   request.states_size());
+  }
+  states.resize(rows.size());
+  for (size_t r = 0; r < rows.size(); ++r) {
+    states[r] = DecodeState(request.states(static_cast<int>(r)));
+    rows[r].state = &states[r];
+  }
+  return absl::OkStatus();
+}
+
+void EncodeState(const RowState& state, v1::RowState& message) {
+  if (state.mirostat_mu) message.set_mirostat_mu(*state.mirostat_mu);
+  if (state.adaptive_p_sum) message.set_adaptive_p_sum(*state.adaptive_p_sum);
+  if (state.adaptive_p_weight) message.set_adaptive_p_weight(*state.adaptive_p_weight);
+  if (state.top_p) message.set_top_p(*state.top_p);
+}
+
+// Whether RowDetail has something to hold.
+bool WantsDetails(const OutputOptions& outputs) {
+  return outputs.logprobs || outputs.top_logprobs > 0 || outputs.ranks || outputs.kept_count ||
+         outputs.extremes || outputs.entropy || outputs.gumbel_softmax > 0.0;
+}
+
+void EncodeDetail(const OutputOptions& outputs, const RowResult& result, v1::RowDetail& detail) {
+  if (outputs.kept_count) detail.set_kept_count(result.kept_count);
+  if (outputs.extremes) {
+    detail.set_max_probability(result.max_probability);
+    detail.set_min_probability(result.min_probability);
+  }
+  if (outputs.entropy) detail.set_entropy(result.entropy);
+  detail.mutable_gumbel_softmax()->Add(result.gumbel_softmax.begin(), result.gumbel_softmax.end());
+  detail.mutable_ranks()->Add(result.ranks.begin(), result.ranks.end());
+  detail.mutable_logprobs()->Add(result.logprobs.begin(), result.logprobs.end());
+  detail.mutable_top_token_ids()->Add(result.top_token_ids.begin(), result.top_token_ids.end());
+  detail.mutable_top_logprobs()->Add(result.top_logprobs.begin(), result.top_logprobs.end());
+}
+
+// `result` is null for a row that was not sampled.
+void AddKeptSet(const RowResult* result, v1::KeptSets& sets) {
+  if (sets.offsets().empty()) sets.add_offsets(0);
+  if (result != nullptr) {
+    sets.mutable_token_ids()->Add(result->kept_token_ids.begin(), result->kept_token_ids.end());
+    sets.mutable_logprobs()->Add(result->kept_logprobs.begin(), result->kept_logprobs.end());
+  }
+  sets.add_offsets(static_cast<uint64_t>(sets.token_ids_size()));
+}
+
+void AddStatus(uint32_t row, RowCode code, const std::string& message,
+               v1::SampleResponse& response) {
+  v1::RowStatus& status = *response.add_row_statuses();
+  status.set_row(row);
+  status.set_code(ToWire(code));
+  status.set_message(message);
+}
+
+}  // namespace
+
+void DecodedSample::Release() {
+  candidates = {};
+  profiles = {};
+  histories = {};
+  states = {};
+  inputs = {};
+}
+
+uint64_t MostKept(const RowInput& row) {
+  const SamplingParams& params = *row.params;
+  const auto vocab = static_cast<uint64_t>(row.vocab);
+  const bool bounded = params.top_k > 0 && params.top_k_ties == TiePolicy::kExactlyK;
+  return bounded ? std::min<uint64_t>(vocab, std::max(params.top_k, params.min_tokens_to_keep))
+                 : vocab;
+}
+
+bool TokensAlone(const OutputOptions& outputs) {
+  return !WantsDetails(outputs) && !outputs.kept_set;
+}
+
+absl::Status MeasureAnswer(size_t all_rows, const std::vector<RowInput>& rows,
+                           const OutputOptions& outputs, const RequestLimits& limits,
+                           AnswerSize& answer) {
+  // Token ids, ranks and floats take at most 4 bytes each, on the wire and in memory.
+  constexpr uint64_t kValueBytes = 4;
+  // Results grow by doubling, and so does what they are copied to.
+  constexpr uint64_t kCopies = 4;
+  // The rest of a row: its key and state, its message if it fails.
+  constexpr uint64_t kRowMessageBytes = 256;
+  constexpr uint64_t kRowMemoryBytes = 1536;
+  uint64_t values = 0;
+  for (const RowInput& row : rows) {
+    const auto vocab = static_cast<uint64_t>(row.vocab);
+    const uint64_t draws = row.params->num_samples;
+    uint64_t per_draw = 1;
+    if (outputs.logprobs) ++per_draw;
+    if (outputs.ranks) ++per_draw;
+    if (outputs.gumbel_softmax > 0.0) per_draw += vocab;
+    values += draws * per_draw + 2 * std::min<uint64_t>(outputs.top_logprobs, vocab);
+    if (outputs.kept_set) values += 2 * MostKept(row);
+  }
+  answer.message = all_rows * kRowMessageBytes + values * kValueBytes;
+  answer.memory = all_rows * kRowMemoryBytes + values * kValueBytes * kCopies;
+  if (answer.message <= limits.max_response_bytes) return absl::OkStatus();
+  return Invalid("the answer could have ", answer.message, " bytes, at most ",
+                 limits.max_response_bytes,
+                 " may be (--max-response-bytes): ask for less besides the tokens, draw fewer, or "
+                 "send fewer rows");
+}
+
+absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<RowInput>& rows,
+                           OutputOptions& outputs) {
+  const auto vocab = static_cast<uint64_t>(rows[0].vocab);
+  outputs.logprobs = message.logprobs();
+  outputs.top_logprobs = message.top_logprobs();
+  outputs.logprob_mode = message.logprob_mode() == v1::LOGPROB_MODE_PROCESSED
+                             ? LogprobMode::kProcessed
+                             : LogprobMode::kRaw;
+  outputs.ranks = message.ranks();
+  outputs.rank_mode = message.rank_mode() == v1::RANK_MODE_GREATER_EQUAL ? RankMode::kGreaterEqual
+                                                                         : RankMode::kGreater;
+  outputs.kept_count = message.kept_count();
+  outputs.kept_set = message.kept_set();
+  outputs.extremes = message.extremes();
+  outputs.entropy = message.entropy();
+  if (message.has_gumbel_softmax()) {
+    outputs.gumbel_softmax = message.gumbel_softmax();
+    if (!(outputs.gumbel_softmax >= 1e-6 && outputs.gumbel_softmax <= 1e6)) {
+      return Invalid("outputs.gumbel_softmax must be in [1e-6, 1e6], got ", outputs.gumbel_softmax);
+    }
+  }
+  if (outputs.top_logprobs > vocab) {
+    return Invalid("outputs.top_logprobs must be at most the ", Counted(vocab, "token"),
+                   " of a row, got ", outputs.top_logprobs);
+  }
+  if (rows.size() * outputs.top_logprobs > kMaxValuesPerCall) {
+    return Invalid("outputs.top_logprobs of all rows together must be at most ", kMaxValuesPerCall,
+                   ", got ", rows.size() * outputs.top_logprobs);
+  }
+  if (outputs.kept_set) {
+    if (absl::Status status = CheckKeptSets(rows); !status.ok()) return status;
+  }
+  return outputs.gumbel_softmax > 0.0 ? CheckGumbelSoftmax(rows) : absl::OkStatus();
+}
+
+absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits& limits,
+                          DecodedSample& decoded, const SlicedBytes* data) {
+  if (!request.has_tensor()) return Invalid("tensor must be set");
+  std::vector<RowInput> rows;
+  const bool candidates = request.tensor().has_candidates();
+  const InputKind kind = DecodeKind(request.input_kind());
+  absl::Status status =
+      candidates
+          ? DecodeCandidates(request.tensor(), kind, limits, decoded.candidates, rows)
+          : DecodeTensor(request.tensor(), "tensor", kind, limits, rows, decoded.region_rows, data);
+  if (!status.ok()) return status;
+  if (status = ChooseProfiles(request, rows, decoded); !status.ok()) return status;
+  if (candidates) {
+    status = CheckCandidateRequest(request, decoded.profiles);
+    if (!status.ok()) return status;
+  }
+  if (status = DecodeOutputs(request.outputs(), rows, decoded.outputs); !status.ok()) return status;
+  const Units units = {"row", rows.size()};
+  if (status = DecodeKeys(request.keys(), units, decoded.keys); !status.ok()) return status;
+  if (request.has_histories()) {
+    status = DecodeHistories(request.histories(), units, rows[0].vocab, decoded.histories,
+                             decoded.skipped_ids);
+    if (!status.ok()) return status;
+    for (size_t r = 0; r < rows.size(); ++r) rows[r].history = &decoded.histories[r];
+  }
+  CheckHistoriesSent(request, rows, decoded);
+  if (status = DecodeStates(request, rows, decoded.states); !status.ok()) return status;
+  if (request.has_bitmask()) {
+    if (status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
+  }
+  const OutputOptions* outputs = TokensAlone(decoded.outputs) ? nullptr : &decoded.outputs;
+  const size_t all_rows = rows.size();
+  size_t valid = 0;
+  for (size_t r = 0; r < all_rows; ++r) {
+    if (!decoded.row_errors.empty() && !decoded.row_errors[r].empty()) continue;
+    rows[r].key = decoded.keys[r];
+    rows[r].outputs = outputs;
+    if (candidates) ChooseDraw(static_cast<uint32_t>(r), decoded.candidates, rows[r]);
+    rows[valid++] = rows[r];
+  }
+  if (valid == 0) return absl::InvalidArgumentError(decoded.row_errors.front());
+  rows.resize(valid);
+  decoded.inputs = std::move(rows);
+  return MeasureAnswer(all_rows, decoded.inputs, decoded.outputs, limits, decoded.answer);
+}
+
+absl::Status CallStatus(const absl::Status& status, std::shared_ptr<const RegionRows> region_rows) {
+  return status.ok() && region_rows != nullptr ? region_rows->Check() : status;
+}
+
+void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> results,
+                  v1::SampleResponse& response) {
+  response.set_spec_version(kSpecVersion);
+  response.mutable_skipped_ids()->Add(decoded.skipped_ids.begin(), decoded.skipped_ids.end());
+  const bool details = WantsDetails(decoded.outputs);
+  const RowResult* result = results.data();
+  for (uint32_t row = 0; row < decoded.keys.size(); ++row) {
+    const RowKey& key = decoded.keys[row];
+    response.add_seeds(key.seed);
+    response.add_steps(key.step);
+    response.add_streams(key.stream);
+    v1::RowDetail* detail = details ? response.add_details() : nullptr;
+    if (detail != nullptr) detail->set_row(row);
+    v1::RowState* state = decoded.stateful ? response.add_states() : nullptr;
+    if (!decoded.row_errors.empty() && !decoded.row_errors[row].empty()) {
+      response.add_token_counts(0);
+      AddStatus(row, RowCode::kInvalidParams, decoded.row_errors[row], response);
+      if (decoded.outputs.kept_set) AddKeptSet(nullptr, *response.mutable_kept_sets());
+      continue;
+    }
+    response.add_token_counts(static_cast<uint32_t>(result->token_ids.size()));
+    response.mutable_token_ids()->Add(result->token_ids.begin(), result->token_ids.end());
+    if (result->code != RowCode::kOk) AddStatus(row, result->code, result->message, response);
+    if (detail != nullptr && HasTokens(result->code)) {
+      EncodeDetail(decoded.outputs, *result, *detail);
+    }
+    if (state != nullptr) EncodeState(result->state, *state);
+    if (decoded.outputs.kept_set) AddKeptSet(result, *response.mutable_kept_sets());
+    ++result;
+  }
+}
+
+}  // namespace token_sampler

@@ -1,0 +1,347 @@
+#include "server/codec/row_codec.h"
+
+#include <sys/random.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <numeric>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "client/usage/counted.h"
+#include "sampler/rows/adjustments.h"
+#include "server/codec/invalid_argument.h"
+#include "server/codec/params_codec.h"
+
+namespace token_sampler {
+namespace {
+
+absl::StatusOr<DataType> DecodeType(const v1::Tensor& tensor, absl::string_view field) {
+  switch (tensor.dtype()) {
+    case v1::DATA_TYPE_FLOAT32:
+      return DataType::kFloat32;
+    case v1::DATA_TYPE_FLOAT16:
+      return DataType::kFloat16;
+    case v1::DATA_TYPE_BFLOAT16:
+      return DataType::kBFloat16;
+    case v1::DATA_TYPE_FLOAT64:
+      return DataType::kFloat64;
+    default:
+      return Invalid(
+          field,
+          ".dtype must be a floating-point type: FLOAT32, FLOAT16, BFLOAT16 or FLOAT64, got ",
+          tensor.has_dtype() ? absl::StrCat(tensor.dtype()) : "none");
+  }
+}
+
+// One list of ids per unit, as [lengths] and all ids one after the other.
+absl::Status CheckLists(absl::string_view field, int lengths, uint64_t sum, int ids,
+                        const Units& units) {
+  if (lengths == 0 && ids == 0) return absl::OkStatus();
+  if (static_cast<size_t>(lengths) != units.count) {
+    return Invalid("histories.", field, ".lengths must have one entry per ", units.name, " (",
+                   units.count, "), got ", lengths);
+  }
+  if (sum != static_cast<uint64_t>(ids)) {
+    return Invalid("histories.", field,
+                   ".token_ids must have as many entries as its lengths sum up to, ", sum, ", got ",
+                   ids);
+  }
+  return absl::OkStatus();
+}
+
+// Hands out the units' shares of an array, in their order.
+class Shares {
+ public:
+  Shares(const google::protobuf::RepeatedField<uint32_t>& lengths,
+         const google::protobuf::RepeatedField<uint32_t>& array)
+      : lengths_(lengths), rest_(array.data(), static_cast<size_t>(array.size())) {}
+
+  absl::Span<const uint32_t> Next() {
+    if (unit_ >= lengths_.size()) return {};
+    const absl::Span<const uint32_t> share = rest_.first(lengths_.Get(unit_++));
+    rest_.remove_prefix(share.size());
+    return share;
+  }
+
+ private:
+  const google::protobuf::RepeatedField<uint32_t>& lengths_;
+  absl::Span<const uint32_t> rest_;
+  int unit_ = 0;
+};
+
+template <typename Lists>
+absl::Status CheckLists(absl::string_view field, const Lists& lists, const Units& units) {
+  const uint64_t sum = std::accumulate(lists.lengths().begin(), lists.lengths().end(), uint64_t{0});
+  return CheckLists(field, lists.lengths_size(), sum, lists.token_ids_size(), units);
+}
+
+absl::Status CheckKeyCount(const char* field, int count, const Units& units) {
+  if (count <= 1 || static_cast<size_t>(count) == units.count) return absl::OkStatus();
+  return Invalid("keys.", field, " must have one entry per ", units.name, " (", units.count,
+                 "), one for all, or none, got ", count);
+}
+
+void FillRandom(std::vector<uint64_t>& words) {
+  auto* bytes = reinterpret_cast<char*>(words.data());
+  size_t left = words.size() * sizeof(uint64_t);
+  while (left > 0) {
+    const ssize_t got = getrandom(bytes, left, 0);
+    if (got < 0 && errno != EINTR) std::abort();  // the kernel has had getrandom since 3.17
+    if (got > 0) {
+      bytes += got;
+      left -= static_cast<size_t>(got);
+    }
+  }
+}
+
+// A status whose message says which field it is about.
+absl::Status Named(absl::string_view field, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
+}
+
+// Points the rows, which have their shape, at their places in a region.
+absl::Status PlaceInRegion(const v1::RegionSlice& slice, const std::string& field,
+                           const RequestLimits& limits, std::vector<RowInput>& rows,
+                           std::shared_ptr<const RegionRows>& region_rows) {
+  const uint64_t element_size = ElementSize(rows[0].dtype);
+  const uint64_t row_bytes = ValueBytes(rows[0]);
+  const RowBlock block = {.offset = slice.offset(),
+                          .rows = rows.size(),
+                          .row_bytes = row_bytes,
+                          .stride = slice.has_row_stride() ? slice.row_stride() : row_bytes};
+  if (block.offset % element_size != 0) {
+    return Invalid(field, ".offset must be a multiple of the ", element_size,
+                   " bytes of a value, got ", block.offset);
+  }
+  if (block.stride < row_bytes || block.stride % element_size != 0) {
+    return Invalid(field, ".row_stride must be at least the ", row_bytes,
+                   " bytes of a row and a multiple of the ", element_size,
+                   " bytes of a value, got ", block.stride);
+  }
+  absl::StatusOr<std::shared_ptr<const Region>> region =
+      FindRegion(slice.name(), block, field, limits);
+  if (!region.ok()) return region.status();
+  region_rows = std::make_shared<RegionRows>(*std::move(region), block, field);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    rows[r].source = region_rows.get();
+    rows[r].source_offset = block.offset + r * block.stride;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+InputKind DecodeKind(v1::InputKind kind) {
+  return kind == v1::INPUT_KIND_WEIGHTS ? InputKind::kWeights : InputKind::kLogits;
+}
+
+absl::Status DecodeShape(const v1::Tensor& tensor, absl::string_view field,
+                         const RequestLimits& limits, DataType& type) {
+  const absl::StatusOr<DataType> decoded = DecodeType(tensor, field);
+  if (!decoded.ok()) return decoded.status();
+  type = *decoded;
+  if (tensor.rows() < 1 || tensor.rows() > limits.max_rows) {
+    return Invalid(field, ".rows must be in [1, ", limits.max_rows, "], got ", tensor.rows());
+  }
+  if (tensor.vocab() < 1 || tensor.vocab() > limits.max_vocab) {
+    return Invalid(field, ".vocab must be in [1, ", limits.max_vocab, "], got ", tensor.vocab());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const Region>> FindRegion(const std::string& name,
+                                                         const RowBlock& block,
+                                                         absl::string_view field,
+                                                         const RequestLimits& limits) {
+  if (limits.regions == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(field, ": shared memory is off"));
+  }
+  const RegionRegistry& regions = *limits.regions;
+  if (absl::Status status = regions.CheckUse(limits.caller); !status.ok()) {
+    return Named(field, status);
+  }
+  absl::StatusOr<std::shared_ptr<const Region>> region = regions.Find(name, limits.caller);
+  if (!region.ok()) return Named(field, region.status());
+  if (absl::Status status = (*region)->CheckBlock(block); !status.ok()) return Named(field, status);
+  // What lies inside a region does not overflow.
+  const uint64_t most = regions.options().max_tensor_bytes;
+  if (block.rows * block.row_bytes > most) {
+    return Invalid(field, " must hold at most ", most, " bytes per call, got ",
+                   block.rows * block.row_bytes);
+  }
+  return region;
+}
+
+absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, InputKind kind,
+                          const RequestLimits& limits, std::vector<RowInput>& rows,
+                          std::shared_ptr<const RegionRows>& region_rows, const SlicedBytes* data) {
+  RowInput row;
+  absl::Status status = DecodeShape(tensor, field, limits, row.dtype);
+  if (!status.ok()) return status;
+  if (tensor.has_candidates()) return Invalid(field, ".candidates are for Sample alone");
+  row.kind = kind;
+  row.vocab = tensor.vocab();
+  rows.assign(tensor.rows(), row);
+  if (tensor.has_region()) {
+    return PlaceInRegion(tensor.region(), absl::StrCat(field, ".region"), limits, rows,
+                         region_rows);
+  }
+  if (!tensor.has_data()) return Invalid(field, ".data must be set: the values of the rows");
+  // At most 2^32 * 2^24 * 8 = 2^59.
+  const uint64_t row_bytes = ValueBytes(row);
+  const uint64_t expected = tensor.rows() * row_bytes;
+  const uint64_t got = data == nullptr ? tensor.data().size() : data->size();
+  if (got != expected) {
+    return Invalid(field, ".data must have ", expected, " bytes for [", tensor.rows(), ", ",
+                   tensor.vocab(), "] values of ", DataTypeName(row.dtype), ", got ", got);
+  }
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const uint64_t offset = r * row_bytes;
+    rows[r].values =
+        data == nullptr ? tensor.data().data() + offset : data->Find(offset, row_bytes);
+    if (rows[r].values != nullptr) continue;
+    rows[r].source = data;
+    rows[r].source_offset = offset;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DecodeProfiles(const google::protobuf::RepeatedPtrField<v1::SamplingParams>& messages,
+                            const google::protobuf::RepeatedField<uint32_t>& indexes,
+                            absl::string_view field, const Units& units,
+                            std::vector<SamplingParams>& profiles, std::vector<uint32_t>& chosen) {
+  for (int i = 0; i < messages.size(); ++i) {
+    absl::Status status = DecodeParams(messages.Get(i), i, profiles.emplace_back());
+    if (!status.ok()) return status;
+  }
+  if (profiles.empty()) profiles.emplace_back();
+  if (indexes.empty() && messages.size() > 1) {
+    return Invalid(field, " must be set when there are several params: one index per ", units.name);
+  }
+  if (!indexes.empty() && static_cast<size_t>(indexes.size()) != units.count) {
+    return Invalid(field, " must have one entry per ", units.name, " (", units.count,
+                   ") or none, got ", indexes.size());
+  }
+  for (int i = 0; i < indexes.size(); ++i) {
+    if (indexes.Get(i) >= profiles.size()) {
+      return Invalid(field, "[", i, "] must be an index into params, of which there are ",
+                     messages.size(), ", got ", indexes.Get(i));
+    }
+  }
+  chosen.assign(indexes.begin(), indexes.end());
+  chosen.resize(units.count);
+  return absl::OkStatus();
+}
+
+absl::Status DecodeKeys(const v1::RowKeys& message, const Units& units, std::vector<RowKey>& keys) {
+  for (absl::Status status : {CheckKeyCount("seeds", message.seeds_size(), units),
+                              CheckKeyCount("steps", message.steps_size(), units),
+                              CheckKeyCount("streams", message.streams_size(), units)}) {
+    if (!status.ok()) return status;
+  }
+  const auto entry = [](const auto& array, size_t unit) {
+    return array.Get(array.size() == 1 ? 0 : static_cast<int>(unit));
+  };
+  std::vector<uint64_t> random_seeds(message.seeds_size() == 0 ? units.count : 0);
+  FillRandom(random_seeds);
+  const bool share_seed = message.seeds_size() == 1;
+  keys.resize(units.count);
+  for (size_t i = 0; i < units.count; ++i) {
+    keys[i].seed = random_seeds.empty() ? entry(message.seeds(), i) : random_seeds[i] >> 1;
+    if (message.steps_size() != 0) keys[i].step = entry(message.steps(), i);
+    if (message.streams_size() != 0) {
+      keys[i].stream = entry(message.streams(), i);
+    } else if (share_seed) {
+      keys[i].stream = static_cast<uint32_t>(i);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DecodeHistories(const v1::Histories& message, const Units& units, int64_t vocab,
+                             std::vector<RowHistory>& histories,
+                             std::vector<uint32_t>& skipped_ids) {
+  if (message.has_prompt_ids() && message.has_prompt_set()) {
+    return Invalid("histories must not set both prompt_ids and prompt_set");
+  }
+  if (message.has_output_ids() && message.has_output_counts()) {
+    return Invalid("histories must not set both output_ids and output_counts");
+  }
+  for (absl::Status status : {CheckLists("prompt_ids", message.prompt_ids(), units),
+                              CheckLists("output_ids", message.output_ids(), units),
+                              CheckLists("prompt_set", message.prompt_set(), units),
+                              CheckLists("output_counts", message.output_counts(), units)}) {
+    if (!status.ok()) return status;
+  }
+  const v1::IdCounts& counts = message.output_counts();
+  if (counts.counts_size() != counts.token_ids_size()) {
+    return Invalid("histories.output_counts.counts must have one entry per token id (",
+                   counts.token_ids_size(), "), got ", counts.counts_size());
+  }
+  Shares prompt_ids(message.prompt_ids().lengths(), message.prompt_ids().token_ids());
+  Shares output_ids(message.output_ids().lengths(), message.output_ids().token_ids());
+  Shares prompt_set(message.prompt_set().lengths(), message.prompt_set().token_ids());
+  Shares count_ids(counts.lengths(), counts.token_ids());
+  Shares count_values(counts.lengths(), counts.counts());
+  histories.resize(units.count);
+  for (RowHistory& history : histories) {
+    history = {prompt_ids.Next(), output_ids.Next(),   prompt_set.Next(),
+               count_ids.Next(),  count_values.Next(), message.skip_unknown_ids()};
+    if (history.skip_unknown_ids) skipped_ids.push_back(CountUnknownIds(history, vocab));
+  }
+  return absl::OkStatus();
+}
+
+std::string MissingHistory(const SamplingParams& params, size_t profile, uint64_t step,
+                           const v1::Histories* histories) {
+  if (step == 0) return "";
+  if (histories == nullptr) {
+    const absl::string_view reader = HistoryReader(params);
+    if (reader.empty()) return "";
+    return absl::StrCat("params[", profile, "].", reader, " needs a history at step ", step,
+                        ": send prompt_ids and output_ids, empty if there are none");
+  }
+  const bool prompt = histories->has_prompt_ids() || histories->has_prompt_set();
+  const bool output = histories->has_output_ids() || histories->has_output_counts();
+  const absl::string_view reader = prompt && !output ? OutputReader(params) : "";
+  if (reader.empty()) return "";
+  return absl::StrCat("params[", profile, "].", reader, " needs the output at step ", step,
+                      ": send output_ids, empty if there are none");
+}
+
+RowState DecodeState(const v1::RowState& message) {
+  RowState state;
+  if (message.has_mirostat_mu()) state.mirostat_mu = message.mirostat_mu();
+  if (message.has_adaptive_p_sum()) state.adaptive_p_sum = message.adaptive_p_sum();
+  if (message.has_adaptive_p_weight()) state.adaptive_p_weight = message.adaptive_p_weight();
+  if (message.has_top_p()) state.top_p = message.top_p();
+  return state;
+}
+
+absl::Status DecodeBitmask(const v1::Bitmask& message, std::vector<RowInput>& rows) {
+  const size_t masks =
+      message.rows().empty() ? rows.size() : static_cast<size_t>(message.rows_size());
+  const size_t mask_bytes = (static_cast<size_t>(rows[0].vocab) + 31) / 32 * 4;
+  if (message.words().size() != masks * mask_bytes) {
+    return Invalid("bitmask.words must have ", masks * mask_bytes, " bytes for ",
+                   Counted(masks, "mask"), " of ", Counted(mask_bytes / 4, "word"), ", got ",
+                   message.words().size());
+  }
+  const auto* words = reinterpret_cast<const uint8_t*>(message.words().data());
+  for (size_t i = 0; i < masks; ++i) {
+    const size_t row = message.rows().empty() ? i : message.rows(static_cast<int>(i));
+    if (row >= rows.size()) {
+      return Invalid("bitmask.rows[", i, "] must be below the ", Counted(rows.size(), "row"),
+                     ", got ", row);
+    }
+    if (rows[row].bitmask != nullptr) {
+      return Invalid("bitmask.rows[", i, "] names row ", row, " again");
+    }
+    rows[row].bitmask = words + i * mask_bytes;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace token_sampler

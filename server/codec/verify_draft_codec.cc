@@ -1,0 +1,250 @@
+#include "server/codec/verify_draft_codec.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <numeric>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "server/codec/invalid_argument.h"
+#include "server/codec/wire_enums.h"
+
+namespace token_sampler {
+namespace {
+
+// Where a sequence's nodes start among all nodes, and how many they are.
+struct NodeRange {
+  size_t first;
+  size_t count;
+};
+
+// The nodes of each sequence.
+absl::Status DecodeShape(const v1::VerifyDraftRequest& request, std::vector<NodeRange>& ranges) {
+  const auto& lengths = request.draft_lengths();
+  if (lengths.empty()) return Invalid("draft_lengths must have an entry per sequence, got none");
+  const uint64_t nodes = std::accumulate(lengths.begin(), lengths.end(), uint64_t{0});
+  const auto sequences = static_cast<uint64_t>(lengths.size());
+  if (nodes > kMaxDraws) {
+    return Invalid("draft_lengths must sum up to at most ", kMaxDraws, ", got ", nodes);
+  }
+  if (request.target().rows() != nodes + sequences) {
+    return Invalid("target.rows must be ", nodes + sequences, ", one per drafted token (", nodes,
+                   ") and one per sequence (", sequences, "), got ", request.target().rows());
+  }
+  if (static_cast<uint64_t>(request.draft_token_ids_size()) != nodes) {
+    return Invalid("draft_token_ids must have as many entries as draft_lengths sum up to, ", nodes,
+                   ", got ", request.draft_token_ids_size());
+  }
+  if (!request.parents().empty() && static_cast<uint64_t>(request.parents_size()) != nodes) {
+    return Invalid("parents must have one entry per drafted token (", nodes, ") or none, got ",
+                   request.parents_size());
+  }
+  if (request.has_draft() && request.draft().rows() != nodes) {
+    return Invalid("draft.rows must be one per drafted token (", nodes, "), got ",
+                   request.draft().rows());
+  }
+  if (request.has_draft_kind() && !request.has_draft()) {
+    return Invalid("draft_kind must not be set without draft");
+  }
+  size_t first = 0;
+  for (const uint32_t length : lengths) {
+    ranges.push_back({first, length});
+    first += length;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckNodes(const v1::VerifyDraftRequest& request,
+                        const std::vector<NodeRange>& ranges) {
+  const uint32_t vocab = request.target().vocab();
+  for (int i = 0; i < request.draft_token_ids_size(); ++i) {
+    if (request.draft_token_ids(i) < vocab) continue;
+    return Invalid("draft_token_ids[", i, "] must be below the vocabulary of ", vocab, ", got ",
+                   request.draft_token_ids(i));
+  }
+  if (request.parents().empty()) return absl::OkStatus();
+  for (const NodeRange& range : ranges) {
+    for (size_t node = 0; node < range.count; ++node) {
+      const size_t i = range.first + node;
+      const int32_t parent = request.parents(static_cast<int>(i));
+      if (parent >= -1 && parent < static_cast<int64_t>(node)) continue;
+      return Invalid("parents[", i, "] must be -1 or a node of its sequence before node ", node,
+                     ", got ", parent);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The target's rows, then the draft's.
+absl::Status DecodeRows(const v1::VerifyDraftRequest& request, const RequestLimits& limits,
+                        DecodedDrafts& decoded) {
+  std::vector<RowInput>& rows = decoded.rows;
+  const InputKind kind = DecodeKind(request.input_kind());
+  absl::Status status =
+      DecodeTensor(request.target(), "target", kind, limits, rows, decoded.target_rows);
+  if (!status.ok()) return status;
+  if (request.has_bitmask()) {
+    if (status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
+  }
+  if (!request.has_draft()) return absl::OkStatus();
+  const InputKind draft_kind = request.has_draft_kind() ? DecodeKind(request.draft_kind()) : kind;
+  std::vector<RowInput> draft;
+  status = DecodeTensor(request.draft(), "draft", draft_kind, limits, draft, decoded.draft_rows);
+  if (!status.ok()) return status;
+  if (request.draft().vocab() != request.target().vocab()) {
+    return Invalid("draft.vocab must be that of target, ", request.target().vocab(), ", got ",
+                   request.draft().vocab());
+  }
+  rows.insert(rows.end(), draft.begin(), draft.end());
+  return absl::OkStatus();
+}
+
+absl::Status CheckHistorySize(const std::vector<NodeRange>& ranges,
+                              const std::vector<RowHistory>& histories) {
+  uint64_t tokens = 0;
+  for (size_t s = 0; s < histories.size(); ++s) {
+    const RowHistory& history = histories[s];
+    tokens += (ranges[s].count + 1) * (history.prompt_ids.size() + history.output_ids.size() +
+                                       history.prompt_set.size() + history.output_counts.size());
+  }
+  if (tokens <= kMaxHistoryTokens) return absl::OkStatus();
+  return Invalid("histories must have at most ", kMaxHistoryTokens,
+                 " tokens, each counted for every row of its sequence, got ", tokens);
+}
+
+// Whether the parameters fit the rows that they act on.
+absl::Status CheckProfile(const SamplingParams& params, uint32_t index,
+                          const std::vector<RowInput>& rows) {
+  const std::string profile = absl::StrCat("params[", index, "]");
+  const ParamsLocation location = {.profile = profile};
+  absl::Status status = ValidateDraftParams(params, location);
+  if (!status.ok()) return status;
+  const RowInput& target = rows.front();
+  status = ValidateParams(params, target.kind, target.vocab, location);
+  const RowInput& last = rows.back();  // of the draft, if there is one
+  if (!status.ok() || last.kind == target.kind || last.kind == InputKind::kWeights) return status;
+  return ValidateParams(params, last.kind, last.vocab, location);
+}
+
+}  // namespace
+
+uint64_t DraftAnswerBytes(const DecodedDrafts& decoded) {
+  constexpr uint64_t kSequenceBytes = 1024;
+  constexpr uint64_t kNodeBytes = 64;  // an id and a node, each in a result and in the answer
+  return decoded.keys.size() * kSequenceBytes + decoded.rows.size() * kNodeBytes;
+}
+
+uint64_t DraftWorkBytes(const DecodedDrafts& decoded) {
+  // An id and a weight for each token of a target's row and of a draft's, in arrays that double,
+  // and as they are copied. Sequences are verified in groups of about so many values.
+  constexpr uint64_t kTokenBytes = 48;
+  constexpr uint64_t kMaxValuesAtOnce = uint64_t{1} << 24;
+  constexpr uint64_t kNodeBytes = 64;
+  uint64_t nodes = 0;
+  uint64_t values = 0;
+  uint64_t history = 0;
+  for (const DraftInput& input : decoded.inputs) {
+    nodes += input.target.size();
+    if (!input.draft.empty()) values += static_cast<uint64_t>(input.target[0].vocab);
+    // Each goes on with a history of its own.
+    if (input.history != nullptr) {
+      history += input.history->prompt_ids.size() + input.history->output_ids.size() +
+                 input.history->prompt_set.size() + 2 * input.history->output_counts.size();
+    }
+  }
+  const auto longest = static_cast<uint64_t>(
+      decoded.inputs.empty() ? 0 : decoded.inputs.front().target.front().vocab);
+  return std::min(values, kMaxValuesAtOnce + longest) * kTokenBytes + nodes * kNodeBytes +
+         history * 2 * sizeof(uint32_t);
+}
+
+absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const RequestLimits& limits,
+                               DecodedDrafts& decoded) {
+  if (!request.has_target()) return Invalid("target must be set");
+  std::vector<NodeRange> ranges;
+  absl::Status status = DecodeShape(request, ranges);
+  if (!status.ok()) return status;
+  if (status = CheckNodes(request, ranges); !status.ok()) return status;
+  if (status = DecodeRows(request, limits, decoded); !status.ok()) return status;
+  const Units units = {"sequence", ranges.size()};
+  std::vector<uint32_t> chosen;
+  status = DecodeProfiles(request.params(), request.sequence_params(), "sequence_params", units,
+                          decoded.profiles, chosen);
+  if (!status.ok()) return status;
+  if (status = DecodeKeys(request.keys(), units, decoded.keys); !status.ok()) return status;
+  if (request.has_histories()) {
+    status = DecodeHistories(request.histories(), units, decoded.rows[0].vocab, decoded.histories,
+                             decoded.skipped_ids);
+    if (!status.ok()) return status;
+    if (status = CheckHistorySize(ranges, decoded.histories); !status.ok()) return status;
+  }
+
+  const absl::Span<const uint32_t> token_ids = request.draft_token_ids();
+  const absl::Span<const int32_t> parents = request.parents();
+  const size_t nodes = token_ids.size();
+  const auto target = absl::MakeConstSpan(decoded.rows).first(nodes + ranges.size());
+  const auto draft = absl::MakeConstSpan(decoded.rows).subspan(target.size());
+  decoded.trees = !parents.empty();
+  decoded.sequence_errors.resize(ranges.size());
+  std::vector<std::optional<absl::Status>> checked(decoded.profiles.size());
+  for (size_t s = 0; s < ranges.size(); ++s) {
+    const uint32_t index = chosen[s];
+    if (!checked[index]) {
+      checked[index] = CheckProfile(decoded.profiles[index], index, decoded.rows);
+    }
+    if (!checked[index]->ok()) {
+      decoded.sequence_errors[s] = absl::StrCat("sequence ", s, ": ", checked[index]->message());
+      continue;
+    }
+    const std::string missing =
+        MissingHistory(decoded.profiles[index], index, decoded.keys[s].step,
+                       request.has_histories() ? &request.histories() : nullptr);
+    if (!missing.empty()) {
+      decoded.sequence_errors[s] = absl::StrCat("sequence ", s, ": ", missing);
+      continue;
+    }
+    const auto& [first, count] = ranges[s];
+    DraftInput& input = decoded.inputs.emplace_back();
+    input.target = target.subspan(first + s, count + 1);
+    if (!draft.empty()) input.draft = draft.subspan(first, count);
+    input.token_ids = token_ids.subspan(first, count);
+    if (!parents.empty()) input.parents = parents.subspan(first, count);
+    input.params = &decoded.profiles[index];
+    input.key = decoded.keys[s];
+    if (!decoded.histories.empty()) input.history = &decoded.histories[s];
+  }
+  if (decoded.inputs.empty()) return absl::InvalidArgumentError(decoded.sequence_errors.front());
+  return absl::OkStatus();
+}
+
+void EncodeVerifyDraft(const DecodedDrafts& decoded, absl::Span<const DraftResult> results,
+                       v1::VerifyDraftResponse& response) {
+  response.set_spec_version(kSpecVersion);
+  response.mutable_skipped_ids()->Add(decoded.skipped_ids.begin(), decoded.skipped_ids.end());
+  const DraftResult* result = results.data();
+  for (uint32_t s = 0; s < decoded.keys.size(); ++s) {
+    response.add_seeds(decoded.keys[s].seed);
+    response.add_streams(decoded.keys[s].stream);
+    const bool verified = decoded.sequence_errors[s].empty();
+    const RowCode code = verified ? result->code : RowCode::kInvalidParams;
+    if (code != RowCode::kOk) {
+      v1::RowStatus& status = *response.add_sequence_statuses();
+      status.set_row(s);
+      status.set_code(ToWire(code));
+      status.set_message(verified ? result->message : decoded.sequence_errors[s]);
+    }
+    if (!verified) {
+      response.add_accepted_counts(0);
+      continue;
+    }
+    response.add_accepted_counts(static_cast<uint32_t>(result->accepted_nodes.size()));
+    response.mutable_token_ids()->Add(result->token_ids.begin(), result->token_ids.end());
+    if (decoded.trees) {
+      response.mutable_accepted_nodes()->Add(result->accepted_nodes.begin(),
+                                             result->accepted_nodes.end());
+    }
+    ++result;
+  }
+}
+
+}  // namespace token_sampler

@@ -1,0 +1,24 @@
+// Flags and environment variables to ServerOptions.
+
+#ifndef TOKEN_SAMPLER_SERVER_PROGRAM_COMMAND_LINE_H_
+#define TOKEN_SAMPLER_SERVER_PROGRAM_COMMAND_LINE_H_
+
+#include <optional>
+
+#include "server/program/server_options.h"
+
+namespace token_sampler {
+
+// What the command line asks for: options to serve with, or (after --help, --version or a mistake,
+// which are printed) an exit code: 0 or kExitUsage.
+struct CommandLine {
+  ServerOptions options;
+  std::optional<int> exit_code;
+};
+
+// A flag wins over its environment variable: --max-rows over TOKEN_SAMPLER_MAX_ROWS.
+CommandLine ParseCommandLine(int argc, const char* const* argv);
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_PROGRAM_COMMAND_LINE_H_

@@ -1,0 +1,263 @@
+#include "server/program/server.h"
+
+#include <grpcpp/health_check_service_interface.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/synchronization/mutex.h"
+#include "server/codec/field_check.h"
+#include "server/listener/descriptors.h"
+#include "server/listener/frames/guarded_connection.h"
+#include "server/memory/machine_memory.h"
+#include "server/operation/progress_watch.h"
+#include "server/program/goaway.h"
+#include "server/program/transport_options.h"
+
+namespace token_sampler {
+namespace {
+
+uint64_t MemoryBudget(const ServerOptions& options) {
+  return options.memory_budget > 0 ? options.memory_budget : DefaultMemoryBudget(MachineMemory());
+}
+
+TransportBounds TransportOf(const ServerOptions& options) {
+  return BoundsOfTransport(MachineMemory(), MemoryBudget(options), options.max_incomplete_bytes);
+}
+
+RegionOptions With(RegionOptions options, Ledger& ledger,
+                   std::function<bool(const std::string& peer)> connected) {
+  options.ledger = &ledger;
+  options.connected = std::move(connected);
+  return options;
+}
+
+BatcherOptions WithWeights(const ServerOptions& options) {
+  BatcherOptions batcher = options.batcher;
+  batcher.client_weights = *ParseClientWeights(options.client_weights);
+  return batcher;
+}
+
+RequestLimits CallLimits(const ServerOptions& options, CallerLedgers& callers) {
+  // A small message may well take more than its size once it is parsed.
+  constexpr uint64_t kLeastParsedBytes = uint64_t{64} << 20;
+  RequestLimits limits = options.request;
+  limits.callers = &callers;
+  limits.max_parsed_bytes = std::max(options.max_message_bytes, kLeastParsedBytes);
+  return limits;
+}
+
+v1::GetServerInfoResponse MakeInfo(const ServerOptions& options, const Sampler& sampler) {
+  v1::GetServerInfoResponse info;
+  info.set_version(TOKEN_SAMPLER_VERSION);
+  info.set_spec_version(kSpecVersion);
+  info.set_backend(std::string(sampler.name()));
+  info.set_device(sampler.device());
+  info.set_max_rows(options.request.max_rows);
+  info.set_max_vocab(options.request.max_vocab);
+  info.set_max_message_bytes(options.max_message_bytes);
+  info.set_max_num_samples(kMaxDraws);
+  info.set_max_response_bytes(options.request.max_response_bytes);
+  info.set_memory_budget_bytes(MemoryBudget(options));
+  for (std::string& feature : ImplementedFeatures()) info.add_features(std::move(feature));
+  return info;
+}
+
+// Descriptors that are no connection's: libraries, the log, epoll's, gRPC's own.
+constexpr uint64_t kOtherDescriptors = 128;
+
+// Executors may take nothing of what waits for so long. The largest call is shorter.
+constexpr std::chrono::seconds kPatience{60};
+constexpr std::chrono::seconds kBetweenLooks{1};
+
+// How long a peer that attacked cannot connect anew: an attack goes on otherwise as fast as it
+// connects, and who connects from the same address and means well tries again.
+constexpr std::chrono::seconds kShunTime{1};
+
+// At connections that may stand still.
+constexpr std::chrono::milliseconds kMostBetweenLooks{5000};
+
+// How long clients have to acknowledge GOAWAY when no call is open: several round trips.
+constexpr std::chrono::milliseconds kGoawayTime{1000};
+
+// Probes and tools have one each; what comes beyond is no probe.
+constexpr uint64_t kMaxHealthWatches = 1024;
+constexpr int64_t kMaxReflectionStreams = 64;
+
+std::vector<std::string> Services() {
+  return {v1::TokenSampler::service_full_name(),
+          inference::GRPCInferenceService::service_full_name()};
+}
+
+std::vector<std::string> AllServices() {
+  std::vector<std::string> services = Services();
+  services.emplace_back(grpc::health::v1::Health::service_full_name());
+  services.emplace_back(grpc::reflection::v1alpha::ServerReflection::service_full_name());
+  return services;
+}
+
+}  // namespace
+
+Server::Server(const ServerOptions& options, Sampler& sampler)
+    : ledger_(MemoryBudget(options)),
+      callers_(ledger_),
+      regions_(With(options.regions, ledger_,
+                    [this](const std::string& peer) {
+                      const AcceptLoop* const loop = connections_.load();
+                      return loop == nullptr || loop->IsConnected(peer);
+                    })),
+      batcher_(sampler, WithWeights(options)),
+      service_(batcher_, calls_, sampler, regions_, CallLimits(options, callers_),
+               options.sequences, MakeInfo(options, sampler)),
+      kserve_service_(batcher_, calls_, regions_, CallLimits(options, callers_)),
+      health_(calls_, Services(), kMaxHealthWatches),
+      reflection_(batcher_, calls_, AllServices(), kMaxReflectionStreams) {
+  ledger_.LimitAccount(Account::kSequences, options.sequences.max_bytes, "--max-sequence-bytes",
+                       "close some");
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
+                                                      Sampler& sampler, OnDeaf on_deaf) {
+  if (absl::Status status = ValidateOptions(options); !status.ok()) return status;
+  grpc::EnableDefaultHealthCheckService(false);
+  // A distribution's Abseil looks for cycles of locks whenever gRPC takes one: a twelfth of a
+  // call's time.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  const SocketAccess access = {.mode = *ParseSocketMode(options.socket_mode),
+                               .group = options.socket_group};
+  std::vector<Listening> listening;
+  for (const std::string& address : options.listen) {
+    absl::StatusOr<Listening> one = Listen(address, access);
+    if (!one.ok()) return one.status();
+    listening.push_back(*std::move(one));
+  }
+  std::unique_ptr<Server> server(new Server(options, sampler));
+  grpc::ServerBuilder builder;
+  BoundTransport(options, TransportOf(options).quota, builder);
+  builder.RegisterService(&server->service_);
+  builder.RegisterService(&server->kserve_service_);
+  builder.RegisterService(&server->health_);
+  builder.RegisterService(&server->reflection_);
+  server->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      grpc::InsecureServerCredentials());
+  server->grpc_server_ = builder.BuildAndStart();
+  if (server->grpc_server_ == nullptr) return absl::InternalError("gRPC does not start");
+  server->SetServing(true);
+  server->progress_thread_ = std::thread([&server = *server] { server.WatchProgress(); });
+  server->Accept(options, std::move(listening), std::move(on_deaf));
+  return server;
+}
+
+void Server::Accept(const ServerOptions& options, std::vector<Listening> listening,
+                    OnDeaf on_deaf) {
+  std::vector<Descriptor> sockets;
+  for (Listening& one : listening) {
+    std::move(one.sockets.begin(), one.sockets.end(), std::back_inserter(sockets));
+    if (one.unix_path.has_value()) socket_paths_.push_back(*std::move(one.unix_path));
+    addresses_.push_back(std::move(one.address));
+  }
+  const FrameLimits frames = {
+      .max_header_bytes = 4 * options.max_metadata_bytes,
+      .max_message_bytes = 2 * options.max_message_bytes,
+      .patience = options.stall_timeout,
+      .receipt = std::make_shared<Receipt>(TransportOf(options).incomplete)};
+  const auto accepted = [this, frames](AcceptLoop& loop, Descriptor connection,
+                                       const std::string& group) {
+    GuardConnection(connection.get(), frames, [&loop, group](const std::string& reason) {
+      spdlog::warn("connection closed: {} (peer {})", reason, group);
+      loop.Shun(group, std::chrono::system_clock::now() + kShunTime);
+    });
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+    parameters.fd = connection.Release();
+    acceptor_->HandleNewConnection(&parameters);
+  };
+  const auto warn = [](const std::string& message) { spdlog::warn("{}", message); };
+  const auto died = [on_deaf = std::move(on_deaf)](const std::string& reason) {
+    spdlog::critical("a listener has died: {}", reason);
+    if (on_deaf) on_deaf(reason);
+  };
+  const uint64_t max_connections =
+      ConnectionsWithin(RaiseDescriptorLimit(), options.regions.max_regions + kOtherDescriptors,
+                        options.max_connections);
+  accept_loop_ = std::make_unique<AcceptLoop>(
+      std::move(sockets),
+      AcceptLimits{.max_connections = max_connections,
+                   .max_per_peer = options.max_connections_per_peer,
+                   .max_rate = options.max_connection_rate},
+      AcceptEvents{.accepted = accepted,
+                   .ended = ReleaseConnection,
+                   .look = LookAtConnection,
+                   .between_looks = std::min(kMostBetweenLooks, options.stall_timeout / 4),
+                   .warn = warn,
+                   .listener_died = died});
+  connections_ = accept_loop_.get();
+}
+
+Server::~Server() { Stop(std::chrono::milliseconds(0)); }
+
+void Server::SetServing(bool serving) {
+  MutexLock lock(mutex_);
+  serving = serving && !draining_;
+  health_.SetServing(serving);
+  kserve_service_.SetReady(serving);
+}
+
+void Server::WatchProgress() {
+  ProgressWatch watch(kPatience);
+  bool serving = true;
+  for (;;) {
+    {
+      MutexLock lock(mutex_);
+      const TimePoint next = std::chrono::system_clock::now() + kBetweenLooks;
+      while (!draining_ && drain_began_.WaitUntil(mutex_, next)) {
+      }
+      if (draining_) return;
+    }
+    const bool getting_on = watch.Look(counters(), std::chrono::system_clock::now());
+    if (getting_on == serving) continue;
+    serving = getting_on;
+    if (serving) {
+      spdlog::warn("calls are sampled again: health says SERVING");
+    } else {
+      spdlog::error("calls wait and none is sampled: health says NOT_SERVING");
+    }
+    SetServing(serving);
+  }
+}
+
+void Server::BeginDrain() {
+  if (grpc_server_ == nullptr) return;
+  {
+    MutexLock lock(mutex_);
+    draining_ = true;
+    drain_began_.NotifyAll();
+  }
+  SetServing(false);
+  if (progress_thread_.joinable()) progress_thread_.join();
+}
+
+void Server::Stop(std::chrono::milliseconds timeout) {
+  if (grpc_server_ != nullptr) {
+    const TimePoint deadline = std::chrono::system_clock::now() + timeout;
+    BeginDrain();
+    // Another server may have the addresses from now on.
+    accept_loop_->StopAccepting();
+    socket_paths_.clear();
+    // Calls that still come are told to go elsewhere, and clients to open no more. gRPC itself is
+    // shut down only when they have heard it: it would cancel the calls that are on their way. Its
+    // closing a connection could take away answers that a client has not read yet, too.
+    calls_.Close();
+    SendGoaways(*grpc_server_);
+    calls_.AwaitNone(deadline);
+    accept_loop_->AwaitNone(std::min(deadline, std::chrono::system_clock::now() + kGoawayTime));
+    grpc_server_->Shutdown(deadline);
+    grpc_server_.reset();
+    accept_loop_.reset();
+  }
+  batcher_.Stop();
+}
+
+}  // namespace token_sampler

@@ -1,0 +1,105 @@
+// The server's life: listen, serve, drain, stop.
+
+#ifndef TOKEN_SAMPLER_SERVER_PROGRAM_SERVER_H_
+#define TOKEN_SAMPLER_SERVER_PROGRAM_SERVER_H_
+
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "sampler/sampler.h"
+#include "server/batching/batcher.h"
+#include "server/batching/mutex.h"
+#include "server/calls/open_calls.h"
+#include "server/kserve/kserve_service.h"
+#include "server/listener/accept_loop.h"
+#include "server/listener/listen_socket.h"
+#include "server/memory/caller_ledgers.h"
+#include "server/memory/ledger.h"
+#include "server/native/sampling_service.h"
+#include "server/operation/health_service.h"
+#include "server/operation/reflection_service.h"
+#include "server/program/server_options.h"
+#include "server/regions/region_registry.h"
+
+namespace token_sampler {
+
+class Server {
+ public:
+  // Told, on a thread of the server's, that it accepts nothing any more though it was not stopped.
+  using OnDeaf = std::function<void(const std::string& reason)>;
+
+  // Listens on every address of the options and serves. `sampler` must outlive the server. Raises
+  // this process's limit of descriptors to its hard one. Unavailable or AlreadyExists names the
+  // address that could not be had.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
+                                                       Sampler& sampler, OnDeaf on_deaf = {});
+
+  // As Stop without any time for calls in flight.
+  ~Server();
+
+  // What it listens on, with the real ports.
+  const std::vector<std::string>& addresses() const { return addresses_; }
+
+  // Health answers NOT_SERVING from now on, so that load balancers look elsewhere; calls are still
+  // served.
+  void BeginDrain();
+
+  // Refuses new calls, gives those in flight `timeout` to finish, cancels the rest, and stops the
+  // executors. Idempotent.
+  void Stop(std::chrono::milliseconds timeout);
+
+  BatcherCounters counters() const { return batcher_.counters(); }
+
+  // The memory that callers make the server hold.
+  const Ledger& ledger() const { return ledger_; }
+
+  // Memory that the sequences of all streams hold.
+  uint64_t sequence_bytes() const { return ledger_.used(Account::kSequences); }
+
+  // Not after Stop.
+  AcceptCounters connections() const { return accept_loop_->counters(); }
+
+ private:
+  Server(const ServerOptions& options, Sampler& sampler);
+
+  // Sets what health says, unless the server drains.
+  void SetServing(bool serving);
+
+  // Looks every second whether the executors get on, until the server drains.
+  void WatchProgress();
+
+  // Begins to accept, once gRPC serves.
+  void Accept(const ServerOptions& options, std::vector<Listening> listening, OnDeaf on_deaf);
+
+  Ledger ledger_;           // outlives all that holds memory, and so does
+  CallerLedgers callers_;   // each caller's share of it
+  RegionRegistry regions_;  // outlives the jobs that read from it
+  OpenCalls calls_;
+  Batcher batcher_;
+  SamplingService service_;
+  KserveService kserve_service_;
+  HealthService health_;
+  ReflectionService reflection_;
+  std::vector<SocketPath> socket_paths_;
+  std::vector<std::string> addresses_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
+  std::unique_ptr<grpc::Server> grpc_server_;
+  Mutex mutex_;
+  CondVar drain_began_;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread progress_thread_;
+  std::atomic<const AcceptLoop*> connections_{nullptr};  // `accept_loop_`, for threads of calls
+  std::unique_ptr<AcceptLoop> accept_loop_;  // watches the connections until gRPC has gone
+};
+
+}  // namespace token_sampler
+
+#endif  // TOKEN_SAMPLER_SERVER_PROGRAM_SERVER_H_
