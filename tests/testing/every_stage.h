@@ -26,112 +26,92 @@ struct StageSetting {
 
 inline const std::vector<StageSetting>& EveryStage() {
   using P = SamplingParams;
-  static const std::vector<
-      StageSetting>& settings = *new std::
-                                    vector<StageSetting>{
-                                        {"temperature",
-                                         Stage::kTemperature,
-                                         {.05, .7, 1.3, 1e6},
-                                         [](double v, P& p) { p.temperature = v; },
-                                         false},
-                                        {"dynamic_temperature",
-                                         Stage::kTemperature,
-                                         {0, .5, 1e6},
-                                         [](double v, P& p) {
-                                           p.dynamic_temperature = DynamicTemperature{v, 1.5};
-                                         },
-                                         false},
-                                        {"greedy_threshold",
-                                         Stage::kTemperature,
-                                         {.1, .5, 1},
-                                         [](double v, P& p) { p.greedy_threshold = v; },
-                                         false},
-                                        {"min_p",
-                                         Stage::kMinP,
-                                         {1, .5, .1, .001},
-                                         [](double v, P& p) { p.min_p = v; }},
-                                        {"top_k",
-                                         Stage::kTopK,
-                                         {1, 2, 7, 40},
-                                         [](double v, P& p) { p.top_k = uint32_t(v); }},
-                                        {"top_k_ties",
-                                         Stage::kTopK,
-                                         {1, 2, 7, 40},
-                                         [](double v, P& p) {
-                                           p.top_k = uint32_t(v);
-                                           p.top_k_ties = TiePolicy::kKeepAll;
-                                         }},
-                                        {"top_p",
-                                         Stage::kTopP,
-                                         {0, .2, .7, .95},
-                                         [](double v, P& p) { p.top_p = v; }},
-                                        {"top_p_decay",
-                                         Stage::kTopP,
-                                         {.1, .2, .7, .95},
-                                         [](double v, P& p) {
-                                           p.top_p = v;
-                                           p.top_p_decay = TopPDecay{.decay = .5};
-                                         }},
-                                        {"typical_p",
-                                         Stage::kTypical,
-                                         {.01, .2, .3, .8, .9, .99, .999},
-                                         [](double v, P& p) { p.typical_p = v; }},
-                                        {"epsilon",
-                                         Stage::kEpsilon,
-                                         {.9, .3, .1, .01, .001, 1e-6},
-                                         [](double v, P& p) { p.epsilon_cutoff = v; }},
-                                        {"eta",
-                                         Stage::kEta,
-                                         {.9, .1, .01, 1e-4, 1e-6, 1e-310},
-                                         [](double v, P& p) { p.eta_cutoff = v; }},
-                                        {"top_n_sigma",
-                                         Stage::kTopNSigma,
-                                         {.1, .5, 1, 3},
-                                         [](double v, P& p) { p.top_n_sigma = v; }},
-                                        {"p_less",
-                                         Stage::kPLess,
-                                         {1},
-                                         [](double, P& p) { p.p_less = true; }},
-                                        {"xtc",
-                                         Stage::kXtc,
-                                         {.001, .01, .1, .6},
-                                         [](double v, P& p) {
-                                           p.xtc_probability = 1;
-                                           p.xtc_threshold = v;
-                                         }},
-                                        // Leaves only the least likely token that can be drawn, and those that weigh less.
-      {"xtc_all", Stage::kXtc, {0},
+  static const std::vector<StageSetting> settings = {
+      {"temperature",
+       Stage::kTemperature,
+       {.05, .7, 1.3, 1e6},
+       [](double v, P& p) { p.temperature = v; },
+       false},
+      {"dynamic_temperature",
+       Stage::kTemperature,
+       {0, .5, 1e6},
+       [](double v, P& p) {
+         p.dynamic_temperature = DynamicTemperature{v, 1.5};
+       },
+       false},
+      {"greedy_threshold",
+       Stage::kTemperature,
+       {.1, .5, 1},
+       [](double v, P& p) { p.greedy_threshold = v; },
+       false},
+      {"min_p", Stage::kMinP, {1, .5, .1, .001}, [](double v, P& p) { p.min_p = v; }},
+      {"top_k", Stage::kTopK, {1, 2, 7, 40}, [](double v, P& p) { p.top_k = uint32_t(v); }},
+      {"top_k_ties",
+       Stage::kTopK,
+       {1, 2, 7, 40},
+       [](double v, P& p) {
+         p.top_k = uint32_t(v);
+         p.top_k_ties = TiePolicy::kKeepAll;
+       }},
+      {"top_p", Stage::kTopP, {0, .2, .7, .95}, [](double v, P& p) { p.top_p = v; }},
+      {"top_p_decay",
+       Stage::kTopP,
+       {.1, .2, .7, .95},
+       [](double v, P& p) {
+         p.top_p = v;
+         p.top_p_decay = TopPDecay{.decay = .5};
+       }},
+      {"typical_p",
+       Stage::kTypical,
+       {.01, .2, .3, .8, .9, .99, .999},
+       [](double v, P& p) { p.typical_p = v; }},
+      {"epsilon",
+       Stage::kEpsilon,
+       {.9, .3, .1, .01, .001, 1e-6},
+       [](double v, P& p) { p.epsilon_cutoff = v; }},
+      {"eta",
+       Stage::kEta,
+       {.9, .1, .01, 1e-4, 1e-6, 1e-310},
+       [](double v, P& p) { p.eta_cutoff = v; }},
+      {"top_n_sigma", Stage::kTopNSigma, {.1, .5, 1, 3}, [](double v, P& p) { p.top_n_sigma = v; }},
+      {"p_less", Stage::kPLess, {1}, [](double, P& p) { p.p_less = true; }},
+      {"xtc",
+       Stage::kXtc,
+       {.001, .01, .1, .6},
        [](double v, P& p) {
          p.xtc_probability = 1;
          p.xtc_threshold = v;
-       }, false},
+       }},
+      // Leaves only the least likely token that can be drawn, and those that weigh less.
+      {"xtc_all",
+       Stage::kXtc,
+       {0},
+       [](double v, P& p) {
+         p.xtc_probability = 1;
+         p.xtc_threshold = v;
+       },
+       false},
       {"mirostat_1",
-                                         Stage::kMirostat,
-                                         {.5, 2, 5, 9},
-                                         [](double v, P& p) {
-                                           p.mirostat = Mirostat{.version = 1, .tau = v};
-                                         }},
-                                        {"mirostat_2",
-                                         Stage::kMirostat,
-                                         {.5, 2, 5, 9},
-                                         [](double v, P& p) {
-                                           p.mirostat = Mirostat{.version = 2, .tau = v};
-                                         }},
-                                        {"adaptive_p",
-                                         Stage::kAdaptiveP,
-                                         {0, .3, 1},
-                                         [](double v, P& p) {
-                                           p.adaptive_p = AdaptiveP{.target = v};
-                                         },
-                                         false},
-                                        {"top_k_top_p",
-                                         Stage::kTopKTopP,
-                                         {1, 2, 7, 40},
-                                         [](double v, P& p) {
-                                           p.top_k = uint32_t(v);
-                                           p.stage_order = kSglangOrder;
-                                         }},
-                                    };
+       Stage::kMirostat,
+       {.5, 2, 5, 9},
+       [](double v, P& p) { p.mirostat = Mirostat{.version = 1, .tau = v}; }},
+      {"mirostat_2",
+       Stage::kMirostat,
+       {.5, 2, 5, 9},
+       [](double v, P& p) { p.mirostat = Mirostat{.version = 2, .tau = v}; }},
+      {"adaptive_p",
+       Stage::kAdaptiveP,
+       {0, .3, 1},
+       [](double v, P& p) { p.adaptive_p = AdaptiveP{.target = v}; },
+       false},
+      {"top_k_top_p",
+       Stage::kTopKTopP,
+       {1, 2, 7, 40},
+       [](double v, P& p) {
+         p.top_k = uint32_t(v);
+         p.stage_order = kSglangOrder;
+       }},
+  };
   return settings;
 }
 
@@ -146,7 +126,7 @@ struct KnownAnswer {
 
 // Worked out by hand.
 inline const std::vector<KnownAnswer>& KnownAnswers() {
-  static const std::vector<KnownAnswer>& answers = *new std::vector<KnownAnswer>{
+  static const std::vector<KnownAnswer> answers = {
       {"min_p", {.1f, .2f, .3f, .4f}, {.min_p = .6}, {{2, .42857}, {3, .57143}}},
       {"epsilon",
        {.1f, .2f, .3f, .4f},
