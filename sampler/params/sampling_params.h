@@ -106,6 +106,7 @@ struct SamplingParams {
   double epsilon_cutoff = 0.0;  // 0: off
   double eta_cutoff = 0.0;      // 0: off
   double top_n_sigma = 0.0;     // 0: off
+  double top_a = 0.0;           // 0: off
   bool p_less = false;
   double xtc_probability = 0.0;  // 0: off
   double xtc_threshold = 0.1;
@@ -161,6 +162,7 @@ inline constexpr ScalarParam kScalarParams[] = {
     Scalar<&SamplingParams::epsilon_cutoff>("epsilon_cutoff", Below(0, 1)),
     Scalar<&SamplingParams::eta_cutoff>("eta_cutoff", Below(0, 1)),
     Scalar<&SamplingParams::top_n_sigma>("top_n_sigma", Closed(0, 1e6), kLogitsOnly),
+    Scalar<&SamplingParams::top_a>("top_a", Closed(0, 1)),
     Scalar<&SamplingParams::p_less>("p_less", Closed(0, 1)),
     Scalar<&SamplingParams::xtc_probability>("xtc.probability", Closed(0, 1)),
     Scalar<&SamplingParams::xtc_threshold>("xtc.threshold", Closed(0, 1)),

@@ -30,6 +30,7 @@ enum class Stage : uint8_t {
   kMirostat = 11,
   kAdaptiveP = 12,
   kTopKTopP = 13,  // both on the same masses: top-p is not renormalised by top-k
+  kTopA = 14,
 };
 
 // What a stage looks at, which says what it costs.
@@ -100,6 +101,10 @@ inline constexpr StageInfo kStages[] = {
      .name = "TOP_N_SIGMA",
      .family = StageFamily::kList,
      .is_on = [](const SamplingParams& p) { return p.top_n_sigma != 0.0; }},
+    {.stage = Stage::kTopA,
+     .name = "TOP_A",
+     .family = StageFamily::kWeight,
+     .is_on = [](const SamplingParams& p) { return p.top_a != 0.0; }},
     {.stage = Stage::kPLess,
      .name = "P_LESS",
      .family = StageFamily::kListTwice,

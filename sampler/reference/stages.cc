@@ -71,6 +71,14 @@ size_t PrefixOfTopP(double top_p, const Survivors& survivors) {
   });
 }
 
+size_t PrefixOfTopA(double top_a, const Survivors& survivors) {
+  const uint64_t total = survivors.TotalWeight();
+  const uint64_t first = survivors.tokens.front().weight;
+  const Uint128 least = Uint128{CeilFraction(top_a, first)} * first;
+  return PrefixWhile(survivors,
+                     [&](const Token& token) { return Uint128{token.weight} * total >= least; });
+}
+
 size_t PrefixOfPLess(const Survivors& survivors) {
   const uint64_t total = survivors.TotalWeight();
   Uint128 squares = 0;
@@ -259,6 +267,9 @@ void ApplyStage(const RowInput& row, Stage stage, StagedRow& staged) {
       break;
     case Stage::kTopNSigma:
       kept = PrefixOfTopNSigma(params.top_n_sigma, survivors);
+      break;
+    case Stage::kTopA:
+      kept = PrefixOfTopA(params.top_a, survivors);
       break;
     case Stage::kPLess:
       if (params.p_less) kept = PrefixOfPLess(survivors);

@@ -74,6 +74,7 @@ inline const std::vector<StageSetting>& EveryStage() {
        {.9, .1, .01, 1e-4, 1e-6, 1e-310},
        [](double v, P& p) { p.eta_cutoff = v; }},
       {"top_n_sigma", Stage::kTopNSigma, {.1, .5, 1, 3}, [](double v, P& p) { p.top_n_sigma = v; }},
+      {"top_a", Stage::kTopA, {1, .5, .1, .001}, [](double v, P& p) { p.top_a = v; }},
       {"p_less", Stage::kPLess, {1}, [](double, P& p) { p.p_less = true; }},
       {"xtc",
        Stage::kXtc,
@@ -132,6 +133,25 @@ inline const std::vector<KnownAnswer>& KnownAnswers() {
        {.1f, .2f, .3f, .4f},
        {.epsilon_cutoff = .15},
        {{1, .22222}, {2, .33333}, {3, .44444}}},
+      // p >= a * 0.4^2: 0.5 gives 0.08, 1 gives 0.16, 0.7 gives 0.112.
+      {"top_a_half", {.1f, .2f, .3f, .4f}, {.top_a = .5}, {{0, .1}, {1, .2}, {2, .3}, {3, .4}}},
+      {"top_a_one", {.1f, .2f, .3f, .4f}, {.top_a = 1}, {{1, .22222}, {2, .33333}, {3, .44444}}},
+      {"top_a_between",
+       {.1f, .2f, .3f, .4f},
+       {.top_a = .7},
+       {{1, .22222}, {2, .33333}, {3, .44444}}},
+      // 0.064 is the least: the two of 0.05 go together.
+      {"top_a_ties", {.8f, .05f, .05f, .1f}, {.top_a = .1}, {{0, .88889}, {3, .11111}}},
+      {"top_a_masked", {0, .5f, .5f, 0}, {.top_a = 1}, {{1, .5}, {2, .5}}},
+      {"top_a_alone", {0, 0, 1, 0}, {.top_a = 1}, {{2, 1}}},
+      {"top_a_of_the_kept",
+       {.1f, .2f, .3f, .4f},
+       {.top_k = 3, .top_a = 1},
+       {{1, .22222}, {2, .33333}, {3, .44444}}},
+      {"top_a_with_a_minimum",
+       {.97f, .01f, .01f, .01f},
+       {.top_a = 1, .min_tokens_to_keep = 2},
+       {{0, .98980}, {1, .01020}}},
   };
   return answers;
 }

@@ -123,6 +123,7 @@ enum class Stage : uint8_t {
   kMirostat = 11,
   kAdaptiveP = 12,
   kTopKTopP = 13,
+  kTopA = 14,
 };
 struct NamedStage {
   Stage stage;
@@ -142,6 +143,7 @@ inline constexpr NamedStage kNamedStages[] = {
     {Stage::kMirostat, "mirostat"},
     {Stage::kAdaptiveP, "adaptive_p"},
     {Stage::kTopKTopP, "top_k_top_p"},
+    {Stage::kTopA, "top_a"},
 };
 
 struct TemperatureSchedule {
@@ -211,6 +213,7 @@ struct SamplingParams {
   std::optional<double> epsilon_cutoff = {};
   std::optional<double> eta_cutoff = {};
   std::optional<double> top_n_sigma = {};
+  std::optional<double> top_a = {};
   std::optional<bool> p_less = {};
   std::optional<Xtc> xtc = {};
   std::optional<Mirostat> mirostat = {};
@@ -270,6 +273,8 @@ void ForEachScalar(Params& params, F f) {
          "The same with a cutoff that the entropy lowers [0]");
   filter(params.top_n_sigma, "top_n_sigma", "N",
          "Keep logits within N standard deviations of the largest [0]");
+  filter(params.top_a, "top_a", "A",
+         "Keep tokens of at least A times the square of the largest probability [0]");
   filter(params.p_less, "p_less", "", "Keep tokens of at least the expected probability");
   filter(params.min_tokens_to_keep, "min_tokens_to_keep", "N",
          "Keep N tokens or more in every filter [1]");

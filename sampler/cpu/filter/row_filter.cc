@@ -99,6 +99,14 @@ void RowFilter::Act(Stage stage) {
       List();
       KeepListed(LeastOfSigmas(params.top_n_sigma, row_->max(), list_));
       break;
+    case Stage::kTopA: {
+      Sum();
+      const uint64_t first = weigher_.WeightOf(row_->max());
+      const Uint128 least = Uint128{CeilFraction(params.top_a, first)} * first;
+      // weight * total >= least, divided by the total.
+      KeepWeight(static_cast<uint64_t>((least + (total_ - 1)) / total_));
+      break;
+    }
     case Stage::kPLess:
       KeepPLess();
       break;
