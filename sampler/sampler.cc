@@ -1,6 +1,16 @@
 #include "sampler/sampler.h"
 
+#include <algorithm>
+
 namespace token_sampler {
+
+RowSize SizeOf(const RowInput& row) {
+  const SamplingParams& params = *row.params;
+  const auto vocab = static_cast<uint64_t>(row.vocab);
+  const bool is_bounded = params.top_k > 0 && params.top_k_ties == TiePolicy::kExactlyK;
+  const uint64_t most = std::max(params.top_k, params.min_tokens_to_keep);
+  return {params.num_samples, vocab, is_bounded ? std::min(vocab, most) : vocab};
+}
 
 void RowResult::Clear() {
   code = RowCode::kOk;

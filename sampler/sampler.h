@@ -72,6 +72,9 @@ struct RowInput {
   Pace* pace = nullptr;             // asked while the row is sampled; null: nobody is
 };
 
+// How large the row's result can be. Of the filters only top-k bounds what is kept beforehand.
+RowSize SizeOf(const RowInput& row);
+
 // Why a row has no tokens, or what was done to it. Numbers are those of token_sampler.v1.RowCode.
 enum class RowCode : uint8_t {
   kOk = 0,

@@ -11,13 +11,6 @@
 namespace token_sampler::cuda {
 namespace {
 
-bool AsksForTokensAlone(const OutputOptions* outputs) {
-  return outputs == nullptr ||
-         (!outputs->logprobs && outputs->top_logprobs == 0 && !outputs->ranks &&
-          !outputs->kept_count && !outputs->kept_set && !outputs->extremes && !outputs->entropy &&
-          !outputs->weights && outputs->gumbel_softmax == 0.0);
-}
-
 absl::string_view WhyNotStage(const SamplingParams& params, Stage stage) {
   switch (stage) {
     case Stage::kTemperature:
@@ -74,7 +67,7 @@ bool TopKComesFirst(const RowJob& job) {
 
 absl::string_view WhyNotKernel(const RowInput& row) {
   if (const absl::string_view why = WhyNotParams(*row.params); !why.empty()) return why;
-  if (!AsksForTokensAlone(row.outputs)) return "outputs";
+  if (row.outputs != nullptr && !TokensOnly(*row.outputs)) return "outputs";
   // Leave rows with an invalid history or state to the CPU sampler, which reports the error.
   if (!CheckHistory(row).empty()) return "history";
   return CheckState(row).empty() ? "" : "state";

@@ -34,11 +34,6 @@ float Logprob(float value, const Distribution& distribution, double log_total) {
 
 }  // namespace
 
-bool WantsDistribution(const OutputOptions& outputs) {
-  return outputs.logprobs || outputs.top_logprobs > 0 || outputs.ranks || outputs.extremes ||
-         outputs.entropy;
-}
-
 uint64_t OutputWriter::CountAtLeast(float value, const Distribution& distribution) {
   const Cutoff& last = distribution.last;
   if (value > last.value) return distribution.row->CountAtLeast(value);

@@ -24,9 +24,6 @@ struct Distribution {
   uint64_t total;  // what they weigh
 };
 
-// Whether the options ask for outputs of the row's distribution, not of the kept set alone.
-bool WantsDistribution(const OutputOptions& outputs);
-
 // Not thread-safe. Reuses its memory from row to row.
 class OutputWriter {
  public:

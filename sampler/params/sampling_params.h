@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "sampler/arithmetic/philox.h"
+#include "sampler/params/output_options.h"
 #include "sampler/params/scalar_param.h"
 #include "sampler/params/stage_order.h"
 
@@ -189,34 +190,6 @@ inline constexpr ScalarParam kScalarParams[] = {
 
 // The row of a parameter, or null.
 const ScalarParam* FindScalarParam(absl::string_view name);
-
-// Which distribution log-probabilities are taken from.
-enum class LogprobMode : uint8_t {
-  kRaw,        // the row as received
-  kProcessed,  // what the token was drawn from: after temperature and filters, renormalised
-};
-
-// How the rank of a token counts its equals.
-enum class RankMode : uint8_t {
-  kGreater,       // 1 + the number of tokens with a greater value
-  kGreaterEqual,  // the number of tokens with a greater or equal value (vLLM)
-};
-
-// What a row's result holds besides the tokens. Ranks and extremes are those of the distribution
-// that logprob_mode names.
-struct OutputOptions {
-  bool logprobs = false;      // of each drawn token
-  uint32_t top_logprobs = 0;  // the n likeliest tokens and theirs
-  LogprobMode logprob_mode = LogprobMode::kRaw;
-  bool ranks = false;  // of each drawn token
-  RankMode rank_mode = RankMode::kGreater;
-  bool kept_count = false;
-  bool kept_set = false;  // the tokens that the filters kept, and their log-probabilities
-  bool extremes = false;  // the largest and the smallest probability
-  bool entropy = false;
-  bool weights = false;         // the tokens that can be drawn, and their integer weights
-  double gumbel_softmax = 0.0;  // temperature of relaxed one-hot vectors, [1e-6, 1e6]; 0: none
-};
 
 // Bounds of what DRY searches a history for.
 inline constexpr size_t kMaxDryBreakers = 64;

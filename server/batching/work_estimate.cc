@@ -183,17 +183,8 @@ uint64_t WorkEstimator::OfDraft(const DraftInput& draft) {
 }
 
 uint64_t MostValues(const RowInput& row) {
-  const uint64_t draws = row.params->num_samples;
-  if (row.outputs == nullptr) return draws;
-  const OutputOptions& outputs = *row.outputs;
-  const auto vocab = static_cast<uint64_t>(row.vocab);
-  uint64_t values = draws * (1u + (outputs.logprobs ? 1u : 0u) + (outputs.ranks ? 1u : 0u));
-  values += 2 * std::min<uint64_t>(outputs.top_logprobs, vocab);
-  const bool is_top_k = row.params->top_k > 0 && row.params->top_k_ties == TiePolicy::kExactlyK;
-  if (outputs.kept_set)
-    values += 2 * (is_top_k ? std::min<uint64_t>(row.params->top_k, vocab) : vocab);
-  if (outputs.gumbel_softmax > 0.0) values += draws * vocab;
-  return values;
+  const RowSize size = SizeOf(row);
+  return row.outputs == nullptr ? size.draws : MostValues(*row.outputs, size);
 }
 
 }  // namespace token_sampler

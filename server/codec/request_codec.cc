@@ -49,7 +49,7 @@ absl::Status ChooseProfiles(const v1::SampleRequest& request, std::vector<RowInp
 // The kept sets of all rows must fit a response.
 absl::Status CheckKeptSets(const std::vector<RowInput>& rows) {
   uint64_t most = 0;
-  for (const RowInput& row : rows) most += MostKept(row);
+  for (const RowInput& row : rows) most += SizeOf(row).most_kept;
   if (most <= kMaxValuesPerCall) return absl::OkStatus();
   return Invalid("outputs.kept_set could hold ", most, " tokens, at most ", kMaxValuesPerCall,
                  " may be: set top_k, or send fewer rows");
@@ -103,12 +103,6 @@ void EncodeState(const RowState& state, v1::RowState& message) {
   if (state.top_p) message.set_top_p(*state.top_p);
 }
 
-// Whether RowDetail has something to hold.
-bool WantsDetails(const OutputOptions& outputs) {
-  return outputs.logprobs || outputs.top_logprobs > 0 || outputs.ranks || outputs.kept_count ||
-         outputs.extremes || outputs.entropy || outputs.gumbel_softmax > 0.0;
-}
-
 void EncodeDetail(const OutputOptions& outputs, const RowResult& result, v1::RowDetail& detail) {
   if (outputs.kept_count) detail.set_kept_count(result.kept_count);
   if (outputs.extremes) {
@@ -151,18 +145,6 @@ void DecodedSample::Release() {
   inputs = {};
 }
 
-uint64_t MostKept(const RowInput& row) {
-  const SamplingParams& params = *row.params;
-  const auto vocab = static_cast<uint64_t>(row.vocab);
-  const bool bounded = params.top_k > 0 && params.top_k_ties == TiePolicy::kExactlyK;
-  return bounded ? std::min<uint64_t>(vocab, std::max(params.top_k, params.min_tokens_to_keep))
-                 : vocab;
-}
-
-bool TokensAlone(const OutputOptions& outputs) {
-  return !WantsDetails(outputs) && !outputs.kept_set;
-}
-
 absl::Status MeasureAnswer(size_t all_rows, const std::vector<RowInput>& rows,
                            const OutputOptions& outputs, const RequestLimits& limits,
                            AnswerSize& answer) {
@@ -174,16 +156,7 @@ absl::Status MeasureAnswer(size_t all_rows, const std::vector<RowInput>& rows,
   constexpr uint64_t kRowMessageBytes = 256;
   constexpr uint64_t kRowMemoryBytes = 1536;
   uint64_t values = 0;
-  for (const RowInput& row : rows) {
-    const auto vocab = static_cast<uint64_t>(row.vocab);
-    const uint64_t draws = row.params->num_samples;
-    uint64_t per_draw = 1;
-    if (outputs.logprobs) ++per_draw;
-    if (outputs.ranks) ++per_draw;
-    if (outputs.gumbel_softmax > 0.0) per_draw += vocab;
-    values += draws * per_draw + 2 * std::min<uint64_t>(outputs.top_logprobs, vocab);
-    if (outputs.kept_set) values += 2 * MostKept(row);
-  }
+  for (const RowInput& row : rows) values += MostValues(outputs, SizeOf(row));
   answer.message = all_rows * kRowMessageBytes + values * kValueBytes;
   answer.memory = all_rows * kRowMemoryBytes + values * kValueBytes * kCopies;
   if (answer.message <= limits.max_response_bytes) return absl::OkStatus();
@@ -258,7 +231,7 @@ absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits&
   if (request.has_bitmask()) {
     if (status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
   }
-  const OutputOptions* outputs = TokensAlone(decoded.outputs) ? nullptr : &decoded.outputs;
+  const OutputOptions* outputs = TokensOnly(decoded.outputs) ? nullptr : &decoded.outputs;
   const size_t all_rows = rows.size();
   size_t valid = 0;
   for (size_t r = 0; r < all_rows; ++r) {

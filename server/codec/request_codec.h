@@ -76,12 +76,6 @@ absl::Status MeasureAnswer(size_t all_rows, const std::vector<RowInput>& rows,
                            const OutputOptions& outputs, const RequestLimits& limits,
                            AnswerSize& answer);
 
-// How many tokens the row's filters keep at most. Only top-k bounds that beforehand.
-uint64_t MostKept(const RowInput& row);
-
-// Whether nothing does, so that rows need no OutputOptions.
-bool TokensAlone(const OutputOptions& outputs);
-
 // `results` belong to decoded.inputs, one each. Those of candidates must have been finished.
 void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> results,
                   v1::SampleResponse& response);

@@ -38,7 +38,7 @@ absl::Status InferJob::CheckWidths(const RequestLimits& limits) {
   uint64_t kept = 0;
   for (const RowInput& row : decoded_.inputs) {
     draws_ = std::max(draws_, row.params->num_samples);
-    kept = std::max(kept, MostKept(row));
+    kept = std::max(kept, SizeOf(row).most_kept);
   }
   for (const auto& [output, place, region] : call_.outputs) {
     uint64_t width = draws_;

@@ -16,31 +16,6 @@ using google::protobuf::FieldDescriptor;
 
 constexpr char kPlatform[] = "token_sampler";
 
-constexpr ModelOutputField kOutputs[] = {
-    {"token_ids", "INT32", OutputWidth::kDraws, "", true},
-    {"status", "INT32", OutputWidth::kOne, "", true},
-    {"message", "BYTES", OutputWidth::kOne, "", true},
-    {"seed", "UINT64", OutputWidth::kOne, "", true},
-    {"step", "UINT64", OutputWidth::kOne, "", true},
-    {"stream", "UINT32", OutputWidth::kOne, "", true},
-    {"logprobs", "FP32", OutputWidth::kDraws, "logprobs", false},
-    {"ranks", "UINT32", OutputWidth::kDraws, "ranks", false},
-    {"top_token_ids", "INT32", OutputWidth::kTopLogprobs, "top_logprobs", false},
-    {"top_logprobs", "FP32", OutputWidth::kTopLogprobs, "top_logprobs", false},
-    {"kept_count", "UINT32", OutputWidth::kOne, "kept_count", false},
-    {"kept_token_ids", "INT32", OutputWidth::kKept, "kept_set", false},
-    {"kept_logprobs", "FP32", OutputWidth::kKept, "kept_set", false},
-    {"entropy", "FP64", OutputWidth::kOne, "entropy", false},
-    {"max_probability", "FP64", OutputWidth::kOne, "extremes", false},
-    {"min_probability", "FP64", OutputWidth::kOne, "extremes", false},
-    {"gumbel_softmax", "FP32", OutputWidth::kRelaxed, "gumbel_softmax", false},
-    {"skipped_ids", "UINT32", OutputWidth::kOne, "", false},
-    {"state.mirostat_mu", "FP64", OutputWidth::kOne, "", false},
-    {"state.adaptive_p_sum", "FP64", OutputWidth::kOne, "", false},
-    {"state.adaptive_p_weight", "FP64", OutputWidth::kOne, "", false},
-    {"state.top_p", "FP64", OutputWidth::kOne, "", false},
-};
-
 // The datatype that describes a field best. Ids are signed because of their padding, -1.
 const char* Datatype(const FieldDescriptor& field) {
   switch (field.cpp_type()) {
@@ -94,15 +69,6 @@ const ModelInputField* FindInputField(absl::string_view name) {
   return found == InputFields().end() ? nullptr : &*found;
 }
 
-absl::Span<const ModelOutputField> OutputFields() { return kOutputs; }
-
-const ModelOutputField* FindOutputField(absl::string_view name) {
-  const auto* found =
-      std::find_if(std::begin(kOutputs), std::end(kOutputs),
-                   [&](const ModelOutputField& field) { return field.name == name; });
-  return found == std::end(kOutputs) ? nullptr : found;
-}
-
 inference::ModelMetadataResponse DescribeModel() {
   inference::ModelMetadataResponse model;
   model.set_name(kModelName);
@@ -120,7 +86,7 @@ inference::ModelMetadataResponse DescribeModel() {
   for (const ModelInputField& field : InputFields()) {
     describe(*model.add_inputs(), field.name, field.datatype, field.list ? -1 : 1);
   }
-  for (const ModelOutputField& field : kOutputs) {
+  for (const ModelOutputField& field : OutputFields()) {
     describe(*model.add_outputs(), field.name, field.datatype,
              field.width == OutputWidth::kOne ? 1 : -1);
   }

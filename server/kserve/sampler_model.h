@@ -17,6 +17,7 @@
 #include "absl/types/span.h"
 #include "inference/grpc_inference_service.pb.h"
 #include "server/batching/sampling_job.h"
+#include "server/kserve/model_outputs.h"
 
 namespace token_sampler {
 
@@ -49,28 +50,6 @@ const std::vector<ModelInputField>& InputFields();
 
 // Null when there is none of this name.
 const ModelInputField* FindInputField(absl::string_view name);
-
-// How many columns an output has.
-enum class OutputWidth : uint8_t {
-  kOne,
-  kDraws,        // of the row that has most
-  kTopLogprobs,  // the requested number
-  kKept,         // of the row that has most
-  kRelaxed,      // draws * vocab
-};
-
-struct ModelOutputField {
-  absl::string_view name;
-  absl::string_view datatype;
-  OutputWidth width;
-  absl::string_view option;  // field of OutputOptions that requests it; empty: always there
-  bool by_default;           // included when the request names no outputs
-};
-
-absl::Span<const ModelOutputField> OutputFields();
-
-// Null when there is none of this name.
-const ModelOutputField* FindOutputField(absl::string_view name);
 
 // The descriptions that clients ask for. `max_rows` is the most rows of a call.
 inference::ModelMetadataResponse DescribeModel();

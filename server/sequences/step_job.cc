@@ -58,7 +58,7 @@ absl::Status StepJob::Decode(const v1::StepSequences& message, const SlicedBytes
   if (status = DecodeOutputs(message.outputs(), inputs, decoded_.outputs); !status.ok()) {
     return status;
   }
-  const OutputOptions* outputs = TokensAlone(decoded_.outputs) ? nullptr : &decoded_.outputs;
+  const OutputOptions* outputs = TokensOnly(decoded_.outputs) ? nullptr : &decoded_.outputs;
   for (size_t row = 0; row < inputs.size(); ++row) {
     if (const absl::Status& valid = sequences_[row]->profile().Check(kind); !valid.ok()) {
       decoded_.row_errors.resize(inputs.size());

@@ -194,6 +194,8 @@ TEST(WorkEstimateTest, CountsTheNumbersOfAnAnswer) {
   EXPECT_EQ(MostValues(row.input()), 2010);
   row.params.top_k = 7;
   EXPECT_EQ(MostValues(row.input()), 24);
+  row.params.min_tokens_to_keep = 9;
+  EXPECT_EQ(MostValues(row.input()), 28);
   row.outputs = {.gumbel_softmax = 1.0};
   EXPECT_EQ(MostValues(row.input()), 10'010);
 }

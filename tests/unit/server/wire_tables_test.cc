@@ -135,6 +135,33 @@ TEST(ScalarParamTest, RangesAreWrittenAsPeopleDo) {
   EXPECT_EQ(AtLeast(-1).ToString(), "at least -1");
 }
 
+TEST(OutputTableTest, HasEachOptionOfTheContractButModes) {
+  std::set<std::string> in_contract;
+  const Descriptor& message = *v1::OutputOptions::descriptor();
+  for (int i = 0; i < message.field_count(); ++i) {
+    if (IsScalar(*message.field(i))) in_contract.insert(message.field(i)->name());
+  }
+  std::set<std::string> in_table;
+  for (const OutputInfo& info : kOutputs) {
+    if (!info.option.empty()) in_table.emplace(info.option);
+    EXPECT_FALSE(info.is_asked(OutputOptions())) << info.option;
+  }
+  EXPECT_EQ(in_table, in_contract);
+  EXPECT_TRUE(TokensOnly(OutputOptions()));
+  EXPECT_FALSE(WantsDetails({.kept_set = true}));
+  EXPECT_FALSE(TokensOnly({.kept_set = true}));
+  EXPECT_TRUE(WantsDistribution({.entropy = true}));
+}
+
+TEST(OutputTableTest, BoundsTheValuesOfARow) {
+  const RowSize row = {.draws = 3, .vocab = 100, .most_kept = 20};
+  EXPECT_EQ(MostValues({}, row), 3u);
+  EXPECT_EQ(MostValues({.logprobs = true, .top_logprobs = 5, .ranks = true}, row), 3u * 3 + 2 * 5);
+  EXPECT_EQ(MostValues({.top_logprobs = 1000}, row), 3u + 2 * 100);
+  EXPECT_EQ(MostValues({.kept_set = true}, row), 3u + 2 * 20);
+  EXPECT_EQ(MostValues({.gumbel_softmax = 1.0}, row), 3u + 3 * 100);
+}
+
 TEST(StageTableTest, HasTheNumbersAndNamesOfTheContract) {
   const google::protobuf::EnumDescriptor& stages = *v1::Stage_descriptor();
   for (int i = 0; i < stages.value_count(); ++i) {
