@@ -131,9 +131,11 @@ echo "seed 1769:       $((rows - same_other)) of $rows tokens differ"
 stop_server
 say "All well: the server has stopped, and nothing runs any more"
 cat <<END
+Start a server at 127.0.0.1:50051, with the programs on PATH:
+  export PATH="$PWD/$bin:\$PATH"; token-sampler-server --shared-memory=system &
 Next:
-  $bin/token-sampler-server --help
-  $bin/token-sampler-client --help
+  token-sampler-server --help
+  token-sampler-client --help
   README.md              a worked example of every client command
   sampler/SPEC.md        why the same seed gives the same token, on every backend
   ./tests/run.sh         every test
