@@ -136,7 +136,8 @@ Start a server at 127.0.0.1:50051, with the programs on PATH:
 Next:
   token-sampler-server --help
   token-sampler-client --help
-  README.md              a worked example of every client command
+  README.md              how to send logits, and to choose seed, step and stream
+  client/README.md       a worked example of every client command
   sampler/SPEC.md        why the same seed gives the same token, on every backend
   ./tests/run.sh         every test
 END

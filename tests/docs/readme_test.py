@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Holds README.md and deploy/ to what the programs really do.
+"""Holds the pages (*.md) and deploy/ to what the programs really do.
 
 Usage: readme_test.py SERVER CLIENT CXX
 
-- A program is never shown with a flag that it does not have, and every flag of the server is told.
-- The examples of `sample` print what README.md shows, to the letter: draws are reproducible.
+- A program is never shown with a flag that it does not have, and README.md or server/README.md has
+  every flag of the server.
+- The examples of `sample` print what their page shows, to the letter: draws are reproducible.
 - The other examples end well; those in C++ compile, with the compiler CXX.
-- Every parameter and output of the protocol has a line in the tables of proto/README.md.
+- Every parameter, output and row code of the protocol has a line in the tables of proto/README.md.
+- Every link leads to a file or folder, and to a heading of it if it names one.
 
-That of Python is tests/integration/python_example_test.py, which needs a package.
+Examples in Python have tests/integration/python_example_test.py, which needs packages.
 """
 
 import os
@@ -22,7 +24,16 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVER, CLIENT, CXX = sys.argv[1:4]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-FILES = [ROOT / "README.md", *(f for f in (ROOT / "deploy").rglob("*") if f.is_file())]
+PAGES = sorted(
+    page for page in [*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("[a-z]*/**/*.md")]
+    if page.relative_to(ROOT).parts[0] != "build"
+)  # fmt: skip
+# Those that show how to call the programs.
+FILES = sorted(
+    {page for page in PAGES if page.relative_to(ROOT).parts[0] != "tests"}
+    | {file for file in (ROOT / "deploy").rglob("*") if file.is_file()}
+)
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def output(*command, **options):
@@ -40,7 +51,7 @@ def calls():
     """(file, program and command, flags) of every program call that the files show."""
     for file in FILES:
         text = file.read_text().replace("\\\n", " ")
-        for name, rest in re.findall(r"token-sampler-(server|client)([^\n`|;#&]*)", text):
+        for name, rest in re.findall(r"token-sampler-(server|client)(?![\w-])([^\n`|;#&]*)", text):
             words = re.sub(r'["\',]', " ", rest).split()
             if name == "client" and words and words[0] in client_commands():
                 name = words[0]
@@ -50,12 +61,28 @@ def calls():
                 yield file, "server", FLAG.findall(arguments)
 
 
+def blocks(page, language):
+    return [text for kind, text in FENCED.findall(page.read_text()) if kind == language]
+
+
 def examples():
-    """(command, what it prints) of every example in README.md."""
-    for block in re.findall(r"^```console\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M):
-        for example in re.split(r"^\$ ", block, flags=re.M)[1:]:
-            command, shown = re.match(r"((?:[^\n]*\\\n)*[^\n]*)\n(.*)", example, re.S).groups()
-            yield command.replace("\\\n", " "), shown
+    """(page, command, what it prints) of every example."""
+    for page in PAGES:
+        for block in blocks(page, "console"):
+            for example in re.split(r"^\$ ", block, flags=re.M)[1:]:
+                parts = re.match(r"((?:[^\n]*\\\n)*[^\n]*)\n(.*)", example, re.DOTALL)
+                command, shown = parts.groups()
+                yield page, command.replace("\\\n", " "), shown
+
+
+def anchors(page):
+    """The names that GitHub gives the headings of a page."""
+    found = []
+    for heading in re.findall(r"^#+ +(.*?) *$", FENCED.sub("", page.read_text()), re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        name = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        found.append(f"{name}-{found.count(name)}" if name in found else name)
+    return found
 
 
 class FlagsTest(unittest.TestCase):
@@ -71,7 +98,8 @@ class FlagsTest(unittest.TestCase):
                 self.assertLessEqual(set(flags), known[program])
 
     def test_tells_every_flag_of_the_server(self):
-        told = set(FLAG.findall((ROOT / "README.md").read_text()))
+        pages = [ROOT / "README.md", ROOT / "server/README.md"]
+        told = {flag for page in pages for flag in FLAG.findall(page.read_text())}
         self.assertLessEqual(set(FLAG.findall(output(SERVER, "--help"))), told)
 
 
@@ -83,7 +111,9 @@ class ParametersTest(unittest.TestCase):
         return set(re.findall(r"^  (?:optional |repeated )?[\w.]+ (\w+) = \d+;", body, re.M))
 
     def test_every_field_has_a_line(self):
-        section = (ROOT / "proto/README.md").read_text()
+        section = re.search(
+            r"^## Parameters\n(.*?)^## ", (ROOT / "proto/README.md").read_text(), re.S | re.M
+        ).group(1)
         # The second column.
         told = [re.findall(r"`(\w+)`", line.split("|")[2])
                 for line in section.splitlines() if line.startswith("|")]  # fmt: skip
@@ -97,13 +127,40 @@ class ParametersTest(unittest.TestCase):
         handled = {"tensor", "input_kind", "params", "row_params", "outputs"}
         self.assertEqual(set(told), params | outputs | (request - handled))
 
+    def test_every_row_code_has_a_line(self):
+        text = (ROOT / "proto/token_sampler/v1/token_sampler.proto").read_text()
+        codes = re.findall(r"^  (ROW_CODE_\w+) = (\d+);", text, re.MULTILINE)
+        self.assertGreater(len(codes), 10)
+        page = (ROOT / "proto/README.md").read_text()
+        told = re.findall(r"^\| `(ROW_CODE_\w+)` \| (\d+) \|", page, re.MULTILINE)
+        self.assertEqual(told, codes)
+
+
+class LinksTest(unittest.TestCase):
+    def test_every_link_leads_somewhere(self):
+        links = 0
+        for page in PAGES:
+            text = re.sub(r"`[^`\n]*`", "", FENCED.sub("", page.read_text()))
+            for target in re.findall(r"\]\(([^)\s]+)\)", text):
+                if re.match(r"[a-z]+:", target):
+                    continue
+                links += 1
+                path, _, anchor = target.partition("#")
+                with self.subTest(page=str(page.relative_to(ROOT)), link=target):
+                    file = (page.parent / path) if path else page
+                    self.assertTrue(file.exists(), "no such file")
+                    if anchor:
+                        self.assertIn(anchor, anchors(file))
+        self.assertGreater(links, 50)
+
 
 class ExamplesTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = subprocess.Popen(
-            [SERVER, "--listen=127.0.0.1:0", "--device=cpu"], stderr=subprocess.PIPE, text=True
-        )
+            [SERVER, "--listen=127.0.0.1:0", "--device=cpu", "--shared-memory=system"],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
         # The log says where it listens; that its end is not read until the end is no matter.
         while "serving on " not in (line := cls.server.stderr.readline()):
             assert line, "the server did not start"
@@ -124,28 +181,29 @@ class ExamplesTest(unittest.TestCase):
         )
 
     def test_examples_of_sample_print_what_is_shown(self):
-        samples = [e for e in examples() if e[0].startswith("token-sampler-client sample")]
-        self.assertGreaterEqual(len(samples), 3)
-        for command, shown in samples:
-            with self.subTest(command=command):
+        samples = [e for e in examples() if e[1].split()[1] == "sample"]
+        self.assertGreaterEqual(len(samples), 4)
+        for page, command, shown in samples:
+            with self.subTest(page=str(page.relative_to(ROOT)), command=command):
                 self.assertEqual(self.run_example(command), shown)
 
     def test_other_examples_end_well(self):
-        others = [
-            e for e in examples()
-            if e[0].startswith("token-sampler-client ") and e[0].split()[1] != "sample"
-        ]  # fmt: skip
-        self.assertGreaterEqual({c.split()[1] for c, _ in others}, {"info", "health", "load"})
-        for command, _ in others:
-            with self.subTest(command=command):
+        others = [e for e in examples() if e[1].split()[1] != "sample"]
+        self.assertEqual(
+            {command.split()[1] for _, command, _ in others}, set(client_commands()) - {"sample"}
+        )
+        for page, command, _ in others:
+            with self.subTest(page=str(page.relative_to(ROOT)), command=command):
                 self.run_example(command)
 
 
 class CppExamplesTest(unittest.TestCase):
-    # What the examples take for granted.
+    # What the examples of a page take for granted that are no whole file.
     SURROUNDINGS = """
+        #include <cstring>
         #include "token_sampler/sampler_client.h"
         #include "token_sampler/sequence_stream.h"
+        #include "token_sampler/shared_region.h"
         using namespace token_sampler::client;
         void Use(std::vector<float> logits, int64_t vocab, std::shared_ptr<float> buffer,
                  std::vector<uint32_t> prompt_ids) {
@@ -154,13 +212,20 @@ class CppExamplesTest(unittest.TestCase):
     """
 
     def test_examples_compile(self):
-        examples = re.findall(r"^```cpp\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
-        self.assertGreaterEqual(len(examples), 2)
-        output(
-            CXX, "-std=c++20", "-Wall", "-Werror", "-Wno-unused-variable", "-fsyntax-only",
-            f"-I{ROOT}/client/include", "-xc++", "-",
-            input=self.SURROUNDINGS % "\n".join(examples),
-        )  # fmt: skip
+        compiled = 0
+        for page in PAGES:
+            examples = blocks(page, "cpp")
+            whole = [example for example in examples if "int main(" in example]
+            parts = [example for example in examples if "int main(" not in example]
+            files = whole + ([self.SURROUNDINGS % "\n".join(parts)] if parts else [])
+            for text in files:
+                with self.subTest(page=str(page.relative_to(ROOT)), text=text):
+                    output(
+                        CXX, "-std=c++20", "-Wall", "-Werror", "-Wno-unused-variable",
+                        "-fsyntax-only", f"-I{ROOT}/client/include", "-xc++", "-", input=text,
+                    )  # fmt: skip
+            compiled += len(examples)
+        self.assertGreaterEqual(compiled, 4)
 
 
 if __name__ == "__main__":

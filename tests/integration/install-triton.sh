@@ -4,15 +4,16 @@
 # certificate, the exit code is 77, or 1 if CI=true.
 #
 # Usage: install-triton.sh client|perf_analyzer
-#   client         prints the interpreter of a virtual environment that has tritonclient[grpc]
+#   client         prints the interpreter of a virtual environment that has tritonclient[grpc], and
+#                  a grpcio-tools that takes the same protobuf, for stubs of the native service
 #   perf_analyzer  prints the folder in whose bin it is
 set -euo pipefail
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/token-sampler
 case "${1:-}" in
   client)
-    folder=$cache/tritonclient-2.73.0
-    packages=("tritonclient[grpc]==2.73.0")
+    folder=$cache/tritonclient-2.73.0-tools
+    packages=("tritonclient[grpc]==2.73.0" grpcio-tools==1.81.1)
     options=()
     ;;
   perf_analyzer)

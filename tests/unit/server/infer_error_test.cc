@@ -296,14 +296,14 @@ TEST(InferErrorTest, OutputsOfNoTokensAreRefused) {
   }
 }
 
-// README.md shows a row of bad_words, and says which sequences it stands for.
+// server/README.md shows a row of bad_words, and says which sequences it stands for.
 TEST(InferErrorTest, NestedListsAreEncodedAsDocumented) {
   std::stringstream text;
-  text << std::ifstream(TOKEN_SAMPLER_TEST_DATA "/../../README.md").rdbuf();
-  const std::string readme = text.str();
+  text << std::ifstream(TOKEN_SAMPLER_TEST_DATA "/../../server/README.md").rdbuf();
+  const std::string page = text.str();
   std::smatch found;
   ASSERT_TRUE(std::regex_search(
-      readme, found,
+      page, found,
       std::regex("`bad_words`\\s+row\\s+`\\[([-0-9, ]+)\\]`\\s+bans\\s+the\\s+sequence\\s+([0-9 ]+)"
                  "\\s+and\\s+the\\s+token\\s+([0-9]+)")));
   std::vector<int32_t> row;
