@@ -11,19 +11,20 @@
 
 namespace token_sampler {
 
-// The distribution that log-probabilities are taken from.
+// The distribution of which log-probabilities are reported.
 enum class LogprobMode : uint8_t {
-  kRaw,        // the row as received
-  kProcessed,  // what the token was drawn from: after temperature and filters, renormalised
+  kRaw,        // that of the row as received
+  kProcessed,  // that of the draw: after temperature and filters, renormalised
 };
 
-// How the rank of a token counts its equals.
+// How the rank of a token counts tokens with an equal value.
 enum class RankMode : uint8_t {
   kGreater,       // 1 + the number of tokens with a greater value
   kGreaterEqual,  // the number of tokens with a greater or equal value (vLLM)
 };
 
-// Ranks and extremes are those of the distribution that logprob_mode names.
+// What a row's result holds besides the tokens. logprob_mode also names the distribution of ranks
+// and extremes.
 struct OutputOptions {
   bool logprobs = false;      // of each drawn token
   uint32_t top_logprobs = 0;  // the n likeliest tokens and theirs

@@ -22,7 +22,7 @@ absl::Status OutOfRange(const ParamsLocation& location, absl::string_view field,
       absl::StrCat(location.profile, ".", field, row, " must be ", range, ", got ", value));
 }
 
-// As a number of the kind that the caller sent.
+// Writes integers without a decimal point or exponent, as the caller sent them.
 std::string NumberText(double value) {
   constexpr double kExact = 0x1p53;
   if (value == std::floor(value) && std::abs(value) < kExact) {
@@ -118,7 +118,8 @@ absl::Status CheckAdjustments(const SamplingParams& params, InputKind kind, int6
   return absl::OkStatus();
 }
 
-// A stage that is on must be in the order, and top-k and top-p in it once.
+// Checks that the order has every stage that is on, and has top-k and top-p only once: alone or in
+// TOP_K_TOP_P.
 absl::Status CheckOrder(const SamplingParams& params, const ParamsLocation& location) {
   const StageOrder& order = params.stage_order;
   const bool joint = order.Contains(Stage::kTopKTopP);
@@ -166,7 +167,7 @@ absl::Status CheckTemperature(const SamplingParams& params, InputKind kind,
   return absl::OkStatus();
 }
 
-// Stages whose state travels from step to step.
+// Checks the stages that carry state from step to step.
 absl::Status CheckStateful(const SamplingParams& params, int64_t vocab,
                            const ParamsLocation& location) {
   if (params.mirostat.has_value() && params.adaptive_p.has_value()) {
@@ -202,7 +203,7 @@ const ScalarParam* FindScalarParam(absl::string_view name) {
 }
 
 std::string ParamRange::ToString() const {
-  // 1e+06 as people write it.
+  // Writes 1e+06 as 1e6.
   const auto text = [](double number) {
     return absl::StrReplaceAll(absl::StrCat(number), {{"e+0", "e"}, {"e-0", "e-"}});
   };

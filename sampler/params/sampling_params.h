@@ -1,4 +1,4 @@
-// How one row is sampled, and the one place where parameters are checked.
+// The parameters of a row and of its outputs, and the one place where they are checked.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_PARAMS_SAMPLING_PARAMS_H_
 #define TOKEN_SAMPLER_SAMPLER_PARAMS_SAMPLING_PARAMS_H_
@@ -18,7 +18,7 @@
 
 namespace token_sampler {
 
-// What the values of a row mean.
+// The meaning of a row's values.
 enum class InputKind : uint8_t {
   kLogits,   // finite or -infinity; the distribution is their softmax
   kWeights,  // finite, >= 0, not normalised; the meaning of torch.multinomial's input
@@ -29,17 +29,17 @@ constexpr float ImpossibleValue(InputKind kind) {
   return kind == InputKind::kLogits ? -std::numeric_limits<float>::infinity() : 0.0f;
 }
 
-// Which tokens top-k and typical sampling keep of those whose value equals that of the last.
+// What top-k and typical sampling do with tokens that tie with the last one that they keep.
 enum class TiePolicy : uint8_t {
-  kExactlyK,  // those of the lowest ids, so that k are kept
-  kKeepAll,   // all of them
+  kExactlyK,  // keep those of the lowest ids, so that k are kept
+  kKeepAll,   // keep all of them
 };
 
-// What becomes of a value that is not allowed.
+// What a sampler does with a value that is not allowed.
 enum class InvalidValuePolicy : uint8_t {
   kFail,             // the row fails
   kSanitize,         // it is repaired: SPEC.md §2
-  kSanitizeUniform,  // and a row without a token left is drawn uniformly
+  kSanitizeUniform,  // the same, and a row without a token left is drawn uniformly
 };
 
 struct TemperatureSchedule {
@@ -86,12 +86,12 @@ struct TokenBias {
   float value;
 };
 
-// Meanings are those of token_sampler.v1.SamplingParams; the defaults are "off". kScalarParams
-// below has the ranges.
+// The fields mean what those of token_sampler.v1.SamplingParams mean. By default every stage is
+// off. kScalarParams below has the ranges.
 struct SamplingParams {
   double temperature = 1.0;  // 0: greedy
   uint32_t num_samples = 1;
-  bool replacement = false;  // whether one row's draws may repeat a token
+  bool replacement = false;  // true: one row's draws may repeat a token
   uint32_t top_k = 0;        // 0: off
   double top_p = 1.0;        // 1: off
   double min_p = 0.0;        // 0: off
@@ -135,7 +135,7 @@ struct SamplingParams {
   bool stateful() const { return !state_param().empty(); }
 };
 
-// All scalar parameters, each with its name and range. Whatever checks, decodes or writes down
+// All scalar parameters, each with its name and range. All code that checks, decodes or writes
 // parameters one by one reads this table: a new scalar is a member above and a row here. Its
 // default is the initial value of the member.
 inline constexpr bool kLogitsOnly = true;
@@ -188,28 +188,27 @@ inline constexpr ScalarParam kScalarParams[] = {
     Scalar<&SamplingParams::dry, &Dry::last_n>("dry.last_n", AtLeast(-1)),
 };
 
-// The row of a parameter, or null.
+// Returns the row of kScalarParams with this name; null if there is none.
 const ScalarParam* FindScalarParam(absl::string_view name);
 
-// Bounds of what DRY searches a history for.
+// The most sequence breakers of DRY, and the most tokens of one.
 inline constexpr size_t kMaxDryBreakers = 64;
 inline constexpr size_t kMaxDryBreakerTokens = 32;
 
-// Where in a request a parameter stands, for messages: "params[2].top_p of row 7 must be ...".
+// The place of parameters in a request, for messages: "params[2].top_p of row 7 must be ...".
 struct ParamsLocation {
   absl::string_view profile = "params";  // prefix of the field names
-  int64_t row = -1;                      // -1: not known, not named
+  int64_t row = -1;                      // -1: unknown, so messages do not name it
 };
 
-// InvalidArgument that names field, row, value and accepted range when a value is outside its range
-// or does not fit a row of `vocab` values of `kind`.
+// Checks the parameters of a row of `vocab` values of `kind`. InvalidArgument when a value is
+// outside its range or does not fit such a row; it names field, row, value and accepted range.
 absl::Status ValidateParams(const SamplingParams& params, InputKind kind, int64_t vocab,
                             const ParamsLocation& location);
 
-// Makes the lists of what is allowed and banned as short as they can be, without changing what they
-// say: no id stands in one twice, and bad words of one token become banned ids. Every row that uses
-// the parameters goes through the lists. The parameters must have passed ValidateParams for
-// `vocab`.
+// Shortens the lists of allowed and banned tokens without changing their meaning, because every row
+// that uses the parameters goes through them: removes ids that occur twice, and makes bad words of
+// one token banned ids. The parameters must have passed ValidateParams for `vocab`.
 void ShortenLists(int64_t vocab, SamplingParams& params);
 
 }  // namespace token_sampler

@@ -1,4 +1,5 @@
-// What the table of scalar parameters in sampling_params.h is made of.
+// The row type of the table of scalar parameters in sampling_params.h, and functions that make
+// rows.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_PARAMS_SCALAR_PARAM_H_
 #define TOKEN_SAMPLER_SAMPLER_PARAMS_SCALAR_PARAM_H_
@@ -14,7 +15,7 @@ namespace token_sampler {
 
 struct SamplingParams;
 
-// The values that a parameter may have.
+// The range of values that a parameter may have.
 struct ParamRange {
   double low;
   double high;
@@ -22,13 +23,13 @@ struct ParamRange {
   bool without_high = false;
   bool or_zero = false;  // 0 is accepted though it is below `low`
 
-  // False for NaN.
+  // Returns false for NaN.
   constexpr bool Contains(double value) const {
     if (or_zero && value == 0.0) return true;
     return value >= low && value <= high && !(without_low && value == low) &&
            !(without_high && value == high);
   }
-  // Follows "must be": "in [0, 1)", "at least 1", "0 or in [1e-6, 1e6]".
+  // Returns text that follows "must be": "in [0, 1)", "at least 1", "0 or in [1e-6, 1e6]".
   std::string ToString() const;
 };
 
@@ -39,16 +40,17 @@ constexpr ParamRange ZeroOr(double low, double high) { return {low, high, false,
 constexpr ParamRange AtLeast(double low) { return {low, std::numeric_limits<double>::infinity()}; }
 
 struct ScalarParam {
-  // In token_sampler.v1.SamplingParams, with a dot before a field of a message in it:
-  // "xtc.threshold".
+  // The field's name in token_sampler.v1.SamplingParams. A dot comes before a field of a nested
+  // message: "xtc.threshold".
   absl::string_view name;
   ParamRange range;
-  // Whether it must have its default where the values are weights and no logits.
+  // True: the parameter must have its default if the values are weights instead of logits.
   bool logits_only;
-  // Whether the struct that holds it is there. get() is 0 where it is not; set() makes it.
+  // True if the optional that holds the parameter has a value. If not, get() returns 0; set() makes
+  // the value.
   bool (*is_there)(const SamplingParams&);
   double (*get)(const SamplingParams&);
-  // `value` fits the member's type.
+  // `value` must fit the member's type.
   void (*set)(SamplingParams&, double value);
 };
 
@@ -73,7 +75,7 @@ T& Make(std::optional<T>& member) {
 
 }  // namespace scalar_param_internal
 
-// The row of a member of SamplingParams: a number, a bool, or an optional of one.
+// Makes the row of a member of SamplingParams: a number, a bool, or an optional of one.
 template <auto kMember>
 constexpr ScalarParam Scalar(absl::string_view name, ParamRange range, bool logits_only = false) {
   using scalar_param_internal::Find;
@@ -91,7 +93,8 @@ constexpr ScalarParam Scalar(absl::string_view name, ParamRange range, bool logi
             member = static_cast<std::remove_reference_t<decltype(member)>>(value);
           }};
 }
-// The row of a number in a struct, or in an optional of one, that is a member of SamplingParams.
+// Makes the row of a number in a struct, or in an optional of one, that is a member of
+// SamplingParams.
 template <auto kStruct, auto kMember>
 constexpr ScalarParam Scalar(absl::string_view name, ParamRange range, bool logits_only = false) {
   using scalar_param_internal::Find;

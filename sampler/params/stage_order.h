@@ -11,16 +11,16 @@ namespace token_sampler {
 
 enum class Stage : uint8_t;
 
-// Stages in the order in which they act, none twice.
+// Stages in the order in which they act, each at most once.
 class StageOrder {
  public:
-  static constexpr size_t kMaxStages = 31;  // stage_table.h asserts that all of them fit
+  static constexpr size_t kMaxStages = 31;  // stage_table.h asserts that all stages fit
 
   constexpr StageOrder() = default;
   template <typename... Stages>
   constexpr explicit StageOrder(Stages... stages) : stages_{stages...}, size_(sizeof...(stages)) {}
 
-  // False, without a change, when `stage` is there already.
+  // Appends `stage`. Returns false, without a change, if the order has it already.
   constexpr bool Add(Stage stage) {
     if (Contains(stage)) return false;
     stages_[size_++] = stage;
@@ -44,7 +44,7 @@ class StageOrder {
   uint8_t size_ = 0;
 };
 
-// The order of vLLM: kVllmOrder of stage_table.h.
+// Returns the order of vLLM, kVllmOrder of stage_table.h.
 StageOrder DefaultStageOrder();
 
 }  // namespace token_sampler

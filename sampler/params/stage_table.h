@@ -1,6 +1,6 @@
-// All stages, and what is known of each. A new stage is a value of Stage and a row of kStages here,
-// a body in the reference pipeline (stages.cc) and one in the CPU sampler (cpu/): whatever else
-// depends on the stage reads the table. sampler/ADDING_A_STAGE.md leads through the steps.
+// All stages and their properties. A new stage is a value of Stage and a row of kStages here, a
+// function in the reference pipeline (stages.cc) and one in the CPU sampler (cpu/): all other code
+// that depends on the stage reads the table. sampler/ADDING_A_STAGE.md has the steps.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_PARAMS_STAGE_TABLE_H_
 #define TOKEN_SAMPLER_SAMPLER_PARAMS_STAGE_TABLE_H_
@@ -29,37 +29,40 @@ enum class Stage : uint8_t {
   kXtc = 10,
   kMirostat = 11,
   kAdaptiveP = 12,
-  kTopKTopP = 13,  // both on the same masses: top-p is not renormalised by top-k
+  kTopKTopP = 13,  // both act on the same masses: top-p does not renormalise after top-k
   kTopA = 14,
 };
 
-// What a stage looks at, which says what it costs.
+// What a stage reads and does, on which its cost depends.
 enum class StageFamily : uint8_t {
-  kTemperature,  // weighs the tokens anew
+  kTemperature,  // weighs the tokens again
   kCount,        // keeps a number of tokens
-  kMass,         // keeps the first tokens that reach a mass
-  kWeight,       // keeps the tokens that reach a weight
-  kList,         // looks at each token that is left
-  kListTwice,    // twice
+  kMass,         // keeps the first tokens, up to a mass
+  kWeight,       // keeps the tokens of at least a weight
+  kList,         // reads each token that is left
+  kListTwice,    // the same, twice
 };
 
 struct StageInfo {
   Stage stage;
   absl::string_view name;  // of token_sampler.v1.Stage, without its prefix
   StageFamily family;
-  // Whether the parameters let the stage do anything.
+  // True if the stage acts with these parameters.
   bool (*is_on)(const SamplingParams&);
-  // Whether the first token of the order survives it, so that greedy rows can skip it.
+  // True if the first token of the order always survives the stage: greedy rows can skip it.
   bool keeps_first = true;
-  // Whether it gives the tokens that are left other values, or removes others than the last.
+  // True if the stage changes the values of tokens that it keeps, or removes tokens other than the
+  // last of the order.
   bool remakes = false;
-  // Whether the parameters let it carry state from one step to the next; null: it never does.
+  // True if the stage, with these parameters, carries state from one step to the next; null: it
+  // never does.
   bool (*has_state)(const SamplingParams&) = nullptr;
-  // The parameter that carries it.
+  // The name of the parameter with which it does.
   absl::string_view state_param = "";
 };
 
-// In the default order, in which stages that an engine lacks come after its own.
+// In the default order, that of kVllmOrder. OrderOf appends the stages that an engine lacks in this
+// order.
 inline constexpr StageInfo kStages[] = {
     {.stage = Stage::kTemperature,
      .name = "TEMPERATURE",
@@ -142,7 +145,7 @@ inline constexpr size_t kNumStages = sizeof(kStages) / sizeof(kStages[0]);
 
 namespace stage_table_internal {
 
-// The place of each stage's row by its number.
+// The index in kStages of each stage's row, by the stage's number.
 constexpr std::array<uint8_t, kNumStages + 1> Places() {
   std::array<uint8_t, kNumStages + 1> places{};
   for (size_t i = 0; i < kNumStages; ++i) {
@@ -152,7 +155,7 @@ constexpr std::array<uint8_t, kNumStages + 1> Places() {
 }
 inline constexpr std::array<uint8_t, kNumStages + 1> kPlaces = Places();
 
-// Whether each number from 1 to kNumStages has one row.
+// True if each number from 1 to kNumStages has exactly one row.
 constexpr bool HasEachOnce() {
   for (size_t i = 0; i < kNumStages; ++i) {
     if (kPlaces[static_cast<size_t>(kStages[i].stage)] != i) return false;
@@ -169,22 +172,22 @@ constexpr const StageInfo& InfoOf(Stage stage) {
   return kStages[stage_table_internal::kPlaces[static_cast<size_t>(stage)]];
 }
 
-// "TOP_K", as token_sampler.v1.Stage has it without its prefix.
+// The name in token_sampler.v1.Stage without its prefix: "TOP_K".
 constexpr absl::string_view StageName(Stage stage) { return InfoOf(stage).name; }
 
 inline bool StageIsOn(const SamplingParams& params, Stage stage) {
   return InfoOf(stage).is_on(params);
 }
 
-// How many stages of one row may remake it.
+// The most stages that may remake one row.
 inline constexpr size_t kNumRemakingStages = [] {
   size_t count = 0;
   for (const StageInfo& info : kStages) count += info.remakes ? 1 : 0;
   return count;
 }();
 
-// An engine's stages, and after them those that it lacks. The joint stage takes the place of its
-// two.
+// Returns an order of an engine's stages, followed by the stages that it lacks. If the engine has
+// the joint stage, top-k and top-p are not appended.
 template <typename... Stages>
 constexpr StageOrder OrderOf(Stages... stages) {
   StageOrder order(stages...);
@@ -197,7 +200,7 @@ constexpr StageOrder OrderOf(Stages... stages) {
   return order;
 }
 
-// Orders of engines.
+// The orders of engines.
 inline constexpr StageOrder kVllmOrder = OrderOf();
 inline constexpr StageOrder kHfOrder =
     OrderOf(Stage::kTemperature, Stage::kTopK, Stage::kTopP, Stage::kMinP);
