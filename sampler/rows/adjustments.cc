@@ -28,7 +28,7 @@ bool HasLongBadWords(const SamplingParams& params) {
                      [](const std::vector<uint32_t>& word) { return word.size() > 1; });
 }
 
-// Whether the order of the history's tokens counts.
+// True if an adjustment depends on the order of the history's tokens.
 bool NeedsOrder(const SamplingParams& params) {
   return params.no_repeat_ngram_size > 0 || params.dry.multiplier > 0.0 ||
          (HasPenalties(params) && params.penalty_last_n > 0) || HasLongBadWords(params);
@@ -42,7 +42,8 @@ void BanAllBut(const TokenSet& allowed, float banned, absl::Span<float> values, 
   });
 }
 
-// One bit per token, 1 = allowed; bytes of little-endian words are in the order of the bits.
+// `bitmask` has one bit per token, 1 = allowed. Its words are little-endian, so its bytes are in
+// the order of the bits.
 void BanUnset(const uint8_t* bitmask, float banned, absl::Span<float> values, Pace* pace) {
   ForEachPaced(pace, (values.size() + 7) / 8, [&](size_t byte) {
     const uint8_t allowed = bitmask[byte];
@@ -76,7 +77,7 @@ void AppendIds(Pace* pace, Ids from, Vector& ids) {
   });
 }
 
-// The part of the history that penalties look at.
+// Returns the last `last_n` tokens of the history; all of it if `last_n` is negative.
 RowHistory Newest(const RowHistory& history, int64_t last_n) {
   if (last_n < 0) return history;
   RowHistory newest;
@@ -104,7 +105,7 @@ std::string CheckIds(absl::string_view name, Ids ids, int64_t vocab, Pace* pace)
   std::string error;
   InPieces(pace, ids.size(), kPieceItems * 8, [&](size_t begin, size_t end) {
     if (!error.empty()) return;
-    // The largest first: without a branch per id.
+    // Find the largest first: that needs no branch per id.
     uint32_t largest = 0;
     for (size_t i = begin; i < end; ++i) largest = std::max(largest, ids[i]);
     if (largest < vocab) return;
@@ -194,8 +195,8 @@ void BanUnlisted(const RowInput& row, TokenSet& allowed, absl::Span<float> value
 void ChangedTokens::Reset(const RowInput& row) {
   row_ = &row;
   ids_.Reset(row.vocab, row.pace);
-  // Values are set in any order: memory that is touched for the first time as they are would take
-  // longer than a piece.
+  // Set() writes values in any order. If it touched their memory for the first time, a piece of
+  // work would take too long.
   const auto vocab = static_cast<size_t>(row.vocab);
   if (vocab > values_.size()) ResizePaced(row.pace, vocab, values_);
 }
@@ -235,7 +236,7 @@ void AdjustmentLists::CollectOrdered(const SamplingParams& params, const RowHist
   AppendIds(pace_, read.prompt_ids, ordered_);
   AppendIds(pace_, read.output_ids, ordered_);
   if (!history.skip_unknown_ids) return;
-  // Different ones equal nothing, and so do not repeat.
+  // Give unknown ids distinct values: they equal nothing, and so do not repeat.
   uint32_t next = vocab_;
   ForEachPaced(pace_, ordered_.size(), [&](size_t i) {
     if (ordered_[i] >= vocab_) ordered_[i] = next++;

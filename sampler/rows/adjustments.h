@@ -1,4 +1,4 @@
-// What is done to the logits before the stages: masks, bans, bias, penalties. SPEC.md §8.
+// The changes to a row's values before the stages: masks, bans, bias, penalties. SPEC.md §8.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ROWS_ADJUSTMENTS_H_
 #define TOKEN_SAMPLER_SAMPLER_ROWS_ADJUSTMENTS_H_
@@ -19,50 +19,53 @@
 
 namespace token_sampler {
 
-// Whether anything is to be done to the row.
+// True if an adjustment acts on the row.
 bool HasAdjustments(const RowInput& row);
 
-// The first parameter that is on and looks at the history, or at its output and not at its prompt;
-// empty: none is.
+// Return the first parameter that is on and reads the history (HistoryReader), or only the output
+// in it (OutputReader); "" if there is none.
 absl::string_view HistoryReader(const SamplingParams& params);
 absl::string_view OutputReader(const SamplingParams& params);
 
-// How many ids of the history are not below `vocab`.
+// Counts the ids of the history that are not below `vocab`.
 uint32_t CountUnknownIds(const RowHistory& history, int64_t vocab);
 
-// Whether adjustments look at the history, and need no more of it than RowHistory's sets and
+// True if penalties read the history, and all adjustments that do need only RowHistory's sets and
 // counts.
 bool CountsSuffice(const SamplingParams& params);
 
-// True when sets and counts are given besides an index of the history.
+// True if penalties read sets and counts even when there is an index of the history.
 bool CountsBesideIndex(const SamplingParams& params);
 
-// Empty when the row's history has what its parameters need and its ids are below vocab or may be
-// skipped; else what is wrong. Cheap where there are no adjustments. Asks `pace` meanwhile, if any,
-// and then may throw Interrupted (sampler/rows/paced.h), as all below that take one.
+// Returns what is wrong with the row's history; "" if its ids are below vocab, or may be skipped,
+// and it has the order that the parameters need. Takes time linear in the history unless there is
+// an index. Asks `pace`, if there is one, and then may throw Interrupted (sampler/rows/paced.h),
+// like all functions below that take a pace.
 std::string CheckHistory(const RowInput& row, Pace* pace = nullptr);
 
-// Removes the tokens that the row's allowed_ids and bitmask leave out from its values, read as
-// float32 with -0 made +0; BansUnlisted: whether it has either. `allowed` is overwritten.
+// BansUnlisted: true if the row has allowed_ids or a bitmask. BanUnlisted removes the tokens that
+// these leave out from the row's values, which were read as float32 with -0 made +0. It overwrites
+// `allowed`.
 bool BansUnlisted(const RowInput& row);
 void BanUnlisted(const RowInput& row, TokenSet& allowed, absl::Span<float> values, Pace* pace);
 
-// The tokens on which the other adjustments act, in the order of SPEC.md §8. Reuses its memory from
-// row to row.
+// The lists of tokens on which the other adjustments act, in the order of SPEC.md §8. Reuses its
+// memory from row to row.
 class AdjustmentLists {
  public:
-  // Of `row`, whose history must have passed CheckHistory. Lists hold until the next call.
+  // Collects the lists of `row`, whose history must have passed CheckHistory. They are valid until
+  // the next call.
   void Collect(const RowInput& row, Pace* pace = nullptr);
 
-  // Banned before logit_bias, by whichever rule, maybe twice.
+  // Tokens that any rule bans before logit_bias acts; some may occur twice.
   const LargeVector<uint32_t>& banned() const { return banned_; }
-  // Those that repetition_penalty acts on, each once; empty without one.
+  // Tokens on which repetition_penalty acts, each once; empty if it is off.
   const LargeVector<uint32_t>& repeated() const { return seen_.ids(); }
-  // Those that frequency_penalty and presence_penalty act on, each once; empty without either.
+  // Tokens on which frequency_penalty and presence_penalty act, each once; empty if both are off.
   const LargeVector<uint32_t>& counted() const { return output_.ids(); }
-  // How often one of them occurs.
+  // The number of times that a token of counted() occurs.
   uint32_t CountOf(uint32_t id) const { return counts_[id]; }
-  // Banned by no_repeat_ngram_size, each once.
+  // Tokens that no_repeat_ngram_size bans, each once.
   const LargeVector<uint32_t>& repeating() const { return repeating_.ids(); }
   absl::Span<const DryPenalty> dry() const { return dry_; }
 
@@ -70,9 +73,9 @@ class AdjustmentLists {
   void CollectBanned(const RowInput& row);
   void CollectPenalized(const SamplingParams& params, const RowHistory& history);
   void Count(uint32_t id, uint32_t count);
-  // An indexed history gives only the end that bad_words look at.
+  // Collects ordered_. Of a history with an index it takes only the end that bad_words read.
   void CollectOrdered(const SamplingParams& params, const RowHistory& history);
-  // Collects what would repeat n-grams of that size; 0: nothing.
+  // Collects the tokens that would repeat an n-gram of this size; none if it is 0.
   void CollectRepeating(size_t ngram_size, const RowHistory& history);
   void CollectDry(const Dry& dry, const RowHistory& history);
 
@@ -81,23 +84,24 @@ class AdjustmentLists {
   LargeVector<uint32_t> banned_;
   TokenSet seen_;
   TokenSet output_;
-  LargeVector<uint32_t> counts_;  // per token; those of output_ mean something
+  LargeVector<uint32_t> counts_;  // per token; valid for those in output_
   TokenSet repeating_;
-  LargeVector<uint32_t> ordered_;  // the history, in which each unknown id is one of its own
+  LargeVector<uint32_t> ordered_;  // the history; each unknown id gets an id of its own
   RepetitionFinder repetitions_;
   absl::Span<const DryPenalty> dry_;
 };
 
-// An upper bound of the tokens that they hold.
+// Returns an upper bound of the number of tokens whose values TokenAdjuster changes.
 size_t MostAdjustedTokens(const RowInput& row);
 
 // The values that adjustments gave to some tokens of a row.
 class ChangedTokens {
  public:
-  // No token of the row, which must outlive its use here, is changed. Asks its pace.
+  // Starts with the values of `row`, none of them changed. The row must outlive this use of it.
+  // Asks its pace.
   void Reset(const RowInput& row);
 
-  const LargeVector<uint32_t>& ids() const { return ids_.ids(); }  // in no order, none twice
+  const LargeVector<uint32_t>& ids() const { return ids_.ids(); }  // in any order, each once
   bool Has(uint32_t id) const { return ids_.Has(id); }
   float ValueOf(uint32_t id) const {
     return Has(id) ? values_[id] : LoadAsFloat(row_->values, row_->dtype, id) + 0.0f;
@@ -110,15 +114,15 @@ class ChangedTokens {
  private:
   const RowInput* row_ = nullptr;
   TokenSet ids_;
-  LargeVector<float> values_;  // per token; those of ids_ mean something
+  LargeVector<float> values_;  // per token; valid for those in ids_
 };
 
-// All other adjustments. Reuses its memory from row to row.
+// Makes all adjustments except those of BanUnlisted. Reuses its memory from row to row.
 class TokenAdjuster {
  public:
-  // Adjusts `row`, which as BanUnlisted left it is `before`. The history must have passed
-  // CheckHistory. Afterwards a value may be +infinity, when a penalty below 1 overflows. The result
-  // holds until the next call. Asks row.pace.
+  // Returns the values of the tokens that adjustments change. `before` is `row` with the values
+  // that BanUnlisted left; its history must have passed CheckHistory. A value may be +infinity,
+  // when a penalty below 1 overflows. The result is valid until the next call. Asks row.pace.
   const ChangedTokens& Adjust(const RowInput& row, const RowInput& before);
 
  private:

@@ -14,23 +14,24 @@
 
 namespace token_sampler {
 
-// Sorts items[0, count), in linear time, by ascending key_of(item), a uint64_t or uint32_t; those
-// that are equal come in any order. Those that have all but the lowest `kSorted` bytes in common
-// must be in their order already. `scratch` is overwritten, and keeps what it has allocated.
+// Sorts items[0, count) by ascending key_of(item), a uint64_t or uint32_t, in linear time; items of
+// equal keys come in any order. Items whose keys differ only in the lowest `kSorted` bytes must
+// already be in order. Overwrites `scratch`, and keeps its allocation for the next call.
 template <size_t kSorted = 0, class Item, class KeyOf>
 void SortByKey(Pace* pace, Item* items, size_t count, const KeyOf& key_of,
                LargeVector<Item>& scratch) {
-  constexpr size_t kFew = 2048;  // which a sort by comparisons takes less time for
+  constexpr size_t kFew = 2048;  // up to which a sort by comparisons is faster
   if (count <= kFew) {
     std::sort(items, items + count,
               [&](const Item& a, const Item& b) { return key_of(a) < key_of(b); });
     return;
   }
-  // By one byte after the other, from the least significant.
+  // A radix sort by one byte after the other, from the least significant.
   constexpr size_t kBytes = sizeof(key_of(*items));
   constexpr size_t kValues = 256;
   constexpr size_t kPiece = size_t{1} << 16;
-  constexpr size_t kMoved = kPiece / 4;  // each to one of 256 places, which takes longer
+  constexpr size_t kMoved = kPiece / 4;  // smaller: writing to 256 places takes longer than
+                                         // counting
   std::array<std::array<size_t, kValues>, kBytes> counts = {};
   InPieces(pace, count, kPiece, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
@@ -43,7 +44,7 @@ void SortByKey(Pace* pace, Item* items, size_t count, const KeyOf& key_of,
   Item* to = scratch.data();
   for (size_t byte = kSorted; byte < kBytes; ++byte) {
     const uint64_t first = (uint64_t{key_of(from[0])} >> (8 * byte)) & 0xff;
-    if (counts[byte][first] == count) continue;  // all have the same
+    if (counts[byte][first] == count) continue;  // all keys have the same byte
     std::array<size_t, kValues> place;
     size_t before = 0;
     for (size_t value = 0; value < kValues; ++value) {
@@ -63,11 +64,11 @@ void SortByKey(Pace* pace, Item* items, size_t count, const KeyOf& key_of,
            [&](size_t begin, size_t end) { std::copy(from + begin, from + end, items + begin); });
 }
 
-// Sorts `items` by `less`, of which no two are equal, by merging sorted pieces.
+// Sorts `items` by `less`, by merging sorted pieces. No two items may be equal.
 template <class Item, class Less>
 void SortPaced(Pace* pace, LargeVector<Item>& items, const Less& less) {
   constexpr size_t kFew = kPieceItems / 2;
-  constexpr size_t kMerged = kPieceItems / 4;  // which may touch memory for the first time
+  constexpr size_t kMerged = kPieceItems / 4;  // merging may touch memory for the first time
   if (pace == nullptr || items.size() <= kFew) {
     std::sort(items.begin(), items.end(), less);
     return;

@@ -1,6 +1,6 @@
-// Memory of long rows in large pages, where the system has them: touching and freeing it by pages
-// of 4 KB takes longer than most passes over it. Giving back much of it takes longer than a slice,
-// so that a row's pace is asked meanwhile.
+// Memory of long rows, in large pages if the system has them: touching and freeing it in pages of 4
+// KB takes longer than most passes over it. Freeing much of it takes longer than a slice, so the
+// row's pace is asked in between.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ROWS_LARGE_MEMORY_H_
 #define TOKEN_SAMPLER_SAMPLER_ROWS_LARGE_MEMORY_H_
@@ -17,8 +17,8 @@
 
 namespace token_sampler {
 
-// While it lives, `pace` is asked by the thread that made it between pieces of large memory which
-// that thread gives back. Null: nobody is. What the pace answers changes nothing.
+// While this lives, the thread that made it asks `pace` between pieces of large memory that it
+// frees. If the pace says to stop, the rest is freed without asking. Null: no pace is asked.
 class FreeingPace {
  public:
   explicit FreeingPace(Pace* pace) : before_(current_) { current_ = pace; }
@@ -37,11 +37,11 @@ class FreeingPace {
 
 // Frees `bytes` that LargeAllocator allocated.
 inline void FreeLarge(void* memory, size_t bytes) {
-  // A fraction of a millisecond by pages of 4 KB.
+  // Takes a fraction of a millisecond in pages of 4 KB.
   constexpr size_t kPiece = size_t{4} << 20;
   Pace* const pace = FreeingPace::current();
   if (pace != nullptr && memory != nullptr) {
-    // Smaller blocks may not begin where a page does.
+    // Smaller blocks may not begin at a page boundary, which madvise requires.
     for (size_t end = kPiece; bytes >= 2 * kPiece && end <= bytes; end += kPiece) {
       madvise(static_cast<char*>(memory) + end - kPiece, kPiece, MADV_DONTNEED);
       if (!pace->GoOn()) break;
@@ -50,7 +50,7 @@ inline void FreeLarge(void* memory, size_t bytes) {
   std::free(memory);
 }
 
-// For standard containers.
+// An allocator for standard containers. Blocks of 4 MiB or more are aligned to large pages.
 template <class T>
 struct LargeAllocator {
   using value_type = T;
@@ -67,7 +67,7 @@ struct LargeAllocator {
     void* const memory =
         large ? std::aligned_alloc(kPage, (bytes + kPage - 1) / kPage * kPage) : std::malloc(bytes);
     if (memory == nullptr) throw std::bad_alloc();
-    if (large) madvise(memory, bytes, MADV_HUGEPAGE);  // it is memory all the same where that fails
+    if (large) madvise(memory, bytes, MADV_HUGEPAGE);  // if this fails, the memory has small pages
     return static_cast<T*>(memory);
   }
   void deallocate(T* memory, size_t count) { FreeLarge(memory, count * sizeof(T)); }

@@ -1,4 +1,4 @@
-// How a long computation shares its threads: it asks between pieces of work whether to go on.
+// Lets a long computation share its threads: between pieces of work it asks whether to go on.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ROWS_PACE_H_
 #define TOKEN_SAMPLER_SAMPLER_ROWS_PACE_H_
@@ -10,9 +10,9 @@ class Pace {
  public:
   virtual ~Pace() = default;
 
-  // Call it between pieces of about a millisecond of work or less, holding no lock. May block while
-  // others have their turn. False, now and ever after: nobody wants the result any more; the caller
-  // returns as soon as it can, and what it has computed means nothing.
+  // Call it between pieces of work of at most about a millisecond, without holding a lock. May
+  // block while others have their turn. False, from then on always, if nobody wants the result any
+  // more: return as soon as possible, and discard what was computed.
   virtual bool GoOn() = 0;
 };
 

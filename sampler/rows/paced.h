@@ -1,4 +1,4 @@
-// Long loops in pieces, between which the row's Pace is asked.
+// Loops that run in pieces and ask the row's Pace between them.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ROWS_PACED_H_
 #define TOKEN_SAMPLER_SAMPLER_ROWS_PACED_H_
@@ -10,23 +10,23 @@
 
 namespace token_sampler {
 
-// Thrown where a Pace says to stop, on the thread that asked. What samples a row catches it, and it
-// leaves no interface that takes a RowResult; nothing asks inside a loop that threads share.
+// Thrown on the asking thread when a Pace says to stop. The functions that sample or describe a row
+// catch it and fail the row. Loops that threads share do not ask.
 struct Interrupted {};
 
-// Items of a piece: under a millisecond where one takes some 30 ns.
+// Items in a piece: under a millisecond if an item takes some 30 ns.
 inline constexpr size_t kPieceItems = size_t{1} << 14;
 
-// The same where one takes some 200 ns, for it waits for memory that no cache has.
+// The same if an item takes some 200 ns because it waits for memory that is in no cache.
 inline constexpr size_t kScatteredItems = kPieceItems / 4;
 
-// Null asks nobody. Throws Interrupted.
+// Asks `pace`, if it is not null. Throws Interrupted if it says to stop.
 inline void Ask(Pace* pace) {
   if (pace != nullptr && !pace->GoOn()) throw Interrupted();
 }
 
-// Calls body(begin, end) for one piece of [0, count) after the other, and asks between two. Without
-// a pace there is one piece.
+// Calls body(begin, end) for the pieces of [0, count) in order, and asks between two. Without a
+// pace there is one piece.
 template <class Body>
 void InPieces(Pace* pace, size_t count, size_t piece, const Body& body) {
   const size_t step = pace == nullptr ? count : piece;
@@ -46,7 +46,7 @@ void ForEachPaced(Pace* pace, size_t count, const Body& body) {
   });
 }
 
-// The same where body(i) leads to places of long arrays that lie in no order.
+// The same for a body(i) that accesses long arrays in no order.
 template <class Body>
 void ForEachScattered(Pace* pace, size_t count, const Body& body) {
   InPieces(pace, count, kScatteredItems, [&body](size_t begin, size_t end) {
@@ -54,7 +54,8 @@ void ForEachScattered(Pace* pace, size_t count, const Body& body) {
   });
 }
 
-// vector.resize(size): memory that is touched for the first time takes longer than most loops.
+// vector.resize(size) in pieces, because touching memory for the first time takes longer than most
+// loops.
 template <class Vector>
 void ResizePaced(Pace* pace, size_t size, Vector& vector) {
   if (vector.size() > size) vector.resize(size);
@@ -64,8 +65,8 @@ void ResizePaced(Pace* pace, size_t size, Vector& vector) {
            [&](size_t, size_t end) { vector.resize(before + end); });
 }
 
-// Touches items[0, count), which mean nothing yet, so that what fills them with others at a time
-// finds their memory. Does nothing without a pace.
+// Touches items[0, count), whose values do not matter yet, so that a later loop that does not ask
+// need not wait for their memory. Does nothing without a pace.
 template <class Item>
 void TouchPaced(Pace* pace, size_t count, Item* items) {
   constexpr size_t kPageItems = 4096 / sizeof(Item);
@@ -74,7 +75,7 @@ void TouchPaced(Pace* pace, size_t count, Item* items) {
   Ask(pace);
 }
 
-// Runs `body`, and calls interrupted() when a Pace stopped it.
+// Runs `body`, and calls interrupted() if a Pace stopped it.
 template <class Body, class OnInterrupt>
 void RunPaced(const Body& body, const OnInterrupt& interrupted) {
   try {

@@ -30,7 +30,7 @@ LoadedRow::LoadedRow(const RowInput& row, LargeVector<char>& values, RowResult& 
   InPieces(row.pace, values.size(), size_t{1} << 20, [&](size_t begin, size_t end) {
     read = read && row.source->Read(row.source_offset + begin, end - begin, &values[begin]).ok();
   });
-  // Read once more, for what is wrong.
+  // If that failed, read once more, to report what is wrong.
   row_ = read || ReadValues(row, values.data(), result) ? &copy_ : nullptr;
 }
 

@@ -1,5 +1,5 @@
-// Where the values of a row are when this process does not hold them in one piece: parts of a
-// received message, the shared memory of another process.
+// The source of a row's values that this process does not hold in one piece, such as parts of a
+// received message or another process's shared memory.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ROWS_ROW_SOURCE_H_
 #define TOKEN_SAMPLER_SAMPLER_ROWS_ROW_SOURCE_H_
@@ -16,8 +16,8 @@ namespace token_sampler {
 // A CUDA device's memory.
 struct DeviceMemory {
   int device = 0;
-  const char* address = nullptr;  // of byte 0 of the source, on the device
-  void* written = nullptr;        // a cudaEvent_t that the reader waits for; null: none
+  const char* address = nullptr;  // on the device, of byte 0 of the source
+  void* written = nullptr;        // a cudaEvent_t for which the reader must wait; null: none
 };
 
 // Thread-safe.
@@ -25,33 +25,34 @@ class RowSource {
  public:
   virtual ~RowSource() = default;
 
-  // Where a CUDA device can read the source itself; null: nowhere.
+  // The memory in which a CUDA device can read the source itself; null if there is none.
   virtual const DeviceMemory* device_memory() const { return nullptr; }
 
-  // Page-locked host memory with byte 0 of the source, which every CUDA device copies from by DMA;
-  // null: none, or not any more. Reading it raises no signal whatever has become of the source, be
-  // it by a device or by the CPU, with which CUDA makes small copies. So whoever makes copies asks
-  // Holds after them.
+  // Page-locked host memory that begins with byte 0 of the source, from which every CUDA device
+  // copies by DMA; null if there is none, or no longer. Reading it never raises a signal, whatever
+  // has become of the source, whether a device reads or the CPU, with which CUDA makes small
+  // copies. After copying, call Holds(): if it is false, the copied bytes are not the row's.
   virtual const char* pinned_memory() const { return nullptr; }
 
-  // Whether what has been copied from pinned_memory() so far were bytes of the source. Once is
-  // enough behind any number of copies. When not, they mean nothing, and Read decides anew.
+  // True if all bytes copied so far from pinned_memory() were those of the source. One call after
+  // any number of copies is enough. If false, discard the copies and call Read.
   virtual bool Holds() const { return true; }
 
-  // Copies bytes [offset, offset + size), which whoever made the rows has checked to be there. An
-  // error fails the rows that lie there.
+  // Copies bytes [offset, offset + size) to `to`. The maker of the rows has checked that the source
+  // has them. An error fails the rows to which they belong.
   virtual absl::Status Read(uint64_t offset, size_t size, char* to) const = 0;
 };
 
-// Bytes of the row's values.
+// The size of the row's values in bytes.
 size_t ValueBytes(const RowInput& row);
 
-// Copies the values of a row with a source to `to`, which has ValueBytes(row). False, with the
-// result set to INVALID_INPUT, when they cannot be read.
+// Copies the values of a row with a source to `to`, which has room for ValueBytes(row). If they
+// cannot be read, returns false and sets the result to INVALID_INPUT.
 bool ReadValues(const RowInput& row, char* to, RowResult& result);
 
-// The row with its values in memory: itself, or a copy that points into `values`. The row must
-// outlive it. Null, with the result set, as ReadValues. Throws Interrupted (sampler/rows/paced.h).
+// A row with its values in memory: `row` itself, which must outlive this, or a copy that points
+// into `values`. get() is null, and the result INVALID_INPUT, if the values cannot be read. The
+// constructor may throw Interrupted (sampler/rows/paced.h).
 class LoadedRow {
  public:
   LoadedRow(const RowInput& row, LargeVector<char>& values, RowResult& result);

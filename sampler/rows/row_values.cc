@@ -19,8 +19,6 @@ constexpr float kLargest = std::numeric_limits<float>::max();
 
 bool IsLogits(InputKind kind) { return kind == InputKind::kLogits; }
 
-// The value of a token that is never drawn.
-
 RowCode CodeOfValue(InputKind kind, float value) {
   if (std::isnan(value)) return RowCode::kNan;
   if (value == kInfinity || (value == -kInfinity && !IsLogits(kind))) return RowCode::kInfinite;
@@ -28,7 +26,7 @@ RowCode CodeOfValue(InputKind kind, float value) {
   return RowCode::kOk;
 }
 
-// Fails the row at the first token whose value is invalid. False when there is none.
+// Fails the row if the value of token `id` is invalid. False if it is valid.
 bool FailAt(InputKind kind, uint32_t id, float value, RowResult& result) {
   const RowCode code = CodeOfValue(kind, value);
   if (code == RowCode::kOk) return false;
@@ -53,7 +51,7 @@ bool HasDrawable(const RowInput& row, const LargeVector<float>& values) {
   return false;
 }
 
-// Makes values valid as the policy says. False when the row failed at one.
+// Repairs invalid values if the policy says so. False if the row failed at one.
 bool MakeValid(const RowInput& row, LargeVector<float>& values, RowResult& result) {
   const bool repair = row.params->invalid_values != InvalidValuePolicy::kFail;
   for (uint32_t id = 0; id < values.size(); ++id) {
@@ -70,7 +68,7 @@ bool MakeValid(const RowInput& row, LargeVector<float>& values, RowResult& resul
   return true;
 }
 
-// Adjusts values that were received, or stand for such.
+// Adjusts received values, or uniform ones that replace them.
 void AdjustValues(const RowInput& row, LargeVector<float>& values) {
   TokenSet allowed;
   BanUnlisted(row, allowed, absl::MakeSpan(values), row.pace);
@@ -105,7 +103,7 @@ void MakeUniform(const RowInput& row, RowValues& values) {
   });
 }
 
-// Adjusts the received values. False when the row failed.
+// Adjusts the received values. False if the row failed.
 bool Adjust(const RowInput& row, RowValues& values, RowResult& result) {
   CopyPaced(row.pace, values.received, values.adjusted);
   if (!HasAdjustments(row)) return true;

@@ -38,7 +38,7 @@ std::optional<RowInput> ScaledWeights(const RowInput& row, const RowResult& fail
   std::frexp(largest, &exponent);
   ForEachPaced(row.pace, values.size(), [&](size_t id) {
     const double weight = WeightAt(row, id);
-    // A weight above zero can be drawn; an invalid one is reported as it was sent.
+    // A weight above zero stays above zero. An invalid one stays as it was sent, for the report.
     values[id] = IsProper(weight) ? std::max(static_cast<float>(std::ldexp(weight, -exponent)),
                                              std::numeric_limits<float>::denorm_min())
                                   : static_cast<float>(weight);

@@ -1,4 +1,4 @@
-// Float64 weights that float32 does not hold as they are. SPEC.md §2.
+// Scales float64 weights that are beyond the range of float32. SPEC.md §2.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ROWS_SCALED_WEIGHTS_H_
 #define TOKEN_SAMPLER_SAMPLER_ROWS_SCALED_WEIGHTS_H_
@@ -10,10 +10,10 @@
 
 namespace token_sampler {
 
-// The row to sample instead of `row`, which failed as `failed` says, if that may be for its float64
-// weights having been rounded to float32: the same row with weights [vocab] in `values`, multiplied
-// by the power of two that brings the largest into [1/2, 1]. Nothing for any other row. `values`
-// must outlive the result.
+// Returns the row to sample again if `row` may have failed, as `failed` says, only because its
+// float64 weights were rounded to float32. Its weights [vocab], written to `values`, are those of
+// `row` times the power of two that brings the largest into [1/2, 1]. Returns nothing for any other
+// row. `values` must outlive the result.
 std::optional<RowInput> ScaledWeights(const RowInput& row, const RowResult& failed,
                                       LargeVector<float>& values);
 
