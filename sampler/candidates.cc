@@ -14,7 +14,7 @@
 namespace token_sampler {
 namespace {
 
-// To which log_sum_exp is taken to be right.
+// The assumed largest error of log_sum_exp.
 constexpr double kLogSumExpError = 1e-4;
 
 struct MassRange {
@@ -22,18 +22,19 @@ struct MassRange {
   double high = 0.0;
 };
 
-// The weights of what was left out, from those of the survivors, the least of which is the least
-// candidate. `thinned`: a filter may have removed some of them.
+// Returns bounds of the sum of the left-out tokens' weights. The least survivor must be the least
+// candidate. `count`: of left-out tokens that can be drawn, at most. `thinned`: a filter may have
+// removed some of them.
 MassRange LeftOutMass(const Survivors& survivors, const LeftOut& left_out, double count,
                       bool thinned) {
   const Token& least = survivors.tokens.back();
-  // Weights are monotone but for their last bits.
+  // Weights are monotone except for their last bits.
   MassRange mass = {.low = 0.0,
                     .high = count * (static_cast<double>(least.weight) * (1.0 + 1e-6) + 1.0)};
   if (!left_out.log_sum_exp.has_value() || survivors.kind != InputKind::kLogits) return mass;
-  // With s the sum of exp(x - m) and x at most the least candidate's b, the sum of
-  // exp((x - m) / T) lies between s * exp((b - m) (1 / T - 1)) and n^(1 - 1 / T) * s^(1 / T), which
-  // of the two is larger depending on T.
+  // Let s be the sum of exp(x - m), and every x at most b, the value of the least candidate. Then
+  // the sum of exp((x - m) / T) lies between s * exp((b - m) (1 / T - 1)) and n^(1 - 1 / T) * s^(1
+  // / T); T decides which of the two is the larger.
   const double inverse = 1.0 / survivors.temperature;
   const double log_sum = *left_out.log_sum_exp - static_cast<double>(survivors.reference);
   const double gap = static_cast<double>(least.value) - static_cast<double>(survivors.reference);
@@ -48,7 +49,8 @@ MassRange LeftOutMass(const Survivors& survivors, const LeftOut& left_out, doubl
   return mass;
 }
 
-// The shortest prefix whose sum is at least `target`; one more than there are when none has.
+// Returns the length of the shortest prefix whose weights sum to at least `target`; the number of
+// survivors plus 1 if there is none.
 size_t PrefixOfMass(const Survivors& survivors, double target) {
   double sum = 0.0;
   size_t kept = 0;
@@ -60,7 +62,7 @@ size_t PrefixOfMass(const Survivors& survivors, double target) {
   return kept + 1;
 }
 
-// Walks through the stages of a row until the left-out tokens are known to be gone.
+// Follows a row through its stages until it is certain that no left-out token would remain.
 class Decision {
  public:
   Decision(const RowInput& row, const LeftOut& left_out, float least)
@@ -68,7 +70,7 @@ class Decision {
     count_ = static_cast<double>(left_out.count.value_or(left_out.vocab - row.vocab));
   }
 
-  // `stage` has acted, `staged` is what it left.
+  // Takes note of `staged`, the row after `stage`.
   void Observe(Stage stage, const StagedRow& staged) {
     const SamplingParams& params = *row_.params;
     if (state_ != State::kOpen || !StageIsOn(params, stage)) return;
@@ -91,7 +93,7 @@ class Decision {
     before_ = staged.survivors;
   }
 
-  // What every stage sees before the first one.
+  // Takes note of the survivors before the first stage.
   void Begin(Survivors survivors) {
     CloseIfAbove(survivors, false);
     before_ = std::move(survivors);
@@ -118,14 +120,14 @@ class Decision {
     }
   }
 
-  // The nucleus is a prefix whose length depends on the whole row's mass, which is known within a
-  // range. Where both of its ends give the same prefix, that is the nucleus.
+  // The nucleus is a prefix whose length depends on the whole row's mass, of which only a range is
+  // known. If both ends of the range give the same prefix, that is the nucleus.
   void ObserveNucleus(Stage stage) {
     const SamplingParams& params = *row_.params;
     if (params.top_p_decay) return Fail();
     const MassRange rest = LeftOutMass(before_, left_out_, count_, thinned_);
     const auto total = static_cast<double>(before_.TotalWeight());
-    // Sums in double are right to far less than this.
+    // The relative error of sums in double is far smaller than this.
     constexpr double kRounding = 1e-9;
     size_t shortest =
         PrefixOfMass(before_, params.top_p * (total + rest.low) * (1.0 - kRounding) - 1.0);
@@ -145,7 +147,8 @@ class Decision {
     state_ = State::kClosed;
   }
 
-  // Puts a top-k of `kept` where the nucleus was cut. False when the order has no place for it.
+  // Replaces the stage that cut the nucleus by a top-k of `kept`. False if the order does not allow
+  // that.
   bool ReplaceStage(Stage nucleus, size_t kept) {
     SamplingParams changed = *row_.params;
     if (changed.top_k_ties == TiePolicy::kKeepAll && changed.typical_p != 1.0) return false;
@@ -156,7 +159,8 @@ class Decision {
         order.Add(Stage::kTopK);
         passed = true;
       } else if (stage == Stage::kTopK) {
-        // One before the nucleus kept every candidate; one behind it would be lost.
+        // A top-k before the nucleus kept every candidate, so it can go. One after it would be
+        // lost.
         if (passed && changed.top_k != 0) return false;
       } else {
         order.Add(stage);
@@ -172,7 +176,7 @@ class Decision {
 
   const RowInput& row_;
   const LeftOut& left_out_;
-  const float least_;  // candidate's value
+  const float least_;  // the least candidate's value
   double count_;
   bool thinned_ = false;
   Survivors before_ = {.tokens = {}, .kind = InputKind::kLogits, .fraction_bits = 0};
@@ -184,7 +188,7 @@ class Decision {
 
 CandidateDraw DecideCandidates(const RowInput& row, const LeftOut& left_out) {
   if (row.vocab == left_out.vocab) return {.exact = true};
-  // Fixed-point weights and one fit of mirostat depend on the length of the row.
+  // The scale of weights and the fit of mirostat 1 depend on the length of the row.
   const SamplingParams& params = *row.params;
   if (FractionBits(left_out.vocab) != FractionBits(row.vocab)) return {};
   if (params.mirostat.has_value() && params.mirostat->version == 1) return {};

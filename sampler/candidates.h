@@ -1,8 +1,8 @@
-// Rows of which only the likeliest tokens are known: does a draw among them equal the draw from the
-// whole row? SPEC.md §11.
+// Decides, for rows of which only the likeliest tokens are known, if a draw among them equals the
+// draw from the whole row. SPEC.md §11.
 //
-// It does when every token that the filters keep is likelier than the least candidate: nothing that
-// was left out is likelier than that one, so the filters would have removed it.
+// It does if every token that the filters keep is likelier than the least likely candidate: no
+// left-out token is likelier than that one, so the filters would have removed it.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CANDIDATES_H_
 #define TOKEN_SAMPLER_SAMPLER_CANDIDATES_H_
@@ -14,23 +14,22 @@
 
 namespace token_sampler {
 
-// What is known of the tokens that were left out, none of them likelier than any candidate.
+// Facts about the tokens that were left out, none of which is likelier than any candidate.
 struct LeftOut {
   int64_t vocab = 0;                       // of the whole row
-  std::optional<double> log_sum_exp = {};  // of their logits, to 1e-4; -infinity: of no token
-                                           // that can be drawn
-  std::optional<uint32_t> count = {};      // of those that can be drawn
+  std::optional<double> log_sum_exp = {};  // of their logits, to 1e-4; -infinity: none can be drawn
+  std::optional<uint32_t> count = {};      // of left-out tokens that can be drawn
 };
 
 struct CandidateDraw {
   bool exact = false;
-  // What to draw with instead of the row's parameters, so that the draw is exact: the nucleus of
-  // the whole row has this many tokens.
+  // If set, the parameters to use instead of the row's so that the draw is exact: their top-k keeps
+  // as many tokens as the nucleus of the whole row has.
   std::optional<SamplingParams> params = {};
 };
 
-// `row` has the candidates alone, by ascending token id, as a row of their own: vocab is their
-// number. Its parameters adjust nothing, and there is neither history nor bitmask.
+// `row` consists of the candidates by ascending token id; its vocab is their number. Its parameters
+// must not adjust anything, and it must have neither history nor bitmask.
 CandidateDraw DecideCandidates(const RowInput& row, const LeftOut& left_out);
 
 }  // namespace token_sampler

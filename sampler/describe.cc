@@ -39,14 +39,15 @@ StageView View(std::string stage, const Survivors& survivors, uint32_t top_n) {
   return view;
 }
 
-// The weights of a view's tokens; the next view tells by them what it has lost.
+// The weights of a view's tokens, from which the next view computes the mass that was removed.
 class LastWeights {
  public:
   explicit LastWeights(const RowInput& row) : pace_(row.pace) {
     ResizePaced(pace_, static_cast<size_t>(row.vocab), weights_);
   }
 
-  // The share of the last weights that is not in `after`, some of the same tokens.
+  // Returns the share of the last weights whose tokens are not in `after`, a subset of the last
+  // view.
   double RemovedBy(const Survivors& after) const {
     uint64_t kept = 0;
     ForEachScattered(pace_, after.tokens.size(),
@@ -68,7 +69,7 @@ class LastWeights {
   uint64_t total_ = 0;
 };
 
-// The view of a row that becomes greedy.
+// Returns only the first survivor, the view of a row that becomes greedy.
 Survivors FirstOf(const Survivors& survivors) {
   return {.tokens = {survivors.tokens.front()},
           .kind = survivors.kind,
@@ -96,7 +97,7 @@ std::vector<StageView> DescribeAsFloat32(const RowInput& row, uint32_t top_n, Ro
     last.Set(after);
   };
   if (HasAdjustments(row) || result.code == RowCode::kUniform) {
-    // Before the others are made, for there may be much of them.
+    // Free the old survivors before making the new ones: they may take much memory.
     staged.survivors.tokens = {};
     staged.survivors = SortTokens(row.kind, values.adjusted, row.pace);
   }
@@ -108,7 +109,7 @@ std::vector<StageView> DescribeAsFloat32(const RowInput& row, uint32_t top_n, Ro
     if (now.greedy) {
       add(std::move(name), FirstOf(now.survivors));
     } else {
-      add(std::move(name), now.survivors);  // not copied: there may be many
+      add(std::move(name), now.survivors);  // not copied: they may take much memory
     }
   };
   RunStages(row, observe, staged);

@@ -1,5 +1,5 @@
-// A row's distribution before and after each stage: for people who want to see what their
-// parameters do, and for debugging.
+// Describes a row's distribution before and after each stage, for debugging and for people who want
+// to see the effect of their parameters.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_DESCRIBE_H_
 #define TOKEN_SAMPLER_SAMPLER_DESCRIBE_H_
@@ -14,18 +14,18 @@ namespace token_sampler {
 
 struct StageView {
   std::string
-      stage;  // "input", "adjusted", then "temperature", "top_k" ... of the stages that are on
+      stage;  // "input", "adjusted", then the stages that are on: "temperature", "top_k" ...
   uint32_t kept_count = 0;
   double entropy = 0.0;  // nats
   double max_probability = 0.0;
   double min_probability = 0.0;                // of the tokens with a weight
   std::vector<uint32_t> top_token_ids = {};    // [min(top_n, kept_count)], likeliest first
-  std::vector<double> top_probabilities = {};  // as many
-  double removed_mass = 0.0;  // probability that this stage took away, by the view before it
+  std::vector<double> top_probabilities = {};  // of these tokens
+  double removed_mass = 0.0;  // removed by this stage, as a probability in the view before it
 };
 
-// The views of a row, up to the one in which it becomes greedy. No draw is made. When the row
-// fails, `result` says why and there are none; a row that was repaired says so there too.
+// Returns the views of a row, up to the one in which it becomes greedy, without a draw. If the row
+// fails, returns none and sets `result` to the reason; `result` also reports repaired values.
 std::vector<StageView> DescribeRow(const RowInput& row, uint32_t top_n, RowResult& result);
 
 }  // namespace token_sampler

@@ -1,7 +1,7 @@
 // The interface that every backend implements: rows in, token ids out.
 //
-// All backends give the same tokens for the same row, bit for bit, as SPEC.md says; which one runs
-// is a question of speed alone.
+// All backends give the same tokens for the same row, bit for bit, as SPEC.md requires; the choice
+// of one affects only speed.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_SAMPLER_H_
 #define TOKEN_SAMPLER_SAMPLER_SAMPLER_H_
@@ -23,28 +23,30 @@ namespace token_sampler {
 
 class RepetitionIndex;
 
-// Version of SPEC.md. Any change of any output raises it.
+// The version of SPEC.md. Any change of any output raises it.
 inline constexpr uint32_t kSpecVersion = 2;
 
-// Largest row that the backends take.
+// The largest row, in tokens, that the backends accept.
 inline constexpr int64_t kMaxVocab = int64_t{1} << 24;
 
-// What the row's sequence held so far, for adjustments. Ids are in the order of the sequence, or
-// where order does not matter a set of the prompt's and counts of the output's.
+// The tokens of the row's sequence so far, which adjustments read. prompt_ids and output_ids are in
+// the order of the sequence. If the order does not matter, a set of the prompt's tokens and counts
+// of the output's can stand for them.
 struct RowHistory {
   absl::Span<const uint32_t> prompt_ids = {};
   absl::Span<const uint32_t> output_ids = {};
   absl::Span<const uint32_t> prompt_set = {};        // instead of prompt_ids
   absl::Span<const uint32_t> output_count_ids = {};  // instead of output_ids; none twice
   absl::Span<const uint32_t> output_counts = {};     // as many, >= 1
-  bool skip_unknown_ids = false;  // whether ids may be at or above vocab; they fail the row if not
-  // Indexes prompt_ids and output_ids for the row's parameters; null: they are searched. With it
-  // their ids have been checked, and the sets and counts are given besides where penalties look at
-  // all of the history.
+  bool skip_unknown_ids = false;                     // false: ids at or above vocab fail the row
+  // An index of prompt_ids and output_ids for the row's parameters; null: they are searched. If it
+  // is set, their ids have been checked, and the sets and counts are also set if penalties read all
+  // of the history.
   const RepetitionIndex* index = nullptr;
 };
 
-// What stateful stages carry from one step of a sequence to the next. An empty field starts anew.
+// The state that stages carry from one step of a sequence to the next. An empty field has its
+// initial value.
 struct RowState {
   std::optional<double> mirostat_mu = {};        // bits, [-1e6, 1e6]; start: 2 tau
   std::optional<double> adaptive_p_sum = {};     // [0, 1e6]; start: target / (1 - decay)
@@ -57,30 +59,32 @@ class RowSource;
 // One row to sample. Nothing is owned; all of it must outlive the call.
 struct RowInput {
   const void* values = nullptr;       // [vocab] elements of dtype, contiguous, need not be aligned
-  const RowSource* source = nullptr;  // instead of `values`: what they are read from, once,
-  uint64_t source_offset = 0;         // and where the row starts there, in bytes
+  const RowSource* source = nullptr;  // instead of `values`: the source from which they are read,
+                                      // once,
+  uint64_t source_offset = 0;         // and the row's offset in it, in bytes
   DataType dtype = DataType::kFloat32;
   InputKind kind = InputKind::kLogits;
   int64_t vocab = 0;                       // 1 .. kMaxVocab
   const SamplingParams* params = nullptr;  // passed ValidateParams for this kind and vocab
-  const OutputOptions* outputs = nullptr;  // null: tokens alone
+  const OutputOptions* outputs = nullptr;  // null: only tokens
   RowKey key;
   const RowHistory* history = nullptr;  // null: empty
   // ceil(vocab / 32) little-endian words, one bit per token, 1 = allowed; null: all are.
   const uint8_t* bitmask = nullptr;
   const RowState* state = nullptr;  // null: a new one
-  Pace* pace = nullptr;             // asked while the row is sampled; null: nobody is
+  Pace* pace = nullptr;             // asked while the row is sampled; null: none is
 };
 
-// How large the row's result can be. Of the filters only top-k bounds what is kept beforehand.
+// How large the row's result can be. Only top-k bounds beforehand what the filters keep.
 RowSize SizeOf(const RowInput& row);
 
-// Why a row has no tokens, or what was done to it. Numbers are those of token_sampler.v1.RowCode.
+// The outcome of a row: OK, a note on how it was sampled, or the reason why it has no tokens.
+// Numbers are those of token_sampler.v1.RowCode.
 enum class RowCode : uint8_t {
   kOk = 0,
   kSanitized = 1,    // values were repaired, as asked
   kUniform = 2,      // drawn uniformly, as asked
-  kApproximate = 3,  // drawn among candidates, maybe not as the whole row
+  kApproximate = 3,  // drawn among candidates: may differ from the whole row's draw
   kInvalidParams = 10,
   kNan = 11,
   kInfinite = 12,
@@ -89,12 +93,12 @@ enum class RowCode : uint8_t {
   kZeroSum = 15,
   kTooFewTokens = 16,
   kInvalidInput = 17,
-  kInexact = 18,  // candidates do not decide the draw, and that was asked
+  kInexact = 18,  // candidates do not decide the draw, and an exact one was asked for
 };
 
 constexpr bool HasTokens(RowCode code) { return code < RowCode::kInvalidParams; }
 
-// One row's outcome. A caller may reuse results from call to call to save allocations.
+// The result of one row. A caller may reuse results from call to call to save allocations.
 struct RowResult {
   RowCode code = RowCode::kOk;
   std::string message;                  // empty when OK; else names the token, the value, the rule
@@ -117,16 +121,16 @@ struct RowResult {
                                          // drawn, ascending
   std::vector<uint64_t> weights;         // as many, > 0: SPEC.md §4; that of a greedy row is 1
   bool greedy = false;                   // when OutputOptions::weights: SPEC.md §6
-  RowState state;                        // behind the draw, when SamplingParams::stateful
+  RowState state;                        // after the draw, when SamplingParams::stateful
 
-  // Back to the initial state; keeps what the vectors have allocated.
+  // Resets to the initial state; keeps what the vectors have allocated.
   void Clear();
 };
 
-// Rows that a backend left to the CPU sampler.
+// The number of rows that a backend left to the CPU sampler for one reason.
 struct Fallback {
-  std::string reason;  // what it does not do, by the name of a stage or a field; or "host_rows":
-                       // the CPU was the faster for rows from the host
+  std::string reason;  // the stage or field that it does not support; or "host_rows": the CPU is
+                       // faster for rows from the host
   uint64_t rows = 0;
 };
 
@@ -138,26 +142,26 @@ class Sampler {
   // "reference", "cpu" or "cuda".
   virtual absl::string_view name() const = 0;
 
-  // What it runs on, for people: "2 threads, AVX3", "NVIDIA H200".
+  // The device on which it runs, for people: "2 threads, AVX3", "NVIDIA H200".
   virtual std::string device() const = 0;
 
   // Samples rows[i] into results[i]; the spans have the same length. A row that cannot be sampled
-  // says so in its result and leaves the others untouched. An error is that of the whole batch (the
-  // device failed, Internal), and then the results mean nothing.
+  // reports that in its result and does not affect the others. An error concerns the whole batch
+  // (Internal: the device failed): the results are then invalid.
   virtual absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) = 0;
 
-  // How many calls of Sample go on at once without waiting for each other.
+  // The number of calls of Sample that can run at a time without waiting for each other.
   virtual int parallel_calls() const { return 1; }
 
-  // True when any number of threads may call Sample at a time and it samples a row or two on the
-  // calling one, so that few rows are sooner done there than handed to another.
+  // True if any number of threads may call Sample at a time, and Sample handles a row or two on the
+  // calling thread. Then sampling a few rows there is faster than handing them to another thread.
   virtual bool samples_on_calling_thread() const { return false; }
 
-  // How many rows of one call are sampled side by side, at least 1.
+  // The number of rows of one call that are sampled in parallel, at least 1.
   virtual int rows_at_once() const { return 1; }
 
-  // What it left to the CPU sampler since it was made, one entry per reason; empty for a backend
-  // that does all itself. Rows that fail are not counted.
+  // The rows that it left to the CPU sampler since it was made, one entry per reason. Empty for a
+  // backend that supports everything. Rows that fail are not counted.
   virtual std::vector<Fallback> fallbacks() const { return {}; }
 };
 

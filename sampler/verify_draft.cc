@@ -20,19 +20,20 @@ constexpr int32_t kRoot = -1;
 constexpr int32_t kNone = -1;
 constexpr int kResidualBits = 62;
 
-// Of rows that are sampled together: bounds the weights that are held at a time.
+// Sequences are verified together until their rows have this many values. This bounds the memory
+// for weights.
 constexpr int64_t kMaxValuesAtOnce = int64_t{1} << 24;
 
 constexpr OutputOptions kWeights = {.logprob_mode = LogprobMode::kProcessed, .weights = true};
 
-// A distribution: the probability of ids[i] is weights[i] / total.
+// A distribution in which ids[i] has the probability weights[i] / total.
 struct Masses {
   std::vector<uint32_t> ids;  // ascending
   std::vector<uint64_t> weights;
   uint64_t total = 0;  // > 0
 };
 
-// Takes the weights of a row that was sampled with kWeights.
+// Moves the weights out of the result of a row that was sampled with kWeights.
 Masses TakeMasses(RowResult& sampled, Pace* pace) {
   Masses masses = {std::move(sampled.weighed_ids), std::move(sampled.weights)};
   ForEachPaced(pace, masses.weights.size(), [&](size_t i) { masses.total += masses.weights[i]; });
@@ -45,14 +46,14 @@ uint64_t WeightOf(uint32_t id, const Masses& masses) {
   return masses.weights[static_cast<size_t>(found - masses.ids.begin())];
 }
 
-// Whether a token drawn from `draft` is accepted: with probability min(1, target / draft).
+// True if token `id`, drawn from `draft`, is accepted: with probability min(1, target / draft).
 bool Accepts(Uint128 uniform, const Masses& target, const Masses& draft, uint32_t id) {
   return ScaleUniformWide(uniform, Uint128{WeightOf(id, draft)} * target.total) <
          Uint128{WeightOf(id, target)} * draft.total;
 }
 
-// Calls visit(i, residual) with what a rejected token of `draft` leaves of each target.ids[i]:
-// max(0, target - draft).
+// Calls visit(i, residual) for each target.ids[i] with the mass that remains after a token of
+// `draft` was rejected: max(0, target - draft).
 template <typename Visitor>
 void ForEachResidual(const Masses& draft, const Masses& target, Pace* pace, Visitor visit) {
   size_t at = 0;
@@ -67,8 +68,8 @@ void ForEachResidual(const Masses& draft, const Masses& target, Pace* pace, Visi
   });
 }
 
-// Makes `target` its residual. Something is left, because the draft exceeds the target at the
-// rejected token.
+// Replaces `target` by its residual. Its total stays above 0: the draft exceeds the target at the
+// rejected token, so the target exceeds the draft elsewhere.
 void LeaveResidual(const Masses& draft, Masses& target, Pace* pace) {
   Uint128 sum = 0;
   ForEachResidual(draft, target, pace, [&](size_t, Uint128 residual) { sum += residual; });
@@ -82,7 +83,7 @@ void LeaveResidual(const Masses& draft, Masses& target, Pace* pace) {
   target.total = total;
 }
 
-// The first token, by id, whose running sum of weights exceeds the scaled uniform.
+// Returns the first token, by id, at which the running sum of weights exceeds the scaled uniform.
 uint32_t DrawFrom(const Masses& masses, Uint128 uniform, Pace* pace) {
   const uint64_t target = ScaleUniform(uniform, masses.total);
   size_t i = 0;
@@ -92,7 +93,7 @@ uint32_t DrawFrom(const Masses& masses, Uint128 uniform, Pace* pace) {
   return masses.ids[i];
 }
 
-// A sequence's history as accepted tokens lengthen its output.
+// The history of a sequence, to which accepted tokens are added.
 class GrowingHistory {
  public:
   explicit GrowingHistory(const RowHistory* start) {
@@ -133,8 +134,8 @@ class GrowingHistory {
   std::unordered_map<uint32_t, size_t> places_;  // of count_ids_
 };
 
-// One sequence's way from the root along accepted nodes, until a token is drawn that was not
-// drafted or a row fails. It asks for one row at a time.
+// Follows one sequence from the root along accepted nodes, until it draws a token that was not
+// drafted or a row fails. It needs one row at a time.
 class Walk {
  public:
   Walk(const DraftInput& draft, DraftResult& result)
@@ -155,8 +156,8 @@ class Walk {
 
   bool ended() const { return ended_; }
 
-  // The row to sample next: the present node's, then those of its children, as far as they are
-  // tried. Valid until Take.
+  // Returns the row to sample next: the target row of the current node, then the draft rows of its
+  // children, one by one, until one is accepted. Valid until Take.
   RowInput NextRow() {
     RowInput row = draft_.target[RowOf(node_)];
     row.params = draft_.params;
@@ -179,7 +180,7 @@ class Walk {
     return row;
   }
 
-  // What NextRow came to.
+  // Takes the result of NextRow.
   void Take(RowResult& sampled) {
     RunPaced([&] { TakeSampled(sampled); }, [this] { Interrupt(); });
   }
@@ -207,7 +208,7 @@ class Walk {
     }
   }
 
-  // The place of a node's row in `target`; the root's is 0.
+  // Returns the index of a node's row in `target`; that of the root is 0.
   static size_t RowOf(int32_t node) { return static_cast<size_t>(node) + 1; }
 
   int32_t& ChildOf(int32_t node) { return first_child_[RowOf(node)]; }
@@ -220,7 +221,7 @@ class Walk {
     return key;
   }
 
-  // Notes a row's code in the result. False when the sequence has failed by it.
+  // Records a row's code in the result. False if it makes the sequence fail.
   bool Succeeded(absl::string_view tensor, size_t index, const RowResult& row) {
     if (row.code == RowCode::kOk) return true;
     ended_ = !HasTokens(row.code);
@@ -246,7 +247,8 @@ class Walk {
     ended_ = true;
   }
 
-  // Accepts the first child that holds the target's own token; without one the walk ends.
+  // Accepts the first child with the token `id`, drawn from the target; if there is none, ends with
+  // `id`.
   void TakeOwn(uint32_t id) {
     int32_t child = ChildOf(node_);
     while (child != kNone && draft_.token_ids[static_cast<size_t>(child)] != id) {
@@ -255,11 +257,12 @@ class Walk {
     child != kNone ? Accept(child) : End(id);
   }
 
-  // Accepts the child that is tried, or goes on to the next with what it leaves of the target.
-  // Behind the last, a token is drawn from that.
+  // Accepts the child on trial, or rejects it: then the next child is tried against the rest of the
+  // target. After the last child, draws a token from that rest.
   void Try(const Masses& drafted) {
     const uint32_t id = draft_.token_ids[static_cast<size_t>(tried_)];
-    // A token that its own row rules out was not drawn from it, and says nothing of the target.
+    // A token of weight 0 in its own row was not drawn from it, so its rejection leaves the target
+    // as it is.
     if (WeightOf(id, drafted) > 0) {
       const Uint128 uniform = UniformBits(Key(), RandomDomain::kDraftAccept, try_index_);
       if (Accepts(uniform, target_, drafted, id)) return Accept(tried_);
@@ -274,14 +277,14 @@ class Walk {
 
   const DraftInput& draft_;
   DraftResult& result_;
-  const SamplingParams no_params_;  // of a draft's final probabilities
+  const SamplingParams no_params_;  // for draft rows that are probabilities already
   GrowingHistory history_;
   std::vector<int32_t> first_child_;   // [nodes + 1], the root's first
   std::vector<int32_t> next_sibling_;  // [nodes]
   int32_t node_ = kRoot;
 
-  // When draft rows decide: the child that is tried, if the node's own row has been, and what its
-  // siblings before it leave of the target.
+  // Used if draft rows decide: the child on trial (kNone until the node's target row was sampled),
+  // the number of siblings tried before it, and the rest of the target after their rejection.
   int32_t tried_ = kNone;
   uint32_t try_index_ = 0;
   Masses target_;
@@ -289,7 +292,7 @@ class Walk {
   bool ended_ = false;
 };
 
-// Goes all ways side by side.
+// Verifies all sequences together: each call of the sampler gets one row of each unfinished one.
 absl::Status VerifyTogether(Sampler& sampler, absl::Span<const DraftInput> drafts,
                             absl::Span<DraftResult> results) {
   std::deque<Walk> walks;

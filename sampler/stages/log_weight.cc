@@ -18,7 +18,7 @@ int64_t ToLog2Units(double octaves) {
 }  // namespace
 
 int64_t Log2LogitWeight(float difference, const WeightScale& scale) {
-  // The product of SPEC.md §4, above -64.
+  // The product t of SPEC.md §4, above -64.
   return ToLog2Units(double{difference * scale.high});
 }
 

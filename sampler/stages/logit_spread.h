@@ -1,4 +1,4 @@
-// The standard deviation of logits, from exact integer sums: top-n-sigma of SPEC.md §5.
+// Computes the standard deviation of logits from exact integer sums: top-n-sigma of SPEC.md §5.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_STAGES_LOGIT_SPREAD_H_
 #define TOKEN_SAMPLER_SAMPLER_STAGES_LOGIT_SPREAD_H_
@@ -11,10 +11,10 @@
 
 namespace token_sampler {
 
-// Measures logits by their distances from the largest, as integers of up to 38 bits.
+// Represents logits by their distances from the largest, as integers of up to 38 bits.
 class LogitSpread {
  public:
-  // The extremes of the logits, which must differ.
+  // Takes the largest and the smallest of the logits, which must differ.
   LogitSpread(float largest, float smallest) : largest_(largest) {
     int exponent;
     std::frexp(largest_ - double{smallest}, &exponent);
@@ -28,7 +28,7 @@ class LogitSpread {
     squares_ += Uint128{distance} * distance;
   }
 
-  // Of the logits that were added, in the unit of Distance.
+  // Returns the standard deviation of the logits that were added, in the unit of Distance.
   double Sigma() const {
     return std::sqrt(ToDouble(count_ * squares_ - sum_ * sum_)) / static_cast<double>(count_);
   }

@@ -34,7 +34,8 @@ AdaptiveSums AdaptiveSumsOf(const RowInput& row) {
           state.adaptive_p_weight.value_or(1.0 / (1.0 - adaptive.decay))};
 }
 
-// What is wrong with a field of the state, or an empty string.
+// Returns what is wrong with a field of the state; "" if nothing is. `used`: the field's stage is
+// on.
 std::string CheckField(absl::string_view name, const std::optional<double>& value, bool used,
                        double low, double high, absl::string_view range) {
   if (!value.has_value()) return "";
@@ -79,8 +80,8 @@ double MirostatMu(const RowInput& row) {
   return StateOf(row).mirostat_mu.value_or(2.0 * row.params->mirostat->tau);
 }
 
-// Top-k with the k at which the law has the surprise mu: algorithm 1 of Basu et al. (2020), with
-// the fit of their code.
+// Returns the k at which the fitted law has the surprise mu: algorithm 1 of Basu et al. (2020),
+// with the fit of their code.
 uint64_t Mirostat1Count(double mu, int64_t vocab, const FirstSurvivors& first) {
   constexpr uint64_t kAll = std::numeric_limits<uint64_t>::max();
   const absl::Span<const Token> tokens = first.tokens;

@@ -1,5 +1,5 @@
-// The arithmetic of single stages (SPEC.md §5, §10) that does not depend on how a sampler holds its
-// survivors, so that all samplers share it.
+// The arithmetic of single stages (SPEC.md §5, §10) that does not depend on how a sampler stores
+// its survivors. All samplers share it.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_STAGES_STAGE_MATH_H_
 #define TOKEN_SAMPLER_SAMPLER_STAGES_STAGE_MATH_H_
@@ -15,19 +15,20 @@
 
 namespace token_sampler {
 
-// The temperature of a step: the schedule's, where there is one. Below 1e-6 it is 0, greedy.
+// Returns the temperature of a step, from the schedule if there is one. A scheduled temperature
+// below 1e-6 becomes 0, greedy.
 double TemperatureAt(const SamplingParams& params, uint64_t step);
 
-// The temperature that dynamic temperature makes of it when `count` survivors have `entropy`, in
+// Returns what dynamic temperature makes of `temperature` if `count` survivors have `entropy`, in
 // nats, at temperature 1.
 double DynamicTemperatureAt(const DynamicTemperature& dynamic, double temperature, uint64_t count,
                             double entropy);
 
-// The value in the row's state, or the one that the state begins with.
+// Return the value in the row's state, or the initial value if the state has none.
 double EffectiveTopP(const RowInput& row);
 double MirostatMu(const RowInput& row);
 
-// The first survivors of a row, in the order of SPEC.md §3, and how they were weighed.
+// The first survivors of a row, in the order of SPEC.md §3, and the scale of their weights.
 struct FirstSurvivors {
   absl::Span<const Token> tokens;
   InputKind kind;
@@ -35,28 +36,30 @@ struct FirstSurvivors {
   double temperature;
 };
 
-// Mirostat 1 fits a Zipf law to this many first survivors that have a weight, and keeps as many as
-// the function says, 0 to all. `first` holds those and may hold more.
+// Mirostat 1 fits a Zipf law to the first survivors that have a weight, at most kMirostatFitted of
+// them. Mirostat1Count returns how many survivors it keeps: 0 to 2^64 - 1, which means all. `first`
+// must have these first survivors, and may have more.
 inline constexpr size_t kMirostatFitted = 100;
 uint64_t Mirostat1Count(double mu, int64_t vocab, const FirstSurvivors& first);
 
-// Whether the row's coin lets XTC act.
+// True if the row's coin, with probability xtc.probability, lets XTC act.
 bool XtcActs(const RowInput& row);
 
-// The probability that adaptive-p aims at, and the logit that it gives to a token of `probability`.
+// Return the probability at which adaptive-p aims, and the logit that it gives to a token of
+// `probability`.
 double AdaptivePTarget(const RowInput& row);
 float AdaptivePLogit(double probability, double target);
 
-// Says what is wrong with the row's state; "" if nothing is.
+// Returns what is wrong with the row's state; "" if nothing is.
 std::string CheckState(const RowInput& row);
 
-// Probabilities of a token that was drawn.
+// The probabilities of a drawn token that the next state depends on.
 struct DrawnProbabilities {
-  std::optional<double> kept;               // among the survivors, where mirostat acted
-  std::optional<double> before_adaptive_p;  // where that stage acted
+  std::optional<double> kept;               // among the survivors, if mirostat acted
+  std::optional<double> before_adaptive_p;  // if that stage acted
 };
 
-// The state after the draw of `token_id`, of the stages that keep one.
+// Returns the state after the draw of `token_id`. Only the fields of stages that are on are set.
 RowState NextState(const RowInput& row, const DrawnProbabilities& drawn, uint32_t token_id);
 
 }  // namespace token_sampler
