@@ -18,10 +18,10 @@
 namespace token_sampler {
 namespace {
 
-// Draws between two questions to the row's pace where each looks at few tokens.
+// Draws between two calls of the row's pace, if each draw reads few tokens.
 constexpr uint32_t kPieceDraws = 256;
 
-// SPEC §6: the draws.
+// Draws tokens: SPEC.md §6.
 bool Draw(const RowInput& row, const Survivors& survivors, RowResult& result) {
   const SamplingParams& params = *row.params;
   if (FailsWithTooFew(params, survivors.tokens.size(), result)) return false;
@@ -54,7 +54,7 @@ bool Draw(const RowInput& row, const Survivors& survivors, RowResult& result) {
   return true;
 }
 
-// Temperature 0: the first tokens of the order, no random number.
+// Takes the first tokens of the order, without random numbers.
 bool TakeGreedy(const RowInput& row, const LargeVector<Token>& tokens, RowResult& result) {
   const SamplingParams& params = *row.params;
   if (FailsWithTooFew(params, tokens.size(), result)) return false;

@@ -1,5 +1,5 @@
-// The general pipeline of SPEC.md: a row's tokens, sorted, through every stage in any order. The
-// reference sampler is this and nothing else; other backends use it where sorting does not matter.
+// The general pipeline of SPEC.md: sorts a row's tokens, then applies every stage in any order. The
+// reference sampler consists of it; other backends use it if the cost of sorting does not matter.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_REFERENCE_PIPELINE_H_
 #define TOKEN_SAMPLER_SAMPLER_REFERENCE_PIPELINE_H_
@@ -11,25 +11,27 @@
 
 namespace token_sampler {
 
-// Samples one row from the beginning; `result` need not be clear. A row whose pace stops it fails.
+// Samples one row and overwrites `result`. The row fails if its pace stops it.
 void SampleRowByPipeline(const RowInput& row, RowResult& result);
 
-// A row whose stages have all acted.
+// A row after its last stage.
 struct ProcessedRow {
   RowValues values;
   StagedRow staged;
 };
 
-// Called after each stage of the row's order that acted.
+// Called after each stage of the row's order, including those that are off, until the row is
+// greedy.
 using StageObserver = absl::FunctionRef<void(Stage, const StagedRow&)>;
 
-// Everything that comes before the draw. False when the row failed, as `result` then says. Throws
-// Interrupted (sampler/rows/paced.h).
+// Does everything that comes before the draw: checks, adjustments, stages. False if the row failed,
+// for the reason in `result`. Throws Interrupted (sampler/rows/paced.h).
 bool ProcessRow(const RowInput& row, ProcessedRow& processed, RowResult& result);
 bool ProcessRow(const RowInput& row, StageObserver observer, ProcessedRow& processed,
                 RowResult& result);
 
-// The stages alone, of a row whose state passed CheckState and whose survivors are sorted.
+// Runs only the stages. The row's state must have passed CheckState, and `staged` must have its
+// sorted survivors.
 void RunStages(const RowInput& row, StageObserver observer, StagedRow& staged);
 
 }  // namespace token_sampler

@@ -1,5 +1,5 @@
-// The specification in executable form: scalar, plain, one row after the other. Every other backend
-// must give its tokens. Use it to check them, not to serve.
+// The specification in executable form: scalar, simple, one row after the other. Every other
+// backend must give the same tokens. Use it to check them, not to serve.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_REFERENCE_REFERENCE_SAMPLER_H_
 #define TOKEN_SAMPLER_SAMPLER_REFERENCE_REFERENCE_SAMPLER_H_

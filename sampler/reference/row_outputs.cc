@@ -35,7 +35,7 @@ class Logprobs {
   double log_total_;
 };
 
-// Null when the distribution leaves it out.
+// Returns the token with this id; null if it is not in the distribution.
 const Token* Find(uint32_t id, const Survivors& distribution) {
   const LargeVector<Token>& tokens = distribution.tokens;
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -56,7 +56,8 @@ uint32_t Rank(const Token& token, RankMode mode, const Survivors& distribution) 
   return rank;
 }
 
-// Exponential variables of rate 1, one per token and one more, from a draw's random bits.
+// Exponential variables of rate 1 from a draw's random bits: one per token, and one for the
+// minimum.
 class Exponentials {
  public:
   Exponentials(const RowKey& key, uint32_t draw)
@@ -147,9 +148,9 @@ void AppendGumbelSoftmax(const RowInput& row, uint32_t index, uint32_t token_id,
                          const LargeVector<Token>& tokens, RowResult& result) {
   uint64_t total = 0;
   ForEachPaced(row.pace, tokens.size(), [&](size_t i) { total += tokens[i].weight; });
-  // The drawn token won a race of exponential variables with the tokens' weights as rates; the
-  // others arrived an exponential time of their rate after it. Gumbel noise is minus the logarithm
-  // of such times.
+  // The drawn token arrived first in a race of exponential variables whose rates are the tokens'
+  // weights. Every other token arrived later by an exponential time of its own rate. Gumbel noise
+  // is minus the logarithm of such arrival times.
   const Exponentials exponentials(row.key, index);
   const double winner = exponentials.OfMinimum() / static_cast<double>(total);
   const int fraction_bits = FractionBits(row.vocab);
@@ -168,7 +169,7 @@ void AppendGumbelSoftmax(const RowInput& row, uint32_t index, uint32_t token_id,
     weights[token.id] = LogitWeight(difference, scale);
     sum += weights[token.id];
   };
-  // Each takes some 100 ns.
+  // Each token takes some 100 ns.
   InPieces(row.pace, tokens.size(), kPieceItems / 4, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) weigh(tokens[i]);
   });

@@ -19,9 +19,10 @@
 namespace token_sampler {
 namespace {
 
-// ---- Filters: how many of the first survivors to keep ----
+// ---- Filters that keep a prefix: they return its length ----
 
-// The longest prefix of tokens of which keeps(token) is true.
+// Returns the length of the longest prefix in which keeps(token) is true for every token after the
+// first `kept`.
 template <class Keeps>
 size_t PrefixWhile(const Survivors& survivors, const Keeps& keeps, size_t kept = 0) {
   const LargeVector<Token>& tokens = survivors.tokens;
@@ -31,7 +32,7 @@ size_t PrefixWhile(const Survivors& survivors, const Keeps& keeps, size_t kept =
   return kept;
 }
 
-// The longest prefix of weights that reach `threshold`.
+// The longest prefix of tokens with a weight of at least `threshold`.
 size_t PrefixAtLeast(uint64_t threshold, const Survivors& survivors) {
   return PrefixWhile(survivors, [&](const Token& token) { return token.weight >= threshold; });
 }
@@ -43,7 +44,8 @@ size_t PrefixOfLogAtLeast(double threshold, const Survivors& survivors) {
   });
 }
 
-// The prefix of `count` tokens, and with KEEP_ALL those that equal its last one.
+// The prefix of `count` tokens; with kKeepAll also the tokens whose value equals that of its last
+// one.
 size_t PrefixOfCount(size_t count, const SamplingParams& params, const Survivors& survivors) {
   const LargeVector<Token>& tokens = survivors.tokens;
   if (count >= tokens.size()) return tokens.size();
@@ -92,7 +94,8 @@ size_t PrefixOfPLess(const Survivors& survivors) {
 
 size_t PrefixOfEta(double eta, const Survivors& survivors) {
   const size_t by_eta = PrefixAtLeast(CeilFraction(eta, survivors.TotalWeight()), survivors);
-  // p >= sqrt(eta) * exp(-entropy), by logarithms, from which that of the sum falls out.
+  // p >= sqrt(eta) * exp(-entropy), in logarithms: that of the total weight is on both sides and
+  // cancels.
   const double threshold = 0.5 * Log(eta) + MeanLogWeight(survivors);
   return std::max(by_eta, PrefixOfLogAtLeast(threshold, survivors));
 }
@@ -121,11 +124,11 @@ size_t PrefixOfMirostat(const RowInput& row, const Survivors& survivors) {
   return PrefixOfLogAtLeast(log_total - mu * kLn2, survivors);
 }
 
-// How many of the first tokens XTC removes.
+// Returns how many of the first tokens XTC removes.
 size_t TopChoices(const RowInput& row, const Survivors& survivors) {
   const SamplingParams& params = *row.params;
   if (!XtcActs(row)) return 0;
-  // One of them stays, and must be one that can be drawn.
+  // XTC keeps the last token that reaches the threshold: with at least 1, that token can be drawn.
   const uint64_t threshold =
       std::max<uint64_t>(CeilFraction(params.xtc_threshold, survivors.TotalWeight()), 1);
   const size_t choices = PrefixAtLeast(threshold, survivors);
@@ -143,7 +146,7 @@ void RemoveFirst(size_t count, Survivors& survivors) {
   tokens.resize(tokens.size() - count);
 }
 
-// Leaves the tokens whose surprise is nearest to its mean, the entropy.
+// Keeps the tokens whose surprise is nearest to its mean, the entropy.
 void KeepTypical(const SamplingParams& params, Survivors& survivors) {
   if (params.typical_p >= 1.0) return;
   struct Candidate {
@@ -152,7 +155,7 @@ void KeepTypical(const SamplingParams& params, Survivors& survivors) {
     uint64_t weight;
   };
   const uint64_t total = survivors.TotalWeight();
-  const Int128 mean = SumLog2Weights(survivors);  // times total
+  const Int128 mean = SumLog2Weights(survivors);  // the mean, times total
   LargeVector<Candidate> candidates;
   candidates.reserve(survivors.tokens.size());
   ForEachPaced(survivors.pace, survivors.tokens.size(), [&](size_t i) {
@@ -204,7 +207,7 @@ void ApplyTemperature(const RowInput& row, StagedRow& staged) {
   staged.greedy = survivors.tokens.front().weight >= threshold;
 }
 
-// New logits by the distance of probabilities from the target.
+// Replaces the values by logits that depend on the distance of each probability from the target.
 void ApplyAdaptiveP(const RowInput& row, StagedRow& staged) {
   Survivors& survivors = staged.survivors;
   staged.before_adaptive_p = CopyOf(survivors);

@@ -1,4 +1,4 @@
-// The stages of SPEC.md §5, one at a time, on sorted survivors.
+// Applies the stages of SPEC.md §5, one at a time, to sorted survivors.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_REFERENCE_STAGES_H_
 #define TOKEN_SAMPLER_SAMPLER_REFERENCE_STAGES_H_
@@ -13,20 +13,20 @@
 
 namespace token_sampler {
 
-// A row on its way through the stages.
+// The state of a row between stages.
 struct StagedRow {
   Survivors survivors;  // never empty
-  bool greedy = false;  // the first survivor is taken, and no further stage acts
+  bool greedy = false;  // true: the first survivor is taken, and no further stage acts
 
-  // What the next state depends on.
+  // For ProbabilitiesOf.
   bool used_mirostat = false;
   std::optional<Survivors> before_adaptive_p = {};
 };
 
-// Lets one stage act. Must not be called once the row is greedy.
+// Applies one stage. The row must not be greedy.
 void ApplyStage(const RowInput& row, Stage stage, StagedRow& staged);
 
-// The probabilities of a token that was drawn.
+// Returns the probabilities of a drawn token that the next state depends on.
 DrawnProbabilities ProbabilitiesOf(uint32_t token_id, const StagedRow& staged);
 
 }  // namespace token_sampler

@@ -39,7 +39,8 @@ Survivors SortTokens(InputKind kind, absl::Span<const float> values, Pace* pace)
   survivors.pace = pace;
   survivors.fraction_bits = FractionBits(static_cast<int64_t>(values.size()));
   const float impossible = ImpossibleValue(kind);
-  // Keys descend with the order; their complements ascend with it.
+  // The first token of the order has the greatest key, so sort by the complement. Ids ascend
+  // already, and need no passes over their four bytes.
   LargeVector<uint64_t> keys;
   keys.reserve(values.size());
   ForEachPaced(pace, values.size(), [&](size_t i) {

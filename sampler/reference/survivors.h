@@ -1,4 +1,4 @@
-// The tokens of a row that can still be drawn, and what is computed from all of them.
+// The tokens of a row that can still be drawn, and functions of all of them.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_REFERENCE_SURVIVORS_H_
 #define TOKEN_SAMPLER_SAMPLER_REFERENCE_SURVIVORS_H_
@@ -20,22 +20,23 @@ struct Survivors {
   InputKind kind;
   int fraction_bits;         // of the weights
   double temperature = 1.0;  // at which they were weighed
-  float reference = 0.0f;    // the value that has the weight 2^F then: the largest (logits)
-  Pace* pace = nullptr;      // asked by all that goes over the tokens, which may throw Interrupted
+  float reference = 0.0f;    // the largest value then; as a logit it has the weight 2^F
+  Pace* pace = nullptr;      // asked by every pass over the tokens, which may throw Interrupted
 
   uint64_t TotalWeight() const;
 
-  // Weighs the tokens anew, in whatever order they stand; `at` > 0.
+  // Computes the weights of the tokens, which may be in any order, at temperature `at` > 0.
   void Weigh(double at);
 };
 
-// The tokens of checked values that have a probability, sorted, weighed at temperature 1.
+// Returns the tokens that can be drawn, sorted, with their weights at temperature 1. The values
+// must have passed the checks.
 Survivors SortTokens(InputKind kind, absl::Span<const float> values, Pace* pace = nullptr);
 
-// A copy, as `=` makes one.
+// Returns a copy. Unlike a copy constructor, asks the pace.
 Survivors CopyOf(const Survivors& survivors);
 
-// Brings the tokens into ascending order of their ids.
+// Sorts the tokens by ascending id.
 void SortById(Survivors& survivors);
 
 // The largest and the smallest probability of tokens that have a weight.
@@ -45,17 +46,18 @@ struct ProbabilityRange {
 };
 ProbabilityRange ProbabilityRangeOf(const Survivors& survivors);
 
-// log2 of a token's weight / 2^F, as Log2LogitWeight and Log2PlainWeight give it. Of a token of
-// weight 0 it means nothing.
+// Returns log2 of a token's weight / 2^F in the units of Log2LogitWeight and Log2PlainWeight; 0 for
+// a weight of 0.
 int64_t Log2Weight(const Token& token, const Survivors& survivors);
 
-// What entropy is made of: the sum of weight * Log2Weight, at most 2^109 in magnitude, <= 0.
+// Returns the sum of weight * Log2Weight, from which the entropy follows: <= 0, at most 2^109 in
+// magnitude.
 Int128 SumLog2Weights(const Survivors& survivors);
 
-// Mean of Log2Weight in nats, <= 0: the mean of ln(weight / 2^F).
+// Returns the mean of ln(weight / 2^F), weighted by the weights, <= 0.
 double MeanLogWeight(const Survivors& survivors);
 
-// -sum of p ln p, in nats, >= 0.
+// Returns the entropy, -sum of p ln p, in nats, >= 0.
 double Entropy(const Survivors& survivors);
 
 }  // namespace token_sampler
