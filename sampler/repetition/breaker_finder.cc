@@ -8,7 +8,7 @@ namespace token_sampler {
 BreakerFinder::BreakerFinder(const std::vector<std::vector<uint32_t>>& breakers) : nodes_(1) {
   size_t longest = 0;
   for (const std::vector<uint32_t>& breaker : breakers) longest = std::max(longest, breaker.size());
-  // Node by node in the order of their lengths, for each needs those of shorter ends.
+  // Make nodes in the order of their lengths: each needs the nodes of its shorter ends.
   std::vector<State> reached(breakers.size(), 0);
   for (size_t length = 1; length <= longest; ++length) {
     for (size_t i = 0; i < breakers.size(); ++i) {

@@ -1,4 +1,4 @@
-// Finds DRY's breakers in a history that is read from its beginning, a token at a time.
+// Finds DRY's breakers in a history that is read from its beginning, one token at a time.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_REPETITION_BREAKER_FINDER_H_
 #define TOKEN_SAMPLER_SAMPLER_REPETITION_BREAKER_FINDER_H_
@@ -10,33 +10,34 @@
 
 namespace token_sampler {
 
-// The automaton of Aho and Corasick (1975): a token takes constant time on average, however many
-// breakers there are. Thread-safe once it is made.
+// The automaton of Aho and Corasick (1975): reading a token takes constant time on average, however
+// many breakers there are. Immutable, so thread-safe.
 class BreakerFinder {
  public:
-  // An upper bound of what a token of a breaker takes: a node, and an entry of a map of which
-  // two thirds are empty.
+  // An upper bound of the memory per token of a breaker: a node, and an entry of a map of which two
+  // thirds are empty.
   static constexpr uint64_t kBytesPerToken = 8 + 3 * 17;
 
-  // How far the tokens read last agree with the breakers. 0: nothing has been read.
+  // How far the last tokens that were read agree with the beginnings of breakers. 0: not at all, as
+  // before the first token.
   using State = uint32_t;
 
   // None of `breakers` may be empty.
   explicit BreakerFinder(const std::vector<std::vector<uint32_t>>& breakers);
 
-  // The state after one more token.
+  // Returns the state after reading `id`.
   State Next(State state, uint32_t id) const;
 
-  // Tokens of the shortest breaker that ends with the token read last; 0: none does.
+  // The number of tokens of the shortest breaker that ends with the last token read; 0: none does.
   uint32_t ShortestAtEnd(State state) const { return nodes_[state].shortest; }
 
-  // True when the token alone is one.
+  // True if the token by itself is a breaker.
   bool IsBreaker(uint32_t id) const { return ShortestAtEnd(Next(0, id)) == 1; }
 
  private:
-  // Stands for the first tokens of some breakers.
+  // A beginning of one or more breakers.
   struct Node {
-    State longest_end = 0;  // the node of the longest proper end of them that is a node
+    State longest_end = 0;  // the node of its longest proper end that is a beginning too
     uint32_t shortest = 0;
   };
 

@@ -16,8 +16,8 @@ using Ids = absl::Span<const uint32_t>;
 
 using Breakers = std::vector<std::vector<uint32_t>>;
 
-// Finds breakers in a history: by comparing all of them with each place, until that has taken about
-// as long as it takes to make an automaton of them.
+// Finds breakers in a history. It compares all breakers at each place until that has taken about as
+// long as making an automaton of them would; then it makes and uses the automaton.
 class DryBreakers {
  public:
   explicit DryBreakers(const Breakers& breakers) : breakers_(breakers) {
@@ -27,10 +27,10 @@ class DryBreakers {
     }
   }
 
-  // How many tokens at the end of `history` no breaker reaches into.
+  // Returns the number of tokens after the last breaker in `history`; all of them if there is none.
   size_t LengthBehind(Ids history, Pace* pace) {
     if (breakers_.empty()) return history.size();
-    // Few tokens end a breaker: a bit for each of 64 classes of them passes over most others.
+    // Few tokens end a breaker. A bit for each of 64 classes of ids excludes most others.
     const auto bit_of = [](uint32_t id) { return uint64_t{1} << (id % 64); };
     uint64_t ends = 0;
     for (const std::vector<uint32_t>& breaker : breakers_) ends |= bit_of(breaker.back());
@@ -48,7 +48,8 @@ class DryBreakers {
     return history.size();
   }
 
-  // True when the token alone is a breaker. `asked`: how many were asked about before it.
+  // True if the token by itself is a breaker. `asked`: the number of tokens that were asked about
+  // before.
   bool IsOne(uint32_t id, size_t asked) {
     if (breakers_.empty()) return false;
     if (!Compares(asked)) return finder_->IsBreaker(id);
@@ -58,13 +59,13 @@ class DryBreakers {
   }
 
  private:
-  // Comparisons that take as long as the automaton: to make for each of its tokens, and to read a
-  // token of the history.
+  // Comparisons that take as long as making the automaton does per token of a breaker, and as long
+  // as it takes to read a token of the history.
   static constexpr size_t kForToken = 8;
   static constexpr size_t kForPlace = 4;
 
-  // True when all breakers are to be compared once more, `places` having been passed by. Else there
-  // is a finder.
+  // True if all breakers should be compared once more, after `places` places. If false, finder_ is
+  // set.
   bool Compares(size_t places) {
     if (finder_.has_value()) return false;
     compared_ += breakers_.size();
@@ -74,7 +75,8 @@ class DryBreakers {
   }
 
   size_t FindNewest(Ids history, Pace* pace) const {
-    // The automaton reads forwards, so it reads one part before the other, first the last few.
+    // The automaton reads forwards. So let it read part after part of the history, from the last,
+    // short one to earlier, longer ones.
     constexpr size_t kLeast = 256;
     size_t end = history.size();
     for (size_t size = kLeast; end > 0; size = std::min(2 * size, kPieceItems)) {
@@ -110,7 +112,7 @@ size_t CommonEnd(const IndexedHistory& history, size_t end, size_t other_end, si
   const RepetitionRules& rules = history.index.rules();
   size_t agrees = 0;
   while (end - agrees > begin) {
-    // Compares what lies in one piece in both: less than a millisecond.
+    // Compare tokens that are contiguous in both: takes less than a millisecond.
     const Ids piece = history.ids.PieceBefore(end - agrees);
     const Ids other = history.ids.PieceBefore(other_end - agrees);
     const size_t most =
@@ -130,15 +132,15 @@ size_t CommonEnd(const IndexedHistory& history, size_t end, size_t other_end, si
 }
 
 void RepetitionFinder::FindLengths(Ids history, Pace* pace) {
-  // The Z algorithm on the reversed history: length[i] is how far the part that starts at i agrees
-  // with the whole.
+  // The Z algorithm on the reversed history: length[i] is how far its part from i on agrees with
+  // the whole.
   const size_t size = history.size();
   const uint32_t* const newest = &history[size - 1];
   const auto at = [newest](size_t i) { return *(newest - i); };
   ResizePaced(pace, size, lengths_);
   uint32_t* const length = lengths_.data();
   size_t left = 0;
-  size_t right = 0;  // [left, right) agrees with the beginning, right the largest so far
+  size_t right = 0;  // [left, right) agrees with the beginning; the largest such `right` so far
   for (size_t i = 1; i < size; ++i) {
     if (i % kPieceItems == 0) Ask(pace);
     size_t agrees = i < right ? std::min<size_t>(right - i, length[i - left]) : 0;

@@ -1,4 +1,4 @@
-// Repetitions inside a history: n-grams that would be completed again, and DRY.
+// Finds repetitions inside a history, for no_repeat_ngram_size and DRY.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_REPETITION_REPETITION_H_
 #define TOKEN_SAMPLER_SAMPLER_REPETITION_REPETITION_H_
@@ -17,70 +17,70 @@
 
 namespace token_sampler {
 
-// A history and an index of it.
+// A history with its index.
 struct IndexedHistory {
   HistoryIds ids;
   const RepetitionIndex& index;
 };
 
-// How many known tokens before `end` and before `other_end`, the later, are the same, as far as
-// `begin`.
+// Returns how many known tokens (below vocab) before `end` equal those before `other_end`, going
+// back to `begin`. `end` must be below `other_end`.
 size_t CommonEnd(const IndexedHistory& history, size_t end, size_t other_end, size_t begin,
                  Pace* pace);
 
-// What DRY takes from a token's logit.
+// What DRY subtracts from a token's logit.
 struct DryPenalty {
   uint32_t id;
   float value;  // >= 0
 };
 
-// Finds them in time linear in the history's length, which is below 2^32; with an index in time
-// linear in the number of places that the last few tokens repeat, and in the longest repetition.
-// Reuses its memory: what it returns holds until the next call. Throws Interrupted where there is a
-// pace.
+// Finds repetitions in time linear in the length of the history, which must be below 2^32. With an
+// index it takes time linear in the number of places that repeat the last few tokens, and in the
+// longest repetition. Reuses its memory: results are valid until the next call. Throws Interrupted
+// if a pace stops it.
 class RepetitionFinder {
  public:
-  // Calls visit(next_id, length) for each earlier place of the history that its end repeats, the
-  // latest first: `length` >= 1 of the last tokens stand there as at the end, before `next_id`.
+  // Calls visit(next_id, length) for each earlier place that repeats the end of the history, from
+  // the latest to the first: the last `length` >= 1 tokens are also there, followed by `next_id`.
   template <class Visit>
   void VisitTails(absl::Span<const uint32_t> history, Pace* pace, const Visit& visit);
 
-  // The same of the tokens from `begin` on, where the index's gram() tokens at least are repeated;
-  // maybe of others too.
+  // The same for the history from `begin` on. Visits all places that repeat at least the last
+  // gram() tokens of the index's rules, and maybe others.
   template <class Visit>
   void VisitTails(const IndexedHistory& history, size_t begin, Pace* pace, const Visit& visit);
 
-  // The tokens below `vocab` that would continue a repetition of at least dry.allowed_length
-  // tokens, each once: SPEC.md §8.
+  // Returns the penalties of the tokens below `vocab` that would continue a repetition of at least
+  // dry.allowed_length tokens, one per token: SPEC.md §8.
   absl::Span<const DryPenalty> FindDryPenalties(const Dry& dry, absl::Span<const uint32_t> history,
                                                 int64_t vocab, Pace* pace);
   absl::Span<const DryPenalty> FindDryPenalties(const Dry& dry, const IndexedHistory& history,
                                                 int64_t vocab, Pace* pace);
 
  private:
-  // A place at whose end so many of the last tokens are repeated; it is `back` tokens before the
-  // history's.
+  // A place that repeats the last `length` tokens of the history; it ends `back` tokens before the
+  // history does.
   struct Tail {
     uint32_t back;
     uint32_t length;
   };
 
-  // Calls visit_tails(visit), which visits those of the part that DRY looks at. No more than
-  // `limit` tokens of a repetition count. is_breaker(id, i) tells of a token alone, the i-th that
-  // it is asked about.
+  // Calls visit_tails(visit), which must visit the repetitions in the part of the history that DRY
+  // reads. At most `limit` tokens of a repetition count. is_breaker(id, i) returns true if the
+  // token by itself is a breaker; it is the i-th call.
   template <class IsBreaker, class VisitDryTails>
   absl::Span<const DryPenalty> CollectDry(const Dry& dry, size_t limit, int64_t vocab, Pace* pace,
                                           const IsBreaker& is_breaker,
                                           const VisitDryTails& visit_tails);
 
-  // Makes lengths_[i], i > 0, how many of the last tokens stand before the last i of the history
-  // too.
+  // Sets lengths_[i], for i > 0, to how many of the last tokens of the history are also the last
+  // before its final i tokens.
   void FindLengths(absl::Span<const uint32_t> history, Pace* pace);
 
   LargeVector<uint32_t> lengths_;
   LargeVector<Tail> tails_;
   TokenSet repeated_;
-  LargeVector<uint32_t> longest_;  // per token; those of repeated_ mean something
+  LargeVector<uint32_t> longest_;  // per token; valid for those in repeated_
   LargeVector<DryPenalty> penalties_;
 };
 
@@ -99,13 +99,14 @@ void RepetitionFinder::VisitTails(absl::Span<const uint32_t> history, Pace* pace
 template <class Visit>
 void RepetitionFinder::VisitTails(const IndexedHistory& history, size_t begin, Pace* pace,
                                   const Visit& visit) {
-  // As above, but that only the places are looked at to which the index leads.
-  constexpr size_t kPiecePlaces = 4096;  // each of which may lie where no cache has it
+  // The Z algorithm again, but only at the places that the index finds.
+  constexpr size_t kPiecePlaces = 4096;  // each may be in no cache
   const HistoryIds& ids = history.ids;
   const size_t size = ids.size();
   size_t left = 0;
-  size_t right = 0;  // what is from `left` to `right` tokens back agrees with the end
-  size_t known = 0;  // of tails_, the first that may lie as far back from the end as this from left
+  size_t right = 0;  // the tokens from `left` to `right` back from the end repeat the last ones
+  size_t known = 0;  // the first of tails_ that may be as far back from the end as this place is
+                     // from `left`
   tails_.clear();
   history.index.VisitAlike(ids, [&](size_t place) {
     if (place < begin) return false;

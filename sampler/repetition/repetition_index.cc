@@ -59,14 +59,14 @@ void RepetitionIndex::Reserve(size_t capacity, const HistoryIds& ids, Pace* pace
   if (rules_->breakers() != nullptr) breaks_.reserve(capacity);
   size_t chains = kLeastChains;
   for (shift_ = 63; 2 * chains <= capacity; chains *= 2) --shift_;
-  chains_ = {};  // before there is memory for more of them
+  chains_ = {};  // freed before more memory is allocated
   ResizePaced(pace, chains, chains_);
   const size_t own = before_.size();
   before_.clear();
   ForEachScattered(pace, own, [&](size_t i) { Link(ids, static_cast<uint32_t>(first_ + i)); });
 }
 
-// Puts the token at `place` at the end of its chain.
+// Makes `place` the newest of its chain.
 void RepetitionIndex::Link(const HistoryIds& ids, uint32_t place) {
   before_.push_back(kNone);
   const std::optional<uint64_t> hash = rules_->HashBefore(ids, size_t{place} + 1);
@@ -104,7 +104,7 @@ void RepetitionIndex::RemoveNewest(const HistoryIds& ids, size_t count) {
   const BreakerFinder* const breakers = rules_->breakers();
   if (breakers == nullptr) return;
   while (!breaks_.empty() && breaks_.back().end >= size()) breaks_.pop_back();
-  // A state is that of the newest tokens, as many as a breaker may have.
+  // The state depends only on the newest tokens, at most as many as a breaker may have.
   state_ = 0;
   for (size_t i = size() - std::min(size(), kMaxDryBreakerTokens); i < size(); ++i) {
     state_ = breakers->Next(state_, ids[i]);
@@ -118,12 +118,13 @@ size_t RepetitionIndex::CountAlike(const HistoryIds& ids) const {
   for (const RepetitionIndex* part = this; part != nullptr; part = part->prompt_) {
     if (!part->before_.empty()) count += part->ChainOf(*hash).count;
   }
-  return count - 1;  // the end itself
+  return count - 1;  // without the end itself
 }
 
 size_t RepetitionIndex::LengthAfterBreakers(size_t begin) const {
   for (const RepetitionIndex* part = this; part != nullptr; part = part->prompt_) {
-    // The few that end near `begin` may begin before it.
+    // A breaker that ends after `begin` may begin before it, and then does not count. There are
+    // few.
     for (size_t i = part->breaks_.size(); i > 0; --i) {
       const Break& last = part->breaks_[i - 1];
       if (last.end < begin) return size() - begin;

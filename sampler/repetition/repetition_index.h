@@ -1,5 +1,5 @@
-// An index of a history that grows a token at a time: it leads to the places which its end repeats
-// without a look at the rest.
+// An index of a history that grows one token at a time. It finds the places that repeat the
+// history's end without reading the rest.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_REPETITION_REPETITION_INDEX_H_
 #define TOKEN_SAMPLER_SAMPLER_REPETITION_REPETITION_INDEX_H_
@@ -17,7 +17,7 @@
 
 namespace token_sampler {
 
-// A prompt and the output after it, as one sequence of tokens.
+// A prompt followed by the output, as one sequence of tokens.
 class HistoryIds {
  public:
   HistoryIds(absl::Span<const uint32_t> prompt, absl::Span<const uint32_t> output)
@@ -28,7 +28,7 @@ class HistoryIds {
     return i < prompt_.size() ? prompt_[i] : output_[i - prompt_.size()];
   }
 
-  // The tokens that lie in one piece before `end`, which is in [1, size()].
+  // The tokens before `end` that are contiguous in memory. `end` is in [1, size()].
   absl::Span<const uint32_t> PieceBefore(size_t end) const {
     return end <= prompt_.size() ? prompt_.first(end) : output_.first(end - prompt_.size());
   }
@@ -38,32 +38,32 @@ class HistoryIds {
   absl::Span<const uint32_t> output_;
 };
 
-// Tells indices of histories with the same parameters what to look for. Thread-safe once made.
+// What the indices of histories with the same parameters look for. Immutable, so thread-safe.
 class RepetitionRules {
  public:
-  // True when the parameters look for repetitions that an index leads to.
+  // True if the parameters need repetitions that an index finds.
   static bool Apply(const SamplingParams& params);
 
-  // The memory that the rules take, at most.
+  // An upper bound of the memory that the rules take, in bytes.
   static uint64_t BytesFor(const SamplingParams& params);
 
-  // For parameters that have passed ValidateParams, and to which they apply.
+  // The parameters must have passed ValidateParams, and Apply(params) must be true.
   RepetitionRules(const SamplingParams& params, int64_t vocab);
 
-  // Repetitions of fewer tokens than this mean nothing. At most kMostTokens.
+  // Repetitions of fewer tokens than this have no effect. At most kMostTokens.
   size_t gram() const { return gram_; }
 
-  // Null without breakers.
+  // Null if there are no breakers.
   const BreakerFinder* breakers() const { return breakers_.has_value() ? &*breakers_ : nullptr; }
 
-  // A number of the last gram() of the first `end` tokens; nothing when there are fewer or one of
-  // them is not below vocab, for such a token equals none.
+  // Returns a hash of the last gram() of the first `end` tokens. Returns nothing if there are
+  // fewer, or if one of them is not below vocab: such a token equals no other.
   std::optional<uint64_t> HashBefore(const HistoryIds& ids, size_t end) const;
 
   bool Knows(uint32_t id) const { return id < vocab_; }
 
  private:
-  // Longer ones are hardly rarer, and each token is hashed so often.
+  // Longer grams are hardly rarer, and every token is hashed gram() times.
   static constexpr size_t kMostTokens = 4;
 
   size_t gram_ = kMostTokens;
@@ -71,47 +71,50 @@ class RepetitionRules {
   std::optional<BreakerFinder> breakers_;
 };
 
-// Each last token of a gram leads to the one before it whose gram has about the same hash. What is
-// referred to must outlive the index and stay as it is. Const functions are thread-safe.
+// Links the last token of each gram to the last token of the previous gram whose hash leads to the
+// same chain. The rules and the prompt's index must outlive this and not change. Const functions
+// are thread-safe.
 class RepetitionIndex {
  public:
-  // Indexes the tokens after those of `prompt`, if that is not null; `ids` in the functions below
-  // include the prompt's.
+  // Indexes the tokens after those of `prompt`, if it is not null. `ids` in the functions below
+  // includes the tokens of the prompt.
   RepetitionIndex(const RepetitionRules* rules, const RepetitionIndex* prompt);
 
-  // How many of its own tokens there is room for, and the memory that room for `capacity` takes.
+  // The number of own tokens for which there is room, and the bytes that room for `capacity` tokens
+  // takes.
   size_t capacity() const { return before_.capacity(); }
   uint64_t BytesFor(size_t capacity) const;
 
-  // Makes room for `capacity` own tokens, no fewer than it has, in time linear in it. Asks `pace`,
-  // if any, and may throw Interrupted (sampler/rows/paced.h), which leaves an index of no use.
+  // Makes room for `capacity` own tokens, at least as many as it has, in time linear in it. Asks
+  // `pace`, if there is one. It may throw Interrupted (sampler/rows/paced.h), which leaves the
+  // index unusable.
   void Reserve(size_t capacity, const HistoryIds& ids, Pace* pace = nullptr);
 
-  // Goes on by the first token of `ids` that it has not got. There must be room.
+  // Adds the first token of `ids` that is not indexed yet. There must be room for it.
   void Append(const HistoryIds& ids);
 
-  // Goes on by all that it has not got, as above.
+  // Adds all tokens of `ids` that are not indexed yet. There must be room for them.
   void AppendAll(const HistoryIds& ids, Pace* pace);
 
-  // Takes back the `count` newest tokens, which are its own. `ids` still have them.
+  // Removes the `count` newest tokens, which must be its own. `ids` must still have them.
   void RemoveNewest(const HistoryIds& ids, size_t count);
 
-  // Tokens, with the prompt's.
+  // The number of tokens, including those of the prompt.
   size_t size() const { return first_ + before_.size(); }
 
   const RepetitionRules& rules() const { return *rules_; }
 
-  // An upper bound of the places that VisitAlike visits.
+  // Returns an upper bound of the number of places that VisitAlike visits.
   size_t CountAlike(const HistoryIds& ids) const;
 
-  // Calls visit(i) for each earlier i, the latest first, at which a gram may end that equals the
-  // one at the end of `ids`, until one returns false. All that equal it are visited, and few
-  // others.
+  // Calls visit(i), from the latest to the first, for each i before the end of `ids` at which a
+  // gram may end that equals the one at the end, until a call returns false. Visits all places of
+  // equal grams, and few others.
   template <class Visit>
   void VisitAlike(const HistoryIds& ids, const Visit& visit) const;
 
-  // How many of the newest tokens no breaker reaches into that begins at `begin` or later;
-  // size() - begin when there is none.
+  // Returns the number of tokens after the last breaker that begins at `begin` or later; size() -
+  // begin if there is none.
   size_t LengthAfterBreakers(size_t begin) const;
 
  private:
@@ -121,7 +124,7 @@ class RepetitionIndex {
     uint32_t newest = kNone;
     uint32_t count = 0;
   };
-  // A place where breakers end, and the tokens of the shortest of them.
+  // A place where breakers end, and the number of tokens of the shortest of them.
   struct Break {
     uint32_t end;
     uint32_t length;
@@ -135,10 +138,10 @@ class RepetitionIndex {
   const RepetitionIndex* prompt_;
   size_t first_;                  // place of the first own token
   std::vector<uint32_t> before_;  // per own token: the one before it in its chain
-  std::vector<Chain> chains_;     // a power of two, about as many as there is room for tokens
-  int shift_ = 64;                // leaves so many bits of a hash
+  std::vector<Chain> chains_;     // a power of two, at most the capacity but at least kLeastChains
+  int shift_ = 64;                // a hash shifted right by this is the index of its chain
   BreakerFinder::State state_ = 0;
-  std::vector<Break> breaks_;  // in their order
+  std::vector<Break> breaks_;  // by ascending end
 };
 
 template <class Visit>
