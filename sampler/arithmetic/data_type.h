@@ -1,5 +1,6 @@
-// Element types of a row, and how each widens to float32. Exact but for float64, which rounds to
-// nearest, ties to even (its magnitudes above the largest float32 become infinite).
+// The element types of a row and their conversion to float32. It is exact, except for float64,
+// which rounds to nearest, ties to even (magnitudes that round above the largest float32 become
+// infinite).
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ARITHMETIC_DATA_TYPE_H_
 #define TOKEN_SAMPLER_SAMPLER_ARITHMETIC_DATA_TYPE_H_

@@ -1,5 +1,5 @@
-// The logarithm and the exponential function that the specification names: IEEE operations in a
-// fixed order, so that every build and device has the same bits. SPEC.md §9.
+// The logarithm and the exponential function of the specification: IEEE operations in a fixed
+// order, so that every build and device computes the same bits. SPEC.md §9.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ARITHMETIC_ELEMENTARY_H_
 #define TOKEN_SAMPLER_SAMPLER_ARITHMETIC_ELEMENTARY_H_
@@ -13,15 +13,16 @@ namespace token_sampler {
 
 inline constexpr double kLn2 = 0.6931471805599453;
 
-// An integer, ties to even, of |x| < 2^51: what rint gives, which takes a call where the target
-// need not have an instruction for it.
+// Rounds |x| < 2^51 to an integer, ties to even. Equals rint, which is a function call on targets
+// that may lack an instruction for it.
 TOKEN_SAMPLER_HOST_DEVICE inline double RoundToInteger(double x) {
   constexpr double kRoundToInteger = 6755399441055744.0;  // 1.5 * 2^52
   return (x + kRoundToInteger) - kRoundToInteger;
 }
 
-// ln(x) of a positive finite double; within 2 units in the last place of the larger of |ln x| and
-// ln 2. From ln(m * 2^k) = k ln 2 + 2 atanh((m - 1) / (m + 1)), m in [sqrt(1/2), sqrt(2)).
+// Returns ln(x) of a positive finite double. The error is at most 2 units in the last place of the
+// larger of |ln x| and ln 2. Uses ln(m * 2^k) = k ln 2 + 2 atanh((m - 1) / (m + 1)), m in
+// [sqrt(1/2), sqrt(2)).
 TOKEN_SAMPLER_HOST_DEVICE inline double Log(double x) {
   constexpr double kSmallestNormal = 0x1p-1022;
   const bool subnormal = x < kSmallestNormal;
@@ -44,7 +45,7 @@ TOKEN_SAMPLER_HOST_DEVICE inline double Log(double x) {
   return static_cast<double>(subnormal ? exponent - 54 : exponent) * kLn2 + 2.0 * s * sum;
 }
 
-// e^x, to 2 units in the last place. 0 below -708, and no further than e^709.
+// Returns e^x, to 2 units in the last place. Returns 0 for x below -708 or NaN, and at most e^709.
 TOKEN_SAMPLER_HOST_DEVICE inline double Exp(double x) {
   if (!(x >= -708.0)) return 0.0;
   if (x > 709.0) x = 709.0;
@@ -63,7 +64,7 @@ TOKEN_SAMPLER_HOST_DEVICE inline double Exp(double x) {
   return sum * power;
 }
 
-// base^exponent of a normal positive base.
+// Returns base^exponent. `base` must be positive and normal.
 TOKEN_SAMPLER_HOST_DEVICE inline double Pow(double base, double exponent) {
   return Exp(exponent * Log(base));
 }

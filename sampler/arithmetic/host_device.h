@@ -1,5 +1,5 @@
-// Marks arithmetic that the CPU and the GPU must compute identically. A header with these functions
-// compiles as host code and as CUDA device code; SPEC.md is what they implement.
+// Marks arithmetic that the CPU and the GPU must compute identically. Headers with such functions
+// compile as host code and as CUDA device code. The functions implement SPEC.md.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ARITHMETIC_HOST_DEVICE_H_
 #define TOKEN_SAMPLER_SAMPLER_ARITHMETIC_HOST_DEVICE_H_

@@ -35,7 +35,7 @@ TOKEN_SAMPLER_HOST_DEVICE inline PhiloxBlock Philox4x32(PhiloxBlock counter, uin
   return counter;
 }
 
-// Keeps the random numbers of different purposes apart.
+// Separates the random numbers of different purposes.
 enum class RandomDomain : uint32_t {
   kToken = 0,
   kDraftAccept = 1,
@@ -45,18 +45,19 @@ enum class RandomDomain : uint32_t {
   kGumbelSoftmax = 5,
 };
 
-// Number of draws that one (seed, step, stream, domain) provides: the index has 24 bits.
+// The number of draws that one (seed, step, stream, domain) provides. Their index has 24 bits.
 inline constexpr uint32_t kMaxDraws = (1u << 24) - 1;
 
-// Names a row's generator. `step` is the position of the token in its sequence, `stream` tells
-// apart what shares seed and step (the choices of n > 1, say).
+// Identifies a row's generator. `step` is the position of the token in its sequence; `stream`
+// distinguishes rows of the same seed and step, such as the choices of n > 1.
 struct RowKey {
   uint64_t seed = 0;
   uint64_t step = 0;
   uint32_t stream = 0;
 };
 
-// 128 uniform bits of draw number `index` (< 2^24): word 0 is the least significant.
+// Returns 128 uniform bits for draw number `index` (< 2^24). Word 0 of the block is the least
+// significant.
 TOKEN_SAMPLER_HOST_DEVICE inline Uint128 UniformBits(const RowKey& key, RandomDomain domain,
                                                      uint32_t index) {
   const PhiloxBlock block =

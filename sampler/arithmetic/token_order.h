@@ -1,5 +1,5 @@
-// The total order of tokens: adjusted logit descending, then token id ascending. Ties are decided
-// by the id, so never by a thread, a sort or a batch. SPEC.md §3.
+// The total order of tokens: adjusted logit descending, then token id ascending. The id decides
+// ties, so they never depend on a thread, a sort or a batch. SPEC.md §3.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ARITHMETIC_TOKEN_ORDER_H_
 #define TOKEN_SAMPLER_SAMPLER_ARITHMETIC_TOKEN_ORDER_H_
@@ -11,7 +11,7 @@
 
 namespace token_sampler {
 
-// Maps floats without NaN to integers of the same order; -0 and +0 must have been made one.
+// Maps floats to integers of the same order. `value` must not be NaN or -0.
 TOKEN_SAMPLER_HOST_DEVICE inline uint32_t OrderedBits(float value) {
   uint32_t bits;
   memcpy(&bits, &value, sizeof(bits));

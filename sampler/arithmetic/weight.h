@@ -1,5 +1,6 @@
-// The weight of a token: an unsigned fixed-point number that stands for exp((x - max) / T), or for
-// a plain weight. Sums of weights are integers, so no order of summation changes them. SPEC.md §4.
+// The weight of a token: an unsigned fixed-point number that represents exp((x - max) / T) or a
+// plain weight. Sums of weights are integers, so they do not depend on the order of summation.
+// SPEC.md §4.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ARITHMETIC_WEIGHT_H_
 #define TOKEN_SAMPLER_SAMPLER_ARITHMETIC_WEIGHT_H_
@@ -13,14 +14,15 @@
 
 namespace token_sampler {
 
-// Fraction bits F of a weight, such that the sum over `vocab` (1 .. 2^32) tokens is at most 2^63.
+// Returns the number of fraction bits F of a weight, such that the sum over `vocab` (1 .. 2^32)
+// tokens is at most 2^63.
 inline int FractionBits(int64_t vocab) {
   const auto log2_ceil = static_cast<int>(std::bit_width(static_cast<uint64_t>(vocab - 1)));
   return log2_ceil > 19 ? 63 - log2_ceil : 44;
 }
 
-// log2(e) / T as two floats whose sum is that double to 48 bits, F, and a difference below which
-// every weight is 0.
+// The scale of logits' weights: log2(e) / T as two floats whose sum equals that double to 48 bits,
+// F, and a difference below which every weight is 0.
 struct WeightScale {
   float high;
   float low;
@@ -28,7 +30,7 @@ struct WeightScale {
   float least;
 };
 
-// `temperature` in [1e-6, 1e6].
+// `temperature` must be in [1e-6, 1e6].
 inline WeightScale MakeWeightScale(double temperature, int fraction_bits) {
   constexpr double kLog2E = 1.4426950408889634;
   const double scale = kLog2E / temperature;
@@ -37,10 +39,10 @@ inline WeightScale MakeWeightScale(double temperature, int fraction_bits) {
   return {high, low, fraction_bits, -65.0f / high};
 }
 
-// The weight of a logit `difference` = x - max <= 0 (or -infinity). Exactly 2^F at 0; 0 where the
-// true value is below 2^-64 of the largest. Relative error at most 2^-23.8 above 2^24.
-// Without branches, for the threads of a warp need not agree: what is too small gets the exponent
-// -65 and is shifted out.
+// Returns the weight of a logit from `difference` = x - max, <= 0 or -infinity. It is exactly 2^F
+// at 0, and 0 if the true value is below 2^-64 of the largest. The relative error of weights above
+// 2^24 is at most 2^-23.8. Has no branches, because the threads of a warp may differ: a difference
+// that is too small gets the exponent -65, and all bits of the weight are shifted out.
 TOKEN_SAMPLER_HOST_DEVICE inline uint64_t LogitWeight(float difference, WeightScale scale) {
   const float d = fmaxf(difference, scale.least);
   const float t = d * scale.high;
@@ -49,7 +51,7 @@ TOKEN_SAMPLER_HOST_DEVICE inline uint64_t LogitWeight(float difference, WeightSc
   constexpr uint32_t kRoundToIntegerBits = 0x4b400000;
   const float rounded = t + kRoundToInteger;
   const float f = (t - (rounded - kRoundToInteger)) + residue;
-  // Minimax polynomial of (2^f - 1) / f on [-1/2, 1/2].
+  // The minimax polynomial of (2^f - 1) / f on [-1/2, 1/2].
   float q = 0.00015345811808457552f;
   q = fmaf(q, f, 0.001339993142330801f);
   q = fmaf(q, f, 0.009618488959641097f);
@@ -58,7 +60,7 @@ TOKEN_SAMPLER_HOST_DEVICE inline uint64_t LogitWeight(float difference, WeightSc
   q = fmaf(q, f, 0.6931472057374956f);
   const float scaled = (f * 1073741824.0f) * q;
   const auto mantissa = static_cast<uint32_t>((1 << 30) + static_cast<int32_t>(rintf(scaled)));
-  // The exponent of 2 is not positive, and stands in the last bits of `rounded`.
+  // The exponent of 2 is not positive; it is in the last bits of `rounded`.
   uint32_t bits;
   memcpy(&bits, &rounded, sizeof(bits));
   const uint32_t down = kRoundToIntegerBits - bits;
@@ -67,15 +69,15 @@ TOKEN_SAMPLER_HOST_DEVICE inline uint64_t LogitWeight(float difference, WeightSc
   return (twice + 1) >> 1;
 }
 
-// 2^(F - e) with 2^e the power of two just above `largest` (finite, > 0): the factor that
-// PlainWeight multiplies with.
+// Returns 2^(F - e), the factor `scale` of PlainWeight. 2^e is the least power of two above
+// `largest` (finite, > 0).
 TOKEN_SAMPLER_HOST_DEVICE inline double PlainWeightScale(float largest, int fraction_bits) {
   int exponent = 0;
   frexp(static_cast<double>(largest), &exponent);  // largest = m * 2^exponent, 1/2 <= m < 1
   return ldexp(1.0, fraction_bits - exponent);
 }
 
-// The weight of a plain weight `value` (finite, >= 0): rounded to nearest, ties to even.
+// Returns the weight of a plain weight `value` (finite, >= 0), rounded to nearest, ties to even.
 TOKEN_SAMPLER_HOST_DEVICE inline uint64_t PlainWeight(float value, double scale) {
   return static_cast<uint64_t>(rint(static_cast<double>(value) * scale));
 }

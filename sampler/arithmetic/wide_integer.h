@@ -1,4 +1,4 @@
-// Exact integer arithmetic beyond 64 bits: scaled masses and the draw threshold.
+// Exact integer arithmetic beyond 64 bits, for scaled masses and the threshold of a draw.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_ARITHMETIC_WIDE_INTEGER_H_
 #define TOKEN_SAMPLER_SAMPLER_ARITHMETIC_WIDE_INTEGER_H_
@@ -13,7 +13,7 @@ namespace token_sampler {
 __extension__ typedef unsigned __int128 Uint128;
 __extension__ typedef __int128 Int128;
 
-// floor(uniform * total / 2^128), below total whenever total > 0.
+// Returns floor(uniform * total / 2^128), which is below `total` if that is > 0.
 TOKEN_SAMPLER_HOST_DEVICE inline uint64_t ScaleUniform(Uint128 uniform, uint64_t total) {
   const auto high = static_cast<uint64_t>(uniform >> 64);
   const auto low = static_cast<uint64_t>(uniform);
@@ -21,7 +21,7 @@ TOKEN_SAMPLER_HOST_DEVICE inline uint64_t ScaleUniform(Uint128 uniform, uint64_t
   return static_cast<uint64_t>((Uint128{high} * total + carry) >> 64);
 }
 
-// The same for a total beyond 64 bits.
+// The same for a total of more than 64 bits.
 TOKEN_SAMPLER_HOST_DEVICE inline Uint128 ScaleUniformWide(Uint128 uniform, Uint128 total) {
   constexpr Uint128 kLowHalf = ~uint64_t{0};
   const Uint128 low_high = (uniform & kLowHalf) * (total >> 64);
@@ -31,9 +31,9 @@ TOKEN_SAMPLER_HOST_DEVICE inline Uint128 ScaleUniformWide(Uint128 uniform, Uint1
   return (uniform >> 64) * (total >> 64) + (low_high >> 64) + (high_low >> 64) + (middle >> 64);
 }
 
-// The nearest double, ties to even.
+// Returns the nearest double, ties to even.
 TOKEN_SAMPLER_HOST_DEVICE inline double ToDouble(Uint128 value) {
-  // 64 leading bits, the last of which stands for all that follow, round as the whole does.
+  // The 64 leading bits round like the whole value if the last one is set whenever a later bit is.
   int shift = 0;
   while ((value >> shift) >> 64 != 0) ++shift;
   auto leading = static_cast<uint64_t>(value >> shift);
@@ -47,7 +47,7 @@ TOKEN_SAMPLER_HOST_DEVICE inline double ToDouble(Int128 value) {
                    : ToDouble(static_cast<Uint128>(value));
 }
 
-// ceil(fraction * total), exact. `fraction` is in [0, 1], total at most 2^63.
+// Returns ceil(fraction * total), exactly. `fraction` must be in [0, 1], and `total` at most 2^63.
 TOKEN_SAMPLER_HOST_DEVICE inline uint64_t CeilFraction(double fraction, uint64_t total) {
   uint64_t bits;
   memcpy(&bits, &fraction, sizeof(bits));
