@@ -1,4 +1,4 @@
-// Memory that grows and never shrinks, so that a call that was served once allocates nothing again.
+// Memory that grows and never shrinks, so that a repeated call allocates nothing.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_BUFFER_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_BUFFER_H_
@@ -14,7 +14,7 @@ namespace token_sampler::cpu {
 template <typename T>
 class Buffer {
  public:
-  // Room for `count` elements and the kernels' slack. The contents are lost when it grows.
+  // Makes room for `count` elements and the kernels' slack. The contents are lost if it grows.
   T* Reserve(size_t count) {
     if (count > capacity_) {
       data_.reset();

@@ -29,21 +29,21 @@ using cpu::Kernels;
 using cpu::RowSampler;
 using cpu::ThreadPool;
 
-// Loads of values that start inside a line of the cache would touch two of them.
+// Aligns values to cache lines: otherwise a vector load could touch two of them.
 struct alignas(64) CacheLine {
   char bytes[64];
 };
 
-// A workspace that has seen a row of more items than this, tokens, draws and history, is not kept:
-// it may have tens of bytes for each of them, and no vocabulary is as long.
+// A workspace is freed after a row of more items (tokens, draws, history) than this: it may have
+// grown to tens of bytes per item, and no vocabulary is that long.
 constexpr uint64_t kKeptItems = uint64_t{1} << 21;
 
-// What threads that share the reading of one row take at a time.
+// The bytes that a thread reads at a time if threads share the reading of a row.
 constexpr size_t kSliceBytes = size_t{128} << 10;
 
 class CpuSampler final : public Sampler {
  public:
-  // `limit`: why there are not more threads, for device().
+  // `limit`: what limits the number of threads, for device(); "" if the caller chose it.
   CpuSampler(const Kernels& kernels, int threads, absl::string_view limit)
       : kernels_(kernels), limit_(limit), pool_(threads) {}
 
@@ -61,7 +61,7 @@ class CpuSampler final : public Sampler {
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
     ThreadPool* slices = rows.size() < static_cast<size_t>(pool_.threads()) ? &pool_ : nullptr;
     std::atomic<size_t> next = 0;
-    // Each thread keeps a workspace from row to row, for its cache holds it.
+    // Each thread keeps its workspace from row to row, because it is in the thread's cache.
     const auto threads = static_cast<size_t>(pool_.threads());
     const auto sample_rows = [&](size_t) {
       const FreeingPace freeing(rows.empty() ? nullptr : rows.front().pace);
@@ -84,13 +84,13 @@ class CpuSampler final : public Sampler {
   }
 
  private:
-  // What one row at a time needs.
+  // The memory for sampling one row at a time.
   struct Workspace {
     explicit Workspace(const Kernels& kernels) : row_sampler(kernels) {}
 
     RowSampler row_sampler;
     cpu::Buffer<CacheLine> values;
-    RowInput loaded;  // with the values above
+    RowInput loaded;  // the row, with its values in `values`
   };
 
   static uint64_t Items(const RowInput& row) {
@@ -101,7 +101,7 @@ class CpuSampler final : public Sampler {
     return items;
   }
 
-  // For rows with a pace, which may wait long in it: threads of the pool would be missed by others.
+  // For rows with a pace. They may wait long in it, and would keep threads of the pool from others.
   static void RunOnThreadsOfItsOwn(size_t count, absl::FunctionRef<void(size_t)> body) {
     std::vector<std::thread> threads;
     for (size_t i = 1; i < count; ++i) threads.emplace_back([body, i] { body(i); });
@@ -120,7 +120,7 @@ class CpuSampler final : public Sampler {
 
   static void SampleLoaded(const RowInput& row, ThreadPool* slices, RowSampler& row_sampler,
                            RowResult& result) {
-    // The few others take the general pipeline, which sorts.
+    // Rows that RowSampler does not take go through the general pipeline, which sorts.
     if (RowSampler::Takes(row)) {
       row_sampler.Sample(row, slices, result);
     } else {
@@ -128,8 +128,8 @@ class CpuSampler final : public Sampler {
     }
   }
 
-  // Reads the row into cache just before it is sampled there. False, with the result set, when it
-  // cannot be read.
+  // Reads the row just before it is sampled, so that it is in the cache. False, with the result
+  // set, if it cannot be read.
   static bool Load(const RowInput& row, ThreadPool* slices, Workspace& workspace,
                    RowResult& result) {
     const size_t bytes = ValueBytes(row);
@@ -156,7 +156,7 @@ class CpuSampler final : public Sampler {
                  for (size_t i = first; i < last; ++i) read(i);
                }
              });
-    // Read once more, for what is wrong.
+    // If that failed, read once more, to report what is wrong.
     return ok || ReadValues(row, values, result);
   }
 

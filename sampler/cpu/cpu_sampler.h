@@ -15,16 +15,17 @@ namespace token_sampler {
 inline constexpr int kMaxCpuThreads = 1024;
 
 struct CpuSamplerOptions {
-  int threads = 0;          // 1 .. kMaxCpuThreads, the calling thread included; 0: one per CPU that
-                            // affinity and cgroup quotas leave this process, and device() says so
-  std::string target = {};  // one of CpuSamplerTargets(); empty: the first of them
+  int threads = 0;          // 1 .. kMaxCpuThreads, including the calling thread; 0: one per CPU
+                            // that affinity and cgroup quotas allow, and device() names that limit
+  std::string target = {};  // one of CpuSamplerTargets(); empty: the first
 };
 
-// Names of the SIMD targets that this machine can run, the fastest first. The last is portable.
+// Returns the names of the SIMD targets that this machine can run, the fastest first. The last one
+// is portable.
 std::vector<std::string> CpuSamplerTargets();
 
-// InvalidArgument when an option is outside its range. The sampler makes its own threads, which
-// share the rows of a batch, or a long row's tokens where there are fewer rows than threads.
+// Creates the sampler; InvalidArgument if an option is invalid. The sampler starts its own threads.
+// They share the rows of a batch, or the tokens of a long row if there are fewer rows than threads.
 absl::StatusOr<std::unique_ptr<Sampler>> CreateCpuSampler(const CpuSamplerOptions& options);
 
 }  // namespace token_sampler

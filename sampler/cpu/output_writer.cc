@@ -51,9 +51,9 @@ void OutputWriter::ListAll(const Distribution& distribution) {
 void OutputWriter::SortKeys() {
   keys_.clear();
   keys_.reserve(list_.count);
-  // Keys descend with the order; their complements ascend with it.
+  // The first token of the order has the greatest key, so sort by the complement.
   list_.ForEach([&](size_t i) { keys_.push_back(~list_.KeyOf(i)); });
-  // The list is in the order of the ids, which the lower halves hold.
+  // The lower halves of the keys, the ids, are in order already.
   SortByKey<4>(
       list_.pace, keys_.data(), keys_.size(), [](uint64_t key) { return key; }, sorted_keys_);
   ForEachPaced(list_.pace, keys_.size(), [&](size_t i) { keys_[i] = ~keys_[i]; });
@@ -107,7 +107,7 @@ void OutputWriter::RankAll(RankMode mode, const Distribution& distribution) {
 }
 
 void OutputWriter::WriteRanks(RankMode mode, const Distribution& distribution, RowResult& result) {
-  // More draws than this take longer by a pass over the row each than by a sort of it.
+  // For more draws than this, one sort of the row is faster than a pass over it per draw.
   constexpr size_t kFewDraws = 64;
   const std::vector<uint32_t>& ids = result.token_ids;
   result.ranks.reserve(ids.size());

@@ -1,5 +1,5 @@
-// What a row's result holds besides the tokens: log-probabilities, the likeliest tokens, ranks,
-// extremes, the entropy, and the kept set.
+// Writes what a row's result holds besides the tokens: log-probabilities, the likeliest tokens,
+// ranks, extremes, the entropy, and the kept set.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_OUTPUT_WRITER_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_OUTPUT_WRITER_H_
@@ -15,13 +15,13 @@
 
 namespace token_sampler::cpu {
 
-// The tokens of a row up to one of the order, weighed.
+// The tokens of a row up to `last` in the order, and how they are weighed.
 struct Distribution {
   ScannedRow* row;
   Cutoff last;
   Weigher weigher;
   double temperature;
-  uint64_t total;  // what they weigh
+  uint64_t total;  // the sum of their weights
 };
 
 // Not thread-safe. Reuses its memory from row to row.
@@ -29,12 +29,12 @@ class OutputWriter {
  public:
   explicit OutputWriter(const Kernels& kernels) : kernels_(kernels), cutoffs_(kernels) {}
 
-  // Log-probabilities, likeliest tokens, ranks, extremes and the entropy in `distribution`, as
-  // `outputs` asks.
+  // Writes the log-probabilities, likeliest tokens, ranks, extremes and entropy of `distribution`
+  // that `outputs` asks for.
   void WriteDistribution(const OutputOptions& outputs, const Distribution& distribution,
                          RowResult& result);
 
-  // The tokens that the filters kept, as `outputs` asks.
+  // Writes the number and the set of tokens that the filters kept, if `outputs` asks for them.
   void WriteKeptSet(const OutputOptions& outputs, const Distribution& kept, RowResult& result);
 
  private:
@@ -46,19 +46,19 @@ class OutputWriter {
 
   void WriteRanks(RankMode mode, const Distribution& distribution, RowResult& result);
 
-  // By a pass over the row; 0 for a token that the distribution leaves out.
+  // Returns the rank of a token by a pass over the row; 0 if it is not in the distribution.
   uint32_t RankOf(uint32_t id, RankMode mode, const Distribution& distribution);
 
-  // Fills ranks_ with those of all tokens, by sorting them.
+  // Sets ranks_ for all tokens by sorting them; 0 for tokens that are not in the distribution.
   void RankAll(RankMode mode, const Distribution& distribution);
 
   // Collects the distribution's tokens into list_.
   void ListAll(const Distribution& distribution);
 
-  // Sorts the keys_ of list_, the likeliest first.
+  // Fills keys_ with the order keys of list_, the likeliest token first.
   void SortKeys();
 
-  // The number of the distribution's tokens >= value.
+  // Returns the number of the distribution's tokens with a value >= `value`.
   uint64_t CountAtLeast(float value, const Distribution& distribution);
 
   const Kernels& kernels_;

@@ -24,7 +24,7 @@
 namespace token_sampler::cpu {
 namespace {
 
-// Whether the first tokens of the order are taken, whatever the stages before temperature do.
+// True if the row is greedy and the stages before temperature cannot change which tokens are taken.
 bool TakesFirstOfAll(const RowInput& row) {
   const SamplingParams& params = *row.params;
   if (params.dynamic_temperature.has_value() || TemperatureAt(params, row.key.step) != 0.0) {
@@ -193,7 +193,7 @@ bool RowSampler::TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& resul
   if (FailsWithTooFew(params, list_.count, result)) return false;
   keys_.clear();
   keys_.reserve(list_.count);
-  // Keys descend with the order; their complements ascend with it.
+  // The first token of the order has the greatest key, so sort by the complement.
   list_.ForEach([&](size_t i) { keys_.push_back(~list_.KeyOf(i)); });
   SortByKey<4>(
       list_.pace, keys_.data(), keys_.size(), [](uint64_t key) { return key; }, sorted_keys_);

@@ -1,4 +1,4 @@
-// Samples one row: SPEC.md with the kernels, without sorting what need not be sorted.
+// Samples one row as SPEC.md requires, with the SIMD kernels, and sorts only what must be sorted.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_ROW_SAMPLER_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_ROW_SAMPLER_H_
@@ -32,53 +32,53 @@ class RowSampler {
         filter_(kernels),
         writer_(kernels) {}
 
-  // Whether Sample takes the row. It leaves relaxed vectors, which take longer than a sort, and
-  // what is wrong with a state to the pipeline.
+  // True if Sample supports the row. Leave rows with relaxed vectors, which take longer than a
+  // sort, and rows with an invalid state, which it reports, to the pipeline.
   static bool Takes(const RowInput& row);
 
-  // Samples `row` into `result`. Passes over a long row are shared by the threads of `pool`; null:
-  // this thread alone. Throws Interrupted (sampler/rows/paced.h).
+  // Samples `row` into `result`. The threads of `pool` share passes over a long row; null: only
+  // this thread works. Throws Interrupted (sampler/rows/paced.h).
   void Sample(const RowInput& row, ThreadPool* pool, RowResult& result);
 
  private:
   // Samples `row` with its values rounded to float32.
   void SampleAsFloat32(const RowInput& row, ThreadPool* pool, RowResult& result);
 
-  // Checks and adjusts the values. Null, with the result set, when the row cannot be sampled.
+  // Checks and adjusts the values. Null, with the result set, if the row cannot be sampled.
   ScannedRow* Prepare(const RowInput& row, ThreadPool* pool, RowResult& result);
 
-  // Does the same for a row that Prepare failed and whose parameters ask for repairs. The result
-  // then has the code of what was done.
+  // Does the same for a row that Prepare failed and whose parameters ask for repairs. The code of
+  // the result then says what was done.
   ScannedRow* Repair(const RowInput& row, ThreadPool* pool, RowResult& result);
 
-  // Adjusts the received row, as Prepare does.
+  // Adjusts received_, for Prepare.
   ScannedRow* Adjust(ThreadPool* pool, RowResult& result);
 
-  // Takes the first tokens of the order, which end at `last`. The draws below use random numbers.
-  // All return false, with the result set, when too few tokens are left.
+  // TakeFirst takes the first tokens of the order, none after `last`. The others draw with random
+  // numbers. All return false, with the result set, if too few tokens are left.
   bool TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& result);
   bool Draw(ScannedRow& row, RowResult& result);
   bool DrawSeveral(const RowInput& row, RowResult& result);
 
-  // One draw from filter_'s list, or from its blocks.
+  // Return the token of one draw: from the list or from the blocks of filter_.
   uint32_t DrawFromList(uint64_t target);
   uint32_t DrawFromBlocks(const ScannedRow& row, uint64_t target);
 
-  // Writes the tokens that can be drawn from filter_'s survivors, weighed.
+  // Writes the tokens of filter_ that can be drawn, with their weights.
   void WriteWeights(RowResult& result);
 
-  // Writes outputs of a row whose survivors are `kept`.
+  // Writes the outputs of a row whose survivors are `kept`.
   void WriteOutputs(const OutputOptions& outputs, const Distribution& kept, RowResult& result);
 
   const Kernels& kernels_;
   ScannedRow received_;
-  ScannedRow listed_;  // without the tokens that are not listed as allowed
+  ScannedRow listed_;  // received_ without the tokens that allowed_ids or the bitmask leave out
   Buffer<float> listed_values_;
   RowInput listed_input_;
   RowValues repaired_;
   RowInput repaired_input_;
   RowInput repaired_adjusted_input_;
-  RowResult scanned_;  // of rows that have been checked
+  RowResult scanned_;  // unused: of scans that cannot fail
   TokenSet allowed_;
   TokenAdjuster adjuster_;
   ScannedRow adjusted_;

@@ -16,11 +16,11 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Rows at least this long are worth sharing among threads.
+// The least number of tokens per thread for which sharing a row is worthwhile.
 constexpr int64_t kSliceTokens = int64_t{1} << 16;
 
-// One thread does so much of a long row between two questions to its pace. A multiple of every unit
-// in which a row is divided, and of the period of TakeSample.
+// The tokens of a long row that one thread processes between two calls of its pace. A multiple of
+// every unit in which a row is divided, and of the period of TakeSample.
 constexpr int64_t kPieceTokens = int64_t{1} << 17;
 
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -153,7 +153,7 @@ void ScannedRow::UpdateColumn(uint32_t id, float before) {
   if (value >= max) {
     max = value;
   } else if (before >= max) {
-    // Another token may be the greatest now.
+    // Another token of the column may be the greatest now.
     max = -kInfinity;
     const int64_t end = std::min((group + 1) * kernels_.group(), row_->vocab);
     for (int64_t i = group * kernels_.group() + lane; i < end; i += kernels_.lanes) {
@@ -183,7 +183,7 @@ Weigher ScannedRow::MakeWeigher(double temperature) const {
   }
   weigher.max = max_;
   weigher.scale = MakeWeightScale(temperature, fraction_bits);
-  // Half an octave or more below the smallest weight that rounds to 1.
+  // Half an octave or more below the least weight that rounds to 1.
   weigher.lowest_difference = static_cast<float>(
       -(fraction_bits + 2) / (double{weigher.scale.high} + double{weigher.scale.low}));
   weigher.floor = max_ + weigher.lowest_difference;
@@ -218,8 +218,8 @@ float ScannedRow::Quantile(const Buffer<float>& columns, size_t size, uint64_t c
 
 float ScannedRow::ColumnQuantile(uint64_t count) const {
   float low = floor_;
-  // What enough columns of columns reach, more columns reach, but unless the row has some order not
-  // many more.
+  // A value that `count` coarse columns reach is reached by at least as many columns, and by few
+  // more unless the row has some order.
   if (count <= coarse_columns_ / 2 &&
       kernels_.count_at_least(coarse_max_.data(), coarse_columns_, floor_) >= count) {
     low = Quantile(coarse_max_, coarse_columns_, count, floor_);
@@ -238,7 +238,7 @@ void ScannedRow::CollectUpTo(size_t limit, ValueRange range, TokenList& list) {
   list.pace = pace();
   ForPieces([&](int64_t begin, int64_t end) {
     if (list.count >= limit) return;
-    // Not both arrays of the list for the first time in the same piece.
+    // Touch the ids before, so that no piece touches both arrays for the first time.
     TouchPaced(pace(), static_cast<size_t>(end - begin), list.ids.data() + list.count);
     list.count += loops_->collect(
         row_->values, begin, end, column_max_.data() + begin / kGroupVectors, range,
@@ -263,7 +263,7 @@ void ScannedRow::ApplyChanges(ValueRange range, TokenList& list) {
   });
   SortByKey(
       pace(), added_ids_.data(), added_ids_.size(), [](uint32_t id) { return id; }, sorted_ids_);
-  // From the end, so that those behind a new one make room for it.
+  // Insert from the end, so that the tokens after a new one make room for it.
   size_t added = added_ids_.size();
   list.count = kept + added;
   while (added > 0) {
@@ -285,7 +285,8 @@ void ScannedRow::CollectFirst(uint64_t count, TokenList& list) {
     Collect({low, kInfinity}, list);
     return;
   }
-  // Fewer columns have a greater value: most tokens at the end tie, and the first ids will do.
+  // Fewer than `count` columns have a greater value, so most tokens at the end tie. The lowest ids
+  // of those suffice.
   const float next = std::nextafter(low, kInfinity);
   CollectUpTo(count + (changed_ != nullptr ? changed_->ids().size() : 0), {low, next}, ties_);
   Collect({next, kInfinity}, others_);
@@ -340,7 +341,7 @@ double ScannedRow::MassBound(const Weigher& weigher, float value) {
   double mass = static_cast<double>(ColumnsAtLeast(value)) *
                 static_cast<double>(weigher.WeightOf(std::min(value, max_)));
   for (size_t i = 0; i < blocks; ++i) mass += static_cast<double>(all[i] - above[i]);
-  // A lower value may weigh more by 2^-25 of its weight, and by rounding.
+  // A lower value may weigh more by 2^-25 of its weight, and by the rounding of weights.
   constexpr double kMargin = 1 + 0x1p-20;
   return (mass * static_cast<double>(kGroupVectors) + static_cast<double>(row_->vocab)) * kMargin;
 }

@@ -1,5 +1,5 @@
-// A row that was looked at once: its extent and column maxima, by which later passes find their
-// way.
+// A row after one pass over it, with its extent and its column maxima. Later passes use these to
+// skip most of the row.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_SCANNED_ROW_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_SCANNED_ROW_H_
@@ -19,32 +19,32 @@
 
 namespace token_sampler::cpu {
 
-// What the tokens of a row weigh together, and those of them that reach a threshold.
+// The sum of the weights of a row's tokens, and of those whose values reach a threshold.
 struct RowMass {
   uint64_t all;
   uint64_t above;
 };
 
-// Not thread-safe. Reuses its memory from row to row; a row must outlive its use.
+// Not thread-safe. Reuses its memory from row to row. A row must outlive its use here.
 class ScannedRow {
  public:
   explicit ScannedRow(const Kernels& kernels) : kernels_(kernels) {}
 
-  // Looks at every value. False, with the result set, when the row cannot be sampled. Passes over a
-  // long row, this and later ones, are shared by the threads of `pool`; null: this thread alone.
+  // Reads every value. False, with the result set, if the row cannot be sampled. The threads of
+  // `pool` share this and later passes over a long row; null: only this thread works.
   bool Scan(const RowInput& row, ThreadPool* pool, RowResult& result);
 
-  // The same of a row that differs from one that was scanned in `changed`, which was reset for that
-  // one's input(). All three must outlive the use of this one.
+  // The same for a row that equals the scanned `before` except for `changed`, which was reset for
+  // before.input(). That row, `before` and `changed` must outlive the use of this one.
   bool ScanChanged(const ScannedRow& before, const ChangedTokens& changed, RowResult& result);
 
-  // Writes all values to `values`, -0 as +0, and gives the row with these.
+  // Writes all values to `values` as float32, -0 as +0, and returns the row with these values.
   RowInput Widen(Buffer<float>& values) const;
 
   const RowInput& input() const { return *row_; }
   ThreadPool* pool() const { return pool_; }
   float max() const { return max_; }
-  float floor() const { return floor_; }  // tokens of lower values have no probability
+  float floor() const { return floor_; }  // tokens of lower values cannot be drawn
   float ValueOf(uint32_t id) const {
     return changed_ != nullptr ? changed_->ValueOf(id)
                                : LoadAsFloat(row_->values, row_->dtype, id) + 0.0f;
@@ -53,76 +53,79 @@ class ScannedRow {
   // The first token of the order.
   uint32_t First();
 
-  // The weigher of the whole row; `temperature` means nothing for plain weights.
+  // Returns the weigher of the whole row. `temperature` is not used for plain weights.
   Weigher MakeWeigher(double temperature) const;
 
-  // Columns that hold a value >= `value`, of columns() in all. There are at least as many tokens.
+  // Returns how many of the columns() columns have a value >= `value`. At least as many tokens have
+  // one.
   uint64_t ColumnsAtLeast(float value) const;
   size_t columns() const { return columns_; }
 
-  // About the greatest value that `count` columns or more hold or exceed; else floor().
+  // Returns about the greatest value that at least `count` columns reach; floor() if fewer reach
+  // even that.
   float ColumnQuantile(uint64_t count) const;
 
-  // Fills `list` with the tokens in `range`, unweighed.
+  // Fills `list` with the tokens in `range`, without weights.
   void Collect(ValueRange range, TokenList& list);
 
-  // At least what the tokens below `value`, which is above weigher.floor, weigh together, from the
-  // column maxima alone.
+  // Returns an upper bound, from only the column maxima, of the sum of the weights of the tokens
+  // below `value`, which must be above weigher.floor.
   double MassBound(const Weigher& weigher, float value);
 
-  // The number of tokens >= value, which is above or at floor().
+  // Returns the number of tokens with a value >= `value`, which must be >= floor().
   uint64_t CountAtLeast(float value);
 
-  // Fills `list` with at least the first `count` tokens of the order that have a probability, or
-  // all of them when there are fewer, unweighed.
+  // Fills `list`, without weights, with at least the first `count` tokens of the order that can be
+  // drawn, or with all of them if there are fewer.
   void CollectFirst(uint64_t count, TokenList& list);
 
-  // Fills `weights` with the weights of the tokens of one block of kBlock, after WeighBlocks.
+  // Fills `weights` with the weights of the tokens of one block of kBlock. Call WeighBlocks before.
   void WeighBlock(int64_t block, const Weigher& weigher, uint64_t* weights) const;
 
-  // Weighs the row, and fills `block_mass` with what the tokens of each block weigh that are not
-  // below `threshold`.
+  // Weighs the row. Sets `block_mass`, per block, to the sum of the weights of its tokens with a
+  // value >= `threshold`.
   RowMass WeighBlocks(const Weigher& weigher, float threshold, Buffer<uint64_t>& block_mass);
 
-  // Fills `values` with one vector of each whole group, and returns their number.
+  // Fills `values` with one vector of each whole group, and returns the number of values.
   size_t TakeSample(Buffer<float>& values);
 
  private:
-  // Takes a row, and makes room for its columns.
+  // Starts with a row, and makes room for its columns.
   void Begin(const RowInput& row, ThreadPool* pool);
 
-  // Takes what was seen of the row. False, with the result set, when it cannot be sampled.
+  // Checks the row by its extent and its column maxima. False, with the result set, if it cannot be
+  // sampled.
   bool Finish(Extent extent, RowResult& result);
 
-  // Makes the maximum of the token's column right, `before` being its value when that was found.
+  // Updates the maximum of the token's column. `before`: the token's value before the change.
   void UpdateColumn(uint32_t id, float before);
 
   Pace* pace() const { return row_->pace; }
 
-  // Calls body(begin, end) for pieces of [0, vocab) that begin at multiples of the group.
+  // Calls body(begin, end) for pieces of [0, vocab) that begin at multiples of a group.
   template <class Body>
   void ForPieces(const Body& body) const;
 
-  // Collects up to the group in which their number reaches `limit`.
+  // Like Collect, but stops after the group in which the number of tokens reaches `limit`.
   void CollectUpTo(size_t limit, ValueRange range, TokenList& list);
 
-  // Makes a list of tokens before the changes one of tokens in `range` behind them.
+  // Updates `list` from values before the changes to values after them; keeps those in `range`.
   void ApplyChanges(ValueRange range, TokenList& list);
 
-  // Makes row_->values those behind the changes, for a pass over all of them.
+  // Makes row_->values the values after the changes, for a pass over all of them.
   void CopyChanged();
 
-  // About the greatest value from `low` on that `count` of the columns hold or exceed.
+  // Returns about the greatest value from `low` on that `count` of `columns` reach.
   float Quantile(const Buffer<float>& columns, size_t size, uint64_t count, float low) const;
 
-  // Splits [0, vocab) among threads at multiples of `unit`, and runs body(slice, begin, end); of a
-  // long row with a pace for one piece after the other.
+  // Splits [0, vocab) among threads at multiples of `unit`, and runs body(slice, begin, end) on
+  // each. A long row with a pace is split piece by piece.
   void ForSlices(int64_t unit, absl::FunctionRef<void(size_t, int64_t, int64_t)> body) const;
   size_t SliceCount() const;
 
   const Kernels& kernels_;
   const RowInput* row_ = nullptr;
-  const ChangedTokens* changed_ = nullptr;  // of row_; null: none
+  const ChangedTokens* changed_ = nullptr;  // changes of row_; null: none
   LargeVector<uint32_t> added_ids_;
   LargeVector<uint32_t> sorted_ids_;
   RowInput copy_;

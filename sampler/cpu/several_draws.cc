@@ -13,8 +13,8 @@
 namespace token_sampler::cpu {
 namespace {
 
-// Draws between two questions to the row's pace: where the cache holds little of the tree, one
-// takes some 400 ns.
+// Draws between two calls of the row's pace. A draw takes some 400 ns if little of the tree is in
+// the cache.
 constexpr size_t kPieceDraws = 2048;
 
 }  // namespace
@@ -23,7 +23,7 @@ void SeveralDraws::Draw(const RowInput& row, const TokenList& survivors, const W
                         RowResult& result) {
   const SamplingParams& params = *row.params;
   const uint32_t* ids = survivors.ids.data();
-  // Drawing changes weights.
+  // Draws change weights, so they need a copy.
   const uint64_t* const weights = survivors.weights.data();
   uint64_t* const own = weights_.Reserve(survivors.count);
   InPieces(row.pace, survivors.count, size_t{kListPiece}, [&](size_t begin, size_t end) {
@@ -51,7 +51,7 @@ void SeveralDraws::Draw(const RowInput& row, const TokenList& survivors, const W
 
 void SeveralDraws::ListRest(const TokenList& survivors) {
   rest_.clear();
-  rest_.reserve(survivors.count);  // growth would copy many
+  rest_.reserve(survivors.count);  // growth would copy much
   survivors.ForEach([&](size_t i) {
     if (survivors.weights[i] == 0) rest_.push_back(survivors.KeyOf(i));
   });
@@ -71,8 +71,8 @@ void SeveralDraws::TakeRest(const Weigher& weigher, Pace* pace) {
   };
   taken_.clear();
   taken_.reserve(rest_.size());
-  // Near the smallest weight a token may have none although one after it does. Those stay in rest_,
-  // where the next call finds them first.
+  // Near the least weight a token may have weight 0 although a later one does not. Such tokens stay
+  // in rest_, where the next call finds them first.
   auto end = rest_.end();
   auto passed_over = rest_.end();
   while (end != rest_.begin() && !has_none_from(value_of(*(end - 1)))) {

@@ -1,5 +1,5 @@
-// Weights of which one at a time is drawn, and perhaps taken out: both in time logarithmic in their
-// number.
+// A tree of sums of weights. Finding a drawn weight and removing it take time logarithmic in the
+// number of weights.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_SUM_TREE_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_SUM_TREE_H_
@@ -15,8 +15,8 @@ namespace token_sampler::cpu {
 
 class SumTree {
  public:
-  // Starts over with `weights` [count >= 1], which stay the caller's and must outlive their use.
-  // Asks `pace` meanwhile.
+  // Builds the tree of `weights` [count], count >= 1. The caller keeps them; they must outlive
+  // their use, and Remove changes them. Asks `pace`.
   void Build(uint64_t* weights, size_t count, Pace* pace) {
     size_t nodes = 0;
     for (size_t width = count; width > 1; nodes += width) width = Parents(width);
@@ -42,7 +42,8 @@ class SumTree {
 
   uint64_t total() const { return levels_[depth_][0]; }
 
-  // The first position whose running sum exceeds `target` < total().
+  // Returns the first position at which the running sum exceeds `target`, which must be below
+  // total().
   size_t Find(uint64_t target) const {
     size_t node = 0;
     for (size_t level = depth_; level-- > 0;) {

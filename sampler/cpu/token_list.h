@@ -1,4 +1,4 @@
-// Some tokens of a row, in the order of their ids, as parallel arrays.
+// A list of some tokens of a row, by ascending id, as parallel arrays.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_TOKEN_LIST_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_TOKEN_LIST_H_
@@ -21,20 +21,20 @@ struct Cutoff {
   uint32_t id;
 
   bool Keeps(float token_value, uint32_t token_id) const {
-    // By operators that need no branch, which would be hard to predict.
+    // Uses operators that need no branch, because a branch would be hard to predict.
     const unsigned ties = unsigned{token_value == value} & unsigned{token_id <= id};
     return (unsigned{token_value > value} | ties) != 0;
   }
 };
-// Of a prefix that ends after all tokens of its value.
+// The `id` of a cutoff after all tokens of its value.
 inline constexpr uint32_t kLastId = std::numeric_limits<uint32_t>::max();
 
-// The least float above a value.
+// Returns the least float above `value`.
 inline float NextAbove(float value) {
   return std::nextafter(value, std::numeric_limits<float>::infinity());
 }
 
-// Tokens of a list that simple loops take at a time.
+// Tokens of a list in a piece of a simple loop.
 inline constexpr int64_t kListPiece = int64_t{1} << 16;
 
 struct TokenList {
@@ -42,7 +42,7 @@ struct TokenList {
   Buffer<uint32_t> ids;
   Buffer<uint64_t> weights;
   size_t count = 0;
-  Pace* pace = nullptr;  // asked by loops over the list: that of the row it was collected from
+  Pace* pace = nullptr;  // asked by loops over the list: the pace of its row
 
   void Reserve(size_t capacity) {
     values.Reserve(capacity);
@@ -70,21 +70,21 @@ struct TokenList {
     ForEachPaced(pace, count, body);
   }
 
-  // Its place in the total order.
+  // Returns the order key of token i.
   uint64_t KeyOf(size_t i) const { return OrderKey(values[i] + 0.0f, ids[i]); }
 
-  // Keeps the tokens i, in their order, of which keeps(i) is true.
+  // Keeps the tokens i for which keeps(i) is true, in their order.
   template <class Keeps>
   void RetainIf(const Keeps& keeps) {
     size_t kept = 0;
     InPieces(pace, count, size_t{kListPiece}, [&](size_t begin, size_t end) {
-      // Of the loop alone, so that they stay in registers.
+      // Local to the loop, so that they stay in registers.
       float* const to_values = values.data();
       uint32_t* const to_ids = ids.data();
       uint64_t* const to_weights = weights.data();
       size_t to = kept;
       for (size_t i = begin; i < end; ++i) {
-        // Without a branch: which tokens stay is hard to predict.
+        // No branch, because it would be hard to predict.
         const size_t next = to + (keeps(i) ? 1 : 0);
         to_values[to] = to_values[i];
         to_ids[to] = to_ids[i];

@@ -8,12 +8,12 @@
 namespace token_sampler::cpu {
 namespace {
 
-// Below this many candidates a bisection, whose steps read all of them, is the fastest.
+// Up to this many candidates a bisection, each step of which reads all of them, is the fastest.
 constexpr size_t kBisectCount = 128;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Candidates between two questions to the row's pace; a multiple of every group of the kernels.
+// Candidates between two calls of the row's pace; a multiple of every group of the kernels.
 constexpr size_t kPiece = size_t{kListPiece};
 
 }  // namespace
@@ -37,7 +37,7 @@ Cutoff CutoffFinder::Find(Candidates candidates, uint64_t target) {
                                        static_cast<int64_t>(end), true, column_max_.data()));
     });
     if (extent.min == extent.max) {
-      // All tie, so they have the same weight, and the ids decide.
+      // All values are equal, so all weights are, and the ids decide.
       const uint64_t each = candidates.weights == nullptr ? 1 : candidates.weights[0];
       return {extent.min, candidates.ids[(target - 1) / each]};
     }

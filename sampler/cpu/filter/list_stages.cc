@@ -1,4 +1,5 @@
-// The stages of RowFilter whose end depends on sums over all survivors: eta, p-less, mirostat.
+// The stages of RowFilter that depend on sums over all survivors, or on a fit to the first ones:
+// eta, p-less, mirostat.
 
 #include <algorithm>
 #include <cstddef>
@@ -18,7 +19,8 @@ namespace token_sampler::cpu {
 void RowFilter::KeepEta(double eta) {
   List();
   const uint64_t total = list_.TotalWeight();
-  // p >= sqrt(eta) * exp(-entropy), by logarithms, from which that of the sum falls out.
+  // p >= sqrt(eta) * exp(-entropy), in logarithms: that of the total weight is on both sides and
+  // cancels.
   const double threshold = 0.5 * Log(eta) + MeanLogWeight(SumLog2Weights(list_, weigher_), total);
   KeepListed(std::min(LeastOfWeight(CeilFraction(eta, total), list_),
                       LeastOfLogWeight(threshold, list_, weigher_)));
@@ -27,7 +29,7 @@ void RowFilter::KeepEta(double eta) {
 void RowFilter::KeepPLess() {
   List();
   const uint64_t total = list_.TotalWeight();
-  // weight * total >= squares, divided by the total.
+  // weight * total >= squares, solved for the weight.
   KeepWeight(static_cast<uint64_t>((SumSquares(list_) + (total - 1)) / total));
 }
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// A prefix ends before the greatest value that fails.
+// Returns the least value of the prefix that ends before the greatest value that fails.
 template <class Fails>
 float LeastKept(const TokenList& list, const Fails& fails) {
   float last = -kInfinity;
@@ -48,8 +48,9 @@ float LeastOfWeight(uint64_t threshold, const TokenList& list) {
 }
 
 float LeastOfLogWeight(double threshold, const TokenList& list, const Weigher& weigher) {
-  // Far from the threshold the weight itself decides, because a logarithm takes longer than all
-  // else. Log is within 2^-40 of the truth, and the library's exp far within the margin.
+  // Far from the threshold compare the weight itself, because a logarithm takes longer than
+  // everything else. The error of Log is below 2^-40, and that of the library's exp far below the
+  // margin.
   constexpr double kMargin = 0x1p-20;
   const int fraction_bits = weigher.scale.fraction_bits;
   const double weight = std::ldexp(std::exp(std::min(threshold, 1.0)), fraction_bits);

@@ -11,10 +11,10 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Columns of the head: the tokens whose mass is not left to a sample.
+// The columns that the head, whose mass is not estimated by a sample, has about.
 constexpr uint64_t kHeadColumns = 128;
 
-// Standard deviations that the guess allows for.
+// The error of the estimate, in standard deviations, for which the guess allows.
 constexpr double kDeviations = 2.5;
 
 }  // namespace
@@ -37,7 +37,7 @@ uint64_t NucleusGuess::Distribute(float head, float scale, const Weigher& weighe
   uint32_t* bins = bins_.Reserve(count);
   for (auto& table : tables_) table.fill(0);
   InPieces(pace, count, size_t{kListPiece}, [&](size_t begin, size_t end) {
-    // Not both arrays for the first time in the same piece.
+    // Touch the bins before, so that no piece touches both arrays for the first time.
     TouchPaced(pace, end - begin, bins + begin);
     kernels_.For(DataType::kFloat32)
         .weigh(sample_.data(), static_cast<int64_t>(begin), static_cast<int64_t>(end), weigher,
@@ -59,7 +59,7 @@ uint64_t NucleusGuess::Distribute(float head, float scale, const Weigher& weighe
 
 void NucleusGuess::TakeHead(ScannedRow& row, const Weigher& weigher) {
   float head = std::max(row.ColumnQuantile(kHeadColumns), weigher.floor);
-  // Where more columns reach it, tokens tie; there may be any number of them.
+  // If many more columns reach it, tokens tie, and there may be any number of them: leave them out.
   if (row.ColumnsAtLeast(head) > 2 * kHeadColumns) head = std::nextafter(head, kInfinity);
   row.Collect({head, kInfinity}, head_);
   head_.Weigh(weigher, kernels_);
@@ -85,7 +85,8 @@ ValueRange NucleusGuess::Find(ScannedRow& row, const Weigher& weigher, double to
   const double target = (top_p * (head_mass + ratio * sampled) - head_mass) / ratio;
   const auto edge = [&](uint32_t bin) { return head - static_cast<float>(bin) / scale; };
 
-  // Where the target is reached, the mass before it is off by what chance puts before and behind.
+  // Sampling error in the bins before and after the target shifts the estimate. Bound it by its
+  // standard deviation.
   double mass = 0;
   double variance = 0;
   for (uint32_t bin = 0; bin < kBins; ++bin) {
@@ -99,7 +100,7 @@ ValueRange NucleusGuess::Find(ScannedRow& row, const Weigher& weigher, double to
   ValueRange range = {weigher.floor, target < margin ? kInfinity : head};
   mass = 0;
   for (uint32_t bin = 0; bin < kBins; ++bin) {
-    // Edges are rounded; a value more in the range does no harm.
+    // Edges are rounded, so make the range wider by a value: that does no harm.
     const float value = edge(bin);
     if (mass < target - margin) range.high = std::min(std::nextafter(value, kInfinity), range.high);
     if (mass > target + margin) {

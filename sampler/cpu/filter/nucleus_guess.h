@@ -1,5 +1,5 @@
-// A guess at where the nucleus of top-p ends, from the head of a row and a sample of the rest. It
-// need not be right: it only says where to look first.
+// Guesses where the nucleus of top-p ends, from the head of a row and a sample of the rest. The
+// guess may be wrong: it only decides where to search first.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_FILTER_NUCLEUS_GUESS_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_FILTER_NUCLEUS_GUESS_H_
@@ -20,12 +20,13 @@ class NucleusGuess {
  public:
   explicit NucleusGuess(const Kernels& kernels) : kernels_(kernels) {}
 
-  // Values among which the last token of the nucleus of the tokens >= weigher.floor probably is.
-  // The upper end is infinity when it probably is in the head, the lower one weigher.floor when it
-  // may be the last of all.
+  // Returns the range of values in which the last token of the nucleus of the tokens >=
+  // weigher.floor probably is. Its upper end is infinity if that token may be in the head; its
+  // lower end is weigher.floor if it may be the last of all.
   ValueRange Find(ScannedRow& row, const Weigher& weigher, double top_p);
 
-  // The likeliest few tokens of the row that Find saw last, weighed: all that are >= head_value().
+  // The few likeliest tokens of the row of the last Find, with weights: all with a value >=
+  // head_value().
   TokenList& head() { return head_; }
   float head_value() const { return head_value_; }
 
@@ -37,8 +38,8 @@ class NucleusGuess {
 
   void TakeHead(ScannedRow& row, const Weigher& weigher);
 
-  // Weighs the sample's tokens in [weigher.floor, head) by their distance from `head`, into
-  // mass_, and returns what all of them weigh.
+  // Fills mass_ with the sums of the weights of the sample's tokens below `head`, in bins by their
+  // distance from it. Returns the sum of all.
   uint64_t Distribute(float head, float scale, const Weigher& weigher, size_t count, Pace* pace);
 
   const Kernels& kernels_;
@@ -48,7 +49,8 @@ class NucleusGuess {
   Buffer<float> column_max_;
   Buffer<uint64_t> weights_;
   Buffer<uint32_t> bins_;
-  // Neighbours in the sample add to different tables, so that no addition waits for another.
+  // Neighbours in the sample add to different tables, so that no addition waits for the previous
+  // one.
   std::array<std::array<uint64_t, kBins>, kTables> tables_;
   std::array<uint64_t, kBins> mass_;
 };

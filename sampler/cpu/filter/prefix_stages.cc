@@ -1,5 +1,5 @@
-// The stages of RowFilter that end the survivors at a weight, a count or a mass: min-p, top-k,
-// top-p. They look at as little of the row as decides where that is.
+// The stages of RowFilter that keep tokens up to a weight, a count or a mass: min-p, top-k, top-p.
+// They read only as much of the row as they need to find the end.
 
 #include <algorithm>
 #include <cmath>
@@ -16,7 +16,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// A list of fewer tokens than the row's divided by this costs less than weighing all of it.
+// Making a list of fewer than 1 / kListShare of the row's tokens costs less than weighing the row.
 constexpr uint64_t kListShare = 8;
 
 }  // namespace
@@ -24,7 +24,7 @@ constexpr uint64_t kListShare = 8;
 // ---- min-p ----
 
 ValueRange RowFilter::MinPRange(uint64_t threshold) const {
-  // Weights are within 2^-20 of their exact values, beside rounding to an integer.
+  // The relative error of weights is below 2^-20, besides their rounding to an integer.
   constexpr double kMargin = 0x1p-20;
   const float floor = last_.value;
   const float max = row_->max();
@@ -48,7 +48,7 @@ ValueRange RowFilter::MinPRange(uint64_t threshold) const {
 }
 
 float RowFilter::MinPValue(uint64_t threshold) {
-  // The prefix ends before the first token of too small a weight; ties have the same weight.
+  // The prefix ends before the first token whose weight is too small. Ties have the same weight.
   const ValueRange range = MinPRange(threshold);
   row_->Collect(range, list_);
   list_.Weigh(weigher_, kernels_);
@@ -116,14 +116,14 @@ void RowFilter::KeepMass(uint64_t mass) {
 }
 
 bool RowFilter::KeepTopPOfHead(double top_p, const Weigher& weigher) {
-  // Should the nucleus end at the same token whatever the rest of the row weighs, that need not be
-  // known.
+  // If the nucleus ends at the same token for the least and the most that the rest of the row can
+  // weigh, its exact weight is not needed.
   const uint64_t least = guess_.head().TotalWeight();
   const double most = static_cast<double>(least) + row_->MassBound(weigher, guess_.head_value());
   if (most * top_p > static_cast<double>(least)) return false;
   const uint64_t least_mass = std::max<uint64_t>(CeilFraction(top_p, least), 1);
   const uint64_t most_mass = CeilFraction(top_p, static_cast<uint64_t>(most));
-  // The last token of the nucleus is all that goes beyond its mass.
+  // The nucleus exceeds its mass by less than the weight of its last token.
   if (least == 0 || most_mass - least_mass >= weigher.WeightOf(row_->max())) return false;
   const Cutoff last = cutoffs_.FindByMass(guess_.head(), least_mass);
   std::swap(list_, guess_.head());

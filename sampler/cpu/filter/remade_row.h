@@ -1,4 +1,4 @@
-// A row made of some tokens of another, for stages that do not keep a prefix of its order.
+// Makes a row of some tokens of another, for stages that do not keep a prefix of its order.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_FILTER_REMADE_ROW_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_FILTER_REMADE_ROW_H_
@@ -16,8 +16,8 @@ class RemadeRow {
  public:
   explicit RemadeRow(const Kernels& kernels) : row_(kernels) {}
 
-  // A row like `source` of the tokens of `list`, which is not empty, with their values there; no
-  // others can be drawn. `kind` says what the values are. Holds until the next call.
+  // Returns a row like `source` in which only the tokens of `list`, which must not be empty, can be
+  // drawn. They have the values of `list`, which are of `kind`. Valid until the next call.
   ScannedRow& Make(const ScannedRow& source, InputKind kind, const TokenList& list);
 
  private:

@@ -1,5 +1,5 @@
-// The stages of RowFilter that leave no prefix of the order, or give the survivors other values:
-// XTC and adaptive-p. What they leave is a row of its own. Typical sampling is in typical_filter.
+// The stages of RowFilter that do not keep a prefix of the order, or that change values: XTC and
+// adaptive-p. They make a new row of the survivors. Typical sampling is in typical_filter.
 
 #include <algorithm>
 #include <cstddef>
@@ -23,11 +23,11 @@ void RowFilter::RemoveTopChoices() {
   const SamplingParams& params = *row_->input().params;
   if (!XtcActs(row_->input())) return;
   List();
-  // One of them stays, and must be one that can be drawn.
+  // XTC keeps the last token that reaches the threshold: with at least 1, that token can be drawn.
   const uint64_t threshold =
       std::max<uint64_t>(CeilFraction(params.xtc_threshold, list_.TotalWeight()), 1);
   const float least = LeastOfWeight(threshold, list_);
-  uint64_t last = std::numeric_limits<uint64_t>::max();  // key of the last choice
+  uint64_t last = std::numeric_limits<uint64_t>::max();  // the order key of the last choice
   size_t choices = 0;
   list_.ForEach([&](size_t i) {
     if (list_.values[i] < least) return;

@@ -18,12 +18,12 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Ties are those of the last token that must stay.
+// With kKeepAll, ties are those of the last of these tokens.
 uint64_t CountOfTopK(const SamplingParams& params) {
   return std::max(params.top_k, params.min_tokens_to_keep);
 }
 
-// Whether a prefix that ends at `a` is longer than one that ends at `b`.
+// True if a prefix that ends at `a` may be longer than one that ends at `b`.
 bool KeepsMore(const Cutoff& a, const Cutoff& b) {
   return a.value != b.value ? a.value < b.value : a.id > b.id;
 }
@@ -47,7 +47,8 @@ void RowFilter::Run(ScannedRow& row) {
   const SamplingParams& params = *row.input().params;
   const StageOrder& order = params.stage_order;
   for (const Stage* stage = order.begin(); stage != order.end() && !greedy_; ++stage) {
-    // Both keep the first tokens of one order. Where top-k is next, its short list comes first.
+    // Min-p and top-k keep prefixes of the same order, so they commute. If top-k is next, run it
+    // first: its list is short.
     if (*stage == Stage::kMinP && StageIsOn(params, *stage) && stage + 1 != order.end() &&
         stage[1] == Stage::kTopK) {
       Act(Stage::kTopK);
@@ -76,7 +77,8 @@ void RowFilter::Act(Stage stage) {
       KeepTopP(EffectiveTopP(row_->input()));
       break;
     case Stage::kTopKTopP:
-      // The shorter of two prefixes, both of the same masses.
+      // Keeps the shorter of two prefixes. Top-p acts first, because top-k must not change its
+      // masses.
       KeepTopP(EffectiveTopP(row_->input()));
       KeepLeast();
       if (params.top_k > 0) KeepTopK(CountOfTopK(params), params.top_k_ties);
@@ -103,7 +105,7 @@ void RowFilter::Act(Stage stage) {
       Sum();
       const uint64_t first = weigher_.WeightOf(row_->max());
       const Uint128 least = Uint128{CeilFraction(params.top_a, first)} * first;
-      // weight * total >= least, divided by the total.
+      // weight * total >= least, solved for the weight.
       KeepWeight(static_cast<uint64_t>((least + (total_ - 1)) / total_));
       break;
     }

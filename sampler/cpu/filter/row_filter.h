@@ -1,8 +1,8 @@
-// What the stages of a row leave of it, without sorting.
+// Applies the stages to a row and finds the survivors, without sorting.
 //
-// Nearly every filter keeps a prefix of the total order, so all that must be known of the survivors
-// is the last one. A filter that keeps few, or that needs sums over all of them, makes a list of
-// them, which later ones narrow; else the row is weighed in blocks. The few stages that keep no
+// Nearly every filter keeps a prefix of the total order, so it is enough to know the last survivor.
+// A filter that keeps few tokens, or that needs sums over all of them, makes a list of them, which
+// later filters narrow; otherwise the row is weighed in blocks. The few stages that do not keep a
 // prefix make a new row of the list.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_FILTER_ROW_FILTER_H_
@@ -38,36 +38,37 @@ class RowFilter {
         guess_(kernels),
         remade_(MakeRemadeRows(kernels, std::make_index_sequence<kNumRemakingStages>())) {}
 
-  // Lets the stages of the row's order act, up to where it becomes greedy.
+  // Applies the stages in the row's order, until the row becomes greedy.
   void Run(ScannedRow& row);
 
-  // What the survivors are a prefix of: the row, or one that a stage made of it.
+  // The row of whose order the survivors are a prefix: that of Run, or one that a stage made of it.
   ScannedRow& row() { return *row_; }
 
-  // The last survivor, or one behind it in the order.
+  // The end of the survivors: the last one, or a place after it and before the next token.
   const Cutoff& last() const { return last_; }
 
-  // Whether the first survivor is taken without a draw. Else the survivors are weighed.
+  // True if the first survivors are taken without a draw. If false, the survivors have weights.
   bool greedy() const { return greedy_; }
 
-  // What the survivors were weighed with, and the sum of their weights.
+  // The weigher and the temperature of the survivors' weights, and the sum of these.
   const Weigher& weigher() const { return weigher_; }
   double temperature() const { return temperature_; }
   uint64_t total() const { return total_; }
 
-  // Whether list() holds the survivors, weighed; else block_mass(i) is what those of block i weigh.
+  // True if list() has the survivors, with weights. If false, block_mass(i) is the sum of the
+  // weights of those in block i.
   bool listed() const { return listed_; }
   TokenList& list() { return list_; }
   uint64_t block_mass(int64_t block) const { return block_mass_[static_cast<size_t>(block)]; }
 
-  // Makes sure that listed().
+  // Makes listed() true.
   void List();
 
-  // What the next state of stateful stages depends on.
+  // Returns the probabilities of a drawn token that the next state depends on.
   DrawnProbabilities ProbabilitiesOf(uint32_t token_id);
 
  private:
-  // A row as it was weighed before a stage.
+  // A row and its weights before a stage.
   struct Weighed {
     const ScannedRow* row;
     Weigher weigher;
@@ -84,7 +85,7 @@ class RowFilter {
   void KeepTopK(uint64_t count, TiePolicy ties);
   void KeepTopP(double top_p);
 
-  // The rarer stages.
+  // The less common stages.
   void ActTemperature();
   void KeepEta(double eta);
   void KeepPLess();
@@ -92,50 +93,54 @@ class RowFilter {
   void RemoveTopChoices();
   void ActAdaptiveP();
 
-  // The longest prefix of tokens that weigh `threshold` or more.
+  // Keeps the longest prefix of tokens with a weight of at least `threshold`.
   void KeepWeight(uint64_t threshold);
 
-  // Ends the survivors before tokens below `value`; they must be listed.
+  // Keeps the tokens with a value >= `value`. The survivors must be listed.
   void KeepListed(float value);
 
-  // Undoes what a filter took of the first tokens that every filter must keep.
+  // Restores those of the first min_tokens_to_keep tokens that a filter removed.
   void KeepLeast();
 
-  // With TiePolicy::kKeepAll also of those that equal the last of them and survived until `before`.
+  // With TiePolicy::kKeepAll also restores tokens that tie with the last of those, as far as they
+  // survived up to `before`.
   void KeepLeastAndTies(const Cutoff& before);
 
-  // Ends the survivors no earlier than at `end`.
+  // Keeps all tokens up to `end`, even if they were removed.
   void KeepUpTo(const Cutoff& end);
 
-  // The end of the first tokens, which every filter must keep.
+  // Return the end of the first min_tokens_to_keep, or `count`, tokens.
   const Cutoff& EndOfLeast();
   Cutoff EndOfFirst(uint64_t count);
 
-  // Makes a row of what is listed, its values being of this kind, and leaves it unweighed.
+  // Makes a new row of the list, whose values are of `kind`. Does not compute its weights.
   void Remake(InputKind kind);
 
-  // Top-p where the likeliest few tokens are nearly all of the mass; false, without a change, else.
+  // Applies top-p if the likeliest few tokens have nearly all of the mass. If not, returns false
+  // and leaves the survivors as they are; list_ may be overwritten.
   bool KeepTopPOfHead(double top_p, const Weigher& weigher);
 
-  // A value below which no token weighs `threshold`, and one from which all do.
+  // Returns a value below which no token has a weight of `threshold`, and one from which on all
+  // have at least that.
   ValueRange MinPRange(uint64_t threshold) const;
 
-  // The least value of the longest prefix of tokens that weigh it, 1 .. what the first weighs.
+  // Returns the least value of the longest prefix of tokens with a weight of at least `threshold`,
+  // which is in 1 .. the weight of the first token.
   float MinPValue(uint64_t threshold);
 
-  // Ends the survivors where list_ has reached `mass`, and leaves the survivors in it.
+  // Keeps the shortest prefix of list_ with at least `mass`.
   void KeepMass(uint64_t mass);
 
-  // Takes all tokens >= value into list_.
+  // Fills list_ with all tokens with a value >= `value`, with weights.
   void ListFrom(float value);
 
-  // Ends the survivors at the last token of `value`, unless they end before.
+  // Ends the survivors after the last token of `value`, unless they end before.
   void EndAt(float value);
 
-  // Adds the first tokens of list_, up to last_, to their blocks.
+  // Adds the weights of the tokens of list_ up to last_ to block_mass_ and total_.
   void AddToBlocks();
 
-  // Weighs the survivors, unless they are.
+  // Sets total_, and block_mass_ if the survivors are not listed, unless they are up to date.
   void Sum();
 
   template <size_t... kEach>
@@ -158,7 +163,7 @@ class RowFilter {
   bool greedy_ = false;
   bool used_mirostat_ = false;
   std::optional<Weighed> before_adaptive_p_;
-  std::optional<Cutoff> least_;  // where the tokens end that every filter keeps, once known
+  std::optional<Cutoff> least_;  // EndOfLeast(), once it is known
   Cutoff last_ = {};
   bool listed_ = false;
   bool summed_ = false;
@@ -166,7 +171,7 @@ class RowFilter {
   TokenList list_;
   TokenList first_;
   Buffer<uint64_t> keys_;
-  std::vector<Token> fitted_;  // by mirostat 1
+  std::vector<Token> fitted_;  // the tokens that mirostat 1 fits
   Buffer<uint64_t> block_mass_;
 };
 

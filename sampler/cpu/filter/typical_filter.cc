@@ -8,7 +8,7 @@
 namespace token_sampler::cpu {
 namespace {
 
-// That of no token that has a weight.
+// The distance of tokens of weight 0, greater than any other.
 constexpr Uint128 kNoDistance = ~Uint128{0};
 
 int BitWidth(Uint128 value) {
@@ -17,11 +17,11 @@ int BitWidth(Uint128 value) {
   return bits;
 }
 
-// The last of the shortest sorted prefix that reaches `mass` and has `count` candidates, or of all
-// of them. Moves candidates about.
+// Returns the last candidate of the shortest sorted prefix that reaches `mass` and has `count`
+// candidates; the last of all if none does. Reorders the candidates.
 template <class Candidate>
 Candidate SelectLast(Candidate* begin, Candidate* end, uint64_t mass, size_t count) {
-  // Halves the range in which the last one is, until it is alone.
+  // Halve the range that has the last candidate until nothing else is in it.
   while (end - begin > 1) {
     Candidate* const middle = begin + (end - begin) / 2;
     std::nth_element(begin, middle, end);
@@ -80,7 +80,7 @@ size_t TypicalFilter::TakeBin(uint64_t& mass, size_t& count) const {
 }
 
 size_t TypicalFilter::Narrow(size_t size, uint64_t& mass, size_t& count, Pace* pace) {
-  // By distance, and where all are equal by the order.
+  // Make finer bins by distance; if all distances are equal, by the order.
   Candidate* const candidates = candidates_.data();
   bool by_distance = false;
   ForEachPaced(pace, size,
@@ -123,7 +123,7 @@ TypicalFilter::Candidate TypicalFilter::FindLast(const TokenList& list, uint64_t
     if (bins_[i] != bin) return;
     candidates[found++] = {distances_[i], list.KeyOf(i), list.weights[i]};
   });
-  // A selection can not be interrupted, so a long one is made short first.
+  // SelectLast cannot be interrupted, so reduce many candidates to few before.
   while (list.pace != nullptr && found > kPieceItems) {
     found = Narrow(found, mass, count, list.pace);
   }

@@ -1,4 +1,4 @@
-// Locally typical sampling of a list, without sorting it.
+// Applies locally typical sampling to a list, without sorting it.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_FILTER_TYPICAL_FILTER_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_FILTER_TYPICAL_FILTER_H_
@@ -18,18 +18,18 @@ namespace token_sampler::cpu {
 // Not thread-safe; reuses its memory from call to call.
 class TypicalFilter {
  public:
-  // Keeps of `list`, weighed by `weigher`, the tokens whose surprise is nearest to its mean:
-  // stage typical of SPEC.md §5.
+  // Keeps the tokens of `list`, weighed by `weigher`, whose surprise is nearest to its mean: stage
+  // typical of SPEC.md §5.
   void Keep(const SamplingParams& params, const Weigher& weigher, TokenList& list);
 
  private:
-  // Tokens by their distance from the mean, and behind them those without a weight.
+  // Bins of tokens by their distance from the mean, and one more bin for tokens of weight 0.
   static constexpr int kBinBits = 11;
   static constexpr size_t kBins = (size_t{1} << kBinBits) + 1;
 
   struct Candidate {
     Uint128 distance;  // of its surprise from the mean
-    uint64_t key;      // its place in the order
+    uint64_t key;      // its order key
     uint64_t weight;
 
     bool operator<(const Candidate& other) const {
@@ -37,22 +37,23 @@ class TypicalFilter {
     }
   };
 
-  // Of each token of the list into distances_, and the largest of a token that has a weight.
+  // Writes each listed token's distance to distances_; returns the largest among tokens of nonzero
+  // weight.
   Uint128 Measure(const Weigher& weigher, const TokenList& list, uint64_t total);
 
-  // Sorts the tokens into bins by their distances, of which `largest` is the largest.
+  // Fills bins_ and the sums per bin from the distances, the largest of which is `largest`.
   void FillBins(const TokenList& list, Uint128 largest);
 
-  // The bin in which the shortest prefix ends that reaches `mass` and has `count` tokens; takes off
-  // both what the bins before it have.
+  // Returns the bin in which the shortest prefix ends that reaches `mass` and has `count` tokens.
+  // Subtracts the mass and the number of tokens of the bins before it.
   size_t TakeBin(uint64_t& mass, size_t& count) const;
 
-  // Leaves of candidates_ those of one of finer bins, and returns their number. Overwrites the sums
-  // of FillBins.
+  // Divides the first `size` of candidates_ into finer bins, and keeps only those of the bin in
+  // which the prefix ends. Returns their number. Overwrites the sums of FillBins.
   size_t Narrow(size_t size, uint64_t& mass, size_t& count, Pace* pace);
 
-  // The last token of the shortest prefix, by distance, that reaches `mass`, at most the list's,
-  // and has `count` tokens, 1 .. list.count.
+  // Returns the last token of the shortest prefix, by distance, that reaches `mass` and has `count`
+  // tokens. `mass` is at most that of the list; `count` is in 1 .. list.count.
   Candidate FindLast(const TokenList& list, uint64_t mass, size_t count);
 
   Buffer<Uint128> distances_;  // per token of the list

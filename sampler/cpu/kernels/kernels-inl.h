@@ -1,5 +1,5 @@
-// The bodies of the kernels, for the target that HWY_TARGET names. Included by kernels.cc alone,
-// once per target.
+// The kernels, compiled for the target that HWY_TARGET names. Only kernels.cc includes this, once
+// per target.
 
 #if defined(TOKEN_SAMPLER_SAMPLER_CPU_KERNELS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TOKEN_SAMPLER_SAMPLER_CPU_KERNELS_INL_H_
@@ -42,7 +42,7 @@ template <DataType type>
 HWY_INLINE Float LoadValues(const void* values, int64_t index) {
   const Floats d;
 #if HWY_TARGET == HWY_EMU128
-  // Highway's own emulation widens neither infinities nor NaN.
+  // Highway's emulation does not widen infinities and NaN correctly.
   float lanes[kLanes];
   for (int64_t i = 0; i < kLanes; ++i) lanes[i] = LoadAsFloat(values, type, index + i);
   return hn::LoadU(d, lanes);
@@ -65,7 +65,7 @@ HWY_INLINE Float LoadValues(const void* values, int64_t index) {
 #endif
 }
 
-// The same of the `count` < kLanes values at `index`; the other lanes are `padding`.
+// The same for the `count` < kLanes values at `index`; the other lanes are `padding`.
 template <DataType type>
 HWY_INLINE Float LoadSomeValues(const void* values, int64_t index, int64_t count, float padding) {
   float lanes[kLanes];
@@ -75,7 +75,7 @@ HWY_INLINE Float LoadSomeValues(const void* values, int64_t index, int64_t count
   return hn::LoadU(Floats(), lanes);
 }
 
-// Calls step(position, vector) for each vector of the range, the last one perhaps padded.
+// Calls step(position, vector) for each vector of the range. The last one may be padded.
 template <DataType type, class Step>
 HWY_INLINE void ForVectors(const void* values, int64_t begin, int64_t end, float padding,
                            Step& step) {
@@ -86,8 +86,7 @@ HWY_INLINE void ForVectors(const void* values, int64_t begin, int64_t end, float
   if (index < end) step(index, LoadSomeValues<type>(values, index, end - index, padding));
 }
 
-// Not hn::MaxOfLanes and MinOfLanes: their emulation takes infinities for the extreme finite
-// values.
+// Used instead of hn::MaxOfLanes, whose emulation does not handle infinities correctly.
 HWY_INLINE float LargestLane(Float x) {
   float lanes[kLanes];
   hn::StoreU(x, Floats(), lanes);
@@ -96,7 +95,7 @@ HWY_INLINE float LargestLane(Float x) {
 
 template <bool with_min>
 struct ExtentStep {
-  // A written constructor, as in the structs below, for an implicit one is not compiled for the
+  // Explicit, as in the structs below, because an implicit constructor is not compiled for the
   // target.
   HWY_INLINE ExtentStep()
       : max(hn::Set(Floats(), -kInfinity)), negated_min(max), sum(hn::Zero(Floats())) {}
@@ -109,10 +108,10 @@ struct ExtentStep {
 
   Float max;
   Float negated_min;
-  Float sum;  // stays NaN once a NaN was added; infinities of both signs may make it NaN too
+  Float sum;  // stays NaN after a NaN was added; infinities of both signs may make it NaN too
 };
 
-// Takes two whole groups, and writes their column maxima.
+// Scans two whole groups, and writes their column maxima.
 template <DataType type, bool with_min>
 HWY_INLINE void ScanGroups(const void* values, int64_t first, int64_t second, float* first_max,
                            float* second_max, ExtentStep<with_min>& row0,
@@ -138,11 +137,11 @@ Extent ScanAs(const void* values, int64_t begin, int64_t end, float* column_max)
   const Floats d;
   ExtentStep<with_min> row0;
   ExtentStep<with_min> row1;
-  // Memory delivers two streams, one from the middle, faster than one.
+  // Reading two streams, one from the middle, is faster than reading one.
   const int64_t groups = (end - begin) / kGroup;
   const int64_t half = (groups + 1) / 2;
   for (int64_t i = 0; i < half; ++i) {
-    // Of an odd number the group in the middle is taken twice.
+    // If the number of groups is odd, the last one is scanned twice.
     const int64_t other = std::min(half + i, groups - 1);
     ScanGroups<type>(values, begin + i * kGroup, begin + other * kGroup, column_max + i * kLanes,
                      column_max + other * kLanes, row0, row1);
@@ -151,8 +150,8 @@ Extent ScanAs(const void* values, int64_t begin, int64_t end, float* column_max)
   column_max += groups * kLanes;
   ExtentStep<with_min> rest;
   if (index < end) {
-    // The padding repeats a value, which does not change the extent, but for the maxima: those are
-    // of lanes, and a second one would count it twice.
+    // The padding repeats a value, which does not change the extent. The column maxima are padded
+    // with -infinity: repeating the value would put it into other columns too.
     for (; end - index >= kLanes; index += kLanes) rest(LoadValues<type>(values, index));
     if (index < end) {
       const float last = LoadAsFloat(values, type, end - 1);
@@ -195,8 +194,9 @@ int64_t FindFirst(const void* values, int64_t count, const float* column_max, fl
 }
 
 #if HWY_TARGET != HWY_AVX3
-// For each mask of a vector of `parts` equal parts, the 32-bit lanes of the true ones, in order.
-// Used instead of hn::Compress, whose own table GCC copies to the stack at each use.
+// For each mask of a vector of `parts` equal parts, the indices of the 32-bit lanes of the true
+// parts, in order. Used instead of hn::Compress, because GCC copies its table to the stack at each
+// use.
 template <int parts>
 struct CompressTable {
   static constexpr int kPartLanes = static_cast<int>(kLanes) / parts;
@@ -217,7 +217,7 @@ struct CompressTable {
 constexpr CompressTable<kLanes> kCompressTable;
 constexpr CompressTable<kLanes / 2> kWideCompressTable;
 
-// The vector of the lanes that `from` names.
+// Returns the lanes of x whose indices are at `from`.
 HWY_INLINE Word TakeLanes(Word x, const uint8_t* from) {
   const Words du;
   const hn::Rebind<uint8_t, Words> d8;
@@ -225,8 +225,8 @@ HWY_INLINE Word TakeLanes(Word x, const uint8_t* from) {
 }
 #endif
 
-// Moves the lanes of which the mask is true to the front of a vector, in order; what is in the
-// others means nothing.
+// Moves the lanes for which the mask is true to the front of a vector, in order. The other lanes
+// are unspecified.
 class Packer {
  public:
   HWY_INLINE explicit Packer(hn::Mask<Floats> mask) : mask_(mask) {
@@ -236,7 +236,8 @@ class Packer {
   HWY_INLINE size_t count() const { return hn::CountTrue(Floats(), mask_); }
 
 #if HWY_TARGET == HWY_AVX3
-  // Compressing in a register and storing all of it is much faster than a compressing store.
+  // Compressing in a register and storing the whole register is much faster than a compressing
+  // store.
   HWY_INLINE Word operator()(Word x) const {
     return hn::Compress(x, hn::RebindMask(Words(), mask_));
   }
@@ -260,7 +261,7 @@ class Packer {
  private:
   static HWY_INLINE void StoreHalf(Wide x, unsigned bits, uint64_t* to) {
 #if HWY_TARGET == HWY_AVX3
-    // hn::Compress of 64-bit lanes is the one that has a table.
+    // hn::Compress uses a table for 64-bit lanes.
     const Wide packed{_mm512_maskz_compress_epi64(static_cast<__mmask8>(bits), x.raw)};
 #else
     const Wide packed =
@@ -273,7 +274,7 @@ class Packer {
   uint8_t bits_[8];
 };
 
-// What `collect` looks for.
+// The range that `collect` searches for.
 struct Wanted {
   HWY_INLINE explicit Wanted(ValueRange range)
       : low(hn::Set(Floats(), range.low)),
@@ -282,10 +283,10 @@ struct Wanted {
 
   Float low;
   Float high;
-  Word lanes;  // 0, 1, ..: hn::Iota goes through memory, so once is enough
+  Word lanes;  // 0, 1, ..: made once, because hn::Iota goes through memory
 };
 
-// Where `collect` has got to.
+// The outputs of `collect`, and their number so far.
 struct Collected {
   float* values;
   uint32_t* positions;
@@ -319,8 +320,8 @@ HWY_INLINE Collected CollectRange(const void* values, int64_t begin, int64_t end
   return Append(rest, index, wanted, to);
 }
 
-// A whole group of which few values are wanted: first a bit for each, then those that are set, so
-// that no branch depends on a single vector.
+// For a whole group with few wanted values. Sets a bit for each of these first and then visits the
+// bits, so that no branch depends on a single vector.
 template <DataType type>
 HWY_INLINE Collected CollectFew(const void* values, int64_t begin, const Wanted& wanted,
                                 Collected to) {
@@ -377,11 +378,11 @@ size_t Retain(float* values, uint32_t* ids, uint64_t* weights, size_t begin, siz
     const Word ids_here = hn::LoadU(du, ids + i);
     const Wide first = hn::LoadU(dw, weights + i);
     const Wide second = hn::LoadU(dw, weights + i + kLanes / 2);
-    // Vectors compare signed integers only; the smaller of two ids is one that both have.
+    // Vectors can only compare signed integers, so test ids_here <= id by the minimum of the two.
     const auto up_to_id = hn::RebindMask(d, hn::Eq(hn::Min(ids_here, id), ids_here));
     auto keep = hn::Or(hn::Gt(x, value), hn::And(hn::Eq(x, value), up_to_id));
     if (end - i < kLanes) keep = hn::And(keep, hn::FirstN(d, end - i));
-    // Overwrites nothing that has not been loaded, for `to` <= i.
+    // Overwrites only what was loaded already, because `to` <= i.
     const Packer pack(keep);
     hn::StoreU(hn::BitCast(d, pack(hn::BitCast(du, x))), d, values + to);
     hn::StoreU(pack(ids_here), du, ids + to);
@@ -410,7 +411,8 @@ template <DataType type>
 size_t Sample(const void* values, int64_t count, float* out) {
   size_t taken = 0;
   for (int64_t group = 0; count - group >= kGroup; group += kGroup, taken += kLanes) {
-    // Another vector in each group, lest the sample follow a period of the row.
+    // Take a different vector in each group, so that the sample does not follow a period of the
+    // row.
     const int64_t vector = (group / kGroup * 5) % kGroupVectors;
     hn::StoreU(LoadValues<type>(values, group + vector * kLanes), Floats(), out + taken);
   }
@@ -419,16 +421,16 @@ size_t Sample(const void* values, int64_t count, float* out) {
 
 // ---- Weights ----
 
-// The weights of a vector's even and odd lanes, doubled.
+// Twice the weights of a vector's even and odd lanes.
 struct DoubledWeights {
   Wide even;
   Wide odd;
 };
 
 #if HWY_NATIVE_FMA
-// LogitWeight on every lane. The same float operations in the same order, but for two changes that
-// are exact: the polynomial is scaled by 2^30 from the start, and below the floor every difference
-// is one whose weight is 0.
+// LogitWeight on every lane: the same float operations in the same order, except for two changes
+// that do not alter the results. The polynomial is scaled by 2^30 from the start, and values below
+// the floor get a difference whose weight is 0.
 class LogitWeigher {
  public:
   HWY_INLINE explicit LogitWeigher(const Weigher& weigher)
@@ -472,7 +474,7 @@ class LogitWeigher {
   static constexpr uint32_t kRoundBits = 0x4b400000;     // its bits
   static constexpr float kOne = 1073741824.0f;           // 2^30
 
-  // NearestInt without what it does for numbers beyond int32, of which there are none here.
+  // hn::NearestInt without its handling of numbers beyond int32, which do not occur here.
   static HWY_INLINE Word RoundToInteger(Float x) {
 #if HWY_TARGET == HWY_AVX3
     return Word{_mm512_cvtps_epi32(x.raw)};
@@ -527,7 +529,7 @@ class PlainWeigher {
   hn::Vec<Doubles> scale_;
 };
 #else
-// Without fused multiply-add, lane by lane.
+// For targets without fused multiply-add: weighs lane by lane.
 class LaneWeigher {
  public:
   explicit LaneWeigher(const Weigher& weigher) : weigher_(weigher) {}
@@ -551,7 +553,7 @@ using LogitWeigher = LaneWeigher;
 using PlainWeigher = LaneWeigher;
 #endif
 
-// A value whose weight is 0 whatever the rest of the row.
+// Returns a value whose weight is 0 in any row.
 float WeightlessValue(const Weigher& weigher) { return weigher.plain ? 0.0f : -kInfinity; }
 
 template <class VectorWeigher>

@@ -2,8 +2,8 @@
 
 #include "sampler/cpu/kernels/kernels.h"
 
-// Portable code needs EMU128. Highway leaves it out before GCC 12.3 for a wrong 16-bit product,
-// which is not used here.
+// Portable code needs EMU128. Highway excludes it before GCC 12.3 because of a wrong 16-bit
+// product, which is not used here.
 #define HWY_BROKEN_EMU128 0
 #define HWY_COMPILE_ALL_ATTAINABLE
 #define HWY_DISABLED_TARGETS \

@@ -14,10 +14,10 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-// A mounted hierarchy of groups.
+// A mounted hierarchy of control groups.
 struct Mount {
   bool version_2;
-  std::string group;   // that stands at the mount point
+  std::string group;   // the group at the mount point
   std::string folder;  // the mount point
 };
 
@@ -25,8 +25,8 @@ bool Contains(const Words& words, absl::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-// The mounts that can have the controller, from a line of proc(5) mountinfo:
-// "31 23 0:26 /group /folder rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct".
+// Parses a line of proc(5) mountinfo: "31 23 0:26 /group /folder rw,nosuid shared:9 - cgroup cgroup
+// rw,cpu,cpuacct". Returns nothing unless the mount can have the controller.
 std::optional<Mount> ParseMount(absl::string_view line, absl::string_view controller) {
   const std::pair<absl::string_view, absl::string_view> halves =
       absl::StrSplit(line, absl::MaxSplits(" - ", 1));
@@ -39,8 +39,8 @@ std::optional<Mount> ParseMount(absl::string_view line, absl::string_view contro
   return Mount{version_2, place[3], place[4]};
 }
 
-// The group of this process, from the lines of cgroups(7): "4:cpu,cpuacct:/group" in version 1,
-// "0::/group" in version 2.
+// Returns the group of this process from the lines of /proc/self/cgroup, cgroups(7):
+// "4:cpu,cpuacct:/group" in version 1, "0::/group" in version 2.
 std::optional<std::string> OwnGroup(const std::string& root, bool version_2,
                                     absl::string_view controller) {
   std::ifstream file(absl::StrCat(root, "/proc/self/cgroup"));
@@ -64,7 +64,7 @@ std::vector<CgroupFolder> FindCgroupFolders(const std::string& root, absl::strin
     if (!mount.has_value()) continue;
     const std::optional<std::string> own = OwnGroup(root, mount->version_2, controller);
     if (!own.has_value()) continue;
-    // A container may see only its own group, at the mount point.
+    // In a container, only its own group may be visible, at the mount point.
     std::string path = mount->group == "/" ? *own : "";
     const std::string below = absl::StrCat(mount->group, "/");
     if (absl::StartsWith(*own, below)) path = own->substr(mount->group.size());

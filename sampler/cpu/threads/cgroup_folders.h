@@ -1,4 +1,4 @@
-// The folders in which the kernel says what the control groups of this process allow it.
+// Finds the folders in which the kernel shows the limits of this process's control groups.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_THREADS_CGROUP_FOLDERS_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_THREADS_CGROUP_FOLDERS_H_
@@ -15,9 +15,9 @@ struct CgroupFolder {
   bool version_2;
 };
 
-// The folders of this process's own group and of those above it that are visible, in every
-// hierarchy, of version 1 or 2, that can have the controller: "cpu", "memory". The files of the
-// system are looked for below `root`.
+// Returns the folders of this process's own group and of its visible ancestors, in every hierarchy,
+// of version 1 or 2, that can have the controller, such as "cpu" or "memory". System files are read
+// below `root`.
 std::vector<CgroupFolder> FindCgroupFolders(const std::string& root, absl::string_view controller);
 
 }  // namespace token_sampler::cpu

@@ -1,4 +1,4 @@
-// How many threads share the rows of a batch.
+// Decides how many threads share the rows of a batch.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_CPU_THREADS_ROW_THREADS_H_
 #define TOKEN_SAMPLER_SAMPLER_CPU_THREADS_ROW_THREADS_H_
@@ -12,11 +12,12 @@
 
 namespace token_sampler::cpu {
 
-// At most `threads` and one per row. Few short rows are done before another thread is awake, and
-// waking one takes time from the thread that wakes it: each has to have work for about 10 us.
+// Returns at most `threads`, and at most one per row. Few short rows are done before another thread
+// is awake, and waking one takes time from the calling thread, so each further thread must have
+// work for about 10 us.
 inline size_t ThreadsForRows(absl::Span<const RowInput> rows, size_t threads) {
   constexpr int64_t kTokensPerThread = 16384;
-  constexpr int64_t kTokensPerRow = 128;  // what a row takes beside its tokens, as tokens
+  constexpr int64_t kTokensPerRow = 128;  // the overhead of a row, in tokens
   constexpr int64_t kTokensPerDraw = 16;
   int64_t tokens = 0;
   for (const RowInput& row : rows) {

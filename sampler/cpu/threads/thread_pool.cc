@@ -7,8 +7,8 @@
 namespace token_sampler::cpu {
 namespace {
 
-// What it costs to wake a thread on a virtual machine. One who waits that long before it sleeps
-// spends at most twice what it would, had it known when the wait ends.
+// The time it takes to wake a thread on a virtual machine. A thread that spins this long before it
+// sleeps spends at most twice the time that it would if it knew the length of the wait.
 constexpr std::chrono::microseconds kSpin(50);
 
 template <typename Done>
@@ -16,14 +16,14 @@ void SpinUntil(const Done& done) {
   const auto end = std::chrono::steady_clock::now() + kSpin;
   while (!done() && std::chrono::steady_clock::now() < end) {
     for (int i = 0; i < 16; ++i) hwy::Pause();
-    std::this_thread::yield();  // to those who have work, where threads outnumber the cores
+    std::this_thread::yield();  // to threads with work, if there are more threads than cores
   }
 }
 
 }  // namespace
 
 struct ThreadPool::Loop {
-  // Takes indices until none is left.
+  // Takes indices and runs the body until none is left.
   void Run() {
     for (size_t i = next.fetch_add(1, std::memory_order_relaxed); i < count;
          i = next.fetch_add(1, std::memory_order_relaxed)) {
@@ -33,8 +33,8 @@ struct ThreadPool::Loop {
 
   absl::FunctionRef<void(size_t)> body;
   size_t count;
-  std::atomic<size_t> next = 0;     // the first index that nobody took
-  std::atomic<size_t> helpers = 0;  // workers in Run; changed under mutex_ alone
+  std::atomic<size_t> next = 0;     // the first index that no thread took
+  std::atomic<size_t> helpers = 0;  // workers in Run; changed only under mutex_
   Loop* following = nullptr;        // guarded by mutex_
   std::condition_variable helpers_left{};
 };
@@ -102,7 +102,7 @@ void ThreadPool::Work() {
     loop.Run();
     lock.lock();
     Unlink(loop);
-    // The last one must touch the loop no more after this: its caller may return.
+    // After this, the last helper must not touch the loop: its caller may return.
     if (--loop.helpers == 0) loop.helpers_left.notify_one();
   }
 }

@@ -23,25 +23,27 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Calls body(0) .. body(count - 1), in any order and on any threads; returns when all returned.
-  // What the bodies wrote is visible to the caller.
+  // Calls body(0) .. body(count - 1), in any order and on any threads, and returns after all have
+  // returned. What the bodies wrote is visible to the caller.
   void ForEach(size_t count, absl::FunctionRef<void(size_t)> body);
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
  private:
-  // One ForEach: lives on the stack of its caller, in the list while it has indices to give out.
+  // One call of ForEach, on the stack of its caller. It is in the list while it has indices to hand
+  // out.
   struct Loop;
 
   void Work();
 
-  // Takes the loop out of the list if it is there; under mutex_.
+  // Removes the loop from the list if it is in it. Call it under mutex_.
   void Unlink(const Loop& loop);
 
   std::mutex mutex_;
   std::condition_variable work_added_;
   Loop* loops_ = nullptr;              // guarded by mutex_
-  std::atomic<uint64_t> changes_ = 0;  // loops added and stops; for those who wait without mutex_
+  std::atomic<uint64_t> changes_ = 0;  // of loops_ and stopping_; for threads that wait without
+                                       // mutex_
   bool stopping_ = false;              // guarded by mutex_
   std::vector<std::thread> workers_;
 };

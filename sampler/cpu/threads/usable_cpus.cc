@@ -17,7 +17,7 @@ namespace {
 
 constexpr double kNoQuota = std::numeric_limits<double>::infinity();
 
-// "max", or -1 in version 1, is no quota.
+// "max", or -1 in version 1, means no quota.
 double Divide(std::istream& quota, std::istream& period) {
   double numerator = 0.0;
   double denominator = 0.0;
@@ -36,7 +36,7 @@ double QuotaOfFolder(const std::string& folder, bool version_2) {
 }
 
 int CpusOfAffinity() {
-  // Linux has at most 8192.
+  // Room for 8192 CPUs, the most that Linux supports.
   std::array<cpu_set_t, 8> cpus;
   if (sched_getaffinity(0, sizeof(cpus), cpus.data()) != 0) return std::numeric_limits<int>::max();
   return CPU_COUNT_S(sizeof(cpus), cpus.data());
