@@ -36,7 +36,7 @@ absl::Status CheckLengths(const v1::Tensor& tensor) {
                  sum, ", got ", message.token_ids_size());
 }
 
-// One entry per row, or none.
+// Checks that there is one entry per row, or none.
 absl::Status CheckCount(absl::string_view field, int entries, uint32_t rows) {
   if (entries == 0 || static_cast<uint32_t>(entries) == rows) return absl::OkStatus();
   return Invalid("tensor.candidates.", field, " must have one entry per row (", rows,
@@ -78,7 +78,7 @@ absl::Status DecodeLeftOut(const v1::Tensor& tensor, InputKind kind,
   return absl::OkStatus();
 }
 
-// The row's candidates by ascending id.
+// Writes the row's candidates by ascending id.
 absl::Status SortRow(const v1::Tensor& tensor, size_t row, size_t element_size,
                      DecodedCandidates& candidates) {
   const v1::Candidates& message = tensor.candidates();

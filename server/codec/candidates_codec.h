@@ -1,5 +1,5 @@
-// Tensor.candidates: rows of which a request holds the likeliest tokens alone. They are sampled as
-// short rows of their own, and the answer has the tokens' real ids.
+// Decodes Tensor.candidates: rows of which a request has only the likeliest tokens. They are
+// sampled as short rows, and the answer has the tokens' real ids.
 
 #ifndef TOKEN_SAMPLER_SERVER_CODEC_CANDIDATES_CODEC_H_
 #define TOKEN_SAMPLER_SERVER_CODEC_CANDIDATES_CODEC_H_
@@ -18,33 +18,34 @@
 
 namespace token_sampler {
 
-// The candidates of one call, by ascending id within each row. Rows point into it.
+// The candidates of one call, by ascending id within each row. Rows point into this.
 struct DecodedCandidates {
   std::vector<size_t> begins;        // [rows + 1] into ids; empty: the call has no candidates
   std::vector<uint32_t> ids;         // of all rows
-  std::vector<char> values;          // as many elements
+  std::vector<char> values;          // one element per id
   std::vector<LeftOut> left_out;     // [rows]
   std::vector<bool> exact;           // [rows], set by ChooseDraws
-  std::list<SamplingParams> params;  // of rows that draw with others than their own
-  std::vector<uint32_t> sampled;     // the row of each sampled input
-  bool reject = false;               // rows that are not exact fail
+  std::list<SamplingParams> params;  // for rows whose draws need parameters other than their own
+  std::vector<uint32_t> sampled;     // the row's index, per sampled input
+  bool reject = false;               // rows whose draws are not exact fail
 };
 
-// Checks and sorts the candidates; `rows` have the whole row's vocab for now. InvalidArgument names
-// the field, its value and what is accepted.
+// Checks and sorts the candidates, and makes `rows`, which still have the vocab of the whole row.
+// InvalidArgument names the field, its value and what is accepted.
 absl::Status DecodeCandidates(const v1::Tensor& tensor, InputKind kind, const RequestLimits& limits,
                               DecodedCandidates& candidates, std::vector<RowInput>& rows);
 
-// What a request must not ask for of candidates: adjustments and histories name tokens that may not
-// be there, and outputs of the row as received need all of it.
+// InvalidArgument if a request with candidates asks for what they do not allow: adjustments and
+// histories name tokens that may be missing, and outputs of the row as received need all of it.
 absl::Status CheckCandidateRequest(const v1::SampleRequest& request,
                                    absl::Span<const SamplingParams> profiles);
 
-// Makes a row whose parameters are valid one of the candidates alone, and decides whether its draw
-// is that of the whole row.
+// Turns a row, whose parameters must be valid, into one of only its candidates, and decides if its
+// draw equals that of the whole row.
 void ChooseDraw(uint32_t row_index, DecodedCandidates& candidates, RowInput& row);
 
-// Results get the tokens' real ids, and the code of their exactness.
+// Replaces positions in the results by the tokens' real ids, and sets the codes of rows that are
+// not exact. Does nothing if the call has no candidates.
 void FinishCandidates(const DecodedCandidates& candidates, absl::Span<RowResult> results);
 
 }  // namespace token_sampler

@@ -14,13 +14,13 @@ uint64_t NumStagesOn(const SamplingParams& params) {
   return on;
 }
 
-// The views show the row as it came and as it was adjusted, and behind each stage that is on.
+// Measures the views: of the row as received, as adjusted, and after each stage that is on.
 absl::Status MeasureViews(const SamplingParams& params, uint32_t top_n, const RequestLimits& limits,
                           AnswerSize& answer) {
   constexpr uint64_t kViewBytes = 128;
   constexpr uint64_t kViewMemoryBytes = 1024;
   constexpr uint64_t kTokenBytes = sizeof(uint32_t) + sizeof(double);
-  // In arrays that double, in the view and in the message, and in its bytes.
+  // In the view and in the message, both in arrays that double, and in the message's bytes.
   constexpr uint64_t kCopies = 5;
   const uint64_t views = 2 + NumStagesOn(params);
   answer.message = views * (kViewBytes + top_n * kTokenBytes);
@@ -60,7 +60,7 @@ absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLim
 }
 
 uint64_t DescribeWorkBytes(const RowInput& row) {
-  // Measured: 2.7 GiB for 2^24 tokens, most of it sorted tokens before and after a stage.
+  // Measured: 2.7 GiB for 2^24 tokens, most of it for sorted tokens before and after a stage.
   constexpr uint64_t kTokenBytes = 176;
   return static_cast<uint64_t>(row.vocab) * kTokenBytes;
 }

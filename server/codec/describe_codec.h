@@ -1,4 +1,4 @@
-// Describe between the wire and the sampler; see request_codec.h.
+// Decodes requests and encodes answers of Describe; see request_codec.h.
 
 #ifndef TOKEN_SAMPLER_SERVER_CODEC_DESCRIBE_CODEC_H_
 #define TOKEN_SAMPLER_SERVER_CODEC_DESCRIBE_CODEC_H_
@@ -13,15 +13,15 @@
 
 namespace token_sampler {
 
-// As DecodeSample of the request's one row; decoded.answer is that of the views. `top_n` is how
-// many tokens a view shows.
+// Decodes the request's one row like DecodeSample. decoded.answer is the size of the views, and
+// `top_n` the number of tokens that a view shows.
 absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLimits& limits,
                             DecodedSample& decoded, uint32_t& top_n);
 
-// The bytes that DescribeRow needs while it runs.
+// Returns the bytes that DescribeRow needs while it runs.
 uint64_t DescribeWorkBytes(const RowInput& row);
 
-// `views` and `result` are of DescribeRow.
+// `views` and `result` must be from DescribeRow.
 void EncodeDescribe(const DecodedSample& decoded, const std::vector<StageView>& views,
                     const RowResult& result, v1::DescribeResponse& response);
 

@@ -21,7 +21,7 @@ using google::protobuf::FileDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-// The fields of a type that can hold what this server does not know.
+// The fields of a type that can have unknown values or fields in them.
 struct Openings {
   struct Inner {
     const FieldDescriptor* field;
@@ -34,7 +34,7 @@ struct Openings {
 
 using OpeningsOfTypes = absl::flat_hash_map<const Descriptor*, const Openings*>;
 
-// Contracts have no messages that contain themselves.
+// Ends, because no message of a contract contains itself.
 const Openings* AddOpenings(const Descriptor& type, OpeningsOfTypes& known) {
   if (const auto found = known.find(&type); found != known.end()) return found->second;
   auto* const openings = new Openings;
@@ -54,7 +54,8 @@ void AddOpenings(const FileDescriptor& file, OpeningsOfTypes& known) {
   for (int i = 0; i < file.message_type_count(); ++i) AddOpenings(*file.message_type(i), known);
 }
 
-// Has every message of this server's contract; lives as long as the program.
+// Returns the openings of every message of this server's contract. They live as long as the
+// program.
 const OpeningsOfTypes& AllOpenings() {
   static const OpeningsOfTypes* const all = [] {
     auto* const known = new OpeningsOfTypes;
@@ -64,7 +65,7 @@ const OpeningsOfTypes& AllOpenings() {
   return *all;
 }
 
-// Leads to a message inside the one that was received.
+// The place of a message inside the one that was received.
 struct Place {
   const Place* outer;
   const FieldDescriptor* field;
@@ -88,7 +89,7 @@ absl::Status UnknownValue(const FieldDescriptor& field, int number, const Place*
                  ", got ", number);
 }
 
-// Runs for every call: it makes no path before something is wrong.
+// Runs for every call, so it makes no path unless there is an error.
 absl::Status Check(const Message& message, const Openings& type, const Place* place) {
   const Reflection& reflection = *message.GetReflection();
   const auto& unknown = reflection.GetUnknownFields(message);

@@ -1,5 +1,5 @@
-// Refuses what a request holds but this server would ignore: field numbers and enum values of a
-// newer contract.
+// Refuses requests with field numbers or enum values of a newer contract, which this server would
+// ignore.
 
 #ifndef TOKEN_SAMPLER_SERVER_CODEC_FIELD_CHECK_H_
 #define TOKEN_SAMPLER_SERVER_CODEC_FIELD_CHECK_H_
@@ -13,12 +13,13 @@
 
 namespace token_sampler {
 
-// Walks a message of this server's contract and everything in it. InvalidArgument names the number
-// of a field that it does not know, or the path of an enum with such a value
+// Checks a message of this server's contract and all messages in it. InvalidArgument names the
+// number of an unknown field, or the path of an enum with an unknown value
 // ("params[1].stage_preset").
 absl::Status CheckFields(const google::protobuf::Message& message);
 
-// Lists RPCs, and fields of SamplingParams and OutputOptions, for GetServerInfoResponse.features.
+// Returns the names of all RPCs and of the fields of SamplingParams and OutputOptions, for
+// GetServerInfoResponse.features.
 std::vector<std::string> ImplementedFeatures();
 
 }  // namespace token_sampler

@@ -1,4 +1,4 @@
-// The error of a request that is refused.
+// Makes the error for a request that is refused.
 
 #ifndef TOKEN_SAMPLER_SERVER_CODEC_INVALID_ARGUMENT_H_
 #define TOKEN_SAMPLER_SERVER_CODEC_INVALID_ARGUMENT_H_
@@ -11,13 +11,14 @@
 
 namespace token_sampler {
 
-// InvalidArgument with the parts as its message, as absl::StrCat joins them.
+// Returns InvalidArgument with the parts, joined by absl::StrCat, as its message.
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(parts...));
 }
 
-// For a request of whose message type, by its full name, these bytes are none.
+// Returns the error for a request whose `bytes` bytes do not parse as a message of `type`, its full
+// name.
 inline absl::Status NotOfType(absl::string_view type, uint64_t bytes) {
   return Invalid("the request must be a ", type, ", its ", bytes, " bytes are none");
 }

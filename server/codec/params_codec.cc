@@ -19,7 +19,7 @@ struct ScalarField {
   const ScalarParam* param;
 };
 
-// Those of one message whose fields stand in the table under `prefix` and their own name.
+// Returns the fields of `message` that kScalarParams has under `prefix` followed by their name.
 std::vector<ScalarField> ScalarFields(const google::protobuf::Descriptor& message,
                                       absl::string_view prefix) {
   std::vector<ScalarField> fields;
@@ -56,7 +56,7 @@ void DecodeScalars(const google::protobuf::Message& message, const std::vector<S
   }
 }
 
-// The scalars of a message in SamplingParams, which `name` is the field of.
+// Decodes the scalars of a message that is the field `name` of SamplingParams.
 template <typename Message>
 void DecodeScalarsOf(const Message& message, absl::string_view name, SamplingParams& params) {
   static const std::vector<ScalarField>& fields =
@@ -105,8 +105,8 @@ absl::Status Missing(int index, const char* field) {
   return Invalid("params[", index, "].", field, " must be set");
 }
 
-// Refuses settings that differ from the default while the value that turns the stage on is not set,
-// not even to off: they would do nothing.
+// Refuses settings that differ from the default if the value that turns the stage on is not set,
+// not even to off: they would have no effect.
 absl::Status DecodeDry(const v1::Dry& message, int index, SamplingParams& params) {
   const Dry defaults;
   Dry& dry = params.dry;
@@ -202,7 +202,7 @@ TiePolicy DecodeTies(const v1::SamplingParams& message) {
     case v1::TIE_POLICY_EXACTLY_K:
       return TiePolicy::kExactlyK;
     default:
-      // transformers compares with the k-th value.
+      // transformers keeps all tokens that equal the k-th.
       return message.stage_preset() == v1::STAGE_PRESET_HF ? TiePolicy::kKeepAll
                                                            : TiePolicy::kExactlyK;
   }

@@ -1,4 +1,4 @@
-// SamplingParams from the wire.
+// Decodes SamplingParams.
 
 #ifndef TOKEN_SAMPLER_SERVER_CODEC_PARAMS_CODEC_H_
 #define TOKEN_SAMPLER_SERVER_CODEC_PARAMS_CODEC_H_
@@ -9,8 +9,8 @@
 
 namespace token_sampler {
 
-// `params` must have its defaults; `index` is that of the profile, for messages. InvalidArgument
-// when the message contradicts itself; ranges are left to ValidateParams.
+// `params` must have its defaults; `index` is the index of the profile, for error messages.
+// InvalidArgument if the message is incomplete or contradicts itself. ValidateParams checks ranges.
 absl::Status DecodeParams(const v1::SamplingParams& message, int index, SamplingParams& params);
 
 }  // namespace token_sampler

@@ -12,14 +12,14 @@
 namespace token_sampler {
 namespace {
 
-// Gives each row its profile; where its values are out of range, an entry of row_errors.
+// Gives each row its profile, and an entry in row_errors if the profile's values are out of range.
 absl::Status ChooseProfiles(const v1::SampleRequest& request, std::vector<RowInput>& rows,
                             DecodedSample& decoded) {
   std::vector<uint32_t> chosen;
   absl::Status status = DecodeProfiles(request.params(), request.row_params(), "row_params",
                                        {"row", rows.size()}, decoded.profiles, chosen);
   if (!status.ok()) return status;
-  // Each profile that a row uses is checked once, however many rows use it: a check may be long.
+  // Check each used profile only once, however many rows use it: a check may take long.
   std::vector<std::optional<absl::Status>> checked(decoded.profiles.size());
   uint64_t draws = 0;
   for (size_t r = 0; r < rows.size(); ++r) {
@@ -46,7 +46,7 @@ absl::Status ChooseProfiles(const v1::SampleRequest& request, std::vector<RowInp
   return absl::OkStatus();
 }
 
-// The kept sets of all rows must fit a response.
+// Checks that the kept sets of all rows fit into a response.
 absl::Status CheckKeptSets(const std::vector<RowInput>& rows) {
   uint64_t most = 0;
   for (const RowInput& row : rows) most += SizeOf(row).most_kept;
@@ -55,7 +55,7 @@ absl::Status CheckKeptSets(const std::vector<RowInput>& rows) {
                  " may be: set top_k, or send fewer rows");
 }
 
-// Relaxed vectors have vocab entries for each draw.
+// Checks the size of relaxed vectors, which have vocab entries for each draw.
 absl::Status CheckGumbelSoftmax(const std::vector<RowInput>& rows) {
   uint64_t values = 0;
   for (const RowInput& row : rows) {
@@ -66,7 +66,7 @@ absl::Status CheckGumbelSoftmax(const std::vector<RowInput>& rows) {
                  kMaxValuesPerCall, " may be: draw fewer tokens, or send fewer rows");
 }
 
-// An entry of row_errors for each row whose parameters look at a history that was not sent.
+// Adds an entry to row_errors for each row whose parameters need a history that was not sent.
 void CheckHistoriesSent(const v1::SampleRequest& request, const std::vector<RowInput>& rows,
                         DecodedSample& decoded) {
   const v1::Histories* histories = request.has_histories() ? &request.histories() : nullptr;
@@ -117,7 +117,7 @@ void EncodeDetail(const OutputOptions& outputs, const RowResult& result, v1::Row
   detail.mutable_top_logprobs()->Add(result.top_logprobs.begin(), result.top_logprobs.end());
 }
 
-// `result` is null for a row that was not sampled.
+// Adds a row's kept set; an empty one if `result` is null, for a row that was not sampled.
 void AddKeptSet(const RowResult* result, v1::KeptSets& sets) {
   if (sets.offsets().empty()) sets.add_offsets(0);
   if (result != nullptr) {
@@ -150,9 +150,9 @@ absl::Status MeasureAnswer(size_t all_rows, const std::vector<RowInput>& rows,
                            AnswerSize& answer) {
   // Token ids, ranks and floats take at most 4 bytes each, on the wire and in memory.
   constexpr uint64_t kValueBytes = 4;
-  // Results grow by doubling, and so does what they are copied to.
+  // Results grow by doubling, and so do the arrays of the message to which they are copied.
   constexpr uint64_t kCopies = 4;
-  // The rest of a row: its key and state, its message if it fails.
+  // For the rest of a row: its key, its state, and its message if it fails.
   constexpr uint64_t kRowMessageBytes = 256;
   constexpr uint64_t kRowMemoryBytes = 1536;
   uint64_t values = 0;

@@ -35,7 +35,8 @@ absl::StatusOr<DataType> DecodeType(const v1::Tensor& tensor, absl::string_view 
   }
 }
 
-// One list of ids per unit, as [lengths] and all ids one after the other.
+// Checks lists of ids, one per unit, given as lengths and the ids of all lists. `sum` is the sum of
+// the lengths.
 absl::Status CheckLists(absl::string_view field, int lengths, uint64_t sum, int ids,
                         const Units& units) {
   if (lengths == 0 && ids == 0) return absl::OkStatus();
@@ -51,7 +52,7 @@ absl::Status CheckLists(absl::string_view field, int lengths, uint64_t sum, int 
   return absl::OkStatus();
 }
 
-// Hands out the units' shares of an array, in their order.
+// Splits an array into the shares of the units, in their order.
 class Shares {
  public:
   Shares(const google::protobuf::RepeatedField<uint32_t>& lengths,
@@ -96,12 +97,12 @@ void FillRandom(std::vector<uint64_t>& words) {
   }
 }
 
-// A status whose message says which field it is about.
+// Returns the status with the field's name before its message.
 absl::Status Named(absl::string_view field, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
 }
 
-// Points the rows, which have their shape, at their places in a region.
+// Points the rows, which already have their shape, at their places in a region.
 absl::Status PlaceInRegion(const v1::RegionSlice& slice, const std::string& field,
                            const RequestLimits& limits, std::vector<RowInput>& rows,
                            std::shared_ptr<const RegionRows>& region_rows) {
@@ -165,7 +166,7 @@ absl::StatusOr<std::shared_ptr<const Region>> FindRegion(const std::string& name
   absl::StatusOr<std::shared_ptr<const Region>> region = regions.Find(name, limits.caller);
   if (!region.ok()) return Named(field, region.status());
   if (absl::Status status = (*region)->CheckBlock(block); !status.ok()) return Named(field, status);
-  // What lies inside a region does not overflow.
+  // Does not overflow, because the block is inside the region.
   const uint64_t most = regions.options().max_tensor_bytes;
   if (block.rows * block.row_bytes > most) {
     return Invalid(field, " must hold at most ", most, " bytes per call, got ",

@@ -1,5 +1,6 @@
-// The fields that several requests have: tensors, profiles, keys, histories, bitmasks. Whatever is
-// wrong with one is InvalidArgument, which names the field, its value and what is accepted.
+// Decodes the fields that several requests have: tensors, profiles, keys, histories, bitmasks.
+// Unless stated otherwise, an error is InvalidArgument, which names the field, its value and what
+// is accepted.
 
 #ifndef TOKEN_SAMPLER_SERVER_CODEC_ROW_CODEC_H_
 #define TOKEN_SAMPLER_SERVER_CODEC_ROW_CODEC_H_
@@ -24,16 +25,16 @@
 namespace token_sampler {
 
 struct RequestLimits {
-  uint32_t max_rows = 4096;                         // per call
-  uint32_t max_vocab = 1u << 24;                    // at most kMaxVocab
-  RegionRegistry* regions = nullptr;                // that tensors may lie in; null: none
-  CallIdentity caller = {};                         // whose regions they are
-  CallerLedgers* callers = nullptr;                 // of which ForCaller takes the ledger
-  Ledger* ledger = nullptr;                         // that grants memory; null: there is no budget
-  uint64_t max_parsed_bytes = uint64_t{256} << 20;  // of one request, once it is parsed
+  uint32_t max_rows = 4096;                           // per call
+  uint32_t max_vocab = 1u << 24;                      // at most kMaxVocab
+  RegionRegistry* regions = nullptr;                  // in which tensors may be; null: none
+  CallIdentity caller = {};                           // who sent the request
+  CallerLedgers* callers = nullptr;                   // from which ForCaller takes the ledger
+  Ledger* ledger = nullptr;                           // grants memory; null: there is no budget
+  uint64_t max_parsed_bytes = uint64_t{256} << 20;    // of one request after parsing
   uint64_t max_response_bytes = uint64_t{128} << 20;  // of one answer
 
-  // Those of one call.
+  // Returns the limits of a call by `identity`.
   RequestLimits ForCaller(const CallIdentity& identity, RegionRegistry& of_server) const {
     RequestLimits limits = *this;
     limits.regions = &of_server;
@@ -43,7 +44,7 @@ struct RequestLimits {
   }
 };
 
-// What repeated fields have an entry for, and how many there are: {"row", 8}.
+// What repeated fields have one entry for, and the number of these: {"row", 8}.
 struct Units {
   absl::string_view name;
   size_t count;
@@ -51,50 +52,51 @@ struct Units {
 
 InputKind DecodeKind(v1::InputKind kind);
 
-// The type, and whether rows and vocab are within the limits.
+// Decodes the type, and checks that rows and vocab are within the limits.
 absl::Status DecodeShape(const v1::Tensor& tensor, absl::string_view field,
                          const RequestLimits& limits, DataType& type);
 
-// A registered region, and that the block lies in it. Errors begin with `field`: those of
-// RegionRegistry and Region::CheckBlock, and InvalidArgument for more bytes than a call may read.
+// Finds a registered region, and checks that the block is in it. Errors are those of RegionRegistry
+// and Region::CheckBlock, and InvalidArgument for more bytes than a call may read; all begin with
+// `field`.
 absl::StatusOr<std::shared_ptr<const Region>> FindRegion(const std::string& name,
                                                          const RowBlock& block,
                                                          absl::string_view field,
                                                          const RequestLimits& limits);
 
-// Rows [tensor.rows] whose values lie in the tensor, or in `data` if that is not null, or are read
-// from `region_rows` when the tensor names a region. `field` is the tensor's name. Besides
-// InvalidArgument, the errors of FindRegion.
+// Makes rows [tensor.rows] whose values are in the tensor, or in `data` if it is not null, or are
+// read from `region_rows` if the tensor names a region. `field` is the tensor's name. Errors are
+// InvalidArgument and those of FindRegion.
 absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, InputKind kind,
                           const RequestLimits& limits, std::vector<RowInput>& rows,
                           std::shared_ptr<const RegionRows>& region_rows,
                           const SlicedBytes* data = nullptr);
 
-// At least one profile, and for each unit the index of its own: [units.count]. `field` is the name
-// of `indexes`. Ranges of parameters are left to ValidateParams.
+// Decodes the profiles, at least one, and the index of each unit's profile: [units.count]. `field`
+// is the name of `indexes`. ValidateParams checks the ranges of parameters.
 absl::Status DecodeProfiles(const google::protobuf::RepeatedPtrField<v1::SamplingParams>& messages,
                             const google::protobuf::RepeatedField<uint32_t>& indexes,
                             absl::string_view field, const Units& units,
                             std::vector<SamplingParams>& profiles, std::vector<uint32_t>& chosen);
 
-// [units.count]. Without seeds, random ones below 2^63, which signed integers of other systems
-// hold; without streams, those that RowKeys promises.
+// Decodes keys [units.count]. If there are no seeds, makes random ones below 2^63, which fit into
+// signed integers of other systems; if there are no streams, those that RowKeys promises.
 absl::Status DecodeKeys(const v1::RowKeys& message, const Units& units, std::vector<RowKey>& keys);
 
-// [units.count] histories that point into the message. When it says to skip unknown ids, also how
-// many of each unit's are not below `vocab`: [units.count].
+// Makes histories [units.count] that point into the message. If it says to skip unknown ids, also
+// counts the ids of each unit that are not below `vocab`: [units.count].
 absl::Status DecodeHistories(const v1::Histories& message, const Units& units, int64_t vocab,
                              std::vector<RowHistory>& histories,
                              std::vector<uint32_t>& skipped_ids);
 
-// Says which parameter of profile number `profile` looks at a history that a row at this step must
-// have and was not sent; empty when there is none. `histories` is null when the call has none.
+// Returns an error that names the parameter of profile number `profile` that needs a history at
+// this step which was not sent; "" if there is none. `histories` is null if the call has none.
 std::string MissingHistory(const SamplingParams& params, size_t profile, uint64_t step,
                            const v1::Histories* histories);
 
 RowState DecodeState(const v1::RowState& message);
 
-// Points the rows, of which there is at least one, at their masks in the message.
+// Points the rows at their masks in the message. There must be at least one row.
 absl::Status DecodeBitmask(const v1::Bitmask& message, std::vector<RowInput>& rows);
 
 }  // namespace token_sampler

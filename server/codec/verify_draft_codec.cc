@@ -12,13 +12,13 @@
 namespace token_sampler {
 namespace {
 
-// Where a sequence's nodes start among all nodes, and how many they are.
+// The index of a sequence's first node among all nodes, and the number of its nodes.
 struct NodeRange {
   size_t first;
   size_t count;
 };
 
-// The nodes of each sequence.
+// Checks the numbers of rows and entries, and makes the nodes of each sequence.
 absl::Status DecodeShape(const v1::VerifyDraftRequest& request, std::vector<NodeRange>& ranges) {
   const auto& lengths = request.draft_lengths();
   if (lengths.empty()) return Invalid("draft_lengths must have an entry per sequence, got none");
@@ -75,7 +75,7 @@ absl::Status CheckNodes(const v1::VerifyDraftRequest& request,
   return absl::OkStatus();
 }
 
-// The target's rows, then the draft's.
+// Decodes the target's rows, then the draft's.
 absl::Status DecodeRows(const v1::VerifyDraftRequest& request, const RequestLimits& limits,
                         DecodedDrafts& decoded) {
   std::vector<RowInput>& rows = decoded.rows;
@@ -112,7 +112,7 @@ absl::Status CheckHistorySize(const std::vector<NodeRange>& ranges,
                  " tokens, each counted for every row of its sequence, got ", tokens);
 }
 
-// Whether the parameters fit the rows that they act on.
+// Checks that the parameters fit the target's and the draft's rows.
 absl::Status CheckProfile(const SamplingParams& params, uint32_t index,
                           const std::vector<RowInput>& rows) {
   const std::string profile = absl::StrCat("params[", index, "]");
@@ -130,13 +130,13 @@ absl::Status CheckProfile(const SamplingParams& params, uint32_t index,
 
 uint64_t DraftAnswerBytes(const DecodedDrafts& decoded) {
   constexpr uint64_t kSequenceBytes = 1024;
-  constexpr uint64_t kNodeBytes = 64;  // an id and a node, each in a result and in the answer
+  constexpr uint64_t kNodeBytes = 64;  // an id and a node, in the result and in the answer
   return decoded.keys.size() * kSequenceBytes + decoded.rows.size() * kNodeBytes;
 }
 
 uint64_t DraftWorkBytes(const DecodedDrafts& decoded) {
-  // An id and a weight for each token of a target's row and of a draft's, in arrays that double,
-  // and as they are copied. Sequences are verified in groups of about so many values.
+  // An id and a weight for each token of a target's and a draft's row, in arrays that double, and
+  // their copies. Sequences are verified in groups of about kMaxValuesAtOnce values.
   constexpr uint64_t kTokenBytes = 48;
   constexpr uint64_t kMaxValuesAtOnce = uint64_t{1} << 24;
   constexpr uint64_t kNodeBytes = 64;
@@ -146,7 +146,7 @@ uint64_t DraftWorkBytes(const DecodedDrafts& decoded) {
   for (const DraftInput& input : decoded.inputs) {
     nodes += input.target.size();
     if (!input.draft.empty()) values += static_cast<uint64_t>(input.target[0].vocab);
-    // Each goes on with a history of its own.
+    // Each sequence extends its own copy of the history.
     if (input.history != nullptr) {
       history += input.history->prompt_ids.size() + input.history->output_ids.size() +
                  input.history->prompt_set.size() + 2 * input.history->output_counts.size();

@@ -1,4 +1,4 @@
-// VerifyDraft between the wire and the sampler; see request_codec.h.
+// Decodes requests and encodes answers of VerifyDraft; see request_codec.h.
 
 #ifndef TOKEN_SAMPLER_SERVER_CODEC_VERIFY_DRAFT_CODEC_H_
 #define TOKEN_SAMPLER_SERVER_CODEC_VERIFY_DRAFT_CODEC_H_
@@ -17,41 +17,42 @@
 
 namespace token_sampler {
 
-// Tokens of the histories of one call, each counted for every row of its sequence: bounds the time
-// that penalties take.
+// The most tokens in the histories of one call, each counted once per row of its sequence. Bounds
+// the time that penalties take.
 inline constexpr uint64_t kMaxHistoryTokens = uint64_t{1} << 30;
 
-// A request as VerifyDrafts takes it. `inputs` point into the request, into this object and into
-// what `rows` has allocated, so none of them may move or go while they are in use.
+// A decoded request. `inputs` point into the request, into this object and into the memory of
+// `rows`, so none of these may move or be destroyed while they are in use.
 struct DecodedDrafts {
   DecodedDrafts() = default;
   DecodedDrafts(const DecodedDrafts&) = delete;
   DecodedDrafts& operator=(const DecodedDrafts&) = delete;
 
-  std::shared_ptr<const RegionRows> target_rows;  // when they lie in a region
+  std::shared_ptr<const RegionRows> target_rows;  // if they are in a region
   std::shared_ptr<const RegionRows> draft_rows;
   std::vector<SamplingParams> profiles;
   std::vector<RowInput> rows;                // the target's, then the draft's
   std::vector<RowHistory> histories;         // [sequences], or none
-  std::vector<uint32_t> skipped_ids;         // [sequences], when unknown ids of those are skipped
+  std::vector<uint32_t> skipped_ids;         // [sequences] in histories, if unknown ids are skipped
   std::vector<RowKey> keys;                  // [sequences]
   std::vector<DraftInput> inputs;            // the sequences that can be verified
-  std::vector<std::string> sequence_errors;  // [sequences], empty where the parameters are valid
-  bool trees = false;                        // whether the answer names nodes
+  std::vector<std::string> sequence_errors;  // [sequences], "" for sequences that can be verified
+  bool trees = false;                        // true: the answer names the accepted nodes
 };
 
-// The most bytes that the answer and the results that it is made of take.
+// Returns an upper bound of the bytes that the answer and its results take.
 uint64_t DraftAnswerBytes(const DecodedDrafts& decoded);
 
-// The bytes that VerifyDrafts needs while it runs, besides the sampler's own buffers.
+// Returns the bytes that VerifyDrafts needs while it runs, besides the sampler's own buffers.
 uint64_t DraftWorkBytes(const DecodedDrafts& decoded);
 
 // InvalidArgument names the field, its value and what is accepted. A profile whose values are out
-// of range fails the sequences that use it; when that is every one, it is the call's error.
+// of range fails the sequences that use it; if every sequence fails, the call gets the error of the
+// first.
 absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const RequestLimits& limits,
                                DecodedDrafts& decoded);
 
-// `results` belong to decoded.inputs, one each.
+// Encodes the answer. `results` has one result per sequence of decoded.inputs.
 void EncodeVerifyDraft(const DecodedDrafts& decoded, absl::Span<const DraftResult> results,
                        v1::VerifyDraftResponse& response);
 

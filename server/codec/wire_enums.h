@@ -1,4 +1,4 @@
-// Enums of the sampler whose numbers are those of the contract, so that they travel by a cast.
+// Converts enums of the sampler whose numbers are those of the contract, by a cast.
 
 #ifndef TOKEN_SAMPLER_SERVER_CODEC_WIRE_ENUMS_H_
 #define TOKEN_SAMPLER_SERVER_CODEC_WIRE_ENUMS_H_
@@ -27,7 +27,7 @@ static_assert(ToWire(RowCode::kInvalidInput) == v1::ROW_CODE_INVALID_INPUT);
 static_assert(ToWire(RowCode::kInexact) == v1::ROW_CODE_INEXACT);
 static_assert(v1::RowCode_MAX == v1::ROW_CODE_INEXACT, "a new RowCode needs a row above");
 
-// `stage` must be one of the contract, and not STAGE_UNSPECIFIED.
+// `stage` must be a value of the contract, and not STAGE_UNSPECIFIED.
 constexpr Stage FromWire(v1::Stage stage) { return static_cast<Stage>(stage); }
 
 // wire_tables_test compares the names.
