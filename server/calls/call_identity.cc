@@ -20,8 +20,8 @@ namespace {
 
 constexpr absl::string_view kUnix = "unix:";
 
-// "ipv6:[2001:db8::1]", of which gRPC may have escaped the brackets, with or without a zone behind
-// a %: the 64 bits in front, and what is no address as it is.
+// Returns the network of 64 bits, "ipv6:2001:db8::/64", of "ipv6:[2001:db8::1]", whose brackets
+// gRPC may have escaped and which may have a zone after a %. Returns anything else as it is.
 std::string Site(absl::string_view host) {
   std::string address = absl::StrReplaceAll(absl::StripPrefix(host, "ipv6:"),
                                             {{"%5B", ""}, {"%5D", ""}, {"[", ""}, {"]", ""}});

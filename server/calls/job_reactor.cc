@@ -12,8 +12,8 @@
 namespace token_sampler {
 namespace {
 
-// When a caller should try again that was refused for another reason than the queue, which says
-// itself (gRPC proposal A6).
+// The time after which a refused caller should retry (gRPC proposal A6), unless the queue sets its
+// own.
 constexpr std::chrono::milliseconds kRetryAfter(50);
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A unary call that a job of the batcher answers.
+// The gRPC reactor of a unary call that a job of the batcher answers.
 
 #ifndef TOKEN_SAMPLER_SERVER_CALLS_JOB_REACTOR_H_
 #define TOKEN_SAMPLER_SERVER_CALLS_JOB_REACTOR_H_
@@ -15,36 +15,38 @@
 
 namespace token_sampler {
 
-// Deletes itself when the call is over. gRPC owns request, response and context until then, so that
-// a job may point into them until it calls Complete.
+// Deletes itself when the call is over. Until then gRPC owns request, response and context, so a
+// job may point into them until it calls Complete.
 class JobReactor final : public grpc::ServerUnaryReactor {
  public:
-  // What is referred to must outlive the call.
+  // All arguments must outlive the call.
   JobReactor(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context)
       : batcher_(batcher), calls_(calls), context_(context), caller_(*context) {}
 
-  // Until Submit.
+  // Valid until Submit.
   const CallIdentity& identity() const { return caller_.identity; }
 
-  // InvalidArgument for metadata of the call; ResourceExhausted when no job of this caller would be
-  // accepted. Then there is no need to read its request. For Complete.
+  // Returns InvalidArgument for invalid metadata of the call, and ResourceExhausted if the batcher
+  // would accept no job of this caller. On an error, pass it to Complete without reading the
+  // request.
   absl::Status CheckCaller() {
     return caller_.status.ok() ? batcher_.CheckRoom(identity(), retry_after_) : caller_.status;
   }
 
-  // Queues the job until its own deadline or the call's, the earlier one, unless no call is
-  // accepted any more. Its Done is called in any case and must call Complete. Call it at most once,
-  // before the call's handler returns.
+  // Queues the job until the earlier of its own and the call's deadline; refuses it if the server
+  // accepts no more calls. The job's Done is called in either case and must call Complete. Call
+  // Submit at most once, before the call's handler returns.
   void Submit(std::shared_ptr<SamplingJob> job);
 
-  // Ends the call. Nothing of it may be touched afterwards.
+  // Ends the call. Do not touch the call's objects afterwards.
   void Complete(const absl::Status& status);
 
-  // gRPC calls this after the handler has returned, and OnDone after this has.
+  // gRPC calls OnCancel after the handler has returned, and OnDone after OnCancel has.
   void OnCancel() override;
   void OnDone() override;
 
-  // Tells gRPC that OnDone is short: it calls it where the call ends, and wakes no thread for it.
+  // Tells gRPC that OnDone is short, so that it calls it on the thread where the call ends instead
+  // of waking another.
   bool InternalInlineable() override { return true; }
 
  private:

@@ -1,5 +1,5 @@
-// A stream whose requests are answered one after the other, each by a job of the batcher or at
-// once.
+// The gRPC reactor of a stream whose requests are answered one after the other, each by a job of
+// the batcher or at once.
 
 #ifndef TOKEN_SAMPLER_SERVER_CALLS_JOB_STREAM_H_
 #define TOKEN_SAMPLER_SERVER_CALLS_JOB_STREAM_H_
@@ -20,12 +20,12 @@
 
 namespace token_sampler {
 
-// Owns itself from Begin until the call is over. One request is in hand at any time, so that a
-// client which sends ahead is held back by flow control, and answers come in the order of requests.
+// Owns itself from Begin until the call is over. Handles one request at a time, so answers come in
+// the order of requests, and flow control holds back a client that sends ahead.
 template <typename Request, typename Response>
 class JobStream : public grpc::ServerBidiReactor<Request, Response>, public OpenStream {
  public:
-  // What is referred to must outlive the call.
+  // All arguments must outlive the call.
   JobStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context)
       : batcher_(batcher), calls_(calls), context_(context), caller_(*context) {}
 
@@ -37,7 +37,7 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
     MutexLock lock(reactor->mutex_);
     reactor->ending_ = !reactor->entered_;
     if (reactor->caller_.status.ok()) {
-      // It says that the caller may take its time with the first request (frame_guard.h).
+      // Shows that the caller may take its time with the first request (frame_guard.h).
       if (!reactor->ending_) reactor->StartSendInitialMetadata();
       reactor->ReadOrFinish();
     } else {
@@ -84,7 +84,7 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
     if (job != nullptr) batcher_.Cancel(*job);
   }
 
-  // The last that gRPC does with the call.
+  // gRPC's last call for this stream.
   void OnDone() override {
     const std::shared_ptr<JobStream> self = std::move(self_);
     if (entered_) calls_.Leave();
@@ -93,14 +93,14 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
  protected:
   const CallIdentity& identity() const { return caller_.identity; }
 
-  // Must lead to one call of Send, on any thread: directly, or by the Done of a job that was
-  // submitted. The request stays until then.
+  // Handles a request. Must lead to one call of Send, on any thread: directly, or by the Done of a
+  // submitted job. The request is valid until then.
   virtual void OnRequest(Request& request) = 0;
 
-  // The answer has gone.
+  // Called after the answer was written, or could not be.
   virtual void OnAnswered() {}
 
-  // Queues a job until its own deadline or the stream's, the earlier one. Its Done is called in any
+  // Queues a job until the earlier of its own and the stream's deadline. Its Done is called in any
   // case.
   void Submit(const std::shared_ptr<SamplingJob>& job) {
     job->deadline = std::min<TimePoint>(job->deadline, context_->deadline());
@@ -115,8 +115,8 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
     if (!status.ok()) job->Done(status);
   }
 
-  // Sends the response. The job that made it goes, with what it holds: the next request may be long
-  // in coming.
+  // Sends the response. Destroys the job that made it, because the next request may take long to
+  // come.
   void Send() {
     std::shared_ptr<SamplingJob> answered;
     {
@@ -124,14 +124,15 @@ class JobStream : public grpc::ServerBidiReactor<Request, Response>, public Open
       answered = std::move(job_);
     }
     answered.reset();
-    request_.Clear();  // the caller may be long in reading, too
+    request_.Clear();  // the caller may also take long to read
     this->StartWrite(&response_);
   }
 
   Response& response() { return response_; }
 
  private:
-  // gRPC may be called under the lock: it runs reactions on other threads, never inside a call.
+  // gRPC may be called under the lock: it runs reactions on other threads, never inside a call to
+  // it.
   void ReadOrFinish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (ending_) {
       FinishOnce(ToGrpcStatus(OpenCalls::Refusal()));

@@ -29,7 +29,7 @@ bool OpenCalls::Enter(const std::shared_ptr<OpenStream>& stream) {
 
 void OpenCalls::Leave() {
   MutexLock lock(mutex_);
-  // Under the lock: whoever waits may delete this object once it holds it.
+  // Notify under the lock: a waiting thread may delete this object as soon as it holds the lock.
   if (--calls_ == 0) none_left_.NotifyAll();
 }
 

@@ -1,5 +1,5 @@
-// The calls and streams that the server has accepted and not yet answered, so that it can stop
-// behind the last answer.
+// Counts the calls and streams that the server has accepted and not yet answered, so that it can
+// stop after the last answer.
 
 #ifndef TOKEN_SAMPLER_SERVER_CALLS_OPEN_CALLS_H_
 #define TOKEN_SAMPLER_SERVER_CALLS_OPEN_CALLS_H_
@@ -14,12 +14,12 @@
 
 namespace token_sampler {
 
-// What the server ends when it stops.
+// A stream that the server ends when it stops.
 class OpenStream {
  public:
   virtual ~OpenStream() = default;
 
-  // Ends the stream with OpenCalls::Refusal: at once when it waits for a request, else behind the
+  // Ends the stream with OpenCalls::Refusal: at once if it waits for a request, otherwise after the
   // answer.
   virtual void End() = 0;
 };
@@ -27,22 +27,22 @@ class OpenStream {
 // Thread-safe.
 class OpenCalls {
  public:
-  // What a call is told that comes after Close.
+  // The status with which a call after Close is refused: Unavailable.
   static absl::Status Refusal();
 
-  // Accepts a call, which must Leave when gRPC is done with it. False after Close: the call must be
-  // refused.
+  // Counts a call, for which Leave must be called when gRPC is done with it. False after Close:
+  // refuse the call.
   bool Enter();
 
-  // The same for a stream, which Close ends.
+  // The same for a stream. Close ends it.
   bool Enter(const std::shared_ptr<OpenStream>& stream);
 
   void Leave();
 
-  // Accepts nothing any more, and ends the streams.
+  // Accepts no more calls, and ends the streams.
   void Close();
 
-  // Waits until every call has left or the deadline has passed. Call it after Close.
+  // Waits until Leave was called for every call, or the deadline has passed. Call it after Close.
   void AwaitNone(TimePoint deadline);
 
  private:

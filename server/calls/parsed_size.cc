@@ -24,17 +24,17 @@ using google::protobuf::EnumDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::internal::WireFormatLite;
 
-constexpr uint64_t kHeapBytes = 16;      // what an allocation takes besides, at most
-constexpr uint64_t kPointerBytes = 16;   // in an array that doubles: two of 8
+constexpr uint64_t kHeapBytes = 16;      // the most overhead of an allocation
+constexpr uint64_t kPointerBytes = 16;   // of a pointer in an array that doubles
 constexpr uint64_t kArrayBytes = 64;     // of an array with its first elements
-constexpr uint64_t kShortString = 15;    // that needs no allocation of its own
-constexpr uint64_t kMapNodeBytes = 160;  // of a map's entry, and its share of the table
+constexpr uint64_t kShortString = 15;    // the longest string without an allocation
+constexpr uint64_t kMapNodeBytes = 160;  // of a map's entry and its share of the table
 constexpr int kMaxDepth = 100;           // protobuf's own
 constexpr int kMaxGroups = 100;
-constexpr uint64_t kMaxTensors = 256;  // several times what the model has inputs or outputs
+constexpr uint64_t kMaxTensors = 256;  // several times the inputs or outputs of the model
 constexpr int kCounters = 4;
 
-// The bound of the entries of a repeated field.
+// The bound on the number of entries of a repeated field.
 enum class Bound : uint8_t { kNone, kRows, kTensors };
 
 struct Shape;
@@ -43,19 +43,19 @@ struct Field {
   bool known = false;
   bool repeated = false;
   bool text = false;           // a string or bytes
-  bool in_place = false;       // stays where it was received
+  bool in_place = false;       // stays in the received pieces
   uint64_t element_bytes = 0;  // of a number
-  uint64_t values = 0;         // of an enum that is not repeated: how many there are, from 0 on
+  uint64_t values = 0;         // of an enum that is not repeated: NumValues
   WireFormatLite::WireType wire_type = WireFormatLite::WIRETYPE_VARINT;  // of one entry
   const Shape* message = nullptr;
   Bound bound = Bound::kNone;
-  int counter = 0;  // of the bound's
+  int counter = 0;  // index of the field's count, if it has a bound
   std::string path;
 };
 
 struct Shape {
   uint64_t object_bytes = 0;
-  uint64_t copies = 1;        // how often its numbers are held
+  uint64_t copies = 1;        // how often its numbers are in memory
   std::vector<Field> fields;  // by number
 };
 
@@ -75,7 +75,7 @@ constexpr BoundedPath kBounded[] = {
     {"ModelInferRequest", "outputs", Bound::kTensors},
     {"ModelInferRequest", "raw_input_contents", Bound::kTensors},
 };
-// Bytes that ParseSliced leaves in place.
+// The fields that ParseSliced leaves in the received pieces.
 constexpr BoundedPath kInPlace[] = {
     {"SampleRequest", "tensor.data", Bound::kNone},
     {"SampleStreamRequest", "step.tensor.data", Bound::kNone},
@@ -94,7 +94,8 @@ uint64_t NumberBytes(FieldDescriptor::CppType type) {
   }
 }
 
-// The number of values of an enum, if they are the numbers from 0 on; else 1, for 0 is always one.
+// Returns the number of values of an enum if they are 0, 1, 2 ...; otherwise 1, because 0 is always
+// a value.
 uint64_t NumValues(const EnumDescriptor& type) {
   for (int i = 0; i < type.value_count(); ++i) {
     if (type.FindValueByNumber(i) == nullptr) return 1;
@@ -102,7 +103,7 @@ uint64_t NumValues(const EnumDescriptor& type) {
   return static_cast<uint64_t>(type.value_count());
 }
 
-// Contracts have no messages that contain themselves. Shapes live as long as the program.
+// Ends, because no message of a contract contains itself. Shapes live as long as the program.
 const Shape* MakeShape(const Descriptor& root, const Descriptor& type, const std::string& prefix,
                        int& counters) {
   auto& shape = *new Shape;
@@ -115,9 +116,9 @@ const Shape* MakeShape(const Descriptor& root, const Descriptor& type, const std
                          kHeapBytes;
   }
   if (&type == v1::SamplingParams::descriptor()) {
-    shape.object_bytes += 2 * sizeof(SamplingParams);  // in a vector that doubles
+    shape.object_bytes += 2 * sizeof(SamplingParams);  // of the codec, in a vector that doubles
   }
-  // The codec copies lists of ids out of the parameters, and lists of lists.
+  // The codec copies the lists of ids in the parameters, and the lists of lists.
   if (prefix.find("params.") != std::string::npos) {
     shape.copies = 2;
     if (prefix != "params.") shape.object_bytes += 2 * sizeof(std::vector<uint32_t>) + kHeapBytes;
@@ -157,10 +158,10 @@ const Shape* MakeShape(const Descriptor& root, const Descriptor& type, const std
 struct Root {
   const Descriptor* type;
   const Shape* shape;
-  bool sliced;  // parsed by ParseSliced
+  bool sliced;  // ParseSliced can parse it
 };
 
-// Null for a type that is none of those in the header.
+// Returns null for a type that MeasureParsed does not support.
 const Root* FindRoot(const Descriptor& type) {
   static const auto& roots = *new std::vector<Root>([] {
     std::vector<Root> made;
@@ -182,12 +183,12 @@ const Root* FindRoot(const Descriptor& type) {
   return nullptr;
 }
 
-// Reads a message from the front to the back and adds up what protobuf will allocate.
+// Reads a message from front to back and adds up what protobuf will allocate.
 class Walk {
  public:
   Walk(const SlicedBytes& bytes, const ParseLimits& limits) : bytes_(bytes), limits_(limits) {}
 
-  // Goes on to `end`. False when the bytes are no message, or it is beyond a limit.
+  // Reads a message up to `end`. False if the bytes are not a message, or a limit is exceeded.
   bool Message(const Shape& shape, uint64_t end, int depth) {
     if (depth > kMaxDepth) return false;
     const Field* previous = nullptr;
@@ -227,7 +228,7 @@ class Walk {
   bool all_known() const { return all_known_; }
   bool too_large() const { return size_ > limits_.max_bytes; }
 
-  // The field that has too many entries; null if there is none.
+  // The field with too many entries; null if there is none.
   const Field* too_many() const { return too_many_; }
   uint64_t Most(const Field& field) const {
     return field.bound == Bound::kRows ? limits_.max_rows : kMaxTensors;
@@ -236,7 +237,7 @@ class Walk {
  private:
   uint64_t position() const { return position_; }
 
-  // The next byte, which there must be.
+  // Returns the next byte. There must be one.
   uint8_t Byte() {
     if (rest_.empty()) rest_ = bytes_.PieceFrom(position_);
     const auto byte = static_cast<uint8_t>(rest_.front());
@@ -334,7 +335,7 @@ class Walk {
     return true;
   }
 
-  // Each ends with a byte below 128.
+  // Counts varints by their last bytes, which are below 128.
   uint64_t CountVarints(uint64_t length) {
     uint64_t count = 0;
     while (length > 0) {
@@ -349,7 +350,7 @@ class Walk {
     return count;
   }
 
-  // Protobuf keeps a field that it does not know, for the codec to refuse.
+  // Protobuf keeps unknown fields, and CheckFields refuses them.
   bool Unknown(WireFormatLite::WireType wire_type, uint64_t end) {
     int groups = 0;
     do {
@@ -386,7 +387,7 @@ class Walk {
 
   const SlicedBytes& bytes_;
   const ParseLimits& limits_;
-  absl::string_view rest_;  // of the piece at position_
+  absl::string_view rest_;  // the rest of the piece at position_
   uint64_t position_ = 0;
   uint64_t size_ = 0;
   uint64_t in_place_ = 0;
@@ -421,7 +422,7 @@ absl::Status MeasureParsed(const Descriptor& type, const SlicedBytes& message,
   size.kept = walk.size();
   size.data = walk.data();
   size.all_known = walk.all_known();
-  // ParseSliced copies what it does not leave in place, some of it twice, into strings that double.
+  // ParseSliced copies all other bytes, some of them twice, into strings that double.
   size.scratch = root->sliced ? 3 * (message.size() - walk.in_place()) : 0;
   return absl::OkStatus();
 }

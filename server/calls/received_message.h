@@ -1,4 +1,4 @@
-// A message as the transport received it, parsed once the ledger has granted what it takes.
+// A received message, which is parsed only after the ledger has granted the memory that it takes.
 
 #ifndef TOKEN_SAMPLER_SERVER_CALLS_RECEIVED_MESSAGE_H_
 #define TOKEN_SAMPLER_SERVER_CALLS_RECEIVED_MESSAGE_H_
@@ -26,9 +26,10 @@
 
 namespace token_sampler {
 
-// Keeps the memory of the pieces until it goes, receives another or is cleared. Of a type that has
-// no ParseSliced the pieces are let go at once, and the message that had them should be too. A
-// small message is parsed whole: to copy its tensor costs less than to leave it in its pieces.
+// Keeps the received pieces until it is destroyed, is cleared or parses another message. If Request
+// has no ParseSliced, it drops the pieces after parsing, and the caller should drop the received
+// message too. A small message is parsed whole, because copying its tensor costs less than leaving
+// it in the pieces.
 template <typename Request>
 class ReceivedMessage {
  public:
@@ -36,12 +37,12 @@ class ReceivedMessage {
       : limits_({limits.max_rows, limits.max_parsed_bytes}),
         memory_(limits.ledger, Account::kRequests) {}
 
-  // InvalidArgument when it is no such message, or MeasureParsed refuses it; ResourceExhausted when
-  // there is no memory for it.
+  // Parses a message. InvalidArgument if it is not a Request, or MeasureParsed refuses it;
+  // ResourceExhausted if there is no memory for it.
   absl::Status Parse(const grpc::ByteBuffer& message) {
     Clear();
     all_known_ = false;
-    // The slices stay as they are.
+    // Copies no bytes: the slices stay as they are.
     if (!Dump(message)) return NotOfType(Request::descriptor()->full_name(), 0);
     SlicedBytes bytes;
     for (const grpc::Slice& slice : slices_) {
@@ -55,7 +56,7 @@ class ReceivedMessage {
       size.kept += size.data;
       size.scratch = 0;
     }
-    // At once, for the ledger is shared by all threads.
+    // In one step, because all threads share the ledger.
     if (status.ok()) status = memory_.Grow(bytes.size() + pieces + size.kept + size.scratch);
     if (!status.ok()) return status;
     if (!ParseBytes(bytes)) {
@@ -67,13 +68,14 @@ class ReceivedMessage {
     return absl::OkStatus();
   }
 
-  // As CheckFields of the message, which nearly never has to look at it again.
+  // Returns what CheckFields returns for the message. Nearly always knows that without reading it
+  // again.
   absl::Status CheckFields() const {
     return all_known_ ? absl::OkStatus() : token_sampler::CheckFields(request_);
   }
 
   void Clear() {
-    // A cleared message keeps what its lists have allocated, for the next one like it.
+    // A cleared message keeps the memory of its lists for the next one. Free it if it is large.
     if (memory_.bytes() > kLargeBytes) Request().Swap(&request_);
     request_.Clear();
     data_.Clear();
@@ -81,12 +83,12 @@ class ReceivedMessage {
     memory_.ShrinkTo(0);
   }
 
-  // The message; without the values of its tensor where there is `data`, which are those.
+  // The message. If data() is not null, it has the values of the tensor, and the message does not.
   const Request& request() const { return request_; }
   Request& mutable_request() { return request_; }
   const SlicedBytes* data() const { return sliced_ ? &data_ : nullptr; }
 
-  // The bytes that all of it takes.
+  // The memory that all of it takes, in bytes.
   uint64_t bytes() const { return memory_.bytes(); }
 
  private:
@@ -94,11 +96,10 @@ class ReceivedMessage {
       requires(const SlicedBytes& bytes, Request& request, SlicedBytes& data) {
     ParseSliced(bytes, request, data);
   };
-  // A piece takes so much besides its bytes: in gRPC, here and in SlicedBytes, in arrays that
-  // double.
+  // The overhead of a piece: in gRPC, here and in SlicedBytes, in arrays that double.
   static constexpr uint64_t kPieceBytes = 128;
   static constexpr uint64_t kLargeBytes = uint64_t{64} << 10;
-  // A message of at most so many bytes is copied and parsed whole, even where there is ParseSliced.
+  // Messages of up to this many bytes are copied and parsed whole, even if there is ParseSliced.
   static constexpr uint64_t kCopiedBytes = uint64_t{8} << 10;
 
   void DropSlices() {
@@ -134,14 +135,14 @@ class ReceivedMessage {
   bool all_known_ = false;
 };
 
-// gRPC shows a call its request as const. The buffer is the call's own all the same, and once its
-// message has been parsed or answered it would only take memory until the call is over.
+// Frees the request's buffer before the call is over. gRPC passes it as const, but it belongs to
+// the call, and after its message was parsed or answered it only takes memory.
 inline void LetGo(const grpc::ByteBuffer& request) {
   const_cast<grpc::ByteBuffer&>(request).Clear();
 }
 
-// Writes a message for the transport to send. ResourceExhausted when it is larger than protobuf's
-// limit of 2 GiB.
+// Writes a message for the transport to send. ResourceExhausted if it exceeds protobuf's limit of 2
+// GiB.
 template <typename Response>
 absl::Status SerializeMessage(const Response& response, grpc::ByteBuffer& to) {
   const size_t size = response.ByteSizeLong();
@@ -149,7 +150,7 @@ absl::Status SerializeMessage(const Response& response, grpc::ByteBuffer& to) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the answer must be smaller than 2 GiB, has ", size, " bytes"));
   }
-  // gRPC's writer, which makes pieces, costs more than a small answer itself.
+  // For a small answer, gRPC's writer, which makes pieces, costs more than the answer itself.
   constexpr size_t kOnePiece = size_t{16} << 10;
   if (size <= kOnePiece) {
     grpc_slice piece = grpc_slice_malloc(size);

@@ -24,10 +24,10 @@ constexpr uint32_t Tag(int field) {
   return WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
 }
 
-// Of a longer one CodedInputStream drops bits; protobuf's parser refuses it.
+// CodedInputStream drops bits of a longer tag, whereas protobuf's parser refuses it.
 constexpr int kMaxTagBytes = 5;
 
-// What protobuf reads from.
+// Lets protobuf read from SlicedBytes.
 class PieceStream final : public google::protobuf::io::ZeroCopyInputStream {
  public:
   explicit PieceStream(const SlicedBytes& bytes) : bytes_(bytes) {}
@@ -57,24 +57,25 @@ class PieceStream final : public google::protobuf::io::ZeroCopyInputStream {
   uint64_t position_ = 0;
 };
 
-// Where the data of the tensor is in the message.
+// The place of the tensor's data in the message.
 struct DataPlace {
   uint64_t offset = 0;
   uint64_t size = 0;
 };
 
-// Copies what the message has between two places.
+// Appends bytes [begin, end) of the message to `to`.
 void Append(const SlicedBytes& message, int begin, int end, std::string& to) {
   const size_t size = to.size();
   const auto added = static_cast<size_t>(end - begin);
   to.resize(size + added);
-  // It is in memory: there is nothing to fail.
+  // Cannot fail, because the message is in memory.
   message.Read(static_cast<uint64_t>(begin), added, &to[size]).IgnoreError();
 }
 
-// Copies a message without the bytes field that `path` leads to, by the field of each message on
-// the way. Of the fields that are left empty, `data` is where the last one is. All else is copied
-// as it stands, for protobuf to judge.
+// Copies a message, but leaves the bytes field at `path` empty. `path` has the field number for
+// each level of messages. Sets `data` to the place of the field's bytes, of the last one if it
+// occurs repeatedly. Everything else is copied unchanged, so that protobuf's parser decides if it
+// is valid.
 bool CopyWithout(absl::Span<const int> path, const SlicedBytes& message, CodedInputStream& input,
                  std::string& rest, DataPlace& data) {
   int start = input.CurrentPosition();
@@ -94,11 +95,11 @@ bool CopyWithout(absl::Span<const int> path, const SlicedBytes& message, CodedIn
       data = {static_cast<uint64_t>(input.CurrentPosition()), size};
       if (!input.Skip(static_cast<int>(size))) return false;
     } else {
-      // A limit beyond that of the outer message would be the outer one.
+      // PushLimit would reduce a limit beyond that of the outer message to the outer one.
       const int left = input.BytesUntilLimit();
       if (left >= 0 && size > static_cast<uint32_t>(left)) return false;
       const CodedInputStream::Limit limit = input.PushLimit(static_cast<int>(size));
-      // A limit beyond the end of the message is the end of the message.
+      // If the limit is beyond the end of the message, reading ends before the limit.
       if (!CopyWithout(path.subspan(1), message, input, copied, data) ||
           input.BytesUntilLimit() != 0) {
         return false;

@@ -1,5 +1,5 @@
-// A received request whose tensor stays in the pieces in which the transport received it:
-// protobuf would copy it into one, which costs as much as receiving it.
+// Parses a request whose tensor stays in the pieces in which the transport received it. Protobuf
+// would copy it into one, which costs as much as receiving it.
 
 #ifndef TOKEN_SAMPLER_SERVER_CALLS_SLICED_REQUEST_H_
 #define TOKEN_SAMPLER_SERVER_CALLS_SLICED_REQUEST_H_
@@ -18,7 +18,7 @@
 
 namespace token_sampler {
 
-// Bytes in pieces, which must outlive it.
+// Bytes in pieces. Does not own the pieces, which must outlive it.
 class SlicedBytes final : public RowSource {
  public:
   // Appends a piece.
@@ -32,33 +32,35 @@ class SlicedBytes final : public RowSource {
 
   uint64_t size() const { return size_; }
 
-  // What the piece that holds a byte has from there on. offset < size().
+  // Returns the rest, from `offset` on, of the piece that has this byte. `offset` must be below
+  // size().
   absl::string_view PieceFrom(uint64_t offset) const;
 
-  // Bytes [offset, offset + size), if they are in one piece; else null.
+  // Returns bytes [offset, offset + size) if they are in one piece, otherwise null.
   const char* Find(uint64_t offset, size_t size) const;
 
   // Always OK.
   absl::Status Read(uint64_t offset, size_t size, char* to) const override;
 
-  // Bytes [offset, offset + size) as pieces of the same memory.
+  // Returns bytes [offset, offset + size) as pieces of the same memory.
   SlicedBytes Part(uint64_t offset, uint64_t size) const;
 
  private:
   struct Piece {
     absl::string_view bytes;  // not empty
-    uint64_t end;             // where it ends among all bytes
+    uint64_t end;             // offset of its end among all bytes
   };
 
   absl::InlinedVector<Piece, 1> pieces_;  // mostly one
   uint64_t size_ = 0;
 };
 
-// Parses the message as protobuf does. False when it is none.
+// Parses the message with protobuf. False if it is not a valid message.
 bool ParseWhole(const SlicedBytes& message, google::protobuf::MessageLite& request);
 
-// Parses the message as protobuf would, but for tensor.data, or step.tensor.data: when it is set it
-// is empty in `request`, and its bytes are `data`. False when protobuf would not parse the message.
+// Parses the message as protobuf would, except for tensor.data or step.tensor.data. If that is set,
+// it is empty in `request`, and `data` has its bytes. False if protobuf would not parse the
+// message.
 bool ParseSliced(const SlicedBytes& message, v1::SampleRequest& request, SlicedBytes& data);
 bool ParseSliced(const SlicedBytes& message, v1::SampleStreamRequest& request, SlicedBytes& data);
 

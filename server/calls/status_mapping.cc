@@ -7,7 +7,7 @@ namespace token_sampler {
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   constexpr size_t kMaxMessageBytes = 2048;
-  // Abseil took its codes from gRPC.
+  // The codes of Abseil have the numbers of gRPC's.
   return {static_cast<grpc::StatusCode>(status.code()),
           std::string(status.message().substr(0, kMaxMessageBytes))};
 }

@@ -1,4 +1,4 @@
-// absl::Status to grpc::Status.
+// Converts absl::Status to grpc::Status.
 
 #ifndef TOKEN_SAMPLER_SERVER_CALLS_STATUS_MAPPING_H_
 #define TOKEN_SAMPLER_SERVER_CALLS_STATUS_MAPPING_H_
@@ -9,7 +9,7 @@
 
 namespace token_sampler {
 
-// The same code; the message is cut at 2,048 bytes, because it travels in a header.
+// Keeps the code. Cuts the message at 2,048 bytes, because it is sent in a header.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
 }  // namespace token_sampler

@@ -1,5 +1,5 @@
-// Methods with small requests, taken as bytes: gRPC answers what is no message of the request's
-// type, and a call without a message, with UNIMPLEMENTED, as if the method did not exist.
+// Lets methods with small requests take them as bytes. Otherwise gRPC would answer bytes that do
+// not parse, and a call without a message, with UNIMPLEMENTED, as if the method did not exist.
 
 #ifndef TOKEN_SAMPLER_SERVER_CALLS_STRICT_REQUESTS_H_
 #define TOKEN_SAMPLER_SERVER_CALLS_STRICT_REQUESTS_H_
@@ -18,11 +18,11 @@
 
 namespace token_sampler {
 
-// InvalidArgument when the bytes are no such message. For messages without what could be much of
-// little, which ReceivedMessage measures.
+// Parses a request. InvalidArgument if the bytes are not a Request. Use ReceivedMessage, which
+// measures first, for types of which few bytes can become a large message.
 template <typename Request>
 absl::Status ParseSmall(const grpc::ByteBuffer& bytes, Request& request) {
-  // Reading takes the buffer's pieces along; the copy shares them.
+  // Deserialize consumes the buffer, so use a copy, which shares its pieces.
   grpc::ByteBuffer copy = bytes;
   if (copy.Valid() && grpc::SerializationTraits<Request>::Deserialize(&copy, &request).ok()) {
     return absl::OkStatus();
@@ -30,13 +30,13 @@ absl::Status ParseSmall(const grpc::ByteBuffer& bytes, Request& request) {
   return NotOfType(Request::descriptor()->full_name(), bytes.Valid() ? bytes.Length() : 0);
 }
 
-// Base of a generated service with callback methods.
+// The base of a service with callback methods. Service is the generated class.
 template <typename Service>
 class StrictRequests : public Service {
  protected:
-  // Lets `method`, which overrides the service's method of this name, get only what is a request.
-  // It must finish the reactor before it returns, or answer with an empty message. Call it in the
-  // constructor of `self`.
+  // Calls `method`, which overrides the service's method `name`, only with requests that parse;
+  // others get InvalidArgument. `method` must finish the reactor before it returns, or answer with
+  // an empty message. Call TakeStrictly in the constructor of `self`.
   template <typename Self, typename Request, typename Response>
   void TakeStrictly(absl::string_view service_name, absl::string_view name, Self* self,
                     grpc::ServerUnaryReactor* (Self::*method)(grpc::CallbackServerContext*,
@@ -54,7 +54,7 @@ class StrictRequests : public Service {
         return reactor;
       }
       grpc::ServerUnaryReactor* const reactor = (self->*method)(context, &request, &response);
-      // gRPC sends it once the reactor is returned.
+      // gRPC sends the answer after the reactor is returned.
       bool owned = false;
       static_cast<void>(grpc::SerializationTraits<Response>::Serialize(response, answer, &owned));
       return reactor;
