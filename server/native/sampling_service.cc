@@ -18,7 +18,7 @@
 namespace token_sampler {
 namespace {
 
-// A unary call that answers with a message. Memory of the answer is held until gRPC has sent it.
+// The job of a unary call. Holds the memory grant of the answer until gRPC has sent it.
 template <typename Request, typename Response>
 class UnaryJob : public SamplingJob {
  public:
@@ -32,11 +32,12 @@ class UnaryJob : public SamplingJob {
         answer_memory_(limits_.ledger, Account::kAnswers) {}
 
  protected:
-  // Serialises the answer if there is one, empties it and ends the call: the last that Done does.
+  // Serialises the answer if the status is OK, empties it and ends the call. Done must call this
+  // last.
   void Complete(absl::Status status, Response& answer) {
     results = {};
     if (status.ok()) status = SerializeMessage(answer, response_);
-    // A cleared message keeps what its lists have allocated, for the next one like it.
+    // A cleared message keeps the memory of its lists for the next one. Free it if it is large.
     constexpr size_t kLargeBytes = size_t{4} << 10;
     if (status.ok() && response_.Length() <= kLargeBytes) {
       answer.Clear();
@@ -53,7 +54,7 @@ class UnaryJob : public SamplingJob {
   ReceivedMessage<Request> received_;
   const grpc::ByteBuffer& message_;
 
-  // Grants what the answer and what leads to it will take.
+  // Asks the ledger for the memory that the answer and its results will take.
   absl::Status GrantAnswer(uint64_t needed) { return answer_memory_.Grow(needed); }
 
  private:
@@ -110,7 +111,8 @@ class VerifyDraftJob final : public UnaryJob<v1::VerifyDraftRequest, v1::VerifyD
     if (!status.ok()) return status;
     WorkEstimator estimator;
     for (const DraftInput& draft : decoded_.inputs) work += estimator.OfDraft(draft);
-    rows = std::move(decoded_.rows);  // the batcher counts them; they stay in their place
+    rows = std::move(decoded_.rows);  // for the batcher to count; moving the vector leaves the rows
+                                      // in place
     bytes = received_.bytes();
     return absl::OkStatus();
   }
@@ -175,14 +177,14 @@ class DescribeJob final : public UnaryJob<v1::DescribeRequest, v1::DescribeRespo
   v1::DescribeResponse response_;
 };
 
-// Decodes the request of a new call and queues it, or answers with what is wrong with it.
+// Decodes the request of a new call and submits its job, or answers with the error.
 template <typename Job>
 grpc::ServerUnaryReactor* Start(Batcher& batcher, OpenCalls& calls,
                                 grpc::CallbackServerContext* context,
                                 const RequestLimits& server_limits, RegionRegistry& regions,
                                 const grpc::ByteBuffer& request, grpc::ByteBuffer& response) {
   auto* reactor = new JobReactor(batcher, calls, context);
-  // Refusing must be cheap: nothing is made for a call for which there is no room.
+  // Refusing must be cheap, so make no job if there is no room for it.
   absl::Status status = reactor->CheckCaller();
   std::shared_ptr<Job> job;
   if (status.ok()) {
@@ -198,7 +200,7 @@ grpc::ServerUnaryReactor* Start(Batcher& batcher, OpenCalls& calls,
   return reactor;
 }
 
-// What a request sets and its kind of region does not have is refused, not ignored.
+// Refuses fields that do not belong to the request's kind of region.
 absl::Status RegisterOne(const v1::RegisterRegionRequest& request, const CallIdentity& caller,
                          RegionRegistry& regions) {
   if (request.kind() == v1::REGION_KIND_SYSTEM) {

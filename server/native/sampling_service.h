@@ -1,4 +1,4 @@
-// The native gRPC service: decode, queue, encode. No sampling happens on a gRPC thread.
+// The native gRPC service: it decodes requests, submits jobs to the batcher and encodes answers.
 
 #ifndef TOKEN_SAMPLER_SERVER_NATIVE_SAMPLING_SERVICE_H_
 #define TOKEN_SAMPLER_SERVER_NATIVE_SAMPLING_SERVICE_H_
@@ -17,8 +17,8 @@
 
 namespace token_sampler {
 
-// Calls that sample take bytes, which are measured before they are parsed (received_message.h),
-// the rest as messages, none of which can be much of little.
+// Methods that sample take bytes, which are measured before they are parsed (received_message.h).
+// The others take messages, of which few bytes cannot become a large one.
 template <typename Service>
 using RawSampleMethods = v1::TokenSampler::WithRawCallbackMethod_Sample<
     v1::TokenSampler::WithRawCallbackMethod_SampleStream<
@@ -31,13 +31,13 @@ using RegionMethods = v1::TokenSampler::WithCallbackMethod_RegisterRegion<
 template <typename Service>
 using OtherMethods = v1::TokenSampler::WithCallbackMethod_GetServerInfo<Service>;
 
-// Thread-safe, as gRPC calls it from many threads.
+// Thread-safe, because gRPC calls it from many threads.
 class SamplingService final
     : public StrictRequests<
           RawSampleMethods<RegionMethods<OtherMethods<v1::TokenSampler::Service>>>> {
  public:
-  // What is passed by reference must outlive the service. `info` answers GetServerInfo, to which
-  // the service adds the fallbacks of the sampler.
+  // What is passed by reference must outlive the service. GetServerInfo answers with `info` and the
+  // current fallbacks of the sampler.
   SamplingService(Batcher& batcher, OpenCalls& calls, const Sampler& sampler,
                   RegionRegistry& regions, const RequestLimits& limits,
                   const SequenceLimits& sequence_limits, v1::GetServerInfoResponse info);
