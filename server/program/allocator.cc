@@ -1,11 +1,12 @@
-// The settings of jemalloc, the server's allocator: a call of one row allocates some thirty times,
-// which takes it half the time that the C library needs, and it gives memory back by itself.
+// The settings of jemalloc, the server's allocator. A call of one row allocates some thirty times,
+// for which jemalloc needs half the time of the C library, and it gives memory back by itself.
 
 extern "C" {
 
-// jemalloc reads it when the process starts. Its background threads offer pages that have been free
-// for about a second to the system (MADV_FREE), and give them up a second later. After a burst the
-// server therefore holds no more than before, and the next large request takes fewer page faults.
+// jemalloc reads this when the process starts. Its background threads offer pages that have been
+// free for about a second to the system (MADV_FREE), and give them up a second later. So after a
+// burst the server holds no more memory than before, and a large request soon after another takes
+// fewer page faults.
 //
 // lg_extent_max_active_fit lets a small allocation take part of free memory up to 2^20 times its
 // size; jemalloc's own limit is 2^6 times. gRPC receives a message in pieces of 64 KB, and the

@@ -16,7 +16,7 @@ namespace token_sampler {
 
 namespace {
 
-// Device memory of another process.
+// A region in the device memory of another process.
 class CudaRegion final : public Region {
  public:
   static absl::StatusOr<std::shared_ptr<Region>> Open(const CudaRegionRequest& request) {
@@ -56,7 +56,7 @@ void LogFallback(absl::string_view reason) {
                std::string(reason));
 }
 
-// Of the trial of rows that are sent.
+// The vocabulary size of the rows with which a trial compares CPU and CUDA.
 constexpr size_t kMeasuredVocab = size_t{1} << 17;
 
 void LogHostRows(const HostRowPolicy& policy) {
@@ -87,7 +87,7 @@ absl::StatusOr<Backend> CpuBackend(int threads, std::string reason) {
 absl::StatusOr<Backend> CreateBackend(const std::string& device, int threads,
                                       std::function<void(const absl::Status&)> on_lost) {
   if (device == "cpu") return CpuBackend(threads, "asked for");
-  // Who asks for CUDA gets it, even where the CPU is faster.
+  // No trial if CUDA was asked for: then it is used even if the CPU is faster.
   absl::StatusOr<std::unique_ptr<Sampler>> cuda =
       CreateCudaSampler({.cpu_threads = threads,
                          .measured_vocab = device == "auto" ? kMeasuredVocab : 0,

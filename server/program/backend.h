@@ -1,4 +1,4 @@
-// Chooses the sampler that the server runs. The only file of the server that names backends.
+// Chooses and creates the sampler that the server runs. No other file of the server creates one.
 
 #ifndef TOKEN_SAMPLER_SERVER_PROGRAM_BACKEND_H_
 #define TOKEN_SAMPLER_SERVER_PROGRAM_BACKEND_H_
@@ -17,14 +17,15 @@ namespace token_sampler {
 
 struct Backend {
   std::unique_ptr<Sampler> sampler;
-  std::string reason;                  // why this one, for the log
-  OpenCudaRegion open_cuda = nullptr;  // null when the sampler reads no device memory
-  PagePinning pinning = {};            // empty when it has no use for pinned memory
+  std::string reason;                  // why this sampler, for the log
+  OpenCudaRegion open_cuda = nullptr;  // null if the sampler does not read device memory
+  PagePinning pinning = {};            // empty if it does not use pinned memory
 };
 
-// `device` is auto, cpu or cuda. cuda never falls back: FailedPrecondition says why there is none.
-// `threads` are those of the CPU sampler, which CUDA has too; 0: as many as this process has CPUs.
-// `on_lost` is called once, on any thread, when the sampler cannot sample any more.
+// `device` is auto, cpu or cuda. If it is cuda and CUDA is not available, returns
+// FailedPrecondition with the reason instead of falling back. `threads` is the number of threads of
+// the CPU sampler, which the CUDA sampler has too; 0: one per CPU of this process. Calls `on_lost`
+// once, on any thread, when the sampler cannot sample any more.
 absl::StatusOr<Backend> CreateBackend(const std::string& device, int threads,
                                       std::function<void(const absl::Status&)> on_lost);
 

@@ -1,4 +1,4 @@
-// Flags and environment variables to ServerOptions.
+// Parses flags and environment variables into ServerOptions.
 
 #ifndef TOKEN_SAMPLER_SERVER_PROGRAM_COMMAND_LINE_H_
 #define TOKEN_SAMPLER_SERVER_PROGRAM_COMMAND_LINE_H_
@@ -9,14 +9,15 @@
 
 namespace token_sampler {
 
-// What the command line asks for: options to serve with, or (after --help, --version or a mistake,
-// which are printed) an exit code: 0 or kExitUsage.
+// The result of parsing: options to serve with or, after --help, --version or an error, for which
+// the parser has printed the text, an exit code: 0 or kExitUsage.
 struct CommandLine {
   ServerOptions options;
   std::optional<int> exit_code;
 };
 
-// A flag wins over its environment variable: --max-rows over TOKEN_SAMPLER_MAX_ROWS.
+// Parses the command line. A flag takes precedence over its environment variable: --max-rows over
+// TOKEN_SAMPLER_MAX_ROWS.
 CommandLine ParseCommandLine(int argc, const char* const* argv);
 
 }  // namespace token_sampler

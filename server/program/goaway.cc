@@ -5,10 +5,10 @@
 #include <chrono>
 #include <future>
 
-// gRPC 1.51, which Debian 12 and 13 have, has this, exports it, and declares it in no header that
-// is installed. Its Shutdown does the same, but from then on it answers calls that are under way to
-// the server with CANCELLED, which tells a client that it gave up itself, and no client tries
-// again. To be removed when gRPC has a drain of its own.
+// gRPC 1.51, the version in Debian 12 and 13, exports this function, but no installed header
+// declares it. gRPC's Shutdown also sends GOAWAY, but from then on it answers calls that are on
+// their way to the server with CANCELLED. That tells a client that it cancelled the call itself, so
+// no client retries. To be removed when gRPC has a way to drain.
 namespace grpc_core {
 class Server {
  public:
@@ -19,11 +19,11 @@ class Server {
 namespace token_sampler {
 
 void SendGoaways(grpc::Server& server) {
-  // It needs a context that gRPC's own threads have, and an alarm rings on one of them.
+  // SendGoaways needs the context of gRPC's own threads, and alarms run on one of them.
   std::promise<void> sent;
   grpc::Alarm alarm;
   alarm.Set(std::chrono::system_clock::now(), [&](bool) {
-    // The handle of gRPC's C interface is this object.
+    // The handle of gRPC's C interface points to this object.
     reinterpret_cast<grpc_core::Server*>(server.c_server())->SendGoaways();
     sent.set_value();
   });

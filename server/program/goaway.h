@@ -7,8 +7,8 @@
 
 namespace token_sampler {
 
-// Sends GOAWAY on every connection, while calls go on and new ones are still taken. A connection
-// ends when its client has acknowledged it and its last call is over.
+// Sends GOAWAY on every connection. Calls go on, and new ones are still accepted. A connection ends
+// when its client has acknowledged the GOAWAY and its last call is over.
 void SendGoaways(grpc::Server& server);
 
 }  // namespace token_sampler

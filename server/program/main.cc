@@ -1,4 +1,5 @@
-// token-sampler-server: flags, a backend, a server, until a signal ends it.
+// token-sampler-server: parses flags, creates a backend and a server, and serves until a signal
+// ends it.
 
 #include <pthread.h>
 #include <spdlog/spdlog.h>
@@ -27,8 +28,8 @@
 namespace token_sampler {
 namespace {
 
-// SIGTERM and SIGINT, blocked in every thread from here on; sigwait takes them. As process 1 of a
-// container a blocked signal has no default action either, so this is all it needs.
+// Blocks SIGTERM and SIGINT in this thread and all that it starts, for sigwait, and returns the
+// set. This also works for process 1 of a container, for which signals have no default action.
 sigset_t BlockEndSignals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -44,7 +45,7 @@ int WaitForSignal(const sigset_t& signals) {
   return signal;
 }
 
-// How long the last lines of the log may take to be written.
+// The longest time to wait for the last lines of the log to be written.
 constexpr std::chrono::milliseconds kLogTime{500};
 
 void ExitAtOnceOnNextSignal(const sigset_t& signals) {
@@ -54,15 +55,15 @@ void ExitAtOnceOnNextSignal(const sigset_t& signals) {
   }).detach();
 }
 
-// Ends the process when its time is over before it goes, whatever still runs by then: what an
-// executor samples, a client that reads nothing.
+// Ends the process if it is not destroyed within its time, whatever still runs: an executor that
+// samples, a client that does not read.
 class ExitTimer {
  public:
-  // `failed` must outlive the timer, and says with which exit code.
+  // `failed` must outlive the timer; it decides the exit code.
   explicit ExitTimer(const std::atomic<bool>& failed) : failed_(failed) {}
 
-  // The log must not end while the thread writes to it. Once that ends the process, nothing returns
-  // from here.
+  // Joins the thread, so that the log does not end while the thread writes to it. Does not return
+  // if the thread ends the process.
   ~ExitTimer() {
     if (!thread_.joinable()) return;
     {
@@ -97,7 +98,7 @@ class ExitTimer {
   std::thread thread_;
 };
 
-// One batch, so that the first call finds threads, memory and kernels as later ones do.
+// Samples one batch, so that threads, memory and kernels are ready for the first call.
 absl::Status WarmUp(Sampler& sampler) {
   constexpr int kRows = 16;
   const std::vector<float> logits(32'768);
@@ -124,8 +125,8 @@ int Serve(const ServerOptions& options) {
   SetUpLogging(options.log_level, options.log_format);
   for (const std::string& warning : UnknownVariables(environ)) spdlog::warn("{}", warning);
 
-  // Without its device or a listener the server drains and ends, so that whoever runs it starts
-  // another.
+  // If the device is lost or a listener dies, the server drains and ends, so that its supervisor
+  // starts another.
   std::atomic<bool> failed = false;
   const auto fail = [&failed] {
     failed = true;
@@ -146,7 +147,7 @@ int Serve(const ServerOptions& options) {
   ServerOptions with_device = options;
   with_device.regions.open_cuda = backend->open_cuda;
   with_device.regions.pinning = backend->pinning;
-  // Nothing listens before, so that whoever connects finds a server that is ready.
+  // Warm up before listening, so that clients can connect only when the server is ready.
   if (const absl::Status status = WarmUp(*backend->sampler); !status.ok()) return Fail(status);
   absl::StatusOr<std::unique_ptr<Server>> started =
       Server::Start(with_device, *backend->sampler, [fail](const std::string&) { fail(); });
@@ -160,7 +161,7 @@ int Serve(const ServerOptions& options) {
 
   const int signal = WaitForSignal(signals);
   ExitAtOnceOnNextSignal(signals);
-  // Within the drain time, whatever runs: the last of it is for what ends by force.
+  // The process must end within the drain time, whatever runs. The margin is for ending by force.
   const std::chrono::milliseconds margin = std::min(options.drain_timeout / 10, kLogTime);
   exit_timer.Start(options.drain_delay + options.drain_timeout - margin / 2);
   spdlog::info("signal {}: draining; another one ends at once", signal);
@@ -179,7 +180,8 @@ int Serve(const ServerOptions& options) {
 
 int main(int argc, char** argv) {
   token_sampler::OpenStandardStreams();
-  // The log is written to whatever standard error is, and gRPC writes to sockets.
+  // Standard error may be a pipe, and gRPC writes to sockets: writes must fail instead of ending
+  // the process.
   std::signal(SIGPIPE, SIG_IGN);
   const token_sampler::CommandLine command_line = token_sampler::ParseCommandLine(argc, argv);
   if (command_line.exit_code.has_value()) return *command_line.exit_code;

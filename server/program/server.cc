@@ -41,7 +41,7 @@ BatcherOptions WithWeights(const ServerOptions& options) {
 }
 
 RequestLimits CallLimits(const ServerOptions& options, CallerLedgers& callers) {
-  // A small message may well take more than its size once it is parsed.
+  // A small message may take much more than its size after parsing.
   constexpr uint64_t kLeastParsedBytes = uint64_t{64} << 20;
   RequestLimits limits = options.request;
   limits.callers = &callers;
@@ -65,24 +65,25 @@ v1::GetServerInfoResponse MakeInfo(const ServerOptions& options, const Sampler& 
   return info;
 }
 
-// Descriptors that are no connection's: libraries, the log, epoll's, gRPC's own.
+// Descriptors that do not belong to connections: of libraries, the log, epoll, gRPC.
 constexpr uint64_t kOtherDescriptors = 128;
 
-// Executors may take nothing of what waits for so long. The largest call is shorter.
+// The time without progress of waiting jobs after which health reports NOT_SERVING. The largest
+// call takes less.
 constexpr std::chrono::seconds kPatience{60};
 constexpr std::chrono::seconds kBetweenLooks{1};
 
-// How long a peer that attacked cannot connect anew: an attack goes on otherwise as fast as it
-// connects, and who connects from the same address and means well tries again.
+// The time for which a peer whose connection was closed cannot connect again. Without it, an attack
+// would go on as fast as the peer connects. Honest clients at the same address retry.
 constexpr std::chrono::seconds kShunTime{1};
 
-// At connections that may stand still.
+// The longest time between checks for connections that stand still.
 constexpr std::chrono::milliseconds kMostBetweenLooks{5000};
 
-// How long clients have to acknowledge GOAWAY when no call is open: several round trips.
+// The time that clients have to acknowledge GOAWAY when no call is open: several round trips.
 constexpr std::chrono::milliseconds kGoawayTime{1000};
 
-// Probes and tools have one each; what comes beyond is no probe.
+// Each probe or tool needs one, so these are enough for all honest ones.
 constexpr uint64_t kMaxHealthWatches = 1024;
 constexpr int64_t kMaxReflectionStreams = 64;
 
@@ -122,8 +123,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                                       Sampler& sampler, OnDeaf on_deaf) {
   if (absl::Status status = ValidateOptions(options); !status.ok()) return status;
   grpc::EnableDefaultHealthCheckService(false);
-  // A distribution's Abseil looks for cycles of locks whenever gRPC takes one: a twelfth of a
-  // call's time.
+  // The Abseil of distributions looks for deadlock cycles whenever gRPC takes a lock, which takes a
+  // twelfth of a call's time.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   const SocketAccess access = {.mode = *ParseSocketMode(options.socket_mode),
                                .group = options.socket_group};
@@ -243,12 +244,13 @@ void Server::Stop(std::chrono::milliseconds timeout) {
   if (grpc_server_ != nullptr) {
     const TimePoint deadline = std::chrono::system_clock::now() + timeout;
     BeginDrain();
-    // Another server may have the addresses from now on.
+    // From now on another server may use the addresses.
     accept_loop_->StopAccepting();
     socket_paths_.clear();
-    // Calls that still come are told to go elsewhere, and clients to open no more. gRPC itself is
-    // shut down only when they have heard it: it would cancel the calls that are on their way. Its
-    // closing a connection could take away answers that a client has not read yet, too.
+    // Refuse calls that still come with a status that makes clients retry elsewhere, and tell
+    // clients to open no more. Shut down gRPC only after they have heard it, because its shutdown
+    // would cancel calls on their way, and closing a connection could destroy answers that a client
+    // has not read yet.
     calls_.Close();
     SendGoaways(*grpc_server_);
     calls_.AwaitNone(deadline);

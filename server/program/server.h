@@ -1,4 +1,4 @@
-// The server's life: listen, serve, drain, stop.
+// The server: it listens, serves, drains and stops.
 
 #ifndef TOKEN_SAMPLER_SERVER_PROGRAM_SERVER_H_
 #define TOKEN_SAMPLER_SERVER_PROGRAM_SERVER_H_
@@ -33,23 +33,24 @@ namespace token_sampler {
 
 class Server {
  public:
-  // Told, on a thread of the server's, that it accepts nothing any more though it was not stopped.
+  // Called on a thread of the server if it can no longer accept connections although it was not
+  // stopped.
   using OnDeaf = std::function<void(const std::string& reason)>;
 
   // Listens on every address of the options and serves. `sampler` must outlive the server. Raises
-  // this process's limit of descriptors to its hard one. Unavailable or AlreadyExists names the
-  // address that could not be had.
+  // this process's limit of descriptors to the hard limit. InvalidArgument if an option is invalid;
+  // Unavailable or AlreadyExists, with the address, if it cannot listen on one.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
                                                        Sampler& sampler, OnDeaf on_deaf = {});
 
-  // As Stop without any time for calls in flight.
+  // Calls Stop without any time for calls in flight.
   ~Server();
 
-  // What it listens on, with the real ports.
+  // The addresses on which it listens, with the actual ports.
   const std::vector<std::string>& addresses() const { return addresses_; }
 
-  // Health answers NOT_SERVING from now on, so that load balancers look elsewhere; calls are still
-  // served.
+  // Makes health report NOT_SERVING from now on, so that load balancers send calls elsewhere. Calls
+  // are still served.
   void BeginDrain();
 
   // Refuses new calls, gives those in flight `timeout` to finish, cancels the rest, and stops the
@@ -58,29 +59,29 @@ class Server {
 
   BatcherCounters counters() const { return batcher_.counters(); }
 
-  // The memory that callers make the server hold.
+  // Accounts for the memory that callers make the server hold.
   const Ledger& ledger() const { return ledger_; }
 
-  // Memory that the sequences of all streams hold.
+  // The bytes that the sequences of all streams hold.
   uint64_t sequence_bytes() const { return ledger_.used(Account::kSequences); }
 
-  // Not after Stop.
+  // Do not call it after Stop.
   AcceptCounters connections() const { return accept_loop_->counters(); }
 
  private:
   Server(const ServerOptions& options, Sampler& sampler);
 
-  // Sets what health says, unless the server drains.
+  // Sets the status that health reports; NOT_SERVING if the server drains.
   void SetServing(bool serving);
 
-  // Looks every second whether the executors get on, until the server drains.
+  // Checks every second that the executors make progress, until the server drains.
   void WatchProgress();
 
-  // Begins to accept, once gRPC serves.
+  // Starts to accept connections. Call it after gRPC serves.
   void Accept(const ServerOptions& options, std::vector<Listening> listening, OnDeaf on_deaf);
 
-  Ledger ledger_;           // outlives all that holds memory, and so does
-  CallerLedgers callers_;   // each caller's share of it
+  Ledger ledger_;           // this and callers_ outlive all that holds a grant
+  CallerLedgers callers_;   // a share of ledger_ for each caller
   RegionRegistry regions_;  // outlives the jobs that read from it
   OpenCalls calls_;
   Batcher batcher_;
@@ -96,8 +97,9 @@ class Server {
   CondVar drain_began_;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread progress_thread_;
-  std::atomic<const AcceptLoop*> connections_{nullptr};  // `accept_loop_`, for threads of calls
-  std::unique_ptr<AcceptLoop> accept_loop_;  // watches the connections until gRPC has gone
+  std::atomic<const AcceptLoop*> connections_{nullptr};  // accept_loop_, for threads of calls
+  std::unique_ptr<AcceptLoop> accept_loop_;  // watches the connections until grpc_server_ is
+                                             // destroyed
 };
 
 }  // namespace token_sampler

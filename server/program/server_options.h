@@ -1,4 +1,4 @@
-// Every tunable of the server, its default, and what is accepted.
+// The options of the server, with their defaults and the accepted values.
 
 #ifndef TOKEN_SAMPLER_SERVER_PROGRAM_SERVER_OPTIONS_H_
 #define TOKEN_SAMPLER_SERVER_PROGRAM_SERVER_OPTIONS_H_
@@ -22,45 +22,48 @@ namespace token_sampler {
 struct ServerOptions {
   // "host:port", "[v6]:port" (port 0: any free one) or "unix:/path"; at least one.
   std::vector<std::string> listen = {"127.0.0.1:50051"};
-  std::string address_file;  // written once serving: a bound address per line
-  std::string socket_mode;   // of Unix sockets, in octal; empty: as the umask has it
-  std::string socket_group;  // of Unix sockets; empty: the process's own
-  // At once, in all and from one peer: an IPv4 address, an IPv6 /64, a user of a Unix socket. Fewer
-  // where the limit of descriptors is lower.
+  std::string address_file;  // a file to which the bound addresses are written, one per line, once
+                             // serving
+  std::string socket_mode;   // of Unix sockets, in octal; empty: that of the umask
+  std::string socket_group;  // of Unix sockets; empty: the group of the process
+  // The most connections at a time, of all peers and of one: an IPv4 address, an IPv6 /64, a user
+  // of a Unix socket. Fewer if the limit of descriptors is lower.
   uint64_t max_connections = 8192;
   uint64_t max_connections_per_peer = 4096;
-  // New ones of one peer in a second. After a rest it may make max_connections_per_peer at once, so
-  // that all clients of a proxy that was restarted get in.
+  // The most new connections of one peer per second. After a pause a peer may make
+  // max_connections_per_peer at once, so that all clients of a restarted proxy can connect.
   uint64_t max_connection_rate = 100;
-  // A connection is closed whose peer lets a message, headers or an answer stand still for so long:
-  // that sends, or takes, less than 16 KiB of it.
+  // Closes a connection if its peer lets a message, headers or an answer stand still for this long:
+  // if it sends, or takes, less than 16 KiB of it.
   std::chrono::milliseconds stall_timeout{60'000};
   std::string device = "auto";  // auto, cpu or cuda
-  int threads = 0;              // of the CPU sampler; 0: as many as this process has CPUs
+  int threads = 0;              // of the CPU sampler; 0: one per CPU of this process
   uint64_t max_message_bytes = uint64_t{256} << 20;  // of one request; at most 2^31 - 1
-  uint64_t memory_budget = 0;  // of what callers make the server hold; 0: DefaultMemoryBudget
-  // Limit of one call's headers. gRPC 1.51 lets larger ones break other calls of their connection,
-  // so this is above what proxies let through.
+  uint64_t memory_budget = 0;  // for what callers make the server hold; 0: DefaultMemoryBudget
+  // The limit of a call's headers. In gRPC 1.51 larger headers break other calls of their
+  // connection, so this is more than proxies let through.
   uint64_t max_metadata_bytes = uint64_t{256} << 10;
-  // Received of messages that are not complete; beyond, connections that have more than others are
-  // closed. At least as large a message can be received. Fewer on small machines:
-  // BoundsOfTransport.
+  // The most bytes received of incomplete messages. Beyond it, connections that have more than
+  // others are closed; a message of up to this size can be received if no other is incomplete. Less
+  // on small machines: BoundsOfTransport.
   uint64_t max_incomplete_bytes = uint64_t{512} << 20;
   RequestLimits
-      request;  // but for regions, callers, ledger and max_parsed_bytes, which the server sets
+      request;  // except regions, callers, ledger and max_parsed_bytes, which the server sets
   RegionOptions regions;
   SequenceLimits sequences;
-  BatcherOptions batcher = {.num_executors = 0};    // but for client_weights, made of the next
-  std::vector<std::string> client_weights;          // "NAME=WEIGHT", names as ParseClientName's
-  std::chrono::milliseconds drain_delay{0};         // NOT_SERVING, yet accepting calls
-  std::chrono::milliseconds drain_timeout{10'000};  // then for calls in flight to finish
+  BatcherOptions batcher = {.num_executors = 0};    // except client_weights, which the server makes
+                                                    // of those below
+  std::vector<std::string> client_weights;          // "NAME=WEIGHT" with names for ParseClientName
+  std::chrono::milliseconds drain_delay{0};         // time as NOT_SERVING in which calls are still
+                                                    // accepted
+  std::chrono::milliseconds drain_timeout{10'000};  // then, time for calls in flight to finish
   std::string log_level = "info";                   // debug, info, warn or error
   std::string log_format = "text";                  // text or json
 };
 
-// A flag that takes a whole number, and what is accepted.
+// A flag that takes a whole number, and its range.
 struct NumberFlag {
-  absl::string_view name;  // with its dashes
+  absl::string_view name;  // with the dashes
   uint64_t low;
   uint64_t high;
   uint64_t (*value)(const ServerOptions& options);
@@ -68,10 +71,11 @@ struct NumberFlag {
 
 absl::Span<const NumberFlag> NumberFlags();
 
-// Reads ServerOptions::client_weights; weights are in [0.001, 1000]. InvalidArgument as below.
+// Parses ServerOptions::client_weights. Weights must be in [0.001, 1000]. InvalidArgument names the
+// flag, the entry and what is accepted.
 absl::StatusOr<ClientWeights> ParseClientWeights(const std::vector<std::string>& weights);
 
-// InvalidArgument names the flag, its value and what is accepted.
+// Checks all options. InvalidArgument names the flag, its value and what is accepted.
 absl::Status ValidateOptions(const ServerOptions& options);
 
 }  // namespace token_sampler

@@ -7,19 +7,20 @@
 namespace token_sampler {
 namespace {
 
-// Calls and streams of one connection; a client holds back what it has beyond.
+// The most calls and streams of one connection. A client waits before it opens more.
 constexpr int kMaxStreamsPerConnection = 256;
 
-// Until a connection has sent HTTP/2's first frames. A client does so at once.
+// The time within which a connection must send HTTP/2's first frames. Clients send them at once.
 constexpr int kHandshakeMs = 10'000;
 
-// A peer that is silent for so long is asked whether it is there, and has the second time to say
-// so. Thus its memory is freed when its machine or the network between has gone.
+// After kKeepaliveMs of silence a peer is asked if it is there; it must answer within
+// kKeepaliveTimeoutMs. Otherwise its connection ends and frees its memory: its machine or the
+// network is gone.
 constexpr int kKeepaliveMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 
-// Clients may ask as often. gRPC's own default, five minutes, ends connections of clients whose
-// keepalive is set to less.
+// The least time between pings of a client. gRPC's default, five minutes, ends connections of
+// clients with a shorter keepalive time.
 constexpr int kMinPingIntervalMs = 10'000;
 
 }  // namespace
@@ -36,11 +37,12 @@ void BoundTransport(const ServerOptions& options, uint64_t quota_bytes,
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinPingIntervalMs);
-  // 38 KB of gzip may be 38 MB of messages, which take gigabytes to parse.
+  // 38 KB of gzip may become 38 MB of messages, which take gigabytes to parse.
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
-  // Steps of each call that do nothing here: no answer is compressed, nobody asks channelz.
+  // Disable steps of each call that have no use here: no answer is compressed, and nobody asks
+  // channelz.
   builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
   grpc::ResourceQuota quota("transport");

@@ -1,4 +1,4 @@
-// Options of gRPC: this server's demands on HTTP/2 connections.
+// Sets gRPC's options: the limits of this server for HTTP/2 connections.
 
 #ifndef TOKEN_SAMPLER_SERVER_PROGRAM_TRANSPORT_OPTIONS_H_
 #define TOKEN_SAMPLER_SERVER_PROGRAM_TRANSPORT_OPTIONS_H_
@@ -11,9 +11,9 @@
 
 namespace token_sampler {
 
-// Bounds what one connection, and all of them together, may hold and how long one may be silent.
-// Compressed messages are refused with UNIMPLEMENTED before they are inflated.
-// `quota_bytes` is what they may hold together; beyond, gRPC ends calls and connections.
+// Bounds the memory of one connection and of all together, and how long one may be silent.
+// Compressed messages are refused with UNIMPLEMENTED before they are inflated. All connections may
+// hold `quota_bytes`; beyond that gRPC ends calls and connections.
 void BoundTransport(const ServerOptions& options, uint64_t quota_bytes,
                     grpc::ServerBuilder& builder);
 
