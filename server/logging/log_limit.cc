@@ -6,8 +6,8 @@ namespace token_sampler {
 namespace {
 
 constexpr size_t kReasonBytes = 40;
-// Beyond, all are forgotten: a log whose lines all begin differently is not one that repeats
-// itself.
+// The most reasons to remember. Beyond it all are forgotten: lines that all begin differently do
+// not repeat themselves.
 constexpr size_t kMaxReasons = 1024;
 
 std::string ReasonOf(absl::string_view message) {

@@ -1,4 +1,4 @@
-// How many lines of one reason a log takes, so that what a client repeats does not fill it.
+// Limits the lines of one reason in the log, so that a client that repeats itself does not fill it.
 
 #ifndef TOKEN_SAMPLER_SERVER_LOGGING_LOG_LIMIT_H_
 #define TOKEN_SAMPLER_SERVER_LOGGING_LOG_LIMIT_H_
@@ -13,15 +13,16 @@
 
 namespace token_sampler {
 
-// The reason of a line is how it begins, without its digits. Not thread-safe.
+// The reason of a line is its beginning without digits. Not thread-safe.
 class LogLimit {
  public:
   struct Verdict {
     bool take = true;
-    uint64_t left_out = 0;  // lines of this reason since the last one that was taken
+    uint64_t left_out = 0;  // if `take`: lines of this reason left out since the last one that was
+                            // taken
   };
 
-  // Takes at most `max_lines` of a reason in a second.
+  // Takes at most `max_lines` lines of a reason per second.
   explicit LogLimit(uint64_t max_lines) : max_lines_(max_lines) {}
 
   Verdict Check(absl::string_view message, TimePoint now);

@@ -10,7 +10,7 @@
 namespace token_sampler {
 namespace {
 
-// Gives up on a line that cannot be written, as to a pipe that nobody will read.
+// Writes a line. Gives up if it cannot be written, for example to a pipe without a reader.
 void WriteAll(int fd, const std::string& line) {
   size_t written = 0;
   while (written < line.size()) {

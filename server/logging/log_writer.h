@@ -1,4 +1,5 @@
-// Writes lines of text to a descriptor that may be slow, full or closed, without anybody waiting.
+// Writes lines of text to a descriptor that may be slow, full or closed, without making callers
+// wait.
 
 #ifndef TOKEN_SAMPLER_SERVER_LOGGING_LOG_WRITER_H_
 #define TOKEN_SAMPLER_SERVER_LOGGING_LOG_WRITER_H_
@@ -18,17 +19,16 @@ namespace token_sampler {
 // Thread-safe.
 class LogWriter {
  public:
-  // Keeps at most `max_bytes` of lines that are not yet written.
+  // Keeps at most `max_bytes` of lines that are not written yet.
   LogWriter(int fd, size_t max_bytes);
 
-  // Waits for the write under way. A writer whose descriptor may block for ever must not be
-  // deleted.
+  // Waits until all lines are written. Do not delete a writer whose descriptor may block for ever.
   ~LogWriter();
 
-  // Writes the line soon. False when there is no room: it is left out.
+  // Queues the line to be written soon. False if there is no room: the line is dropped.
   bool Write(std::string line);
 
-  // Waits until all is written, or the deadline has passed.
+  // Waits until all lines are written or the deadline has passed.
   void Flush(TimePoint deadline);
 
  private:
@@ -40,7 +40,7 @@ class LogWriter {
   Mutex mutex_;
   CondVar changed_;
   std::deque<std::string> lines_ ABSL_GUARDED_BY(mutex_);
-  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of lines_ and of the line that is being written
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of lines_ and the line that is being written
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

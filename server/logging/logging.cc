@@ -29,7 +29,7 @@ class JsonFormatter final : public spdlog::formatter {
                                       absl::UTCTimeZone());
     object["level"] = std::string(level.data(), level.size());
     object["message"] = std::string(message.payload.data(), message.payload.size());
-    // Bytes that are not UTF-8 are replaced: a line of log is always valid JSON.
+    // Replace bytes that are not UTF-8, so that the line is always valid JSON.
     const std::string text =
         object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
     line.append(text.data(), text.data() + text.size());
@@ -41,12 +41,12 @@ class JsonFormatter final : public spdlog::formatter {
   }
 };
 
-// Lines that wait to be written: some thousands.
+// The most bytes of lines that wait to be written: some thousands of lines.
 constexpr size_t kMaxWaitingBytes = size_t{1} << 20;
-// Lines of one reason in a second.
+// The most lines of one reason per second.
 constexpr uint64_t kMaxLinesOfReason = 20;
 
-// Never deleted: it may wait for ever for a pipe that nobody reads.
+// Never deleted, because it may wait for ever for a pipe that nobody reads.
 LogWriter& StandardError() {
   static LogWriter& writer = *new LogWriter(STDERR_FILENO, kMaxWaitingBytes);
   return writer;
@@ -70,7 +70,7 @@ class StandardErrorSink final : public spdlog::sinks::base_sink<std::mutex> {
 
   void flush_() override {}
 
-  // Logs `text` as a warning, besides `message`.
+  // Logs `text` as a warning with the time and source of `message`.
   bool Tell(const spdlog::details::log_msg& message, const std::string& text) {
     return Write({message.time, message.source, message.logger_name, spdlog::level::warn, text});
   }
@@ -106,7 +106,8 @@ spdlog::level::level_enum Level(gpr_log_severity severity) {
   return spdlog::level::debug;
 }
 
-// gRPC itself leaves out what GRPC_VERBOSITY does not ask for: by default, all but errors.
+// Logs a line of gRPC, which itself leaves out lines below GRPC_VERBOSITY: by default, all but
+// errors.
 void LogForGrpc(gpr_log_func_args* line) {
   const absl::string_view path = line->file;
   spdlog::log(Level(line->severity), "gRPC {}:{}: {}",
