@@ -1,5 +1,5 @@
-// How the order of a row's tokens is divided into bins: kBins intervals of order keys. One that
-// holds too many tokens is divided again.
+// Divides the order of a row's tokens into bins: kBins intervals of order keys. A bin with too many
+// tokens is divided again.
 
 #ifndef TOKEN_SAMPLER_CUDA_KERNEL_BIN_OF_KEY_H_
 #define TOKEN_SAMPLER_CUDA_KERNEL_BIN_OF_KEY_H_
@@ -14,17 +14,18 @@
 
 namespace token_sampler::cuda {
 
-// Divides the keys in [low, high]; bin 0 has the greatest.
+// Divides the keys in [low, high] into bins. Bin 0 has the greatest keys.
 struct Binning {
   static constexpr uint32_t kByValue = 64;
 
   uint64_t low;
   uint64_t high;
-  uint32_t shift;  // keys per bin as a power of two; kByValue: by the distance to `first`
+  uint32_t shift;  // log2 of the keys per bin; kByValue: bins by the distance from `first`
   float first;
   float per_value;
 
-  // Bins of equal width in value, which a row's tokens fill more evenly than those of its bits.
+  // Makes bins of equal width in value, which a row's tokens fill more evenly than bins of equal
+  // numbers of keys.
   __device__ static Binning ByValue(uint64_t low, float first, float per_value) {
     return {low, ~uint64_t{0}, kByValue, first, per_value};
   }
@@ -33,26 +34,26 @@ struct Binning {
     return {low, high, static_cast<uint32_t>(bits > kBinBits ? bits - kBinBits : 0), 0.0f, 0.0f};
   }
 
-  // In bins made by value: to the largest value, in bins.
+  // Only for bins by value: returns the distance of `value` from `first`, in bins.
   __device__ float Distance(float value) const { return (first - value) * per_value; }
   __device__ bool Holds(uint64_t key) const { return key >= low && key <= high; }
   __device__ uint32_t BinOf(uint64_t key, float value) const {
     if (shift != kByValue) return static_cast<uint32_t>((high - key) >> shift);
-    // Rounding keeps the order, and so do bins made of the rounded.
+    // Rounding keeps the order of distances, and so do bins of rounded distances.
     const float distance = Distance(value);
     return distance < static_cast<float>(kBins - 1) ? static_cast<uint32_t>(distance) : kBins - 1;
   }
-  // Below the values of all keys in bins [0, last]; rounding leaves none of them out.
+  // Returns a lower bound of the values of all keys in bins [0, last], with regard to rounding.
   __device__ float Below(uint32_t last) const {
     if (shift != kByValue) return FromOrderedBits(static_cast<uint32_t>(low >> 32));
     return last < kBins - 1 ? first - static_cast<float>(last + 2) / per_value : -INFINITY;
   }
-  // Above the values of all keys in bins [bin, kBins); rounding leaves none of them out.
+  // Returns an upper bound of the values of all keys in bins [bin, kBins), with regard to rounding.
   __device__ float Above(uint32_t bin) const {
     if (shift != kByValue) return FromOrderedBits(static_cast<uint32_t>(high >> 32));
     return bin > 1 ? first - static_cast<float>(bin - 2) / per_value : INFINITY;
   }
-  // The tokens of one bin of keys.
+  // Divides one bin of keys again.
   __device__ Binning Within(uint32_t bin) const {
     const uint64_t top = high - (uint64_t{bin} << shift);
     const uint64_t bottom = top - ((uint64_t{1} << shift) - 1);

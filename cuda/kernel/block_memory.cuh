@@ -1,5 +1,6 @@
-// The memory that a block shares beside its part of the row, and sums, maxima and scans by all
-// threads of a block or cluster. All values are integers, so no order of operations shows.
+// The shared memory of a block besides its part of the row, and sums, maxima and scans over the
+// threads of a block or cluster. All values are integers, so the order of operations does not
+// matter.
 
 #ifndef TOKEN_SAMPLER_CUDA_KERNEL_BLOCK_MEMORY_H_
 #define TOKEN_SAMPLER_CUDA_KERNEL_BLOCK_MEMORY_H_
@@ -22,7 +23,7 @@ namespace token_sampler::cuda {
 inline constexpr uint32_t kExchangedWords = 4;
 inline constexpr uint32_t kAllLanes = 0xffffffffu;
 
-// A number of tokens and what they weigh.
+// The number and the mass of some tokens.
 struct Portion {
   uint32_t count;
   uint64_t mass;
@@ -39,32 +40,32 @@ struct FoundBin {
   Portion inside;
 };
 
-// How far the end of a prefix has been found.
+// The state of the search for the end of a prefix.
 struct Narrowing {
-  Binning binning;  // of the keys among which it is
-  Portion before;   // the tokens before those
-  uint64_t target;  // tokens or mass of the prefix
+  Binning binning;  // of the keys that may be the last of the prefix
+  Portion before;   // the tokens before those keys
+  uint64_t target;  // number of tokens or mass of the prefix
 };
 
-// A block knows this of its part once it has read it: see leads.h.
+// What a block knows of its part after reading it: see leads.cuh.
 struct Lead {
-  uint32_t among_all;  // ordered bits of a value that top_k of its groups reach
-  uint32_t of_share;   // and of one that its share of top_k groups reaches
-  uint64_t key;        // the greatest
+  uint32_t among_all;  // ordered bits of a value that top_k of its groups of threads reach
+  uint32_t of_share;   // and of a value that its share of top_k groups reaches
+  uint64_t key;        // the greatest of the part
 };
 
 struct alignas(16) BlockMemory {
   RowJob job;
-  double plain_scale;           // of plain weights, once their largest is known
-  uint64_t listed[kMaxListed];  // order keys of this block
-  uint64_t copied[kMaxListed];  // those of all blocks; later what they weigh
+  double plain_scale;           // of plain weights, after their largest is known
+  uint64_t listed[kMaxListed];  // order keys that this block listed
+  uint64_t copied[kMaxListed];  // the keys of all blocks; later their weights
   uint64_t sorted[kMaxListed];
   uint64_t warp_values[kWarps];
   Portion warp_portions[kWarps];
-  Uint128 uniform;                             // of the row's first draw
+  Uint128 uniform;                             // for the row's first draw
   alignas(16) uint32_t group_values[kGroups];  // ordered bits
   Lead lead;
-  // Every block sends one line of these. The two take turns: one is written while the other is
+  // Each block sends one line of these. The two arrays alternate: one is written while the other is
   // read.
   uint64_t exchanged[2][kMaxClusterBlocks][kExchangedWords];
   Inbox exchange_inboxes[2];
@@ -74,15 +75,16 @@ struct alignas(16) BlockMemory {
   Narrowing narrowing;
   FoundBin found;
   uint64_t boundary;    // the last key that top-p keeps
-  uint32_t num_listed;  // in `listed`, and those that had no room
-  uint32_t num_left;    // of `sorted`
+  uint32_t num_listed;  // in `listed`, including keys for which it had no room
+  uint32_t num_left;    // in `sorted`
   uint64_t mass_left;
   uint32_t counts[kBins];
-  uint32_t mass_low[kBins];  // halves, because the hardware has no 64-bit atomics in shared memory
+  uint32_t mass_low[kBins];  // in halves, because the hardware has no 64-bit atomics in shared
+                             // memory
   uint32_t mass_high[kBins];
 };
 
-// The uniform number of a draw. FindLeads has written that of the first.
+// Returns the uniform number of a draw. FindLeads must have set memory.uniform.
 __device__ inline Uint128 UniformOf(const BlockMemory& memory, uint32_t draw) {
   return draw == 0 ? memory.uniform : UniformBits(memory.job.key, RandomDomain::kToken, draw);
 }
@@ -90,7 +92,7 @@ __device__ inline Uint128 UniformOf(const BlockMemory& memory, uint32_t draw) {
 __device__ inline uint32_t Lane() { return threadIdx.x % kWarp; }
 __device__ inline uint32_t WarpOfThread() { return threadIdx.x / kWarp; }
 
-// Copies a job from device memory.
+// Copies a job from device memory to shared memory. All threads of the block call it.
 __device__ inline const RowJob& CopyJob(const RowJob& job, BlockMemory& memory) {
   constexpr uint32_t kWord = sizeof(uint64_t);
   static_assert(sizeof(RowJob) % kWord == 0 && sizeof(RowJob) / kWord <= kThreads);
@@ -137,7 +139,8 @@ __device__ inline Portion FromLaneBelow(const Portion& value, uint32_t distance)
   return {FromLaneBelow(value.count, distance), FromLaneBelow(value.mass, distance)};
 }
 
-// Reduces each kLanes neighbours, a power of two. Every lane gets the result.
+// Reduces the values of each kLanes neighbours; kLanes is a power of two. Every lane gets the
+// result.
 template <uint32_t kLanes, typename T, typename Op>
 __device__ T ReduceLanes(T value, Op op) {
   for (uint32_t distance = kLanes / 2; distance > 0; distance /= 2) {
@@ -150,7 +153,8 @@ __device__ T WarpReduce(T value, Op op) {
   return ReduceLanes<kWarp>(value, op);
 }
 
-// Every thread gets the result. A barrier stands between its use of warp_values and the next one's.
+// Reduces the values of a block's threads. Every thread gets the result. The first barrier
+// separates this use of warp_values from the previous one.
 template <typename Op>
 __device__ uint64_t BlockReduce(BlockMemory& memory, uint64_t value, Op op) {
   value = WarpReduce(value, op);
@@ -160,13 +164,13 @@ __device__ uint64_t BlockReduce(BlockMemory& memory, uint64_t value, Op op) {
   return ReduceLanes<kWarps>(memory.warp_values[Lane() % kWarps], op);
 }
 
-// The place of sums over warps.
+// Returns the array for sums over warps.
 __device__ inline uint64_t* WarpSums(BlockMemory& memory, uint64_t) { return memory.warp_values; }
 __device__ inline Portion* WarpSums(BlockMemory& memory, const Portion&) {
   return memory.warp_portions;
 }
 
-// The sums of the values of the threads before this one, and of all.
+// Computes the sums of the values of the block's threads before this one, and of all.
 template <typename T>
 struct BlockSums {
   __device__ BlockSums(BlockMemory& memory, const T& value) {
@@ -191,7 +195,7 @@ struct BlockSums {
   T total;
 };
 
-// Opens the block's inboxes. By one thread, before all else that is sent.
+// Opens the block's inboxes. One thread calls it, before anything is sent.
 __device__ inline void OpenInboxes(BlockMemory& memory) {
   OpenInbox(&memory.exchange_inboxes[0]);
   OpenInbox(&memory.exchange_inboxes[1]);
@@ -200,24 +204,27 @@ __device__ inline void OpenInboxes(BlockMemory& memory) {
   OpenInbox(&memory.boundary_inbox);
 }
 
-// Makes a value of each block known to all. All blocks have to have opened their inboxes.
+// Sends a value of each block to all blocks of the cluster. All blocks must have opened their
+// inboxes.
 class Exchange {
  public:
   __device__ explicit Exchange(BlockMemory& memory) : memory_(memory) {}
 
-  // Publishes the result of `read`, which is called after a barrier of the block and returns the
-  // same in all threads. Of<T> gives what the blocks published until the next call.
+  // Publishes the result of `read`, which is called after a barrier of the block and must return
+  // the same in all threads. Until the next call, Of<T> returns the values that the blocks
+  // published.
   template <typename Read>
   __device__ void Publish(Read read) {
     Publish(read, [] {});
   }
-  // Calls `meanwhile` in all threads while the words are under way.
+  // The same, and calls `meanwhile` in all threads while the words are under way.
   template <typename Read, typename Meanwhile>
   __device__ void Publish(Read read, Meanwhile meanwhile) {
     using T = decltype(read());
     constexpr uint32_t kWords = (sizeof(T) + sizeof(uint64_t) - 1) / sizeof(uint64_t);
     static_assert(kWords <= kExchangedWords);
-    // All threads have read what was published the time before last, so others may send there.
+    // After this, all threads have read the values of the publication before the last, so others
+    // may overwrite them.
     __syncthreads();
     turn_ ^= 1;
     Inbox* const inbox = &memory_.exchange_inboxes[turn_];
@@ -240,7 +247,8 @@ class Exchange {
     return value;
   }
 
-  // Waits for what is sent otherwise; see AwaitMail. `number` tells inboxes apart.
+  // Waits for words that are sent in other ways; see AwaitMail. `number` is the number of the
+  // inbox.
   static constexpr uint32_t kFound = 2;
   static constexpr uint32_t kList = 3;
   static constexpr uint32_t kBoundary = 4;
@@ -249,7 +257,8 @@ class Exchange {
     if (expects) parities_ ^= 1u << number;
   }
 
-  // Gives lane i what block i % kMaxClusterBlocks published, and T{} where there is no such block.
+  // Returns, in lane i, the value that block i % kMaxClusterBlocks published; T{} if there is no
+  // such block.
   template <typename T>
   __device__ T OfLane() const {
     const uint32_t rank = Lane() % kMaxClusterBlocks;
@@ -259,21 +268,22 @@ class Exchange {
  private:
   BlockMemory& memory_;
   uint32_t turn_ = 0;
-  uint32_t parities_ = 0;  // of how often each inbox was waited for
+  uint32_t parities_ = 0;  // bit per inbox: parity of the number of waits for it
 };
 
-// Reduces what Exchange::OfLane gave the lanes. Every lane gets the result.
+// Reduces the values of Exchange::OfLane. Every lane gets the result.
 template <typename T, typename Op>
 __device__ T ReduceRanks(T value, Op op) {
   return ReduceLanes<kMaxClusterBlocks>(value, op);
 }
-// The same for those of blocks before this one.
+// Sums the values of the blocks before this one.
 template <typename T>
 __device__ T SumOfLowerRanks(const T& value) {
   return ReduceRanks(Lane() % kMaxClusterBlocks < ClusterRank() ? value : T{}, Sum());
 }
 
-// `op` may get a value more than once.
+// Reduces the values of all threads of the cluster. `op` must allow that it gets a value more than
+// once.
 template <typename Op>
 __device__ uint64_t ClusterReduce(BlockMemory& memory, Exchange& exchange, uint64_t value, Op op) {
   value = BlockReduce(memory, value, op);

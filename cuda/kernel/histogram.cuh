@@ -1,5 +1,5 @@
-// Histograms of the order: how many tokens, and what mass, fall into each bin, and in which of them
-// a prefix of the order ends. Counts and masses are integers, so the answer is exact.
+// Histograms of the order: the number and the mass of the tokens in each bin. They find the bin in
+// which a prefix of the order ends. Counts and masses are integers, so the result is exact.
 
 #ifndef TOKEN_SAMPLER_CUDA_KERNEL_HISTOGRAM_H_
 #define TOKEN_SAMPLER_CUDA_KERNEL_HISTOGRAM_H_
@@ -35,14 +35,14 @@ __device__ inline uint64_t MassOf(uint32_t bin, const BlockMemory& memory) {
   return memory.mass_low[bin] + (uint64_t{memory.mass_high[bin]} << 32);
 }
 
-// Counts and weighs the tokens of the cluster's row in the bins of memory.narrowing, which thread 0
-// may just have written.
+// Counts and weighs the tokens of the cluster's row in the bins of memory.narrowing. Thread 0 may
+// write that directly before, without a barrier.
 template <typename Part, typename Weigh>
 __device__ void FillBins(const Part& part, const Weigh& weigh, bool with_mass,
                          BlockMemory& memory) {
   ClearBins(memory);
   const Binning binning = memory.narrowing.binning;
-  // The last bin is open and may have nearly all tokens, so it is summed in registers.
+  // The last bin is open-ended and may have nearly all tokens, so sum it in registers.
   uint32_t last_count = 0;
   uint64_t last_mass = 0;
   part.ForEach([&](uint32_t index, float value) {
@@ -67,8 +67,7 @@ __device__ void FillBins(const Part& part, const Weigh& weigh, bool with_mass,
   ClusterSync();
 }
 
-// Counts the values of the cluster's row that are not below `least` in bins made by value, but for
-// the last.
+// Counts the values >= `least` of the cluster's row in bins by value, except the last bin.
 template <typename Part>
 __device__ void CountBins(const Part& part, float least, const Binning& binning,
                           BlockMemory& memory) {
@@ -82,17 +81,18 @@ __device__ void CountBins(const Part& part, float least, const Binning& binning,
   ClusterSync();
 }
 
-// How the mass of a bin is made.
+// The source of the mass of a bin.
 enum class BinMass : uint8_t {
   kNone,
-  kSummed,   // by FillBins
-  kGuessed,  // the count times what a token in the middle of the bin weighs, of 2^40
+  kSummed,   // summed by FillBins
+  kGuessed,  // the count times the weight of a token in the middle of the bin, if the first token
+             // has 2^40
 };
 
-// The bins of a row, summed over its blocks. Each thread has some neighbours of them.
+// The bins of a row, summed over its blocks. Each thread has some neighbouring bins.
 class BinSums {
  public:
-  // After FillBins or CountBins, in all threads.
+  // All threads call it after FillBins or CountBins.
   __device__ BinSums(BlockMemory& memory, Exchange& exchange, BinMass mass)
       : memory_(memory), exchange_(exchange), mass_(mass) {
     const uint32_t slice = kBins / ClusterBlocks();
@@ -111,8 +111,8 @@ class BinSums {
 
   __device__ Portion total() const { return total_; }
 
-  // The bin in which a prefix of `target` tokens, or of a mass of at least `target`, ends; target
-  // is in [1, total]. Every thread of every block gets it.
+  // Returns, in every thread of every block, the bin in which a prefix of `target` tokens, or of a
+  // mass of at least `target`, ends. `target` must be in [1, total].
   __device__ const FoundBin& Find(uint64_t target, bool by_mass) const {
     if (threadIdx.x == 0) ExpectMail(&memory_.found_inbox, sizeof(FoundBin));
     if (EndsIn(before_, own_, target, by_mass)) {
@@ -136,7 +136,7 @@ class BinSums {
   }
 
  private:
-  // Whether the prefix ends in the tokens `inside`, which stand behind `before`.
+  // True if the prefix ends in the tokens `inside`, which come after `before`.
   __device__ static bool EndsIn(const Portion& before, const Portion& inside, uint64_t target,
                                 bool by_mass) {
     const uint64_t begin = by_mass ? before.mass : before.count;
@@ -148,7 +148,7 @@ class BinSums {
     uint32_t count = 0;
     uint64_t low = 0;
     uint32_t high = 0;
-    // All loads at once, for each takes long.
+    // Issue all loads at once, because each takes long.
 #pragma unroll
     for (uint32_t rank = 0; rank < kMaxClusterBlocks; ++rank) {
       if (rank >= ClusterBlocks()) continue;
@@ -171,8 +171,8 @@ class BinSums {
   BlockMemory& memory_;
   Exchange& exchange_;
   const BinMass mass_;
-  Portion own_;     // this thread's bins
-  Portion before_;  // those before them
+  Portion own_;     // of this thread's bins
+  Portion before_;  // of the bins before them
   Portion total_;
   uint32_t first_bin_;
   uint32_t num_bins_;

@@ -1,5 +1,5 @@
-// The blocks of a row have read it, and tell each other which token is its first, and a value that
-// at least top_k of its tokens reach.
+// After the blocks of a row have read it, they find its first token, and a value that at least
+// top_k of its tokens reach.
 
 #ifndef TOKEN_SAMPLER_CUDA_KERNEL_LEADS_H_
 #define TOKEN_SAMPLER_CUDA_KERNEL_LEADS_H_
@@ -16,16 +16,16 @@
 namespace token_sampler::cuda {
 
 struct Leads {
-  uint64_t first_key;  // the greatest of the row
-  // Ordered bits of a value that at least top_k tokens reach, or all that can be drawn; few more
-  // do, for the greatest tokens seldom meet in one group of threads. 0, which all reach, where it
-  // was not asked for or is not known.
+  uint64_t first_key;  // the greatest key of the row
+  // Ordered bits of a value that at least top_k tokens, or all that can be drawn, reach. Few more
+  // tokens reach it, because the greatest tokens are seldom in one group of threads. 0, which all
+  // reach, if no bound was asked for or none is known.
   uint32_t bound;
 };
 
-// Writes to memory.lead the group values that stand at places `among_all` and `of_share`, from 1,
-// when they are sorted; nothing where there are fewer groups. `own` is the value of the thread's
-// group, each thread of which compares it with a share of the others.
+// Sorts the group values in descending order, and writes those at the places `among_all` and
+// `of_share`, which count from 1, to memory.lead; nothing if there are fewer groups. `own` is the
+// value of the thread's group. Each thread of a group compares it with a share of the other values.
 __device__ inline void RankGroups(uint32_t own, uint32_t among_all, uint32_t of_share,
                                   BlockMemory& memory) {
   constexpr uint32_t kNotLess = 1u << 16;  // both counts in one word
@@ -42,14 +42,14 @@ __device__ inline void RankGroups(uint32_t own, uint32_t among_all, uint32_t of_
   counts = ReduceLanes<kThreadsPerGroup>(counts, Sum());
   const uint32_t greater = counts % kNotLess;
   const uint32_t not_less = counts / kNotLess;
-  // Equal ones write the same.
+  // Groups of equal values write the same.
   if (greater < among_all && among_all <= not_less) memory.lead.among_all = own;
   if (greater < of_share && of_share <= not_less) memory.lead.of_share = own;
 }
 
-// `greatest` is the greatest key that this thread has read; with a top_k of 0 no bound is asked
-// for. Where a group reaches a value, one of its tokens does. So top_k tokens reach what top_k
-// groups of one block reach, and what a share of top_k groups of every block reaches.
+// `greatest` is the greatest key that this thread has read. A top_k of 0 asks for no bound. If a
+// group reaches a value, one of its tokens does. So at least top_k tokens reach a value that top_k
+// groups of one block reach, and a value that a share of top_k groups reaches in every block.
 __device__ inline Leads FindLeads(BlockMemory& memory, Exchange& exchange, uint64_t greatest,
                                   uint32_t top_k) {
   const auto own = static_cast<uint32_t>(greatest >> 32);

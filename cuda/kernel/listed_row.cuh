@@ -1,4 +1,4 @@
-// A row of which at most kMaxListed tokens are left: one block ends it, a thread per token.
+// A row with at most kMaxListed tokens left: one block finishes it, with a thread per token.
 
 #ifndef TOKEN_SAMPLER_CUDA_KERNEL_LISTED_ROW_H_
 #define TOKEN_SAMPLER_CUDA_KERNEL_LISTED_ROW_H_
@@ -15,9 +15,9 @@
 
 namespace token_sampler::cuda {
 
-// Sends the keys that this block listed to memory.copied of rank 0, or of all blocks, and waits
-// there for those of all. `own` is by lanes how many each block listed, `total` in [1, kMaxListed]
-// their sum.
+// Sends the keys that this block listed to memory.copied of rank 0, or of all blocks. The receivers
+// wait for the keys of all blocks. `own` has, per lane, the number of keys that its block listed;
+// `total`, in [1, kMaxListed], is the sum.
 __device__ inline void SendListed(uint32_t own, uint32_t total, bool to_all, BlockMemory& memory,
                                   Exchange& exchange) {
   const bool expects = to_all || ClusterRank() == 0;
@@ -35,7 +35,8 @@ __device__ inline void SendListed(uint32_t own, uint32_t total, bool to_all, Blo
   exchange.Await(&memory.list_inbox, Exchange::kList, expects);
 }
 
-// The number of keys that the blocks listed; sends them if they are at most kMaxListed.
+// Returns the number of keys that all blocks listed, and sends them if there are at most
+// kMaxListed.
 __device__ inline uint32_t GatherListed(bool to_all, BlockMemory& memory, Exchange& exchange) {
   exchange.Publish([&] { return memory.num_listed; });
   const auto own = exchange.OfLane<uint32_t>();
@@ -44,7 +45,7 @@ __device__ inline uint32_t GatherListed(bool to_all, BlockMemory& memory, Exchan
   return total;
 }
 
-// Tells a thread which key to compare with which others. If there are fewer keys than threads,
+// The comparisons of a thread: of one key with some others. If there are fewer keys than threads,
 // several threads compare each key with a share of the others.
 struct Comparison {
   __device__ Comparison(uint32_t num_keys, uint32_t num_others) {
@@ -59,12 +60,13 @@ struct Comparison {
   }
 
   bool has_key;
-  uint32_t place;  // of the key
-  uint32_t begin;  // of the others
+  uint32_t place;  // index of the key
+  uint32_t begin;  // range of the others
   uint32_t end;
 };
 
-// Sorts memory.copied, `count` keys, into memory.sorted, the greatest first. Takes memory.counts.
+// Sorts the `count` keys of memory.copied into memory.sorted, the greatest first. Overwrites
+// memory.counts.
 __device__ inline void SortListed(uint32_t count, BlockMemory& memory) {
   memory.counts[threadIdx.x] = 0;
   __syncthreads();
@@ -88,10 +90,10 @@ __device__ inline void SortListed(uint32_t count, BlockMemory& memory) {
   __syncthreads();
 }
 
-// The last key that the shortest prefix of memory.copied with a mass of at least `target` keeps.
-// `total` keys stand there, in no order and alike in all blocks, and `target` is in [1, their
-// mass]. Each block looks among the keys that it listed itself. The masses of bins have to be 0;
-// those of the first kThreads bins stay so.
+// Returns the last key of the shortest prefix of memory.copied with a mass of at least `target`.
+// memory.copied must have `total` keys in any order, the same in all blocks, and `target` must be
+// in [1, their mass]. Each block checks only the keys that it listed itself. The masses of the bins
+// must be 0; those of the first kThreads bins stay 0.
 __device__ inline uint64_t BoundaryOfMass(uint64_t target, uint32_t total, const Weigher& weigh,
                                           BlockMemory& memory, Exchange& exchange) {
   if (threadIdx.x == 0) ExpectMail(&memory.boundary_inbox, sizeof(uint64_t));
@@ -122,7 +124,8 @@ __device__ inline uint64_t BoundaryOfMass(uint64_t target, uint32_t total, const
   return memory.boundary;
 }
 
-// How many of the first `count` of memory.sorted have a mass of at least `target` <= their sum.
+// Returns the length of the shortest prefix of memory.sorted with a mass of at least `target`,
+// which must be at most that of its first `count` keys.
 __device__ inline uint32_t PrefixOfMass(uint64_t target, uint32_t count, const Weigher& weigh,
                                         BlockMemory& memory) {
   const bool has_key = threadIdx.x < count;
@@ -131,17 +134,17 @@ __device__ inline uint32_t PrefixOfMass(uint64_t target, uint32_t count, const W
   return static_cast<uint32_t>(__syncthreads_count(has_key && up_to < target ? 1 : 0)) + 1;
 }
 
-// One warp applies the stages, for that takes it less time than barriers would take all of them.
-// The block draws.
+// One warp applies the stages, because barriers of the whole block would take more time. Then the
+// block draws.
 class ListedRow {
  public:
-  // After SortListed; the first `count` of memory.sorted are left.
+  // Call it after SortListed. The first `count` keys of memory.sorted are left.
   __device__ ListedRow(const RowJob& job, uint32_t count, Weigher& weigh, BlockMemory& memory)
       : job_(job), weigh_(weigh), memory_(memory), count_(count) {}
 
-  // Lets the stages from `stage` on act and draws. By the whole block.
+  // Applies the stages from `stage` on, and draws. The whole block calls it.
   __device__ void End(int stage, uint32_t* tokens) {
-    // A thread weighs each token before one warp needs them all.
+    // Weigh the tokens by one thread each before one warp needs all weights.
     if (stage < RowJob::kMaxStages && job_.stages[stage] == JobStage::kTemperature) {
       weigh_.SetTemperature();
       ++stage;
@@ -186,13 +189,13 @@ class ListedRow {
     }
   }
 
-  // At least one token is kept.
+  // Keeps the first `kept` tokens, but at least one.
   __device__ void KeepFirst(uint32_t kept) {
     if (kept == 0) kept = 1;
     if (kept < count_) count_ = kept;
   }
 
-  // The weights are in memory.copied then. Lanes read what they have written.
+  // Writes the weights to memory.copied. Lanes read only what they have written themselves.
   __device__ void Weigh() {
     if (is_weighed_) return;
     is_weighed_ = true;
@@ -208,7 +211,7 @@ class ListedRow {
     return WarpReduce(sum, Sum());
   }
 
-  // The longest prefix of weights that reach `threshold`.
+  // Returns the length of the longest prefix of tokens with a weight of at least `threshold`.
   __device__ uint32_t PrefixAtLeast(uint64_t threshold) {
     Weigh();
     for (uint32_t base = 0; base < count_; base += kWarp) {
@@ -220,7 +223,8 @@ class ListedRow {
     return count_;
   }
 
-  // The shortest prefix of a mass of at least `target`, which is not above the sum.
+  // Returns the length of the shortest prefix with a mass of at least `target`, which must be at
+  // most the sum.
   __device__ uint32_t PrefixUpTo(uint64_t target) {
     uint64_t before = 0;
     for (uint32_t base = 0;; base += kWarp) {
@@ -242,7 +246,7 @@ class ListedRow {
     if (threadIdx.x >= count) return;
     const uint32_t token = TokenOfOrderKey(memory_.sorted[threadIdx.x]);
     const uint64_t mass = memory_.copied[threadIdx.x];
-    // The mass of the lower token ids.
+    // The mass of the tokens with lower ids.
     uint64_t before = 0;
 #pragma unroll 8
     for (uint32_t i = 0; i < count; ++i) {

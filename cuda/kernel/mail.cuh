@@ -1,7 +1,7 @@
-// Words that blocks of a cluster send into each other's shared memory. An inbox there counts the
-// bytes that have arrived, so a block waits for what it needs and for no more: a barrier of the
-// cluster waits for all that all blocks wrote, and what they wrote has yet to be read after it.
-// PTX ISA 9.0, "st.async" and "mbarrier".
+// Blocks of a cluster send words into each other's shared memory. An inbox there counts the bytes
+// that have arrived, so that a block waits only for what it needs. A barrier of the cluster would
+// wait for everything that any block wrote, and the words would still have to be read from the
+// other blocks. PTX ISA 9.0, "st.async" and "mbarrier".
 
 #ifndef TOKEN_SAMPLER_CUDA_KERNEL_MAIL_H_
 #define TOKEN_SAMPLER_CUDA_KERNEL_MAIL_H_
@@ -18,7 +18,7 @@ using Inbox = uint64_t;
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
-// A block alone writes to itself, for it may have been launched without a cluster.
+// A single block writes to itself, because it may have been launched without a cluster.
 
 __device__ inline uint32_t SharedAddress(const void* address) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(address));
@@ -31,7 +31,8 @@ __device__ inline uint32_t SharedAddressOfRank(const void* address, uint32_t ran
   return mapped;
 }
 
-// Reads what block `rank` has at `address`. No register keeps its place from one call to the next.
+// Reads what block `rank` has at `address`. Computes the mapped address in each call, so that no
+// register keeps it.
 __device__ inline uint32_t ReadOfRank(const uint32_t* address, uint32_t rank) {
   if (ClusterBlocks() == 1) return *address;
   uint32_t word;
@@ -46,14 +47,14 @@ __device__ inline uint32_t ReadOfRank(const uint32_t* address, uint32_t rank) {
   return word;
 }
 
-// By one thread of the block, before a barrier of the cluster.
+// One thread of the block calls it, before a barrier of the cluster.
 __device__ inline void OpenInbox(Inbox* inbox) {
   if (ClusterBlocks() == 1) return;
   asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(SharedAddress(inbox)) : "memory");
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
-// By one thread, once per wait: so many bytes are or will be sent to this block.
+// One thread calls it once per wait. `bytes` are or will be sent to this block.
 __device__ inline void ExpectMail(Inbox* inbox, uint32_t bytes) {
   if (ClusterBlocks() == 1) return;
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(SharedAddress(inbox)),
@@ -61,7 +62,7 @@ __device__ inline void ExpectMail(Inbox* inbox, uint32_t bytes) {
                : "memory");
 }
 
-// To where block `rank` has `to` and `inbox`.
+// Sends a word to the addresses at which block `rank` has `to` and `inbox`.
 __device__ inline void Send(uint64_t word, uint64_t* to, Inbox* inbox, uint32_t rank) {
   if (ClusterBlocks() == 1) {
     *to = word;
@@ -73,8 +74,8 @@ __device__ inline void Send(uint64_t word, uint64_t* to, Inbox* inbox, uint32_t 
                : "memory");
 }
 
-// By all threads of all blocks; those of a block that expects mail wait for it. `parity` is that of
-// the number of waits before this one.
+// All threads of all blocks call it; those of a block that expects mail wait for it. `parity` is
+// the parity of the number of earlier waits for this inbox.
 __device__ inline void AwaitMail(Inbox* inbox, uint32_t parity, bool expects) {
   if (ClusterBlocks() == 1) {
     __syncthreads();

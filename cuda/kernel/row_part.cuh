@@ -1,4 +1,4 @@
-// A block's part of a row: read once from device memory, then from shared memory where it fits.
+// A block's part of a row. If it fits into shared memory, it is read from device memory once.
 
 #ifndef TOKEN_SAMPLER_CUDA_KERNEL_ROW_PART_H_
 #define TOKEN_SAMPLER_CUDA_KERNEL_ROW_PART_H_
@@ -18,21 +18,22 @@
 
 namespace token_sampler::cuda {
 
-// Tokens per block: a multiple of what one vector load reads, so that every part is aligned where
-// the row is.
+// Returns the tokens per block: a multiple of what a vector load reads, so that every part is
+// aligned if the row is.
 TOKEN_SAMPLER_HOST_DEVICE constexpr uint32_t PartSize(uint32_t vocab, uint32_t cluster_blocks) {
   constexpr uint32_t kMultiple = 8;
   const uint32_t even = (vocab + cluster_blocks - 1) / cluster_blocks;
   return (even + kMultiple - 1) / kMultiple * kMultiple;
 }
 
-// Room in shared memory for such a part in whole vectors, wherever in the first one it begins.
+// Returns the floats of shared memory for a part in whole vectors, wherever in the first vector it
+// begins.
 constexpr uint32_t SharedFloats(uint32_t part) { return part + 4; }
 
-// What stands for an invalid value among order keys; no token has it, for its id would be 2^32 - 1.
+// The order key that represents an invalid value. No token has it: its value would be NaN.
 inline constexpr uint64_t kInvalidKey = ~uint64_t{0};
 
-// A vector as it is loaded, and the elements in it.
+// Unpacks the elements of a loaded vector.
 struct Float32Vector {
   using Element = float;
   static constexpr uint32_t kElements = 4;
@@ -45,7 +46,7 @@ struct Float32Vector {
   }
 };
 
-// By the one instruction that devices have for it.
+// Uses the device's instruction for this.
 __device__ inline float WidenOnDevice(uint16_t bits) {
 #if defined(__CUDA_ARCH__)
   float value;
@@ -75,11 +76,11 @@ struct Float16Vector {
   }
 };
 
-// kInShared: the part is kept in shared memory, else each use reads device memory.
+// kInShared: the part is kept in shared memory. Otherwise each use reads device memory.
 template <bool kInShared>
 class RowPart {
  public:
-  // The block's shared memory has room for SharedFloats after BlockMemory.
+  // If kInShared, the block's shared memory must have room for SharedFloats after BlockMemory.
   __device__ explicit RowPart(const RowJob& job)
       : values_(job.values),
         mask_(job.mask),
@@ -93,7 +94,7 @@ class RowPart {
 
   __device__ uint32_t size() const { return size_; }
   __device__ uint32_t TokenAt(uint32_t index) const { return begin_ + index; }
-  // That of a token that cannot be drawn; none is below it.
+  // The value of a token that cannot be drawn. No value is below it.
   __device__ float banned() const { return banned_; }
   __device__ float ValueAt(uint32_t index) const {
     if constexpr (kInShared) {
@@ -103,15 +104,14 @@ class RowPart {
     }
   }
 
-  // Calls f(index, value) for those of the part that are this thread's of the block, in the order
-  // of their indices.
+  // Calls f(index, value) for this thread's elements of the part, by ascending index.
   template <typename F>
   __device__ void ForEach(F f) const {
     for (uint32_t i = threadIdx.x; i < size_; i += kThreads) f(i, ValueAt(i));
   }
 
-  // Calls f(value) for those that are this thread's of the block, in shared memory also for others
-  // around the part, whose value is that of a token that cannot be drawn.
+  // Calls f(value) for this thread's elements of the part. In shared memory also for elements
+  // around the part, which have the value banned().
   template <typename F>
   __device__ void ForEachValue(F f) const {
     if constexpr (kInShared) {
@@ -127,13 +127,13 @@ class RowPart {
     }
   }
 
-  // The same as ForEach for values in [least, most], of which there are few; for some others too.
-  // In shared memory there are others around the part, whose value is that of a token that cannot
-  // be drawn.
+  // Calls f(index, value) for this thread's elements with values in [least, most], which should be
+  // few, and maybe for others. In shared memory these may be elements around the part, which have
+  // the value banned().
   template <typename F>
   __device__ void ForEachWithin(float least, float most, F f) const {
     if constexpr (kInShared) {
-      constexpr uint32_t kAhead = 4;  // loads of a thread that are under way at once
+      constexpr uint32_t kAhead = 4;  // loads of a thread that are under way at a time
       constexpr uint32_t kStep = kThreads * 4;
       const uint32_t before = before_;
       const uint32_t end = before + size_;
@@ -148,7 +148,7 @@ class RowPart {
           hits |= Bit(four.x, least, most, a * 4) | Bit(four.y, least, most, a * 4 + 1) |
                   Bit(four.z, least, most, a * 4 + 2) | Bit(four.w, least, most, a * 4 + 3);
         }
-        // Read again, for they are few, and it takes fewer registers than to keep them all.
+        // Read the hits again: they are few, and keeping all values takes more registers.
         while (hits != 0) {
           const auto hit = static_cast<uint32_t>(__ffs(static_cast<int>(hits)) - 1);
           hits &= hits - 1;
@@ -162,7 +162,7 @@ class RowPart {
   }
 
   // Calls f(index, value) for each element that `thread` of the block read in Load, or in Edit if
-  // the row is `edited`. A whole warp calls this and shares them out.
+  // the row is `edited`. A whole warp calls it, and each element goes to one lane.
   template <typename F>
   __device__ void ForEachReadBy(uint32_t thread, bool edited, F f) const {
     uint32_t head = 0;
@@ -184,16 +184,17 @@ class RowPart {
     if (Lane() == 0 && after < size_) f(after, ValueAt(after));
   }
 
-  // Reads the part and bans what the mask leaves out. The greatest key of those that this thread
-  // read, one that is never drawn for none, kInvalidKey when a value is not allowed.
+  // Reads the part and bans the tokens that the mask leaves out. Returns the greatest key that this
+  // thread read; the key of an impossible value if it read none, and kInvalidKey if a value is not
+  // allowed.
   __device__ uint64_t Load() {
     const uint64_t greatest = mask_ == nullptr ? LoadAs<false>() : LoadAs<true>();
     if constexpr (kInShared) BanOutside();
     return greatest;
   }
 
-  // Applies the row's edits to a part in shared memory, loaded. Returns as Load, with the
-  // `greatest` that Load gave this thread.
+  // Applies the row's edits to the part, which must be loaded and in shared memory. `greatest` is
+  // the result of this thread's Load. Returns a key like Load.
   __device__ uint64_t Edit(const RowJob& job, uint64_t greatest) {
     __syncthreads();
     for (uint32_t e = threadIdx.x; e < job.num_edits; e += kThreads) {
@@ -207,7 +208,7 @@ class RowPart {
     Greatest left;
     for (uint32_t i = threadIdx.x; i < size_; i += kThreads) {
       const float value = Shared()[i];
-      // A penalty may have led beyond the greatest float.
+      // A penalty may have overflowed.
       if (!(value <= FLT_MAX)) left.allowed = false;
       if (value > left.value) left = {value, i, left.allowed};
     }
@@ -215,26 +216,26 @@ class RowPart {
   }
 
  private:
-  // Loads of a thread that are under way at once.
+  // Loads of a thread that are under way at a time.
   static constexpr uint32_t kLoadsAhead = kInShared ? 8 : 4;
 
-  // Bit `place` where the value is in [least, most].
+  // Returns bit `place` if the value is in [least, most], otherwise 0.
   __device__ static uint32_t Bit(float value, float least, float most, uint32_t place) {
     return ((value >= least) & (value <= most)) ? 1u << place : 0;
   }
 
-  // The greatest value that one thread has read, in the order of indices.
+  // The greatest value that a thread has read, the first of equal ones.
   struct Greatest {
     float value = -INFINITY;
     uint32_t index = 0;
-    bool allowed = true;  // all of them
+    bool allowed = true;  // all values that were read
   };
 
   __device__ uint64_t KeyOf(const Greatest& greatest) const {
     return greatest.allowed ? OrderKey(greatest.value, TokenAt(greatest.index)) : kInvalidKey;
   }
 
-  // 0 is added where a step could have made -0 of it.
+  // Adds 0 where a step could have made the value -0.
   __device__ float Edited(const RowJob& job, const TokenEdit& edit, float value) const {
     if ((edit.operations & TokenEdit::kBan) != 0) value = banned_;
     if ((edit.operations & TokenEdit::kBias) != 0) value = value + edit.bias + 0.0f;
@@ -274,7 +275,7 @@ class RowPart {
     return 0.0f;
   }
 
-  // The mask's bits of `count` <= 32 tokens from `index` on; those above are any.
+  // Returns the mask's bits of `count` <= 32 tokens from `index` on. Higher bits are unspecified.
   __device__ uint32_t MaskBits(uint32_t index, uint32_t count) const {
     const uint32_t token = TokenAt(index);
     const uint32_t* const words = mask_ + token / 32;
@@ -303,7 +304,7 @@ class RowPart {
     return KeyOf(greatest);
   }
 
-  // What the value `read` at `index` counts as.
+  // Checks the value `read` at `index`, updates `greatest`, and returns the value to keep.
   template <bool kMasked>
   __device__ float Take(uint32_t index, float read, Greatest& greatest) const {
     return TakeUnless(kMasked && IsMasked(index), index, read, greatest);
@@ -312,7 +313,7 @@ class RowPart {
     float value = read + 0.0f;  // -0 becomes +0
     if (!(value >= banned_ && value <= FLT_MAX)) greatest.allowed = false;
     if (masked) value = banned_;
-    // The first of equal ones stays.
+    // Of equal values keep the first.
     if (value > greatest.value) {
       greatest.value = value;
       greatest.index = index;
@@ -320,15 +321,15 @@ class RowPart {
     return value;
   }
 
-  // The vectors of values in shared memory: named by it, so that the compiler knows what memory it
-  // is.
+  // The vectors of values in shared memory. Computed from DynamicSharedMemory(), so that the
+  // compiler knows that the memory is shared.
   __device__ static float* Vectors() {
     return reinterpret_cast<float*>(static_cast<BlockMemory*>(DynamicSharedMemory()) + 1);
   }
   // Element 0 of the part.
   __device__ float* Shared() const { return Vectors() + before_; }
 
-  // The number of elements before the first that a vector load may start at.
+  // Returns the number of elements before the first one that is aligned for a vector load.
   template <typename Element>
   __device__ uint32_t Head(const Element* from) const {
     const auto past = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(from) % sizeof(uint4));
@@ -336,7 +337,7 @@ class RowPart {
     return head < size_ ? head : size_;
   }
 
-  // The elements of the first and the last vector that are not of the part.
+  // Bans the elements of the first and the last vector that do not belong to the part.
   __device__ void BanOutside() const {
     constexpr uint32_t kWidth = 4;
     const uint32_t after = (kWidth - (before_ + size_) % kWidth) % kWidth;
@@ -348,13 +349,13 @@ class RowPart {
     if constexpr (kInShared) Shared()[index] = value;
   }
 
-  // Elements before the first vector, vectors, and what is left.
+  // Loads the elements before the first vector, the vectors, and the rest.
   template <typename Vector, bool kMasked>
   __device__ uint64_t LoadVectors() {
     constexpr uint32_t kPerVector = Vector::kElements;
     const auto* const from = Elements<typename Vector::Element>();
     const uint32_t head = Head(from);
-    // So that four floats are stored at once.
+    // Align the vectors so that four floats are stored at once.
     before_ = (4 - head % 4) % 4;
     const uint32_t vectors = (size_ - head) / kPerVector;
     Greatest greatest;
@@ -382,7 +383,7 @@ class RowPart {
   }
 
   __device__ static uint4 LoadVector(const uint4* address) {
-    // A value that is read once need not stay in a cache.
+    // A value that is read only once need not stay in a cache.
     return kInShared ? __ldcs(address) : __ldg(address);
   }
 
@@ -407,7 +408,7 @@ class RowPart {
   const uint32_t* const mask_;
   const DataType dtype_;
   const float banned_;
-  uint32_t before_ = 0;  // elements of the first vector in shared memory that are not of the part
+  uint32_t before_ = 0;  // elements before the part in its first vector in shared memory
   uint32_t begin_;
   uint32_t size_;
 };

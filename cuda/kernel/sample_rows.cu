@@ -1,8 +1,8 @@
-// A cluster reads its row once, into the shared memory of its blocks. A filter is a prefix of the
-// order of SPEC.md §3, so what is left of the row is told by the least key that is left; histograms
-// find it. Once at most kMaxListed tokens are left, they are listed and one block goes on alone:
-// for a small top-k that comes first, at once, because the greatest keys that the threads met as
-// they read the row bound it.
+// A cluster reads its row once, into the shared memory of its blocks. A filter keeps a prefix of
+// the order of SPEC.md §3, so the least key that is left describes what is left of the row;
+// histograms find it. When at most kMaxListed tokens are left, they are listed, and one block
+// finishes the row. If a small top-k comes first, that happens at once, because the greatest keys
+// that the threads found while they read the row bound it.
 
 #include "cuda/kernel/bin_of_key.cuh"
 #include "cuda/kernel/block_memory.cuh"
@@ -19,21 +19,21 @@
 namespace token_sampler::cuda {
 namespace {
 
-// The key of an impossible value is never left. The least above all of them:
+// Returns the least key above those of impossible values, which can never be drawn.
 __device__ uint64_t LeastDrawableKey(const RowJob& job) {
   return OrderKey(job.is_logits ? -INFINITY : 0.0f, 0) + 1;
 }
 
-// How many tokens have to be bounded before any stage; 0: none.
+// Returns the top-k for which a bound is needed before any stage; 0: none.
 __device__ uint32_t TopKToList(const RowJob& job) {
   return job.top_k_first && job.top_k <= kMaxListed / 2 ? job.top_k : 0;
 }
 
-// Sums of a block in the pass of NarrowByGuess.
+// The sums of a thread or block in the pass of NarrowByGuess.
 struct PassSums {
-  uint64_t kept;    // the mass of what is sure to be kept
-  uint64_t listed;  // of what is listed
-  uint64_t all;     // of all that is left
+  uint64_t kept;    // the mass of tokens that are certainly kept
+  uint64_t listed;  // of listed tokens
+  uint64_t all;     // of all tokens that are left
   uint32_t num_listed;
 };
 
@@ -50,8 +50,9 @@ class RowOnCluster {
         weigh_(memory, FromOrderedBits(static_cast<uint32_t>(first_key >> 32))),
         least_key_(LeastDrawableKey(job)) {}
 
-  // Draws to tokens[first_token ..]. `bound` is that of Leads, `greatest` the thread's. When a
-  // block returns, no other one needs its memory any more.
+  // Writes draws to tokens[job.first_token ..]. `bound` is that of Leads, and `greatest` the
+  // ordered bits of the greatest value that this thread read. When a block returns, no other block
+  // needs its memory any more.
   __device__ void Sample(uint32_t bound, uint32_t greatest, uint32_t* tokens) {
     if (job_.greedy) {
       TakeFirst(tokens);
@@ -98,7 +99,7 @@ class RowOnCluster {
     }
   }
 
-  // Weights are nearly, not strictly, monotone in the order: the prefix ends before the first that
+  // Weights are not strictly monotone in the order: the prefix ends before the first token that
   // fails.
   __device__ void KeepMinP() {
     const uint64_t threshold = CeilFraction(job_.min_p, weigh_.OfFirst());
@@ -115,11 +116,12 @@ class RowOnCluster {
     if (failing >= least_key_) least_key_ = failing + 1;
   }
 
-  // Top-k or top-p. How many tokens are left where they stand in memory_.sorted of rank 0, which is
-  // the only one to know; 0: least_key_ tells.
+  // Applies top-k or top-p. If the tokens that are left are in memory_.sorted of rank 0, returns
+  // their number in rank 0, and any other number than 0 in other blocks. Returns 0 if least_key_
+  // has the result.
   __device__ uint32_t Narrow(JobStage stage) {
     const bool by_mass = stage == JobStage::kTopP;
-    // All threads know these alike, so registers need not hold them.
+    // The same for all threads, so it need not take registers.
     Narrowing& narrowing = memory_.narrowing;
     if (threadIdx.x == 0) {
       narrowing = {
@@ -164,9 +166,10 @@ class RowOnCluster {
     }
   }
 
-  // Top-p by one pass that weighs: a count of the row guesses between which tokens it ends, and the
-  // pass lists these and sums the others exactly. Returns whether it ended there; then least_key_
-  // tells, and `mass` is that of what is left of this thread's run.
+  // Applies top-p with only one pass that weighs. Guesses from a count of the row between which
+  // tokens it ends; the pass lists these, and sums the others exactly. Returns true if it ended
+  // there: then least_key_ has the result, and `mass` is the mass that is left of this thread's
+  // run.
   __device__ bool NarrowByGuess(uint64_t& mass) {
     const Binning binning =
         Binning::ByValue(least_key_, weigh_.first(), weigh_.BinsPerValue(kBins));
@@ -175,9 +178,10 @@ class RowOnCluster {
     const uint64_t guessed = CeilFraction(job_.top_p, sums.total().mass);
     const FoundBin& guess = sums.Find(guessed > 0 ? guessed : 1, true);
     if (guess.inside.count > kMaxListed / 3) return false;
-    // Bins on each side of the guess that are listed: few tokens, and all that it may have missed.
+    // The bins on each side of the guess to list: they have few tokens, and those that the guess
+    // may have missed.
     const uint32_t around = 1 + kMaxListed / 8 / guess.inside.count;
-    // Nearer to the first value than `sure` all are kept, from `beyond` on none.
+    // Tokens nearer to the first value than `sure` are all kept, and from `beyond` on none is.
     const float sure = static_cast<float>(guess.bin) - static_cast<float>(around);
     const float beyond = static_cast<float>(guess.bin + around + 1);
     const PassSums own =
@@ -211,7 +215,7 @@ class RowOnCluster {
     return true;
   }
 
-  // The sums of this thread's run; lists its tokens at a distance in [sure, beyond).
+  // Returns the sums of this thread's run, and lists its tokens at a distance in [sure, beyond).
   template <bool kAllAreLeft>
   __device__ PassSums SumRun(const Binning& binning, float sure, float beyond) {
     const Run run = RunOfThread();
@@ -233,10 +237,10 @@ class RowOnCluster {
     return sums;
   }
 
-  // Lists the tokens that reach a value with the ordered bits `bound`. `greatest` are the bits of
+  // Lists the tokens that reach the value with the ordered bits `bound`. `greatest` are the bits of
   // the greatest value that this thread has read. Few threads have read one that reaches the bound,
-  // and the warp reads only their tokens again. Returns as Narrow; 0 if more than kMaxListed reach
-  // it.
+  // so the warp reads only their tokens again. Returns like Narrow; 0 if more than kMaxListed
+  // tokens reach it.
   __device__ uint32_t ListFrom(uint32_t bound, uint32_t greatest) {
     uint32_t reaching = __ballot_sync(kAllLanes, greatest >= bound ? 1 : 0);
     while (reaching != 0) {
@@ -254,14 +258,14 @@ class RowOnCluster {
     return count;
   }
 
-  // To the list of this block, as long as it has room.
+  // Appends to the list of this block, as long as it has room.
   __device__ void Append(uint64_t key) {
     const uint32_t place = atomicAdd(&memory_.num_listed, 1u);
     if (place < kMaxListed) memory_.listed[place] = key;
   }
 
-  // Lists the tokens of bins [first, last], and of all before the first key of `binning` if told
-  // to. Returns as GatherListed.
+  // Lists the tokens of bins [first, last] and, if `with_greater`, all tokens before the first key
+  // of `binning`. Returns the number of all listed tokens, like GatherListed.
   __device__ uint32_t List(const Binning binning, uint32_t first, uint32_t last, bool with_greater,
                            bool to_all) {
     const float most = with_greater ? INFINITY : binning.Above(first);
@@ -277,7 +281,7 @@ class RowOnCluster {
     return GatherListed(to_all, memory_, exchange_);
   }
 
-  // The interval of keys in one bin of values.
+  // Returns bins of the keys in one bin by value.
   __device__ Binning KeysOf(const Binning binning, uint32_t bin) {
     uint64_t least = ~uint64_t{0};
     uint64_t greatest = 0;
@@ -292,38 +296,38 @@ class RowOnCluster {
     return Binning::ByKey(least, greatest);
   }
 
-  // By rank 0, which has the sorted list.
+  // Lets rank 0, which has the sorted list, finish the row.
   __device__ void EndListed(int stage, uint32_t count, uint32_t* tokens) {
     if (ClusterRank() != 0) return;
     ListedRow(job_, count, weigh_, memory_).End(stage, tokens + job_.first_token);
   }
 
-  // Compares values before ids, for keys take longer to make.
+  // Compares values and ids, because making keys takes longer.
   __device__ bool IsLeft(uint32_t index, float value) const {
     const float least = FromOrderedBits(static_cast<uint32_t>(least_key_ >> 32));
-    // No branch, for it is asked for every token.
+    // No branch, because this runs for every token.
     return (value > least) |
            ((value == least) & (part_.TokenAt(index) <= TokenOfOrderKey(least_key_)));
   }
 
-  // Whether no stage has dropped a token yet. Loops then leave IsLeft out: a banned token weighs
-  // nothing anyhow.
+  // True if no stage has removed a token yet. Then loops need no IsLeft: a banned token has the
+  // weight 0 in any case.
   __device__ bool AllAreLeft() const { return least_key_ == LeastDrawableKey(job_); }
 
-  // The weight of a token in the draw.
+  // Returns the weight of a token in the draw.
   template <bool kAllAreLeft, typename Weigh>
   __device__ uint64_t MassAt(uint32_t index, const Weigh& weigh) const {
     const float value = part_.ValueAt(index);
-    // A banned token weighs nothing.
+    // A banned token has the weight 0.
     return weigh(kAllAreLeft || IsLeft(index, value) ? value : part_.banned());
   }
 
-  // Neighbours that one thread sums.
+  // The neighbouring tokens that one thread sums.
   struct Run {
     uint32_t begin;
     uint32_t end;
   };
-  // Odd, so that the threads of a warp read different banks.
+  // Is odd, so that the threads of a warp read different banks.
   __device__ uint32_t RunLength() const { return (part_.size() + kThreads - 1) / kThreads | 1; }
   __device__ Run RunOfThread() const {
     const uint32_t begin = threadIdx.x * RunLength();
@@ -331,7 +335,7 @@ class RowOnCluster {
     return {begin, end < part_.size() ? end : part_.size()};
   }
 
-  // The mass that is left of this thread's run.
+  // Returns the mass that is left of this thread's run.
   __device__ uint64_t MassOfRun() const {
     return weigh_.Apply([&](auto weigh) {
       return AllAreLeft() ? MassOfRun<true>(weigh) : MassOfRun<false>(weigh);
@@ -346,7 +350,7 @@ class RowOnCluster {
     return sum;
   }
 
-  // `mass` is that of the thread's run; its warp walks the run in which the target lies.
+  // `mass` is the mass of the thread's run. The warp that has the target walks through its run.
   __device__ void Draw(uint64_t mass, uint32_t* tokens) {
     const BlockSums<uint64_t> sums(memory_, mass);
     exchange_.Publish([&] { return sums.total; });
@@ -366,7 +370,8 @@ class RowOnCluster {
     }
   }
 
-  // By a whole warp: the first token of [begin, end) at which the running sum exceeds `target`.
+  // Finds the first token of [begin, end) at which the running sum exceeds `target`. A whole warp
+  // calls it.
   __device__ void Walk(uint32_t begin, uint32_t end, uint64_t target, uint32_t* token) const {
 #pragma unroll 1
     for (uint32_t base = begin; base < end; base += kWarp) {
@@ -391,9 +396,9 @@ class RowOnCluster {
   BlockMemory& memory_;
   const Part& part_;
   Exchange& exchange_;
-  const uint32_t first_token_;  // in the order
+  const uint32_t first_token_;  // the first of the order
   Weigher weigh_;
-  uint64_t least_key_;  // the tokens with this key or a greater one are left
+  uint64_t least_key_;  // tokens with this key or a greater one are left
 };
 
 template <bool kInShared>
@@ -411,7 +416,7 @@ __global__ void __launch_bounds__(kThreads, kInShared ? kBlocksPerMultiprocessor
   Exchange exchange(memory);
   uint64_t greatest = part.Load();
   if (job.num_edits > 0) greatest = kInShared ? part.Edit(job, greatest) : kInvalidKey;
-  // From now on all blocks run and can be sent to.
+  // From now on all blocks run and can receive words.
   ClusterWait();
   const Leads leads = FindLeads(memory, exchange, greatest, TopKToList(job));
   const bool failed = leads.first_key == kInvalidKey || leads.first_key < LeastDrawableKey(job);
@@ -446,7 +451,8 @@ struct Launch {
   cudaLaunchAttribute cluster = {};
 };
 
-// Blocks of the largest cluster that the current device runs with so much shared memory each.
+// Returns the number of blocks of the largest cluster that the current device can run with
+// `shared_bytes` of shared memory per block.
 uint32_t LargestCluster(size_t shared_bytes) {
   for (uint32_t blocks = kMaxClusterBlocks; blocks > 1; blocks /= 2) {
     const Launch launch(1, {blocks, true, shared_bytes});
@@ -454,7 +460,7 @@ uint32_t LargestCluster(size_t shared_bytes) {
     const cudaError_t error =
         cudaOccupancyMaxActiveClusters(&clusters, SampleRows<true>, &launch.config);
     if (error == cudaSuccess && clusters > 0) return blocks;
-    // Forgotten: it is no later call's.
+    // Clear the error, so that no later call reports it.
     static_cast<void>(cudaGetLastError());
   }
   return 1;
@@ -501,7 +507,7 @@ cudaError_t PrepareSampleRows(DeviceTraits& traits) {
   }
   traits = {1, static_cast<uint32_t>(num_sms), static_cast<size_t>(shared_bytes),
             static_cast<size_t>(sm_shared_bytes / 2 - reserved_bytes)};
-  // Code for devices before sm_90 takes each block for a cluster of its own, wherever it runs.
+  // Code for devices before sm_90 treats each block as a cluster of its own, on any device.
   constexpr int kFirstWithClusters = 90;
   if (has_clusters != 0 && loaded.ptxVersion >= kFirstWithClusters &&
       loaded.binaryVersion >= kFirstWithClusters) {

@@ -1,4 +1,4 @@
-// The kernel that samples rows, one cluster of blocks each, and what its launch needs.
+// Launches the kernel that samples rows, with one cluster of blocks per row.
 
 #ifndef TOKEN_SAMPLER_CUDA_KERNEL_SAMPLE_ROWS_H_
 #define TOKEN_SAMPLER_CUDA_KERNEL_SAMPLE_ROWS_H_
@@ -12,33 +12,34 @@
 
 namespace token_sampler::cuda {
 
-// What a launch depends on.
+// The properties of a device on which a launch depends.
 struct DeviceTraits {
-  uint32_t max_cluster_blocks;  // 1 where there are no clusters
+  uint32_t max_cluster_blocks;  // 1 if there are no clusters
   uint32_t num_sms;
-  size_t max_shared_bytes;     // that a block may ask for
-  size_t paired_shared_bytes;  // that each of two blocks on one multiprocessor may ask for
+  size_t max_shared_bytes;     // the most for a block
+  size_t paired_shared_bytes;  // the most for each of two blocks on a multiprocessor
 };
 
-// How the rows of a launch are laid over the device.
+// How a launch divides rows among blocks.
 struct LaunchShape {
   uint32_t cluster_blocks;  // per row: 1, 2, 4 or 8
-  bool values_in_shared;    // else each pass reads device memory
+  bool values_in_shared;    // false: each pass reads device memory
   size_t shared_bytes;      // per block
 };
 
-// The shape for `rows` rows of at most `max_vocab` tokens: blocks enough for the row to fit their
-// shared memory; more of them when there are few rows, and when there are many, so that a
-// multiprocessor has room for two blocks: one reads its row while the other works on its own.
+// Returns the shape for `rows` rows of at most `max_vocab` tokens. It has enough blocks per row for
+// the row to fit into their shared memory. It has more if there are few rows; and if there are
+// many, so that a multiprocessor has room for two blocks, of which one reads its row while the
+// other works.
 LaunchShape ChooseShape(const DeviceTraits& device, uint32_t rows, uint32_t max_vocab);
 
-// Asks the current device what it does with the kernel as it was loaded there, which may have been
-// compiled for an older one, and allows the kernel all shared memory. Once per device.
+// Finds the traits of the current device for the kernel as loaded there, which may have been
+// compiled for an older device, and allows the kernel all shared memory. Call it once per device.
 cudaError_t PrepareSampleRows(DeviceTraits& traits);
 
-// Samples jobs[0 .. rows) on `stream`: jobs[i].num_samples token ids from
-// tokens[jobs[i].first_token] on, and statuses[i]. The device reads and writes all three. A job
-// with edits fails where the shape has no values in shared memory.
+// Samples jobs[0 .. rows) on `stream`. Writes jobs[i].num_samples token ids from
+// tokens[jobs[i].first_token] on, and statuses[i]. The device accesses all three arrays. A job with
+// edits fails if the shape does not have values in shared memory.
 cudaError_t LaunchSampleRows(const RowJob* jobs, uint32_t rows, const LaunchShape& shape,
                              uint32_t* tokens, JobStatus* statuses, cudaStream_t stream);
 

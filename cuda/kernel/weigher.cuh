@@ -1,4 +1,4 @@
-// The weight of each token of a row, by SPEC.md §4.
+// Computes the weights of a row's tokens: SPEC.md §4.
 
 #ifndef TOKEN_SAMPLER_CUDA_KERNEL_WEIGHER_H_
 #define TOKEN_SAMPLER_CUDA_KERNEL_WEIGHER_H_
@@ -14,13 +14,13 @@
 
 namespace token_sampler::cuda {
 
-// What the weight of a difference to the greatest value is sure to be.
+// Differences from the greatest value for which the weight need not be computed.
 struct SureDifferences {
-  float below;        // a lesser difference weighs less than the threshold
-  float at_or_above;  // a greater one does not
+  float below;        // a lesser difference has a weight below the threshold
+  float at_or_above;  // a greater one has a weight of at least the threshold
 };
 
-// Weights of tokens, with all that they take in registers, for a loop.
+// Weigh tokens in a loop, with all parameters in registers.
 struct LogitWeights {
   float first;  // the largest value of the row
   WeightScale scale;
@@ -31,11 +31,11 @@ struct PlainWeights {
   __device__ uint64_t operator()(float value) const { return PlainWeight(value, scale); }
 };
 
-// Keeps nearly all in shared memory, for registers are few.
+// Keeps nearly all parameters in shared memory, because registers are few.
 class Weigher {
  public:
-  // Weighs at temperature 1 against `first`, the largest value of the row memory.job. In all
-  // threads of a block.
+  // Weighs at temperature 1, relative to `first`, the largest value of the row memory.job. All
+  // threads of a block must construct it.
   __device__ Weigher(BlockMemory& memory, float first) : memory_(memory), first_(first) {
     if (memory.job.is_logits) return;
     if (threadIdx.x == 0) {
@@ -44,11 +44,11 @@ class Weigher {
     __syncthreads();
   }
 
-  // From now on at the temperature of the row.
+  // Weighs at the temperature of the row from now on.
   __device__ void SetTemperature() { at_one_ = false; }
 
   __device__ LogitWeights OfLogits() const { return {first_, scale()}; }
-  // f(LogitWeights) or f(PlainWeights), so that a loop need not ask which for every token.
+  // Calls f with LogitWeights or PlainWeights, so that a loop need not decide for every token.
   template <typename F>
   __device__ auto Apply(F f) const {
     return memory_.job.is_logits ? f(OfLogits()) : f(PlainWeights{memory_.plain_scale});
@@ -60,10 +60,11 @@ class Weigher {
     return (*this)(FromOrderedBits(static_cast<uint32_t>(key >> 32)));
   }
 
-  // Bounds the differences that reach a threshold: few lie between the two, and only they have to
-  // be weighed. The mantissa bounds the logarithm, so that no function of a library decides.
+  // Returns bounds of the differences whose weights reach a threshold. Few differences are between
+  // the two, and only these must be weighed. The bounds on the logarithm use only the mantissa, so
+  // that the result does not depend on a library.
   __device__ SureDifferences Sure(uint64_t threshold) const {
-    // Lesser thresholds are coarse: rounding is as large as the steps between them.
+    // Below this, the rounding of weights is not small against the threshold.
     constexpr uint64_t kLeast = uint64_t{1} << 24;
     if (!memory_.job.is_logits || threshold < kLeast) return {-INFINITY, INFINITY};
     const int exponent = 63 - __clzll(threshold);
@@ -77,7 +78,7 @@ class Weigher {
 
   __device__ float first() const { return first_; }
   __device__ uint64_t OfFirst() const { return (*this)(first_); }
-  // Bins per unit of value such that nearly all of the mass falls into kBins of them.
+  // Returns the bins per unit of value with which nearly all of the mass is in `bins` bins.
   __device__ float BinsPerValue(uint32_t bins) const {
     const float all = static_cast<float>(bins);
     return memory_.job.is_logits ? scale().high * (all / kBinnedOctaves) : all / first_;
