@@ -20,7 +20,7 @@ using testing::HasSubstr;
 
 class BatcherTest : public testing::Test {
  protected:
-  // A batcher whose executors are all busy with one row each until sampler_.Open().
+  // Makes a batcher whose executors are all busy with one row each until sampler_.Open().
   Batcher& StartBusy(const BatcherOptions& options) {
     batcher_.emplace(sampler_, options, clock_);
     sampler_.Close();
@@ -31,7 +31,7 @@ class BatcherTest : public testing::Test {
     return *batcher_;
   }
 
-  // Nothing may wait for a closed sampler when the batcher goes.
+  // Nothing may wait for a closed sampler when the batcher is destroyed.
   void TearDown() override { sampler_.Open(); }
 
   GatedSampler sampler_;
@@ -314,7 +314,8 @@ TEST_F(BatcherTest, StopRefusesWhatWaitsAndFinishesWhatIsUnderWay) {
   EXPECT_EQ(running->times_done(), 1);
 }
 
-// Submits, cancellations, executors and the stop all at once, for the thread sanitizer too.
+// Submits, cancellations, executors and the stop run at the same time, also for the thread
+// sanitizer.
 TEST_F(BatcherTest, EveryAcceptedJobIsDoneExactlyOnce) {
   constexpr int kThreads = 4;
   constexpr int kJobsPerThread = 500;

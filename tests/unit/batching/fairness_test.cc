@@ -1,4 +1,4 @@
-// Who is sampled when, and who finds a place in the queue.
+// Tests in which order clients are sampled, and who gets a place in the queue.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -29,7 +29,7 @@ constexpr int64_t kVocab = 100'000;
 
 class FairnessTest : public testing::Test {
  protected:
-  // A batcher whose executor is busy with a row until sampler_.Open().
+  // Makes a batcher whose executor is busy with a row until sampler_.Open().
   Batcher& StartBusy(const BatcherOptions& options) {
     batcher_.emplace(sampler_, options, clock_);
     sampler_.Close();
@@ -53,7 +53,7 @@ class FairnessTest : public testing::Test {
     return job;
   }
 
-  // The number of the batch that held the row of this step.
+  // Returns the number of the batch with the row of this step.
   size_t BatchOf(uint64_t step) const {
     const auto batches = sampler_.batch_steps();
     const auto found = std::find_if(batches.begin(), batches.end(), [step](const auto& batch) {
@@ -148,7 +148,7 @@ TEST_F(FairnessTest, AClientsUrgentJobsOvertakeItsOthers) {
   }
   sampler_.Open();
   for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
-  // The first one had its turn already when they came.
+  // The first one already had its turn when they came.
   EXPECT_EQ(BatchOf(100), 1);
   EXPECT_EQ(BatchOf(7), 2);
   EXPECT_EQ(BatchOf(9), 4);
@@ -163,7 +163,7 @@ TEST_F(FairnessTest, AJobOfLowPriorityGetsOnHoweverManyUrgentOnesCome) {
   for (uint64_t i = 0; i < 8; ++i) jobs.push_back(Submit("client", "1", 1, i + 1));
   sampler_.Open();
   for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
-  // One of nine.
+  // Gets one batch of nine.
   for (uint64_t i = 0; i < 8; ++i) EXPECT_LE(BatchOf(i + 1), 2 + 9 * i + 1);
   EXPECT_GE(BatchOf(8), 60);
 }
@@ -241,7 +241,7 @@ TEST_F(FairnessTest, AFullQueueHasRoomForWhoHoldsLess) {
   EXPECT_EQ(newer->Await().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_GE(newer->retry_after, milliseconds(5));
 
-  // Neither holds less than the other would: nobody is pushed out.
+  // Neither holds less than the other would, so nobody is pushed out.
   const auto refused = MakeJob(4);
   refused->identity = {"polite", "2"};
   EXPECT_EQ(batcher_->Submit(refused).code(), absl::StatusCode::kResourceExhausted);
@@ -256,7 +256,7 @@ TEST_F(FairnessTest, PlacesInAFullQueueFollowTheWeights) {
   StartBusy({.max_queued_rows = 8, .client_weights = {{"heavy", 3.0}}});
   const auto heavy = Submit("heavy", "1", 4, 10);
   const auto other = Submit("other", "2", 4, 20);
-  // The weight of the one lets it hold 6 of 8 rows, so 1 more is within its share.
+  // Its weight allows it 6 of 8 rows, so 1 more is within its share.
   const auto more = Submit("heavy", "1", 1, 30);
   ASSERT_EQ(other->times_done(), 1);
   EXPECT_EQ(other->Await().code(), absl::StatusCode::kResourceExhausted);
@@ -285,7 +285,7 @@ TEST_F(FairnessTest, AClientHoldsNoMoreOfTheQueueThanItsOwnLimit) {
             absl::StatusCode::kResourceExhausted);
   EXPECT_GE(retry_after, milliseconds(5));
   EXPECT_TRUE(batcher_->CheckRoom({"other", "3"}, retry_after).ok());
-  // As of the queue, one job beyond the limit is taken when nothing waits.
+  // As with the queue's limit, a job beyond the limit is accepted if nothing waits.
   const auto other = Submit("other", "3", 9, 20);
   sampler_.Open();
   EXPECT_TRUE(first->Await().ok());
@@ -345,7 +345,7 @@ TEST_F(FairnessTest, TellsTheRefusedToComeBackOneAfterTheOther) {
     const auto job = MakeJob(1000, 0, kVocab);
     job->identity = {"client", "1"};
     ASSERT_EQ(batcher_->Submit(job).code(), absl::StatusCode::kResourceExhausted);
-    // Half of what waits, then what those before it take.
+    // The time of half of what waits, then also that of the refused jobs before this one.
     EXPECT_GT(job->retry_after, before + milliseconds(25));
     EXPECT_LT(job->retry_after, before + milliseconds(150));
     before = job->retry_after;
@@ -371,7 +371,7 @@ TEST_F(FairnessTest, TellsTheRefusedToComeLessOftenWhileTheQueueNeverEmpties) {
   };
   const milliseconds first = told();
   const milliseconds place = told() - first;
-  clock_.AddMilliseconds(10'000);  // nothing is promised any more
+  clock_.AddMilliseconds(10'000);  // all promised times have passed
   const milliseconds first_later = told();
   const milliseconds places = told() - first_later;
   // Both are rounded to a millisecond.

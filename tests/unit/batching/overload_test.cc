@@ -1,5 +1,5 @@
-// Ten times as many callers as the sampler can serve by their deadlines, in simulated time: the
-// sampler's thread advances the clock, and makes the callers come and go meanwhile.
+// Tests ten times as many callers as the sampler can serve by their deadlines, in simulated time:
+// the sampler's thread advances the clock, and makes callers come and go.
 
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@ constexpr nanoseconds kTime = std::chrono::seconds(5);
 constexpr size_t kRows = 16;
 constexpr int64_t kVocab = 100'000;  // a row of it takes about 60 us by the estimate
 
-// How many times as long as its estimate a batch takes that begins then.
+// Returns the time of a batch that begins at `now`, as a multiple of its estimate.
 using Slowness = std::function<double(nanoseconds now)>;
 
 class Simulation final : public Sampler, public Clock {
@@ -41,9 +41,9 @@ class Simulation final : public Sampler, public Clock {
     batcher_.Stop();
   }
 
-  // The part of the time that went to rows which came in time.
+  // The share of the time that was spent on rows of jobs that were done by their deadline.
   double goodput() const { return static_cast<double>(useful_time_.count()) / kTime.count(); }
-  // The part of the sampled rows that came in time.
+  // The share of the sampled rows whose jobs were done by their deadline.
   double useful() const {
     return static_cast<double>(useful_rows_) / static_cast<double>(sampled_rows_);
   }
@@ -78,7 +78,7 @@ class Simulation final : public Sampler, public Clock {
     event.mapped()();
   }
 
-  // A caller's next call.
+  // Makes a caller's next call.
   void Come();
   void End(const Job& job, const absl::Status& status);
 
@@ -136,14 +136,14 @@ void Simulation::End(const Job& job, const absl::Status& status) {
   }
   At(std::max(now_.load() + std::chrono::microseconds(1), now_.load() + job.retry_after),
      [this] { Come(); });
-  // The sampler would wait for a job for ever: what comes next must come now.
+  // Without a job the sampler would wait for ever, so the next event must happen now.
   while (under_way_ == 0 && !events_.empty()) RunNext();
   if (under_way_ == 0 && events_.empty() && !std::exchange(is_over_, true)) over_.set_value();
 }
 
 class OverloadTest : public testing::Test {
  protected:
-  // 8 callers keep the sampler busy; 400 get as much done.
+  // Expects that 400 callers get as much done as 8, who keep the sampler busy.
   static void ExpectAsMuchFromMany(const Slowness& slowness) {
     const Simulation few(8, milliseconds(50), slowness);
     const Simulation many(400, milliseconds(50), slowness);

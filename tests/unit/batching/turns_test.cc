@@ -1,5 +1,5 @@
-// Tests jobs that are too long for a slice: each gives its turn to others, and ends when nobody
-// wants it any more.
+// Tests jobs that are too long for a slice: each gives turns to others, and ends when nobody wants
+// it any more.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -19,11 +19,11 @@
 namespace token_sampler {
 namespace {
 
-// A row of which nobody could think that it ends within a slice.
+// A row that certainly takes longer than a slice.
 constexpr int64_t kLongVocab = int64_t{1} << 23;
 
-// A row with a pace takes 100 pieces of a millisecond, and asks before each; others take no time.
-// Rows with a pace begin once the test has called Open. Thread-safe.
+// A sampler for which a row with a pace takes 100 pieces of a millisecond, and asks before each;
+// other rows take no time. Rows with a pace begin only after the test has called Open. Thread-safe.
 class LongRowSampler final : public Sampler {
  public:
   static constexpr int kPieces = 100;
@@ -44,7 +44,7 @@ class LongRowSampler final : public Sampler {
     return absl::OkStatus();
   }
 
-  // Returns once `rows` long rows have begun since the start.
+  // Waits until `rows` long rows have begun since the start.
   void AwaitLong(int rows) {
     MutexLock lock(mutex_);
     while (begun_ < rows) changed_.Wait(mutex_);
@@ -54,7 +54,7 @@ class LongRowSampler final : public Sampler {
     open_ = true;
     changed_.NotifyAll();
   }
-  // How many long rows had begun when that of the step ended.
+  // Returns how many long rows had begun when the row of this step ended.
   int begun_before_end_of(uint64_t step) {
     MutexLock lock(mutex_);
     return begun_before_end_[step];
@@ -63,7 +63,7 @@ class LongRowSampler final : public Sampler {
     MutexLock lock(mutex_);
     return pieces_;
   }
-  // How many pieces of long rows were done before each of the short ones.
+  // Returns how many pieces of long rows were done before each of the short rows.
   std::vector<int> pieces_before_short() {
     MutexLock lock(mutex_);
     return pieces_before_short_;
@@ -176,7 +176,8 @@ TEST_F(TurnsTest, StopEndsWhatTakesTurnsAndWhatWaitsForOne) {
   EXPECT_EQ(sampler_.pieces(), 0);
 }
 
-// For a sampler that samples one row at a time, four long rows run, and two of one client.
+// With a sampler that samples one row at a time, at most four long rows run, and at most two of one
+// client.
 TEST_F(TurnsTest, FewRowsRunAtATimeAndNoClientHasAllThreads) {
   std::vector<std::shared_ptr<TestJob>> jobs;
   for (uint64_t i = 0; i < 6; ++i) jobs.push_back(Submit("greedy", i, kLongVocab));
@@ -184,12 +185,12 @@ TEST_F(TurnsTest, FewRowsRunAtATimeAndNoClientHasAllThreads) {
   jobs.push_back(Submit("polite", 9, kLongVocab));
   sampler_.Open();
   EXPECT_TRUE(jobs.back()->Await().ok());
-  // It had as many turns as the two of the other client together.
+  // It had as many turns as the other client's two rows together.
   EXPECT_EQ(sampler_.begun_before_end_of(9), 3);
   for (const auto& job : jobs) EXPECT_TRUE(job->Await().ok());
 }
 
-// An answer that takes long to write, until the test lets it.
+// A job whose answer takes long to write, until the test lets it finish.
 class LargeAnswer final : public SamplingJob {
  public:
   LargeAnswer(const SamplingParams& params, const OutputOptions& outputs) {
@@ -237,7 +238,7 @@ TEST_F(TurnsTest, ALargeAnswerHoldsNobodyWhileItIsWritten) {
   large->Finish();
 }
 
-// Samples 50 batches of one short row, as verifying a draft does.
+// A job that samples 50 batches of one short row, like verifying a draft.
 class ManyBatches final : public SamplingJob {
  public:
   ManyBatches(const SamplingParams& params, Batcher& batcher) : batcher_(batcher) {
@@ -294,7 +295,8 @@ TEST_F(TurnsTest, AComputationOfManyBatchesEndsBetweenThem) {
   }
 }
 
-// Long rows, short ones, cancellations and the stop all at once, for the thread sanitizer too.
+// Long rows, short ones, cancellations and the stop run at the same time, also for the thread
+// sanitizer.
 TEST_F(TurnsTest, EveryAcceptedJobIsDoneExactlyOnce) {
   sampler_.Open();
   std::vector<std::vector<std::shared_ptr<TestJob>>> accepted(3);

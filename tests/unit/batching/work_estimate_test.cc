@@ -10,7 +10,7 @@
 namespace token_sampler {
 namespace {
 
-// A row of 128,256 tokens with the parameters, outputs and history that a test gives it.
+// A row of 128,256 tokens with the parameters, outputs and history of a test.
 struct Row {
   SamplingParams params = {};
   OutputOptions outputs = {};
@@ -28,8 +28,8 @@ struct Row {
   double microseconds() const { return static_cast<double>(WorkEstimator().OfRow(input())) / 1000; }
 };
 
-// Figures of tests/bench for rows of each kind, the hardest of its shapes: an estimate is
-// between half of it and four times as much.
+// Compares with measurements of tests/bench, for the hardest shape of each kind of row. An estimate
+// must be between half of the measurement and four times as much.
 TEST(WorkEstimateTest, IsNearWhatWasMeasured) {
   const auto expect_near = [](double measured, const Row& row) {
     EXPECT_GT(row.microseconds(), measured / 2);
@@ -106,7 +106,7 @@ TEST(WorkEstimateTest, ALongHistoryCostsNothingIfNothingLooksAtIt) {
   EXPECT_LT(row.microseconds(), all / 2);
 }
 
-// The work of DRY in a history of these tokens, by a search and by an index.
+// The estimated work of DRY in a history of these tokens, by a search and by an index.
 struct OfDry {
   explicit OfDry(const std::vector<uint32_t>& ids) {
     Row row;
@@ -138,7 +138,7 @@ TEST(WorkEstimateTest, AnIndexedHistoryCostsWhatItsEndRepeats) {
   EXPECT_LT(same.indexed, same.searched);
 }
 
-// Calls that took seconds and more.
+// Calls that took seconds or more.
 TEST(WorkEstimateTest, KnowsWhatTakesLong) {
   constexpr double kSecond = 1e6;
   Row ranks = {.vocab = kMaxVocab};

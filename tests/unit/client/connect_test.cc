@@ -1,5 +1,5 @@
-// A connection is made although gRPC looks at errno late: what it does in between, at worst, is
-// done within connect() here.
+// Tests that a connection is made although gRPC reads errno late. Here connect() itself does the
+// worst of what gRPC does in between.
 
 #include <errno.h>
 #include <gmock/gmock.h>
@@ -12,8 +12,8 @@
 #include "tests/unit/client/fake_server.h"
 #include "token_sampler/sampler_client.h"
 
-// Taken instead of the C library's by gRPC's shared library: leaves the errno that Abseil leaves
-// where a lock has to be waited for, by the first thread of the process to do so.
+// gRPC's shared library calls this instead of the C library's function. It leaves the errno that
+// Abseil leaves when the first thread of a process waits for a lock.
 extern "C" int connect(int socket, const sockaddr* address, socklen_t size) {
   const auto result = static_cast<int>(syscall(SYS_connect, socket, address, size));
   if (result != 0 && errno == EINPROGRESS) {

@@ -1,4 +1,4 @@
-// What `verify` prints.
+// Tests what `verify` prints.
 
 #include "client/cli/reports/draft_report.h"
 
@@ -10,7 +10,7 @@
 namespace token_sampler::client {
 namespace {
 
-// A chain of which one token was accepted, and a tree that failed.
+// Makes a report of a chain with one accepted token, and of a tree that failed.
 DraftReport TwoSequences() {
   DraftReport report;
   report.sequences = {{.token_ids = {3, 1}}, {.token_ids = {2, 2}, .parents = {-1, -1}}};

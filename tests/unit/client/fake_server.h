@@ -1,4 +1,4 @@
-// A gRPC server in this process that answers as the test says and keeps what it was sent.
+// A gRPC server in this process that answers as the test wants and keeps the requests that it got.
 
 #ifndef TOKEN_SAMPLER_TESTS_UNIT_CLIENT_FAKE_SERVER_H_
 #define TOKEN_SAMPLER_TESTS_UNIT_CLIENT_FAKE_SERVER_H_
@@ -33,7 +33,7 @@ class FakeServer final : public v1::TokenSampler::Service {
     address_ = absl::StrCat("127.0.0.1:", port);
   }
 
-  // Token r for row r, with the row's number as its seed, step and stream.
+  // Answers token r for row r, with the row's number as seed, step and stream.
   static grpc::Status AnswerRowNumbers(const v1::SampleRequest& request,
                                        v1::SampleResponse* response) {
     response->set_spec_version(1);
@@ -55,7 +55,7 @@ class FakeServer final : public v1::TokenSampler::Service {
     return last_request_;
   }
 
-  // The addresses from which Sample was called: one per connection.
+  // Returns the addresses from which Sample was called: one per connection.
   std::set<std::string> peers() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return peers_;
@@ -71,7 +71,7 @@ class FakeServer final : public v1::TokenSampler::Service {
     return answer_(*request, response);
   }
 
-  // What VerifyDraft answers, and what it was sent.
+  // Set the answer of VerifyDraft, and return the request that it got.
   void AnswerDrafts(v1::VerifyDraftResponse response) {
     const std::lock_guard<std::mutex> lock(mutex_);
     draft_response_ = std::move(response);

@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kPercents[] = {0, 0.1, 1, 10, 25, 50, 75, 90, 95, 99, 99.9, 99.99, 100};
 
-// The smallest value with at least `percent` of the sorted values at or below it.
+// Returns the smallest value with at least `percent` of the sorted values at or below it.
 uint64_t ExactPercentile(const std::vector<uint64_t>& sorted, double percent) {
   const double rank = std::ceil(percent * static_cast<double>(sorted.size()) / 100.0);
   return sorted[static_cast<size_t>(std::max(rank, 1.0)) - 1];
@@ -33,7 +33,7 @@ void ExpectMatchesSort(const Histogram& histogram, std::vector<uint64_t> values)
   }
 }
 
-// Values of every magnitude: a random number of random bits.
+// Returns values of every magnitude: a random number of random bits.
 std::vector<uint64_t> RandomValues(size_t count, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::vector<uint64_t> values(count);

@@ -1,4 +1,4 @@
-// The load tester: every call is recorded once, limits end it, and the report adds up.
+// Tests the load tester: every call is recorded once, limits end it, and the report adds up.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -113,7 +113,7 @@ TEST(ClosedLoopTest, PausesLongerAfterEachFailure) {
   Recorder recorder;
   RunClosedLoop(client, workload,
                 {.concurrency = 2, .duration = absl::Milliseconds(300), .progress = {}}, recorder);
-  // At 0, 10, 30, 70 and 150 ms or later.
+  // Calls at 0, 10, 30, 70 and 150 ms or later.
   EXPECT_LE(answered, 2 * 5u);
   EXPECT_GE(answered, 2u);
   EXPECT_EQ(recorder.Snapshot().failed_calls, answered);
@@ -210,7 +210,7 @@ TEST(LoadReportTest, TableNamesErrorsAndFailedRows) {
   EXPECT_THAT(table, HasSubstr("p99.9"));
 }
 
-// A server that is gone answers at once.
+// Calls to a server that is gone fail at once.
 TEST(LoadReportTest, CallsThatFailedAreNoThroughput) {
   Recorder recorder;
   for (int i = 0; i < 1000; ++i) {

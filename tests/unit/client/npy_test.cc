@@ -23,7 +23,7 @@ absl::StatusOr<Matrix> Read(const std::string& bytes, std::optional<DataType> dt
   return ReadNpy(stream, "rows.npy", dtype);
 }
 
-// A file whose header is `dictionary`, followed by `values` bytes.
+// Makes a file whose header is `dictionary`, followed by `values` bytes.
 std::string File(const std::string& dictionary, size_t values, int version = 1) {
   std::string bytes = "\x93NUMPY";
   bytes.push_back(static_cast<char>(version));
@@ -48,7 +48,7 @@ std::string ErrorOf(const std::string& bytes, std::optional<DataType> dtype = {}
 }
 
 TEST(NpyTest, ReadsTheValues) {
-  // As numpy.save lays out numpy.array([[1, 2, 3], [-1, 0.5, -inf]], "<f4").
+  // Like the output of numpy.save for numpy.array([[1, 2, 3], [-1, 0.5, -inf]], "<f4").
   const std::string header =
       "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }" + std::string(58, ' ') + "\n";
   std::string bytes = std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header;
@@ -137,7 +137,7 @@ TEST(NpyTest, SaysWhatIsWrongWithTheSize) {
   EXPECT_THAT(ErrorOf(File(Dictionary("<f4", "(2, 3)"), 23)),
               HasSubstr("truncated: its shape (2, 3) takes 24 bytes of values, the file has 23"));
   EXPECT_THAT(ErrorOf(File(Dictionary("<f4", "(2, 3)"), 25)), HasSubstr("has more bytes"));
-  // Would be 2^62 bytes: fails on the bytes there are, not on an allocation.
+  // Would be 2^62 bytes: fails because the file has fewer, not because of an allocation.
   EXPECT_THAT(ErrorOf(File(Dictionary("<f4", "(1073741824, 1073741824)"), 100)),
               HasSubstr("the file has 100"));
 }
@@ -176,7 +176,8 @@ TEST(NpyTest, NamesAFileThatCannotBeRead) {
             "/proc/self/mem: cannot be read: Input/output error");
 }
 
-// Bytes changed, removed, doubled and added at random: an error or a matrix that its values fill.
+// Changes, removes, doubles and adds bytes at random, and expects an error or a matrix with all
+// values.
 TEST(NpyTest, SurvivesAnyDamage) {
   std::mt19937 random(20240607);
   const auto below = [&random](size_t bound) { return static_cast<size_t>(random()) % bound; };

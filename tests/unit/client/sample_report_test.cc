@@ -1,4 +1,4 @@
-// What `sample` prints, and the table it is printed with.
+// Tests what `sample` prints, and the table that prints it.
 
 #include "client/cli/reports/sample_report.h"
 

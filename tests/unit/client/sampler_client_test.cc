@@ -1,4 +1,4 @@
-// The client library against a server in this process.
+// Tests the client library against a server in this process.
 
 #include "token_sampler/sampler_client.h"
 
@@ -34,7 +34,7 @@ std::vector<float> Ramp(size_t size) {
   return values;
 }
 
-// What the call to a server that answers with `answer` ends with.
+// Returns the status of a call to a server that answers with `answer`.
 absl::Status StatusOfAnswer(const FakeServer::Answer& answer, int64_t rows = 2) {
   const FakeServer server(answer);
   const std::vector<float> values = Ramp(static_cast<size_t>(rows) * 3);
@@ -89,7 +89,7 @@ TEST(SamplerClientTest, SendsEveryFieldOfTheRequest) {
   EXPECT_EQ(sent.outputs().logprob_mode(), v1::LOGPROB_MODE_PROCESSED);
 }
 
-// Nothing, that there is none, and one.
+// Sends no history, an empty one, and one with tokens.
 TEST(SamplerClientTest, SendsHistoriesAsTheyAreGiven) {
   FakeServer server([](const v1::SampleRequest& request, v1::SampleResponse* response) {
     if (request.histories().skip_unknown_ids()) response->add_skipped_ids(1);
@@ -224,7 +224,8 @@ TEST(SamplerClientTest, SendsOwnedValuesInPlaceAndLetsThemGo) {
     server.last_request().tensor().data().copy(reinterpret_cast<char*>(&first), sizeof(first));
     EXPECT_EQ(first, 42.0f) << "the values were copied when the request was encoded";
   }
-  // Nothing may hold them once request and client are gone; gRPC lets go on a thread of its own.
+  // Nothing may hold the values after request and client are destroyed; gRPC releases them on its
+  // own thread.
   while (values.use_count() > 1) std::this_thread::yield();
 }
 

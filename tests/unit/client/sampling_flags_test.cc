@@ -1,5 +1,5 @@
-// Every flag of sampling, and what it makes of the request: no field of the protocol is without
-// one.
+// Tests how every sampling flag changes the request, and that every field of the protocol has a
+// flag.
 
 #include "client/cli/flags/sampling_flags.h"
 
@@ -34,16 +34,16 @@ using ::testing::HasSubstr;
 
 struct Case {
   std::vector<std::string> arguments;
-  std::string request;  // as text of v1::SampleRequest, without what is always there
+  std::string request;  // as text of v1::SampleRequest, without fields that are always set
 };
 
-// A number that every parameter of its type accepts, as text.
+// Returns a number, as text, that every parameter of this type accepts.
 const char* AnyValue(const std::optional<double>&) { return "0.75"; }
 const char* AnyValue(const std::optional<uint32_t>&) { return "3"; }
 const char* AnyValue(const std::optional<int32_t>&) { return "64"; }
 const char* AnyValue(const std::optional<bool>&) { return ""; }
 
-// One for each parameter that is a number or a switch, and one for all stages.
+// Makes a case for each parameter that is a number or a switch, and one for all stages.
 std::vector<Case> DerivedCases() {
   std::vector<Case> cases;
   SamplingParams params;
@@ -68,7 +68,7 @@ std::vector<Case> DerivedCases() {
   return cases;
 }
 
-// Every other flag, and what the request then holds.
+// Makes a case for every other flag.
 std::vector<Case> OtherCases() {
   return {
       {{"--temperature-linear", "1:0.5:10"},
@@ -160,10 +160,10 @@ struct Flags {
   }
 };
 
-// What one row's request holds of the flags.
+// Returns the request that the flags make of one row.
 v1::SampleRequest RequestOf(const std::vector<std::string>& arguments) {
   Flags flags;
-  // CLI11 takes them from the back.
+  // CLI11 reads arguments from the back.
   flags.app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   v1::SampleRequest request;
   v1::SamplingParams params;
@@ -198,7 +198,7 @@ TEST(SamplingFlagsTest, EachSetsItsField) {
   }
 }
 
-// Adds the full names of all fields that are set in the message and in those within.
+// Adds the full names of all fields that are set in the message and in its nested messages.
 void CollectSet(const Message& message, std::set<std::string>& names) {
   std::vector<const FieldDescriptor*> fields;
   message.GetReflection()->ListFields(message, &fields);

@@ -1,4 +1,4 @@
-// Streams of sequences through the client library, against the service in this process.
+// Tests streams of sequences through the client library, against the service in this process.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -45,7 +45,7 @@ class StreamClientTest : public ::testing::Test {
     return options;
   }
 
-  // One row for each sequence, all the same.
+  // Makes a step with the same row for each sequence.
   absl::StatusOr<StepResult> Step(SequenceStream& stream, const std::vector<uint64_t>& ids,
                                   uint64_t step) {
     std::vector<float> rows;
@@ -70,7 +70,7 @@ class SequenceStreamClientTest : public StreamClientTest<Sampler> {
   SequenceStreamClientTest() : StreamClientTest(CreateReferenceSampler()) {}
 };
 
-// Two sequences with a penalty and a state of their own, by single calls.
+// Returns the tokens of two sequences with a penalty and a state each, sampled by single calls.
 std::vector<std::vector<uint32_t>> SingleCalls(const SamplerClient& client,
                                                const std::vector<SamplingParams>& params,
                                                uint64_t steps) {

@@ -1,4 +1,4 @@
-// Answers to what people typed: names, numbers, flags, variables.
+// Tests the answers to what people type: names, numbers, flags, variables.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -52,7 +52,7 @@ TEST(CountedTest, OneIsNotMany) {
   EXPECT_EQ(Counted(3, "entry", "entries"), "3 entries");
 }
 
-// A program with a flag of its own and two commands, of which one needs a flag.
+// A program with a flag and two commands, one of which needs a flag.
 struct Program {
   CLI::App app{"", "program"};
   uint64_t number = 0;
@@ -143,7 +143,7 @@ TEST(UnknownVariablesTest, ThoseOfProgramsAndTestsAreKnown) {
               IsEmpty());
 }
 
-// A pod has these when a service of its namespace is called token-sampler.
+// A pod has these if a service in its namespace is called token-sampler.
 TEST(UnknownVariablesTest, ThoseOfKubernetesServicesAreKnown) {
   EXPECT_THAT(
       Unknown({"TOKEN_SAMPLER_SERVICE_HOST=10.0.0.1", "TOKEN_SAMPLER_SERVICE_PORT=50051",

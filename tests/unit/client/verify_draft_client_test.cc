@@ -1,4 +1,4 @@
-// VerifyDraft of the client library against a server in this process.
+// Tests VerifyDraft of the client library against a server in this process.
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>

@@ -1,5 +1,5 @@
-// A queue in front of the CUDA sampler, with as many executors as the sampler asks for: a batch is
-// staged while the one before it is on the device.
+// Tests a queue in front of the CUDA sampler, with as many executors as the sampler asks for: a
+// batch is staged while the previous one is on the device.
 
 #include <gtest/gtest.h>
 
@@ -27,7 +27,7 @@ class Event {
     has_come_ = true;
     changed_.notify_all();
   }
-  // False when it does not come: far later than any machine needs.
+  // Waits for the event. False if it does not come within far more time than any machine needs.
   bool Await() {
     std::unique_lock<std::mutex> lock(mutex_);
     return changed_.wait_for(lock, std::chrono::minutes(1), [this] { return has_come_; });
@@ -39,7 +39,7 @@ class Event {
   bool has_come_ = false;
 };
 
-// kValues, once `before` has come; then `behind` has.
+// A source of kValues whose Read waits for the event `before` and then signals `behind`.
 class EventfulSource final : public RowSource {
  public:
   EventfulSource(Event* before, Event* behind) : before_(before), behind_(behind) {}

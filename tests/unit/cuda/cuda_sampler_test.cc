@@ -1,5 +1,5 @@
-// The host part of the CUDA sampler, on the emulated runtime: what it says of devices that are not
-// there, what it splits and joins, and what it does when a call of the runtime fails.
+// Tests the host part of the CUDA sampler on the emulated runtime: what it reports of missing
+// devices, how it splits and joins batches, and what it does when a call of the runtime fails.
 
 #include "cuda/cuda_sampler.h"
 
@@ -113,8 +113,8 @@ TEST_F(CudaSamplerTest, LeavesOutADeviceThatRefusesAndSaysWhy) {
   EXPECT_EQ(simt::KernelCount(), 5u);
 }
 
-// A kernel without clusters, compiled anew for a device that has them; and a device that is cut
-// into parts too small for the largest.
+// A kernel for devices without clusters on a device that has them, and devices that cannot run the
+// largest cluster.
 TEST_F(CudaSamplerTest, LaunchesTheClustersThatDeviceAndKernelKnow) {
   const simt::Device devices[] = {{.image = 80}, {.largest_cluster = 2}, {.multiprocessors = 4}};
   for (const simt::Device& device : devices) {
@@ -184,7 +184,7 @@ TEST_F(CudaSamplerTest, MixesRowsOfTheKernelAndOfTheCpu) {
   EXPECT_EQ(simt::KernelCount(), 1u);
 }
 
-// Every kind of adjustment, for a vocabulary of 100 or more.
+// Makes parameters with every kind of adjustment, for a vocabulary of at least 100.
 SamplingParams AdjustingParams() {
   SamplingParams params = {.top_k = 20, .top_p = 0.9};
   params.banned_ids = {7, 50};
@@ -238,8 +238,9 @@ TEST_F(CudaSamplerTest, RowsWhoseAdjustmentsFillTheBuffersAreSampledInTurn) {
   EXPECT_THAT(sampler->fallbacks(), IsEmpty());
 }
 
-// Values that are not in shared memory cannot be changed: row 1, adjusted, is left to the CPU. Row
-// 0, adjusted too but short, and row 2, long but masked alone, are not.
+// Values outside shared memory cannot be changed, so row 1, which has adjustments, is left to the
+// CPU. The kernel samples row 0, which has adjustments but is short, and row 2, which is long but
+// has only a mask.
 TEST_F(CudaSamplerTest, AdjustedRowsAreSampledBesideOnesThatFitNoSharedMemory) {
   simt::Device device;
   device.major = 8;
@@ -258,11 +259,12 @@ TEST_F(CudaSamplerTest, AdjustedRowsAreSampledBesideOnesThatFitNoSharedMemory) {
   ASSERT_EQ(sampler->fallbacks().size(), 1u);
   EXPECT_EQ(sampler->fallbacks()[0].reason, "vocab");
   EXPECT_EQ(sampler->fallbacks()[0].rows, 1u);
-  // What the kernel had failed would have come to the CPU uncounted.
+  // Two launches show that the kernel sampled them: rows that it fails go to the CPU without being
+  // counted.
   EXPECT_EQ(simt::KernelCount(), 2u);
 }
 
-// A penalty that leads beyond the greatest float fails its row alone.
+// A penalty that overflows fails only its row.
 TEST_F(CudaSamplerTest, APenaltyThatOverflowsIsTold) {
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
   Batch batch(3, 100);
@@ -289,7 +291,7 @@ TEST_F(CudaSamplerTest, TellsOnceOfEachReasonToUseTheCpuAndCountsItsRows) {
   batch.Row(1).params = &typical;
   batch.Row(2).outputs = &outputs;
   batch.Row(4).params = &typical;
-  batch.Value(0) = NAN;  // a row that fails is no fallback
+  batch.Value(0) = NAN;  // a row that fails is not counted as a fallback
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(batch.Sample(*sampler).ok());
   ASSERT_TRUE(Batch(3, 700).Sample(*sampler).ok());
   EXPECT_THAT(told, ElementsAre("TYPICAL_P", "outputs", "vocab"));
@@ -300,8 +302,8 @@ TEST_F(CudaSamplerTest, TellsOnceOfEachReasonToUseTheCpuAndCountsItsRows) {
   EXPECT_THAT(counted, ElementsAre(Pair("TYPICAL_P", 4), Pair("outputs", 2), Pair("vocab", 3)));
 }
 
-// A thousandth of a threshold apart, on both sides of it and of what the kernel takes for sure: one
-// token more or less would move most of the draws.
+// Tokens a thousandth of the threshold apart, on both sides of it and of the bounds for which the
+// kernel computes no weight. One token more or less would change most of the draws.
 TEST_F(CudaSamplerTest, MinPCutsAmongTokensThatLieClose) {
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
   constexpr size_t kVocab = 4000;
@@ -325,10 +327,10 @@ TEST_F(CudaSamplerTest, MinPCutsAmongTokensThatLieClose) {
   EXPECT_EQ(simt::KernelCount(), 1u);
 }
 
-// Counted, but no reason to warn: they are sampled where it is faster.
+// Such rows are counted, but without a warning.
 TEST_F(CudaSamplerTest, RowsThatAreFasterOnTheCpuAreSampledThere) {
   int times_told = 0;
-  // Top-k costs as much on either side for 2.5 rows.
+  // For 2.5 rows, top-k costs the same on both sides.
   HostRowPolicy policy;
   policy.costs[static_cast<size_t>(RowWork::kTopK)] = {.cpu = {.fixed = 0.0, .per_unit = 1.0},
                                                        .device = {.fixed = 250.0, .per_unit = 0.0}};
@@ -379,7 +381,7 @@ TEST_F(CudaSamplerTest, ADeviceThatFailsAsItIsMeasuredIsNone) {
             absl::StatusCode::kInternal);
 }
 
-// The rows of a stream have a state, though nothing may need it.
+// The rows of a stream have a state even if nothing needs it.
 TEST_F(CudaSamplerTest, AStateThatNothingNeedsKeepsARowOnTheKernel) {
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
   Batch batch(6, 100);
@@ -389,7 +391,7 @@ TEST_F(CudaSamplerTest, AStateThatNothingNeedsKeepsARowOnTheKernel) {
   EXPECT_EQ(simt::KernelCount(), 1u);
 }
 
-// Whichever call of the runtime fails, that batch alone fails, and with a message.
+// Whichever call of the runtime fails, only its batch fails, with a message.
 TEST_F(CudaSamplerTest, ATransientErrorFailsItsBatchAlone) {
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.buffer_bytes = 10'000}).value();
   int failures = 0;

@@ -1,5 +1,5 @@
-// Which rows from the host are left to the CPU: by their work, by the tokens and the bytes of the
-// call, and by what a trial has found out.
+// Tests which rows from the host are left to the CPU, depending on their work, the tokens and bytes
+// of the call, and the results of a trial.
 
 #include "cuda/plan/host_row_policy.h"
 
@@ -42,7 +42,7 @@ TEST(HostRowPolicyTest, WhatIsNotMeasuredGoesToTheDevice) {
   }
 }
 
-// Takes the seconds that it is told, by a clock that stands still otherwise.
+// A sampler that takes given times, by a clock that otherwise stands still.
 class TimedSampler final : public Sampler {
  public:
   using Cost = double (*)(RowWork work, size_t tokens);
@@ -53,7 +53,8 @@ class TimedSampler final : public Sampler {
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult>) override {
     size_t tokens = 0;
     for (const RowInput& row : rows) tokens += static_cast<size_t>(row.vocab);
-    // Such calls are why medians are taken: the first of a kind, and now and then one.
+    // The first call of a kind, and some others, take much longer: therefore the trial uses
+    // medians.
     const bool disturbed = calls_++ % 5 == 0;
     clock_ += cost_(WorkOf(*rows[0].params), tokens) + (disturbed ? 1e3 : 0.0);
     return status;

@@ -1,5 +1,5 @@
-// Rows in device memory that another process shares, on the emulated runtime: sampled where they
-// are, behind the event that says that they were written, and refused when the handle is none.
+// Tests rows in device memory that another process shares, on the emulated runtime: they are
+// sampled in place, after the event that they were written, and refused if the handle is invalid.
 
 #include "cuda/memory/ipc_memory.h"
 
@@ -33,7 +33,7 @@ std::string Bytes(const Handle& handle) {
   return {reinterpret_cast<const char*>(&handle), sizeof(handle)};
 }
 
-// The process that has the logits. They are written when somebody waits for its event.
+// The process that owns the logits. It writes them when somebody waits for its event.
 class Owner {
  public:
   Owner() : values_(kRows * kStride) {
@@ -109,7 +109,7 @@ class IpcRows final : public RowSource {
   const IpcMemory& memory_;
 };
 
-// Rows that their owner changes between the kernel and the CPU.
+// Rows that their owner changes after the kernel and before the CPU reads them.
 class ChangedRows final : public RowSource {
  public:
   ChangedRows(const IpcMemory& memory, const char* later) : memory_(memory), later_(later) {}
@@ -139,7 +139,7 @@ class IpcMemoryTest : public ::testing::Test {
     ExpectSameTokens(sampler, rows, IpcRows(memory).At(rows));
   }
 
-  // `there` are the `rows`, on a device.
+  // Expects the same tokens for `rows` and for `there`, the same rows on a device.
   static void ExpectSameTokens(Sampler& sampler, const std::vector<RowInput>& rows,
                                const std::vector<RowInput>& there) {
     std::vector<RowResult> expected(rows.size());
@@ -158,7 +158,7 @@ TEST_F(IpcMemoryTest, RowsAreSampledWhereTheyAre) {
   Owner owner;
   const auto memory = IpcMemory::Open(0, owner.Handle(), owner.EventHandle(), {0, kBytes});
   ASSERT_TRUE(memory.ok()) << memory.status();
-  // No buffer that would hold a copy.
+  // The buffer is too small for a copy.
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.buffer_bytes = 64}).value();
   for (int step = 0; step < 3; ++step) {
     owner.Value(2, 10) = static_cast<float>(100 * step);
@@ -171,7 +171,7 @@ TEST_F(IpcMemoryTest, RowsAreSampledWhereTheyAre) {
 TEST_F(IpcMemoryTest, ARangeBeginsAtItsOffset) {
   Owner owner;
   owner.Write();
-  // From row 2 on: the sampler, and whoever reads, sees rows 2, 3 and 4.
+  // From row 2 on: the sampler and readers see rows 2, 3 and 4.
   constexpr uint64_t kOffset = 2 * kStride * sizeof(float);
   const auto memory =
       IpcMemory::Open(0, owner.Handle(), owner.EventHandle(), {kOffset, kBytes - kOffset});
@@ -227,8 +227,8 @@ TEST_F(IpcMemoryTest, ARowThatChangesWhileItIsSampledIsCounted) {
   EXPECT_EQ(sampler->fallbacks()[0].reason, "values");
 }
 
-// Each device's rows, and those of the host, in one call; no buffer would hold a copy of the
-// former.
+// One call with rows of each device and of the host. The buffers are too small for copies of the
+// devices' rows.
 TEST_F(IpcMemoryTest, RowsOfEveryDeviceAreSampledWhereTheyAre) {
   simt::SetDevices({simt::Device{}, simt::Device{}});
   Owner first;
@@ -259,7 +259,7 @@ TEST_F(IpcMemoryTest, RowsOfEveryDeviceAreSampledWhereTheyAre) {
   EXPECT_TRUE(sampler->fallbacks().empty());
 }
 
-// The lanes' device stays the thread's while it reads the other's rows.
+// The thread's current device stays that of the lanes while it reads rows of the other.
 TEST_F(IpcMemoryTest, RowsOfADeviceThatIsLeftOutAreCopied) {
   simt::Device small;
   small.memory_bytes = size_t{1} << 20;
@@ -275,7 +275,7 @@ TEST_F(IpcMemoryTest, RowsOfADeviceThatIsLeftOutAreCopied) {
   EXPECT_EQ(simt::KernelCount(), 1u);
 }
 
-// The device of the thread is still the sampler's behind the copy.
+// After the copy, the thread's current device is still the sampler's.
 TEST_F(IpcMemoryTest, ReadingLeavesTheDeviceOfTheThread) {
   simt::SetDevices({simt::Device{}, simt::Device{}});
   ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
@@ -327,7 +327,7 @@ TEST_F(IpcMemoryTest, RefusesWhatIsNone) {
     EXPECT_EQ(refusal(IpcMemory::Open(0, std::string(size, 'h'), "", {0, kBytes})).code(),
               absl::StatusCode::kInvalidArgument);
   }
-  // What was refused is forgotten.
+  // The error of the refused call is cleared.
   EXPECT_EQ(cudaPeekAtLastError(), cudaSuccess);
 }
 

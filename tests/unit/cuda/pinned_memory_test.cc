@@ -1,5 +1,5 @@
-// Rows in pinned memory, on the emulated runtime: copied to the device from where they are, by few
-// copies, and read anew when their source did not hold.
+// Tests rows in pinned memory on the emulated runtime: few copies bring them to the device without
+// staging, and they are read again if their source did not hold.
 
 #include "cuda/memory/pinned_memory.h"
 
@@ -28,7 +28,7 @@ using ::testing::IsEmpty;
 
 constexpr size_t kBytes = size_t{1} << 18;
 
-// Pages with logits, and another text of them that Read gives.
+// A source with logits in pages that can be pinned.
 class PinnedRows final : public RowSource {
  public:
   PinnedRows()
@@ -66,7 +66,7 @@ class PinnedRows final : public RowSource {
     return absl::OkStatus();
   }
 
-  // Rows of the source, one every `stride` values, as they are in memory and as they are read.
+  // The same rows, one every `stride` values: in memory, and with this source.
   struct Rows {
     std::vector<RowInput> in_memory;
     std::vector<RowInput> here;
@@ -121,7 +121,7 @@ class PinnedMemoryTest : public ::testing::Test {
     EXPECT_EQ(simt::LiveObjects(), 0u);
   }
 
-  // Copies that a call makes.
+  // Returns the number of copies that a call makes.
   static uint64_t Copies(Sampler& sampler, const std::vector<RowInput>& rows) {
     const uint64_t before = simt::CopyCount();
     Sample(sampler, rows);
@@ -137,7 +137,7 @@ TEST_F(PinnedMemoryTest, RowsHaveTheTokensOfStagedOnesAndAreNotRead) {
     size_t vocab;
     size_t stride;
   };
-  // One behind the other, with and without gaps, aligned and not.
+  // Rows one after the other, with and without gaps, aligned and not.
   for (const auto& [vocab, stride] : {Layout{700, 700}, {701, 701}, {701, 1000}, {3, 3}, {5, 9}}) {
     PinnedRows source;
     const PinnedRows::Rows rows = source.Make(40, vocab, stride, params_);
@@ -152,7 +152,7 @@ TEST_F(PinnedMemoryTest, RowsHaveTheTokensOfStagedOnesAndAreNotRead) {
   EXPECT_THAT(sampler->fallbacks(), IsEmpty());
 }
 
-// Once for a call's rows that are under way together.
+// The source is asked once for all rows of a call that are under way together.
 TEST_F(PinnedMemoryTest, ASourceIsAskedOnceWhetherItHolds) {
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
   PinnedRows source;
@@ -170,14 +170,14 @@ TEST_F(PinnedMemoryTest, NeighboursAreOneCopy) {
     EXPECT_EQ(Copies(*sampler, source.Make(40, 700, stride, params_).here), of_one) << stride;
     EXPECT_EQ(Copies(*sampler, source.Make(40, 699, stride, params_).here), of_one) << stride;
   }
-  // 0 .. 4, 6 .. 9, then back.
+  // Rows 0 .. 4, 6 .. 9, then back to 0.
   std::vector<RowInput> rows = source.Make(10, 700, 1500, params_).here;
   rows.erase(rows.begin() + 5);
   rows.push_back(rows.front());
   EXPECT_EQ(Copies(*sampler, rows), of_one + 2);
 }
 
-// Values that are pinned for themselves.
+// A part of the values that is pinned separately.
 class PinnedPart final : public RowSource {
  public:
   PinnedPart(const char* pages, size_t size)
@@ -193,7 +193,7 @@ class PinnedPart final : public RowSource {
   const std::unique_ptr<PinnedMemory> pinned_;
 };
 
-// Where the mapping of one source ends, that of another may begin.
+// The mapping of one source may begin where that of another ends.
 TEST_F(PinnedMemoryTest, NoCopyGoesFromOneSourceToAnother) {
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler().value();
   constexpr size_t kPartBytes = 4096;
@@ -270,7 +270,7 @@ TEST_F(PinnedMemoryTest, RowsOfASourceThatDidNotHoldAreReadAnew) {
   EXPECT_EQ(sampler->fallbacks()[0].reason, "values");
 }
 
-// Whichever call of the runtime fails, no copy is under way once the pages go.
+// Whichever call of the runtime fails, no copy is under way when the pages are freed.
 TEST_F(PinnedMemoryTest, AnErrorLeavesNoCopyUnderWay) {
   const std::unique_ptr<Sampler> sampler = CreateCudaSampler({.buffer_bytes = 10'000}).value();
   int failures = 0;
@@ -300,13 +300,13 @@ TEST_F(PinnedMemoryTest, SaysWhyItRefuses) {
   EXPECT_EQ(twice.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(std::string(twice.message()),
               HasSubstr("cudaHostRegister: cudaErrorHostMemoryAlreadyRegistered"));
-  // What was refused is forgotten.
+  // The error of the refused call is cleared.
   EXPECT_EQ(cudaPeekAtLastError(), cudaSuccess);
   source.Unpin();
   EXPECT_TRUE(source.Pin().ok());
 }
 
-// A page that goes would be an error of the device, and so the end of the server.
+// There, a page that is lost would be an error of the device, which ends the server.
 TEST_F(PinnedMemoryTest, RefusesWhereDevicesUseThePageTablesOfTheProcess) {
   simt::SetDevices({simt::Device{}, simt::Device{.uses_host_page_tables = true}});
   PinnedRows source;

@@ -1,4 +1,5 @@
-// Accepting within bounds: what is refused, what is survived, and how an end is noticed.
+// Tests accepting within bounds: what is refused, what the loop survives, and how it notices the
+// end of a connection.
 
 #include "server/listener/accept_loop.h"
 
@@ -25,7 +26,7 @@ using ::testing::HasSubstr;
 
 TimePoint Soon() { return std::chrono::system_clock::now() + std::chrono::seconds(60); }
 
-// The events of the loop, and the connections that it accepted.
+// Records the events of the loop and the connections that it accepted.
 class Told {
  public:
   AcceptEvents Events() {
@@ -83,32 +84,32 @@ class Told {
     return death_;
   }
 
-  // Called at the end of every connection from now on.
+  // Makes `call` run at the end of every connection from now on.
   void OnEnd(std::function<void()> call) {
     MutexLock lock(mutex_);
     on_end_ = std::move(call);
   }
 
-  // Says this of every connection from now on.
+  // Makes this the verdict on every connection from now on.
   void Judge(const std::string& verdict) {
     MutexLock lock(mutex_);
     verdict_ = verdict;
   }
 
-  // The loop's descriptors of connections that have ended.
+  // Returns the loop's descriptors of connections that have ended.
   std::vector<int> AwaitEnds(size_t count) {
     MutexLock lock(mutex_);
     while (ended_.size() < count) changed_.Wait(mutex_);
     return ended_;
   }
 
-  // Ends the i-th connection and keeps its descriptor, as gRPC does for a while.
+  // Ends the i-th connection but keeps its descriptor, like gRPC does for a while.
   void Shutdown(size_t i) {
     MutexLock lock(mutex_);
     shutdown(connections_[i].get(), SHUT_RDWR);
   }
 
-  // Ends the i-th connection, as gRPC does.
+  // Ends the i-th connection, like gRPC.
   void End(size_t i) {
     MutexLock lock(mutex_);
     shutdown(connections_[i].get(), SHUT_RDWR);
@@ -145,7 +146,7 @@ class AcceptLoopTest : public ::testing::Test {
     return fd;
   }
 
-  // True when the other side ends the connection: waits until it does or says something.
+  // Waits until the other side ends the connection or sends something. True if it ended.
   static bool IsEnded(const Descriptor& fd) {
     char byte = 0;
     return recv(fd.get(), &byte, 1, 0) <= 0;
@@ -211,7 +212,7 @@ TEST_F(AcceptLoopTest, KnowsWhichPeersAreConnected) {
   EXPECT_FALSE(loop_->IsConnected(NameOf(client)));
 }
 
-// As a thread does that receives the last bytes of a connection, an attack.
+// Like a thread that receives the last bytes of a connection, which are an attack.
 TEST_F(AcceptLoopTest, MayBeCalledWhileItTellsOfAnEnd) {
   Start(2, 2);
   const Descriptor client = Connect();
@@ -252,7 +253,8 @@ TEST_F(AcceptLoopTest, NoticesAPeerThatResets) {
   EXPECT_TRUE(loop_->AwaitNone(Soon()));
 }
 
-// The socket may have more to tell when its end has been noticed, and the number another file.
+// The socket may have another event after its end was noticed, when its number may belong to
+// another file.
 TEST_F(AcceptLoopTest, LeavesAnEndedConnectionsNumberToOthers) {
   Start(100, 100);
   Descriptor client = Connect();
@@ -260,7 +262,7 @@ TEST_F(AcceptLoopTest, LeavesAnEndedConnectionsNumberToOthers) {
   told_.Shutdown(0);
   const int watched = told_.AwaitEnds(1)[0];
   ASSERT_TRUE(loop_->AwaitNone(Soon()));
-  // A pipe whose other end has gone gets the number.
+  // A pipe whose other end is closed gets the number.
   int pipe_ends[2];
   ASSERT_EQ(pipe(pipe_ends), 0);
   ASSERT_EQ(dup2(pipe_ends[0], watched), watched);
@@ -302,7 +304,7 @@ TEST_F(AcceptLoopTest, EndsTheConnectionThatIsNamed) {
   while (loop_->counters().open != 1) sched_yield();
 }
 
-// The limit is lowered to what is open now, so that the next accept finds none left.
+// Lowers the limit to the number of open descriptors, so that the next accept finds none left.
 TEST_F(AcceptLoopTest, AcceptsAgainAfterDescriptorsRanOut) {
   Start(1000, 1000);
   Descriptor waiting[3];

@@ -1,4 +1,4 @@
-// Tests how fast peers may connect anew.
+// Tests how fast peers may make new connections.
 
 #include "server/listener/connection_rate.h"
 
@@ -17,7 +17,7 @@ using std::chrono::seconds;
 
 class ConnectionRateTest : public ::testing::Test {
  protected:
-  // How many of 1,000 connections at once are let in.
+  // Returns how many of 1,000 simultaneous connections are accepted.
   int Storm(const std::string& group) {
     int taken = 0;
     for (int i = 0; i < 1000; ++i) taken += rate_.Take(group, now_) ? 1 : 0;

@@ -1,4 +1,4 @@
-// Tests connections that attack HTTP/2, and those that only look so in part.
+// Tests connections that attack HTTP/2, and some that only look like attacks.
 
 #include "server/listener/frames/frame_guard.h"
 
@@ -56,7 +56,8 @@ TEST_F(FrameGuardTest, StopsAMessageThatAnnouncesFarTooMuch) {
             "a message is announced that is far too large");
 }
 
-// The five bytes come in two frames, between those of another stream, after a first message.
+// The five bytes of a prefix come in two frames, between frames of another stream, after a first
+// message.
 TEST_F(FrameGuardTest, FindsTheNextMessageOfAStream) {
   const std::string large = Message(0xffffffff, 0);
   EXPECT_EQ(Send(Begin(1) + Frame(kData, 0, 1, Message(3, 3) + large.substr(0, 2))), "");
@@ -151,7 +152,7 @@ TEST_F(FrameGuardTest, LeavesWhatIsNotHttp2ToOthers) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(Take(Frame(kPing, 0, 0)), "");
 }
 
-// Three connections: two hold the most that may be held, and go when they want more.
+// Of three connections, two hold the most that is allowed, and are closed when they receive more.
 TEST_F(FrameGuardTest, OfIncompleteMessagesTheLargestGoFirst) {
   limits_.receipt = std::make_shared<Receipt>(1500);
   const Receipt& receipt = *limits_.receipt;
@@ -165,7 +166,7 @@ TEST_F(FrameGuardTest, OfIncompleteMessagesTheLargestGoFirst) {
   EXPECT_EQ(receipt.bytes, 1410u);
   EXPECT_EQ(Send(Begin(1) + Frame(kData, 0, 1, Message(200, 150))), "");
   EXPECT_EQ(receipt.connections, 3u);
-  // A small message passes, and so does another one.
+  // A small message passes, and so does another.
   EXPECT_EQ(Send(Frame(kData, kAck, 1, std::string(50, 'x'))), "");
   EXPECT_EQ(Send(Begin(3) + Frame(kData, 0, 3, Message(200, 150))), "");
   EXPECT_EQ(take(others[0], Frame(kData, 0, 1, std::string(100, 'x'))),
@@ -178,7 +179,7 @@ TEST_F(FrameGuardTest, OfIncompleteMessagesTheLargestGoFirst) {
   EXPECT_EQ(receipt.connections, 0u);
 }
 
-// The client sends no word of a call that the server has ended.
+// The client sends nothing about a call that the server has ended.
 TEST_F(FrameGuardTest, ForgetsTheMessageOfACallThatTheServerEnds) {
   limits_.receipt = std::make_shared<Receipt>(1500);
   for (const uint8_t end : {kHeaders, kReset}) {
@@ -187,7 +188,7 @@ TEST_F(FrameGuardTest, ForgetsTheMessageOfACallThatTheServerEnds) {
     EXPECT_EQ(limits_.receipt->bytes, 605u);
     guard_->Sent(Bytes(Frame(end, end == kHeaders ? kAck | kEndHeaders : 0, 1, "code")), now_);
     EXPECT_EQ(limits_.receipt->bytes, 0u);
-    // The rest was on its way; its bytes look like the prefix of another message.
+    // The rest was on its way. Its bytes look like the prefix of another message.
     EXPECT_EQ(Send(Frame(kData, kAck, 1, std::string(300, '\xff'))), "");
     EXPECT_EQ(limits_.receipt->bytes, 0u);
   }

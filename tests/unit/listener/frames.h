@@ -1,4 +1,4 @@
-// HTTP/2 frames by hand.
+// Builds HTTP/2 frames by hand.
 
 #ifndef TOKEN_SAMPLER_TESTS_UNIT_LISTENER_FRAMES_H_
 #define TOKEN_SAMPLER_TESTS_UNIT_LISTENER_FRAMES_H_
@@ -45,7 +45,7 @@ inline std::string Begin(uint32_t stream) {
   return Frame(kHeaders, kEndHeaders, stream, "headers");
 }
 
-// A window of `bytes` more; stream 0 is the connection.
+// Opens a window by `bytes`; stream 0 is the connection.
 inline std::string Credit(uint32_t stream, uint32_t bytes) {
   return Frame(kWindowUpdate, 0, stream, Number(bytes, 4));
 }

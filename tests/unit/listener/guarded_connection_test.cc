@@ -1,4 +1,4 @@
-// Tests what becomes of the sockets that are guarded, and that no others are.
+// Tests the end of guarded sockets, and that no other sockets are guarded.
 
 #include "server/listener/frames/guarded_connection.h"
 
@@ -17,7 +17,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// Two ends of a connection; the server's is guarded.
+// The two ends of a connection; the server's is guarded.
 class GuardedConnectionTest : public ::testing::Test {
  protected:
   ~GuardedConnectionTest() override {
@@ -41,7 +41,7 @@ class GuardedConnectionTest : public ::testing::Test {
     ASSERT_EQ(write(client_, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
   }
 
-  // Returns what one recvmsg does.
+  // Returns the result of one recvmsg.
   ssize_t ServerReceives() {
     char bytes[4096];
     iovec piece = {bytes, sizeof bytes};
@@ -51,7 +51,7 @@ class GuardedConnectionTest : public ::testing::Test {
     return recvmsg(server_, &message, 0);
   }
 
-  // All that the client receives until the server's end says that there is no more.
+  // Returns everything that the client receives until the end of the connection.
   std::string ClientReceives() {
     std::string all;
     char bytes[4096];
@@ -66,7 +66,7 @@ class GuardedConnectionTest : public ::testing::Test {
   std::string attack_;
 };
 
-// A frame that carries nothing, for which there is no room in the limits.
+// A frame that carries nothing, which the limits below forbid.
 const std::string kAttack = kPreface + Frame(kPing, 0, 0, "12345678");
 const FrameLimits kNoIdleFrames = {.max_idle_frames = 0, .receipt = nullptr};
 
@@ -113,7 +113,7 @@ TEST_F(GuardedConnectionTest, AnIdleConnectionIsToldThatItEnds) {
   ClientSends(kPreface + Frame(kSettings, 0, 0) + Begin(5) + Frame(kReset, 0, 5, Number(8, 4)));
   ASSERT_GT(ServerReceives(), 0);
   EXPECT_EQ(LookAtConnection(server_, server_), "");
-  // The last stream that it has begun, and that nothing is wrong.
+  // Names the last stream that began, and no error.
   EXPECT_EQ(ClientReceives(), Frame(kGoaway, 0, 0, Number(5, 4) + Number(0, 4)));
 }
 

@@ -1,4 +1,4 @@
-// Addresses as text, and the file that a Unix socket is.
+// Tests addresses as text, and the file of a Unix socket.
 
 #include "server/listener/listen_socket.h"
 
@@ -90,7 +90,7 @@ TEST_F(FolderTest, ASocketIsOneServersAndLeavesNothing) {
   EXPECT_TRUE(IsEmpty());
 }
 
-// Two that start at once find the same stale socket: one gets it.
+// If two servers start at the same time and find the same stale socket, one gets it.
 TEST_F(FolderTest, AStaleSocketIsTakenOnce) {
   const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
   sockaddr_un name = {};
@@ -152,7 +152,7 @@ TEST(TcpTest, AnyAddressIsOfBothFamilies) {
     socklen_t size = sizeof(bound);
     ASSERT_EQ(getsockname(listening->sockets[0].get(), reinterpret_cast<sockaddr*>(&bound), &size),
               0);
-    // One of IPv6 has the same place for its port.
+    // The port of an IPv6 address is in the same place.
     sockaddr_in loopback = {};
     loopback.sin_family = AF_INET;
     loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

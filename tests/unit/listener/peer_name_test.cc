@@ -36,7 +36,7 @@ class PeerNameTest : public ::testing::Test {
   }
   ~PeerNameTest() override { std::filesystem::remove_all(folder_); }
 
-  // A client whose own socket has the path, if that is not empty.
+  // Connects a client whose own socket has the path, if it is not empty.
   Descriptor Connect(const std::string& path = "") {
     Descriptor client(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const sockaddr_un own = AddressOf(path);
@@ -51,7 +51,7 @@ class PeerNameTest : public ::testing::Test {
 
   Descriptor Accept() { return Descriptor(accept(listener_.get(), nullptr, nullptr)); }
 
-  // The path that getpeername says, as gRPC calls it.
+  // Returns the path that getpeername reports when gRPC calls it.
   static std::string NameOf(const Descriptor& connection) {
     sockaddr_un address = {};
     socklen_t size = sizeof(address);

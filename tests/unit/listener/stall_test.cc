@@ -1,4 +1,4 @@
-// Tests what may stand still on a connection, and for how long.
+// Tests what may stand still on a connection, and how long.
 
 #include <gtest/gtest.h>
 
@@ -31,18 +31,18 @@ class StallTest : public ::testing::Test {
     guard_.SocketTook(bytes.size(), true, now_);
   }
 
-  // A frame of the server's answer with so many bytes of it.
+  // Sends a frame with `bytes` bytes of the server's answer.
   void Answer(uint32_t stream, int bytes) {
     Send(Frame(kData, 0, stream, std::string(static_cast<size_t>(bytes), 'a')));
   }
 
-  // The peer has called, and the server's answer has begun.
+  // The peer makes a call, and the server begins its answer.
   void Call(uint32_t stream) {
     Receive(Begin(stream) + Frame(kData, kAck, stream, Message(3, 3)));
     Send(Frame(kHeaders, kEndHeaders, stream, "answer"));
   }
 
-  // Returns the verdict after that time, with looks as frequent as they should be.
+  // Returns the verdict after this time, with checks as frequent as they should be.
   std::string After(milliseconds time) {
     for (milliseconds gone{0}; gone < time; gone += milliseconds(500)) {
       now_ += milliseconds(500);
@@ -68,7 +68,8 @@ class IdleTest : public StallTest {
  protected:
   IdleTest() : StallTest({.max_idle = seconds(10), .receipt = nullptr}) {}
 
-  // True when it becomes idle in that time, with looks as frequent as they should be.
+  // True if the connection becomes idle within this time, with checks as frequent as they should
+  // be.
   bool IsIdleAfter(milliseconds time) {
     for (milliseconds gone{0}; gone < time; gone += milliseconds(500)) {
       now_ += milliseconds(500);
@@ -90,7 +91,7 @@ TEST_F(IdleTest, AnOpenCallKeepsItAndOneThatEndsBeginsTheTimeAnew) {
   EXPECT_FALSE(IsIdleAfter(seconds(100)));
   Send(Frame(kHeaders, kEndHeaders | kAck, 1, "trailers"));
   EXPECT_FALSE(IsIdleAfter(seconds(9)));
-  Call(3);  // as short as calls are: no look sees it open
+  Call(3);  // short like most calls: no check sees it open
   Send(Frame(kHeaders, kEndHeaders | kAck, 3, "trailers"));
   EXPECT_FALSE(IsIdleAfter(seconds(10)));
   EXPECT_TRUE(IsIdleAfter(seconds(1)));
@@ -139,7 +140,7 @@ TEST_F(StallTest, AStreamThatTheServerHasBegunMayWaitForItsFirstMessage) {
 }
 
 TEST_F(StallTest, ACallThatHasEndedNeedsNoMessage) {
-  Receive(Begin(1) + Frame(kData, kAck, 1, ""));  // by the peer, as far as it may
+  Receive(Begin(1) + Frame(kData, kAck, 1, ""));  // the peer ends its side of the stream
   Receive(Begin(3) + Frame(kReset, 0, 3, "code"));
   Receive(Frame(kHeaders, kEndHeaders | kAck, 5, "headers"));
   Receive(Begin(7));
@@ -175,7 +176,7 @@ TEST_F(StallTest, AByteNowAndThenIsNoProgress) {
   EXPECT_EQ(After(seconds(1)), "a message stands still");
 }
 
-// 1 Mbit/s, shared by ten messages of 10 MB: each takes 800 s.
+// A line of 1 Mbit/s, shared by ten messages of 10 MB, each of which takes 800 s.
 TEST_F(StallTest, ASlowLineIsProgress) {
   Send(Credit(0, 0x7fff0000));
   for (uint32_t stream = 1; stream < 20; stream += 2) {
@@ -268,7 +269,8 @@ TEST_F(StallTest, AWindowOfAByteNowAndThenIsNoProgress) {
   EXPECT_EQ(After(seconds(1)), "answers are not taken");
 }
 
-// Whichever window the peer has given for a second is not the one that is missing.
+// The peer always opens only the window that is not missing: first the stream's, then the
+// connection's.
 TEST_F(StallTest, OneGateAfterTheOtherIsNoProgress) {
   Call(1);
   Answer(1, kWindow);
@@ -285,7 +287,7 @@ TEST_F(StallTest, OneGateAfterTheOtherIsNoProgress) {
   EXPECT_EQ(wrong, "answers are not taken");
 }
 
-// 1 Mbit/s, and the peer gives window for what it has read.
+// A line of 1 Mbit/s, on which the peer opens the window by what it has read.
 TEST_F(StallTest, ASlowReaderIsProgress) {
   Call(1);
   Answer(1, kWindow);
@@ -311,7 +313,7 @@ TEST_F(StallTest, AnAnswerToANewCallIsNewToo) {
   Receive(Frame(kSettings, 0, 0, Setting(kInitialWindow, 0)) + Credit(1, kWindow));
   Call(1);
   Receive(Credit(1, kWindow));
-  Answer(1, kWindow);  // the connection's window is used up
+  Answer(1, kWindow);  // uses up the connection's window
   EXPECT_EQ(After(seconds(5)), "");
   Call(3);
   Receive(Credit(0, kWindow));

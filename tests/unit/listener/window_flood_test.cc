@@ -15,8 +15,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr uint64_t kMaxIdle = 10;       // in a second
-constexpr uint64_t kTinyPerAnswer = 4;  // besides
+constexpr uint64_t kMaxIdle = 10;       // per second
+constexpr uint64_t kTinyPerAnswer = 4;  // in addition
 constexpr char kIdle[] = "too many frames carry nothing";
 constexpr char kTiny[] = "answers are fetched in tiny pieces";
 
@@ -56,7 +56,7 @@ TEST_F(WindowFloodTest, LetsUpdatesPassThatAreRare) {
   }
 }
 
-// As a client does that gives back each frame as it reads it, however small it is.
+// Like a client that opens the window for each frame as it reads it, however small.
 TEST_F(WindowFloodTest, LetsTwoUpdatesPassForEachFrameOfAnAnswer) {
   Call(1);
   for (int i = 0; i < 10'000; ++i) {
@@ -75,7 +75,7 @@ TEST_F(WindowFloodTest, LetsAFrameBeGivenBackInPieces) {
   }
 }
 
-// The updates overtake what says that the answer was sent.
+// The updates arrive before the guard notices that the answer was sent.
 TEST_F(WindowFloodTest, LetsUpdatesComeEarly) {
   Call(1);
   for (int i = 0; i < 100; ++i) {
@@ -113,7 +113,7 @@ TEST_F(WindowFloodTest, StopsAnswersThatAreFetchedByteByByte) {
     Answer(1, 1);
   }
   EXPECT_EQ(wrong, kTiny);
-  // One too many, and the update that tells it.
+  // One byte too many, and the update with which it is noticed.
   EXPECT_EQ(bytes, kMaxIdle + 2);
 }
 
@@ -129,7 +129,7 @@ TEST_F(WindowFloodTest, TheConnectionsWindowIsFetchedFromAlike) {
   EXPECT_EQ(wrong, kTiny);
 }
 
-// One frame of settings opens the windows of all streams by a byte.
+// A settings frame opens the windows of all streams by a byte.
 TEST_F(WindowFloodTest, SettingsDribbleToo) {
   ASSERT_EQ(Receive(Frame(kSettings, 0, 0, Setting(kInitialWindow, 1))), "");
   for (uint32_t stream = 1; stream < 30; stream += 2) {
@@ -149,7 +149,7 @@ TEST_F(WindowFloodTest, LetsAnswersBeFetchedByThe1024Bytes) {
   }
 }
 
-// Frames of 16 KiB leave as little of a window as may be.
+// Frames of 16 KiB leave little of a window.
 TEST_F(WindowFloodTest, TheRestOfAWindowMayBeSmall) {
   ASSERT_EQ(Receive(Frame(kSettings, 0, 0, Setting(kInitialWindow, 16'385)) + Credit(0, 1 << 30)),
             "");
@@ -161,7 +161,8 @@ TEST_F(WindowFloodTest, TheRestOfAWindowMayBeSmall) {
   }
 }
 
-// As gRPC does with a lookahead of a byte: the prefix, what little the window holds then, the rest.
+// Like gRPC with a lookahead of a byte: it sends the prefix, then what fits into the window, then
+// the rest.
 TEST_F(WindowFloodTest, APrefixMayBeFetchedBeforeItsMessage) {
   ASSERT_EQ(Receive(Frame(kSettings, 0, 0, Setting(kInitialWindow, 5))), "");
   Call(1);
@@ -178,8 +179,8 @@ TEST_F(WindowFloodTest, AnAnswerThatHasGoneBuysFourTinyPieces) {
   Call(1);
   Answer(1, 65'535 - 10);
   Call(3);
-  Send(Frame(kData, 0, 3, Message(5, 5)));  // what the connection's window holds
-  // The first stream's window is used up now.
+  Send(Frame(kData, 0, 3, Message(5, 5)));  // as much as the connection's window holds
+  // Now the first stream's window is used up.
   ASSERT_EQ(Receive(Frame(kSettings, 0, 0, Setting(kInitialWindow, 65'535 - 10))), "");
   ASSERT_EQ(Receive(Credit(0, 1 << 20)), "");
   now_ += seconds(2);

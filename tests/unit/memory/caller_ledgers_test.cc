@@ -1,4 +1,4 @@
-// Tests the bound of one caller.
+// Tests the memory bound of a single caller.
 
 #include "server/memory/caller_ledgers.h"
 
@@ -22,7 +22,7 @@ TEST(CallerLedgersTest, OneCallerLeavesAQuarterToOthers) {
             "answers would need 1 bytes more, 0 of the 75 that one caller may hold of "
             "--memory-budget are left");
   EXPECT_EQ(all.used(), 75u);
-  // Another caller, in a ledger of its own: names are tried until there is one.
+  // Another caller with a different ledger: try names until there is one.
   int name = 0;
   while (&callers.Of(std::to_string(name)) == &greedy) ++name;
   Ledger& polite = callers.Of(std::to_string(name));

@@ -1,4 +1,4 @@
-// Tests that memory of callers is granted up to the budget, refused beyond it, given back.
+// Tests that memory is granted to callers up to the budget, refused beyond it, and given back.
 
 #include "server/memory/ledger.h"
 

@@ -1,4 +1,4 @@
-// How much memory the process may use, from files as Linux writes them.
+// Tests how much memory the process may use, with files like those of Linux.
 
 #include "server/memory/machine_memory.h"
 

@@ -1,4 +1,4 @@
-// That a warm CPU sampler allocates nothing: every `new` of this program is counted.
+// Tests that a warm CPU sampler allocates nothing, by counting every `new` of this program.
 
 #include <gtest/gtest.h>
 
@@ -116,7 +116,7 @@ std::vector<Case> Cases() {
   return cases;
 }
 
-// Rows of several shapes, so that every way through the sampler is taken.
+// Makes rows of several shapes, so that every path through the sampler is taken.
 std::vector<std::vector<float>> MakeRows() {
   std::mt19937_64 generator(1);
   std::vector<std::vector<float>> rows;

@@ -1,5 +1,5 @@
-// What the CPU sampler says of itself, its options, and several callers at once. That its tokens
-// are right is for tests/conformance.
+// Tests what the CPU sampler reports of itself, its options, and several callers at a time.
+// tests/conformance tests its tokens.
 
 #include "sampler/cpu/cpu_sampler.h"
 
@@ -67,7 +67,7 @@ TEST(CpuSamplerTest, SamplesAnEmptyBatch) {
 }
 
 TEST(CpuSamplerTest, ServesSeveralCallersAtOnce) {
-  // Rows on both sides of the length from which the threads share one row.
+  // Rows shorter and longer than the length from which threads share a row.
   const std::vector<float> short_values(1000, 1.0f);
   const std::vector<float> long_values(200'000, 1.0f);
   const SamplingParams params{.top_p = 0.9};

@@ -1,4 +1,4 @@
-// Widening to float32.
+// Tests the conversion to float32.
 
 #include "sampler/arithmetic/data_type.h"
 

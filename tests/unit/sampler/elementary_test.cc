@@ -1,4 +1,4 @@
-// The defined logarithm and exponential function against the C library's.
+// Compares the specified logarithm and exponential function with the C library's.
 
 #include "sampler/arithmetic/elementary.h"
 

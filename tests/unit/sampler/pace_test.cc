@@ -1,4 +1,5 @@
-// A row whose pace goes on is sampled as ever; one whose pace stops fails at once.
+// Tests that a row whose pace goes on is sampled as without a pace, and one whose pace stops fails
+// at once.
 
 #include "sampler/rows/pace.h"
 
@@ -69,9 +70,10 @@ TEST_P(PaceTest, IsAskedAndChangesNothing) {
   });
 }
 
-// Tokens that lie in no order take longer, each a wait for memory.
+// Access to tokens in no order takes longer, because each access waits for memory.
 TEST_P(PaceTest, IsAskedMoreOftenWhereTokensLieInNoOrder) {
-  // Over the listed tokens, the drawn ones or the history, besides those over the row.
+  // The number of passes over the listed tokens, the drawn ones or the history, besides those over
+  // the row.
   const std::map<std::string, int64_t> passes = {
       {"banned", 2}, {"penalties", 2}, {"many log-probabilities and ranks", 12}};
   constexpr int64_t kTokensPerQuestion = 4096;
@@ -96,7 +98,7 @@ TEST_P(PaceTest, IsAskedMoreOftenWhereTokensLieInNoOrder) {
 TEST_P(PaceTest, StopsAtAnyQuestion) {
   testing::ForEachLongRow(kVocab, kMany, kHistory, [&](testing::LongRow& row) {
     SCOPED_TRACE(row.name);
-    Sample(*sampler_, row.Input(nullptr));  // takes memory that later ones have
+    Sample(*sampler_, row.Input(nullptr));  // allocates memory that later calls reuse
     CountingPace all;
     Sample(*sampler_, row.Input(&all));
     for (const int64_t go_on : {int64_t{0}, all.asked() / 2, all.asked() - 1}) {
@@ -143,7 +145,7 @@ TEST(PaceOfDescribeTest, IsAskedAndStops) {
   }
 }
 
-// A draft whose own distribution is not the target's, so that it may be rejected.
+// A draft whose distribution differs from the target's, so that it may be rejected.
 TEST(PaceOfVerifyTest, IsAskedAndStops) {
   std::vector<testing::LongRow> rows = SomeRows();
   const auto sampler = CreateReferenceSampler();
@@ -194,7 +196,7 @@ TEST(FreeingPaceTest, IsAskedWhileMuchMemoryIsFreed) {
   const int64_t asked = pace.asked();
   free_much();
   EXPECT_EQ(pace.asked(), asked);
-  // One that stops is asked once, and the memory is freed all the same.
+  // A pace that stops is asked once, and the memory is still freed.
   CountingPace stops(0);
   const FreeingPace freeing(&stops);
   free_much();

@@ -1,4 +1,4 @@
-// Known answers of Philox4x32-10 (Random123, tests/kat_vectors) and of the counter layout.
+// Tests known answers of Philox4x32-10 (Random123, tests/kat_vectors) and of the counter layout.
 
 #include "sampler/arithmetic/philox.h"
 

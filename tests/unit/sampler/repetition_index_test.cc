@@ -1,4 +1,5 @@
-// An index of a history finds what a search of all of it finds, however the history grew.
+// Tests that an index of a history finds what a search of all of it finds, however the history
+// grew.
 
 #include "sampler/repetition/repetition_index.h"
 
@@ -22,7 +23,7 @@ namespace {
 
 using Ids = std::vector<uint32_t>;
 
-// Everything that adjustments do to tokens, without an order.
+// Everything that adjustments do to tokens, in any order.
 struct Found {
   explicit Found(const AdjustmentLists& lists)
       : banned(lists.banned().begin(), lists.banned().end()),
@@ -80,7 +81,7 @@ SamplingParams SomeParams(uint32_t vocab, Random& random) {
   return params;
 }
 
-// A history that grows, with its index, which is made once of the prompt.
+// A growing history with its index. The index of the prompt is made once.
 class History {
  public:
   History(const RepetitionRules& rules, const Ids& prompt)
@@ -167,7 +168,7 @@ Found Collect(const SamplingParams& params, uint32_t vocab, const RowHistory& hi
   return found;
 }
 
-// A token that often goes on with what stands `period` before, so that repetitions are long.
+// Returns a token that often equals the one `period` tokens before, so that repetitions are long.
 uint32_t NextToken(const HistoryIds& ids, uint32_t period, uint32_t end, Random& random) {
   if (ids.size() >= period && random.Below(8) != 0) return ids[ids.size() - period];
   return random.Below(end);
@@ -178,7 +179,7 @@ TEST(RepetitionIndexTest, LeadsToWhatASearchFinds) {
   for (uint32_t seed = 0; seed < 400; ++seed) {
     Random random(seed);
     const uint32_t vocab = 1 + random.Below(6);
-    const uint32_t end = vocab + random.Below(2);  // some ids are not known
+    const uint32_t end = vocab + random.Below(2);  // with 1, some ids are unknown
     const SamplingParams params = SomeParams(vocab, random);
     const RepetitionRules rules(params, vocab);
     const auto start = std::make_unique<History>(rules, random.SomeIds(random.Below(50), end));
@@ -221,8 +222,8 @@ TEST(RepetitionIndexTest, LooksAtTheFewPlacesThatMayMatter) {
     ASSERT_LE(visited, alike);
     looked_at += alike;
   }
-  // About one place in 10^6 has the same two tokens, and in as many chains as there are tokens
-  // about one other.
+  // About one place in 10^6 has the same two tokens. With as many chains as tokens, a chain has
+  // about one other place.
   EXPECT_LT(looked_at, 1000 * 5);
 }
 
@@ -250,7 +251,8 @@ TEST(RepetitionRulesTest, ApplyWhereRepetitionsAreLookedFor) {
   EXPECT_FALSE(RepetitionRules::Apply(params));
 }
 
-// Tokens of `ids` from `begin` on after the last breaker among them, by comparing with all.
+// Returns the number of tokens of `ids` after the last breaker from `begin` on, by comparing all
+// breakers.
 size_t SlowLengthAfterBreakers(const std::vector<Ids>& breakers, const Ids& ids, size_t begin) {
   for (size_t end = ids.size(); end > begin; --end) {
     for (const Ids& breaker : breakers) {
@@ -294,7 +296,8 @@ TEST(RepetitionIndexTest, KnowsTheLastBreakerOfAnyWindow) {
   }
 }
 
-// The shortest breaker at the end of the first `size` tokens, by comparing with all.
+// Returns the length of the shortest breaker at the end of the first `size` tokens, by comparing
+// all breakers.
 uint32_t SlowShortest(const std::vector<Ids>& breakers, const Ids& ids, size_t size) {
   size_t shortest = 0;
   for (const Ids& breaker : breakers) {

@@ -1,4 +1,4 @@
-// Repetitions found in linear time are those that looking at every place finds.
+// Tests that the linear-time search finds the same repetitions as one that compares every place.
 
 #include "sampler/repetition/repetition.h"
 
@@ -36,7 +36,7 @@ bool Ends(const std::vector<uint32_t>& history, size_t end, const std::vector<ui
                     history.begin() + static_cast<std::ptrdiff_t>(end - breaker.size()));
 }
 
-// The penalties of DRY, by a look at every place.
+// Returns the penalties of DRY, found by comparing every place.
 std::map<uint32_t, float> SlowPenalties(const Dry& dry, const std::vector<uint32_t>& history) {
   size_t limit = 0;
   const auto breaks = [&](size_t end) {
@@ -60,7 +60,7 @@ std::map<uint32_t, float> SlowPenalties(const Dry& dry, const std::vector<uint32
 
 class RandomIds {
  public:
-  // `count` ids below `vocab`.
+  // Returns `count` ids below `vocab`.
   std::vector<uint32_t> Take(size_t count, uint32_t vocab) {
     std::vector<uint32_t> ids(count);
     for (uint32_t& id : ids) id = Below(vocab);
@@ -81,7 +81,7 @@ TEST(RepetitionFinderTest, FindsTheNewestBreakerOfAnyNumber) {
   RandomIds random;
   size_t broken = 0;
   for (int round = 0; round < 1000; ++round) {
-    // A phrase again and again, with something else between two.
+    // A phrase that occurs again and again, with other tokens in between.
     const std::vector<uint32_t> phrase = random.Take(2 + random.Below(30), 8);
     std::vector<uint32_t> history;
     const size_t size = random.Below(1500);
@@ -97,7 +97,7 @@ TEST(RepetitionFinderTest, FindsTheNewestBreakerOfAnyNumber) {
     for (size_t i = 0; i < count; ++i) {
       dry.breakers.push_back(random.Take(1 + random.Below(kMaxDryBreakerTokens), 20));
     }
-    // One that is somewhere, and others that nearly are.
+    // Add a breaker that occurs in the history, and others that nearly do.
     if (!history.empty()) {
       const size_t begin = random.Below(static_cast<uint32_t>(history.size()));
       const size_t length =

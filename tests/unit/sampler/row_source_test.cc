@@ -1,5 +1,5 @@
-// Rows that cannot be read fail alone, whichever sampler reads them. That rows which can be read
-// give the tokens of rows in memory is for tests/conformance.
+// Tests that only rows that cannot be read fail, with every sampler. tests/conformance tests that
+// rows which can be read get the tokens of rows in memory.
 
 #include "sampler/rows/row_source.h"
 
@@ -35,7 +35,7 @@ RowInput Unreadable(const testing::BrokenSource& source, const SamplingParams& p
 
 TEST(RowSourceTest, ARowThatCannotBeReadFailsAlone) {
   const SamplingParams plain;
-  const SamplingParams typical{.typical_p = 0.9};  // of the stages that the pipeline alone has
+  const SamplingParams typical{.typical_p = 0.9};  // a stage that makes a new row of its list
   const testing::BrokenSource source(kVocab * 4 + 3);
   std::vector<float> values(kVocab);
   values[7] = 100.0f;
@@ -47,7 +47,7 @@ TEST(RowSourceTest, ARowThatCannotBeReadFailsAlone) {
                                           testing::LogitRow(values, plain, {}),
                                           Unreadable(source, typical)};
       std::vector<RowResult> results(rows.size());
-      for (RowResult& result : results) result.token_ids = {1};  // of a call before
+      for (RowResult& result : results) result.token_ids = {1};  // from an earlier call
       ASSERT_TRUE(sampler->Sample(rows, absl::MakeSpan(results)).ok());
       for (const size_t broken : {size_t{0}, size_t{2}}) {
         EXPECT_EQ(results[broken].code, RowCode::kInvalidInput);

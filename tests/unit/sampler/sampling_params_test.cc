@@ -1,4 +1,4 @@
-// Which parameters are refused, and that the message names field, row, value and range.
+// Tests which parameters are refused, and that the message names field, row, value and range.
 
 #include "sampler/params/sampling_params.h"
 
@@ -195,7 +195,7 @@ INSTANTIATE_TEST_SUITE_P(
                p.stage_order = kSglangOrder;
              },
              kLogits, ""},
-        // llama.cpp takes it, and keeps the likeliest token.
+        // llama.cpp accepts it, and keeps the likeliest token.
         Case{"min_p_above_1", [](SamplingParams& p) { p.min_p = 1.05; }, kLogits,
              "params[3].min_p of row 7 must be in [0, 1], got 1.05"},
         Case{"min_p_below_0", [](SamplingParams& p) { p.min_p = -0.1; }, kLogits,

@@ -1,4 +1,4 @@
-// How many CPUs affinity and the quotas of cgroups leave, from files as the kernel writes them.
+// Tests how many CPUs affinity and cgroup quotas allow, with files like those of the kernel.
 
 #include "sampler/cpu/threads/usable_cpus.h"
 

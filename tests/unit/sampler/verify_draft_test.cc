@@ -1,4 +1,5 @@
-// What VerifyDrafts says of rows that cannot be sampled, and which parameters fit a draft.
+// Tests what VerifyDrafts reports of rows that cannot be sampled, and which parameters suit a
+// draft.
 
 #include "sampler/verify_draft.h"
 
@@ -26,7 +27,7 @@ using testing::Verify;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Two drafted tokens, of which the target accepts both, and a bonus of 0.
+// Makes a chain of two drafted tokens, both of which the target accepts, with the bonus token 0.
 DraftCase CertainChain() {
   DraftCase draft;
   draft.target = {{0, 9, 0}, {0, 0, 9}, {9, 0, 0}};
@@ -35,7 +36,7 @@ DraftCase CertainChain() {
   return draft;
 }
 
-// The same by weights, where draft and target agree.
+// The same with weights, for which draft and target agree.
 DraftCase AgreeingChain() {
   DraftCase draft;
   draft.kind = InputKind::kWeights;
@@ -59,7 +60,7 @@ TEST(VerifyDraftsTest, NoSequencesIsNothingToDo) {
   EXPECT_TRUE(VerifyDrafts(*CreateReferenceSampler(), {}, {}).ok());
 }
 
-// More sequences than are held at a time.
+// More sequences than are verified at a time.
 TEST(VerifyDraftsTest, ManySequences) {
   DraftCase draft = AgreeingChain();
   for (std::vector<float>& row : draft.target) row.resize(1000);
@@ -125,7 +126,7 @@ TEST(VerifyDraftsTest, ARepairedRowIsNamed) {
   EXPECT_THAT(result.token_ids, ElementsAre(1, 2, 0));
 }
 
-// Parameters and adjustments hold for the draft's logits as they do for the target's.
+// Parameters and adjustments apply to the draft's logits as well as to the target's.
 TEST(VerifyDraftsTest, AdjustmentsActOnDraftLogits) {
   DraftCase draft;
   draft.target = {{1, 0, -kInfinity}, {5, 5, 0}};
@@ -133,7 +134,7 @@ TEST(VerifyDraftsTest, AdjustmentsActOnDraftLogits) {
   draft.token_ids = {0};
   draft.params.top_k = 1;
   draft.bitmasks = {{3, 0, 0, 0}, {4, 0, 0, 0}};
-  // Without the mask of the root's row, the draft's row would rule token 0 out.
+  // Without the mask of the root's row, token 0 would have no probability in the draft's row.
   EXPECT_THAT(Verify(draft).token_ids, ElementsAre(0, 2));
 }
 
@@ -146,7 +147,8 @@ TEST(VerifyDraftsTest, DraftWeightsAreTakenAsTheyAre) {
   draft.token_ids = {0};
   draft.params.top_k = 2;
   draft.bitmasks = {{3, 0, 0, 0}, {7, 0, 0, 0}};
-  // 1/4 of both. Under the mask it would be 1/2 of the draft, and half of the drafts were rejected.
+  // The token has 1/4 of both. With the mask it would have 1/2 of the draft, and half of the drafts
+  // would be rejected.
   for (draft.key.seed = 0; draft.key.seed < 100; ++draft.key.seed) {
     EXPECT_THAT(Verify(draft).token_ids, ElementsAre(0, 2));
   }

@@ -1,4 +1,4 @@
-// The weight function at every float of a range, 1.5 billion in all.
+// Tests the weight function at every float of a range, 1.5 billion in all.
 
 #include <gtest/gtest.h>
 
@@ -22,8 +22,8 @@ float FromBits(uint32_t bits) {
   return value;
 }
 
-// Sum of w(d) * (2 * bits(d) + 1) mod 2^64 over every float from -1e-12 down to -46 ln 2 * T:
-// equal on GCC, Clang, scalar, AVX-512 and CUDA builds, or the build is broken.
+// Returns the sum of w(d) * (2 * bits(d) + 1) mod 2^64 over every float d from -1e-12 down to -46
+// ln 2 * T. A build (GCC, Clang, scalar, AVX-512, CUDA) in which it differs is broken.
 uint64_t Checksum(double temperature) {
   const WeightScale scale = MakeWeightScale(temperature, 44);
   const uint32_t last = BitsOf(static_cast<float>(-46.0 * 0.6931471805599453 * temperature));

@@ -1,4 +1,4 @@
-// The weight function: spot values, its error, its bounds.
+// Tests the weight function: spot values, its error, its bounds.
 
 #include "sampler/arithmetic/weight.h"
 
@@ -47,7 +47,7 @@ TEST(LogitWeightTest, LargestIsExactlyOneAtEveryScale) {
 }
 
 TEST(LogitWeightTest, RelativeErrorIsBelowTheStatedBound) {
-  // Stated: 2^-23.8 where the weight is above 2^24. Every 4001st float of the range.
+  // The stated error of weights above 2^24 is 2^-23.8. Tests every 4001st float of the range.
   const WeightScale scale = MakeWeightScale(1.0, 44);
   double largest_error = 0;
   for (uint32_t bits = 0xab8cbcccu; bits <= BitsOf(-13.86f); bits += 4001) {
@@ -57,7 +57,7 @@ TEST(LogitWeightTest, RelativeErrorIsBelowTheStatedBound) {
     largest_error = std::max(largest_error, std::abs(actual - exact) / exact);
   }
   EXPECT_LT(largest_error, std::exp2(-23.8));
-  EXPECT_GT(largest_error, std::exp2(-25.0));  // the loop saw the hard cases
+  EXPECT_GT(largest_error, std::exp2(-25.0));  // the loop found the hard cases
 }
 
 TEST(PlainWeightTest, KeepsRatiosOfSmallIntegersExactly) {

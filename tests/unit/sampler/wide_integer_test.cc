@@ -1,4 +1,4 @@
-// Exact scaling beyond 64 bits.
+// Tests exact scaling beyond 64 bits.
 
 #include "sampler/arithmetic/wide_integer.h"
 

@@ -35,7 +35,7 @@ int64_t PageFaults() {
   return usage.ru_minflt;
 }
 
-// Takes and frees memory as gRPC does for a message that it receives.
+// Allocates and frees memory like gRPC does for a received message.
 void ReceiveMessage() {
   constexpr size_t kPiece = 65'536;
   constexpr size_t kPieces = 512;  // 32 MiB
@@ -58,7 +58,7 @@ TEST(AllocatorTest, GivesBackWhatLiesBetweenBlocksInUse) {
   for (size_t i = 0; i < kBlocks; ++i) {
     if (i % 64 != 0) blocks[i].reset();
   }
-  // Other programs may delay the threads that give it back, but not for so long.
+  // Other programs may delay the threads that give memory back, but not for this long.
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (ResidentBytes() + 100 * kMib > before && std::chrono::steady_clock::now() < end) {
     std::this_thread::yield();
@@ -69,7 +69,7 @@ TEST(AllocatorTest, GivesBackWhatLiesBetweenBlocksInUse) {
 TEST(AllocatorTest, NextMessageTakesTheMemoryOfTheLastOne) {
   constexpr int64_t kPages = 8192;  // of a message
   ReceiveMessage();
-  // Pages may have been given back before one of them, but not before each.
+  // Pages may be given back before some of the messages, but not before each.
   int64_t least = std::numeric_limits<int64_t>::max();
   for (int message = 0; message < 10; ++message) {
     const int64_t before = PageFaults();

@@ -1,4 +1,5 @@
-// Candidates: wherever the answer says that a draw is exact, the token is that of the dense row.
+// Tests that if the answer says that a draw among candidates is exact, the token is that of the
+// whole row.
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
@@ -40,7 +41,7 @@ v1::SampleResponse Sample(const v1::SampleRequest& request, absl::Status& status
   return response;
 }
 
-// One row's candidates, in an order of their own, with what is known of the rest.
+// What a request says of the tokens that are not candidates.
 enum class Known { kNothing, kLogSumExp, kCount };
 
 v1::SampleRequest Candidates(const std::vector<float>& row, size_t count, Known known,
@@ -88,7 +89,7 @@ struct Tally {
   int all = 0;
 };
 
-// Compares one draw; counts how often it was said to be exact.
+// Compares a draw with that of the whole row, and counts how often it is said to be exact.
 void Compare(const std::vector<float>& row, size_t count, Known known,
              const v1::SamplingParams& params, uint64_t seed, Tally& tally) {
   const v1::SampleRequest request = Candidates(row, count, known, params, seed);
@@ -113,7 +114,7 @@ v1::SamplingParams Params(const std::string& text) {
   return params;
 }
 
-// Quantised, so that equal values are common, the k-th's among them.
+// Values are quantised, so that equal ones are common, also at the k-th token.
 std::vector<float> RandomRow(std::mt19937& random, size_t vocab, float scale, float grid) {
   std::normal_distribution<float> normal(0.0f, scale);
   std::vector<float> row(vocab);
@@ -166,7 +167,8 @@ TEST(CandidatesTest, ExactMeansTheTokensOfTheDenseRow) {
   EXPECT_LT(tally.exact, tally.all);
 }
 
-// What a caller relies on: these settings are decided, on rows like those of language models.
+// Callers rely on this: with usual settings, draws from rows like those of language models are
+// exact.
 TEST(CandidatesTest, UsualSettingsAreExact) {
   std::mt19937 random(5);
   for (const char* text : {"top_k: 50", "top_k: 50 top_p: 0.9 temperature: 0.8", "min_p: 0.1",
@@ -180,7 +182,7 @@ TEST(CandidatesTest, UsualSettingsAreExact) {
   }
 }
 
-// The rows of the language model that the examples use, as float16 in a .npy file.
+// Uses the rows of the examples' language model, float16 in a .npy file.
 TEST(CandidatesTest, ExactOnRealRows) {
   std::ifstream file(TOKEN_SAMPLER_TEST_DATA "/kjv_trigram_logits_f16.npy", std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());

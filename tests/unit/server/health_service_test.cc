@@ -1,4 +1,4 @@
-// Health and reflection over a real channel: their answers, their bounds and their end.
+// Tests health and reflection over a real channel: their answers, their bounds and their end.
 
 #include "server/operation/health_service.h"
 
@@ -62,7 +62,7 @@ TEST_F(OperationTest, AWatchTellsEachChangeAndEndsWithTheServer) {
   EXPECT_EQ(unknown.Read(), HealthCheckResponse::SERVICE_UNKNOWN);
   server_->BeginDrain();
   EXPECT_EQ(watch.Read(), HealthCheckResponse::NOT_SERVING);
-  // Returns long before: what is open are watches.
+  // Returns long before the timeout, because only watches are open.
   server_->Stop(std::chrono::hours(1));
   EXPECT_EQ(watch.Read(), HealthCheckResponse::UNKNOWN);
   EXPECT_EQ(watch.reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
@@ -76,7 +76,7 @@ TEST_F(OperationTest, WatchesAreBoundedAndMakeRoomWhenTheyEnd) {
     watches.push_back(std::make_unique<Watch>(*stub));
     return watches.back()->Read();
   };
-  // A connection may have 256 calls open; a few that are over may still count.
+  // A connection may have 256 open calls, and a few ended ones may still count.
   constexpr int kOfOneConnection = 250;
   std::shared_ptr<grpc::Channel> channel;
   for (int i = 0; i < 1024; ++i) {
@@ -119,7 +119,7 @@ TEST_F(OperationTest, ReflectionHasTheDescriptorsOfEachService) {
   ServerReflectionResponse unknown;
   ASSERT_TRUE(stream->Write(request) && stream->Read(&unknown));
   EXPECT_EQ(unknown.error_response().error_code(), grpc::StatusCode::NOT_FOUND);
-  // An idle stream does not hold the stop.
+  // An idle stream does not delay the stop.
   server_->Stop(std::chrono::hours(1));
   EXPECT_FALSE(stream->Read(&unknown));
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);

@@ -1,5 +1,5 @@
-// Whatever is wrong with an inference request is told in the names that its caller wrote, with the
-// nearest where there is no such name.
+// Tests that errors of inference requests use the names that the caller wrote, and suggest the
+// nearest name for an unknown one.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -32,7 +32,7 @@ using ::testing::HasSubstr;
 
 const RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
 
-// The error of the call; where it has none, that of its first row which fails.
+// Returns the error of the call; if it succeeds, the error of its first row that fails.
 std::string ErrorOf(inference::ModelInferRequest request, const RequestLimits& limits = kLimits) {
   inference::ModelInferResponse response;
   InferenceStatistics statistics;
@@ -154,8 +154,8 @@ TEST(InferErrorTest, NamesInputsAsTheyWereSent) {
   });
 }
 
-// A region that is read when it is gone, so that the errors come from the native codec and after
-// the sampling.
+// A region that is already gone when it is read, so that errors come from the native codec and
+// after sampling.
 class GoneRegion final : public Region {
  public:
   GoneRegion() : Region(24) {}
@@ -240,7 +240,7 @@ TEST(InferErrorTest, WholeNumbersMayComeAsFloatingPoint) {
   });
 }
 
-// -1 pads ids; among floating-point values it is one.
+// -1 is padding among ids, but a value among floating-point numbers.
 TEST(InferErrorTest, ABiasOfMinusOneIsNoPadding) {
   inference::ModelInferRequest request =
       WithInput("logit_bias.token_ids", "INT32", {2, 1}, Bytes<int32_t>({1, 1}));
@@ -296,7 +296,7 @@ TEST(InferErrorTest, OutputsOfNoTokensAreRefused) {
   }
 }
 
-// server/README.md shows a row of bad_words, and says which sequences it stands for.
+// server/README.md shows a row of bad_words, and which sequences it means.
 TEST(InferErrorTest, NestedListsAreEncodedAsDocumented) {
   std::stringstream text;
   text << std::ifstream(TOKEN_SAMPLER_TEST_DATA "/../../server/README.md").rdbuf();

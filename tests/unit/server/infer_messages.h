@@ -1,4 +1,4 @@
-// Inference requests of the Open Inference Protocol, piece by piece.
+// Builds inference requests of the Open Inference Protocol, piece by piece.
 
 #ifndef TOKEN_SAMPLER_TESTS_UNIT_SERVER_INFER_MESSAGES_H_
 #define TOKEN_SAMPLER_TESTS_UNIT_SERVER_INFER_MESSAGES_H_
@@ -19,7 +19,7 @@ std::string Bytes(const std::vector<Element>& values) {
   return bytes;
 }
 
-// As raw contents of BYTES have them.
+// Encodes strings like the raw contents of BYTES.
 inline std::string Strings(const std::vector<std::string>& values) {
   std::string bytes;
   for (const std::string& value : values) {
@@ -38,7 +38,7 @@ inline void AddInput(inference::ModelInferRequest& request, const std::string& n
   request.add_raw_input_contents(raw);
 }
 
-// Two rows of three logits.
+// Makes a request with two rows of three logits.
 inline inference::ModelInferRequest Request() {
   inference::ModelInferRequest request;
   request.set_model_name("sampler");

@@ -1,5 +1,5 @@
-// Inference requests of the Open Inference Protocol as native ones: what is taken, what is refused,
-// and in which words.
+// Tests the translation of inference requests of the Open Inference Protocol into native ones: what
+// is accepted, what is refused, and with which messages.
 
 #include "server/kserve/translation/infer_request.h"
 
@@ -100,7 +100,7 @@ TEST(InferRequestTest, WeightsAreAKindOfTheirOwn) {
 
 TEST(InferRequestTest, ParametersHoldForEveryRow) {
   inference::ModelInferRequest request = Request();
-  Parameter(request, "temperature").set_int64_param(0);  // as a client sends 0
+  Parameter(request, "temperature").set_int64_param(0);  // like a client that sends 0
   Parameter(request, "top_p").set_double_param(0.5);
   Parameter(request, "replacement").set_bool_param(true);
   Parameter(request, "stage_preset").set_string_param("HF");
@@ -165,7 +165,7 @@ TEST(InferRequestTest, HistoriesArePaddedLists) {
   EXPECT_EQ(native.bitmask().words(), Bytes<int32_t>({7, 5}));
 }
 
-// A parameter that was added to the contract and forgotten here would be missing.
+// Finds parameters that were added to the contract but not to the inputs.
 TEST(InferRequestTest, EverySamplingParameterIsAnInput) {
   std::set<std::string> tops;
   for (const ModelInputField& field : InputFields()) {
@@ -181,7 +181,7 @@ TEST(InferRequestTest, NoInputHasTheNameOfAnotherParameter) {
   for (const absl::string_view name : ReservedParameters()) {
     EXPECT_EQ(FindInputField(name), nullptr) << name;
     EXPECT_FALSE(IsMatrix(name)) << name;
-    // It is one of those that are taken.
+    // The name is accepted.
     inference::ModelInferRequest request = Request();
     Parameter(request, std::string(name)).set_string_param("no value of any");
     InferCall call;
@@ -348,7 +348,7 @@ TEST(InferRequestTest, RefusesWhatItWouldIgnore) {
   EXPECT_EQ(Refusal(request), "this server knows no field number 99 of ModelInferRequest");
 }
 
-// Terabytes of zeros, in which what is read is counted.
+// Terabytes of zeros that count what is read.
 class Zeros final : public Region {
  public:
   explicit Zeros(uint64_t& bytes_read) : Region(uint64_t{1} << 40), bytes_read_(bytes_read) {}
@@ -377,7 +377,7 @@ class SharedInputTest : public ::testing::Test {
     EXPECT_TRUE(regions_.Register("zeros", request, limits_.caller).ok());
   }
 
-  // Adds an input that lies in the region.
+  // Adds an input that is in the region.
   static void Share(inference::ModelInferRequest& request, const std::string& name,
                     const std::string& datatype, const std::vector<int64_t>& shape,
                     int64_t byte_size) {

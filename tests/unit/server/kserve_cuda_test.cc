@@ -1,4 +1,5 @@
-// CUDA shared memory through the Open Inference Protocol, on a device that is not there.
+// Tests CUDA shared memory through the Open Inference Protocol, with a fake for the device's
+// memory.
 
 #include <fcntl.h>
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-// A server and a client of the Open Inference Protocol.
+// A fixture with a server and a client of the Open Inference Protocol.
 
 #ifndef TOKEN_SAMPLER_TESTS_UNIT_SERVER_KSERVE_FIXTURE_H_
 #define TOKEN_SAMPLER_TESTS_UNIT_SERVER_KSERVE_FIXTURE_H_

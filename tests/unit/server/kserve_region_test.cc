@@ -1,5 +1,5 @@
-// Shared memory through the Open Inference Protocol: inputs and outputs that lie there, and the
-// calls that register and forget it.
+// Tests shared memory through the Open Inference Protocol: inputs and outputs in it, and the calls
+// that register and unregister it.
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -52,7 +52,7 @@ class KserveRegionTest : private WithReference, public KserveTest {
     return stub_->SystemSharedMemoryRegister(&context, request, &response);
   }
 
-  // Ends with DEADLINE_EXCEEDED where it would wait for ever.
+  // Returns DEADLINE_EXCEEDED instead of waiting for ever.
   grpc::StatusCode Unregister(const std::string& name) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
@@ -100,7 +100,7 @@ TEST_F(KserveRegionTest, ReadsInputsAndWritesOutputs) {
   Place(*request.mutable_outputs(0), "part", 8, 8);
   Place(*request.mutable_outputs(2), "whole", 3000, 100);
   for (const bool all : {false, true}) {
-    // The contents that are left are those of the other input.
+    // The remaining contents belong to the other input.
     if (all) {
       std::memcpy(memory_ + 200, values, sizeof(values));
       request.clear_raw_input_contents();
@@ -158,7 +158,7 @@ TEST_F(KserveRegionTest, RefusesWhatLiesOutside) {
               HasSubstr("shared_memory_byte_size must be at least the 4 bytes of the output"));
 }
 
-// An error beside outputs would leave the client to guess which of them count.
+// With an error and outputs, the client would have to guess which outputs are valid.
 TEST_F(KserveRegionTest, AFailedAnswerOfAStreamHasNoOutputs) {
   ASSERT_TRUE(Register("whole").ok());
   inference::ModelInferRequest request = Request({1, 2}, 1, "half");

@@ -1,5 +1,5 @@
-// Generators and histories of rows over the Open Inference Protocol, and parameters that do nothing
-// without them.
+// Tests the generators and histories of rows over the Open Inference Protocol, and parameters that
+// have no effect without them.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -86,7 +86,7 @@ TEST_F(KserveRowsTest, ANeededHistoryIsAskedFor) {
   AddInput<int32_t>("prompt_ids", "INT32", 2, {1, 0}, prompted);
   EXPECT_THAT(Refusal(prompted),
               HasSubstr("frequency_penalty needs the output at step 3: send output_ids"));
-  // [2, 0]: there is none.
+  // The shape is [2, 0]: there is no output.
   AddInput<int32_t>("output_ids", "INT32", 2, {}, request);
   EXPECT_THAT(Output<int32_t>("status", request), ElementsAre(0, 0));
 }

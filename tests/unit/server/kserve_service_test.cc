@@ -1,5 +1,5 @@
-// The Open Inference Protocol over a real channel: answers, the same tokens as the native call,
-// streams, and what it says of itself.
+// Tests the Open Inference Protocol over a real channel: answers, the same tokens as the native
+// call, streams, and metadata.
 
 #include "server/kserve/kserve_service.h"
 
@@ -28,7 +28,7 @@ using ::testing::HasSubstr;
 
 constexpr char kNoModel[] = "no model \"other\": this server's is \"sampler\"";
 
-// A request whose rows' tokens are `step` with a gated sampler.
+// Makes a request for which a gated sampler returns `step` as every token.
 inference::ModelInferRequest AtStep(int64_t step) {
   inference::ModelInferRequest request = Request({1, 2}, 1, std::to_string(step));
   (*request.mutable_parameters())["step"].set_int64_param(step);
@@ -293,7 +293,7 @@ TEST_F(KserveSamplingTest, KnowsNoOtherModel) {
   EXPECT_FALSE(ready.ready());
 }
 
-// Clients forget all regions before they register theirs, whether the server has any or not.
+// Clients unregister all regions before they register theirs, even if the server has none.
 TEST_F(KserveSamplingTest, HasNoSharedMemoryToForget) {
   grpc::ClientContext contexts[6];
   inference::SystemSharedMemoryUnregisterResponse system;
@@ -354,7 +354,7 @@ TEST_F(KserveQueueTest, ACancelledStreamLeavesTheQueue) {
   EXPECT_THAT(gated.batch_rows(), ElementsAre(1));
 }
 
-// A stream that waits for requests would hold up the server's end until the timeout.
+// A stream that waits for requests would delay the server's end until the timeout.
 TEST_F(KserveQueueTest, StreamsEndWithTheServer) {
   grpc::ClientContext contexts[2];
   const std::unique_ptr<InferStream> idle = stub_->ModelStreamInfer(&contexts[0]);

@@ -1,4 +1,4 @@
-// A log that holds nobody up and does not repeat itself.
+// Tests that the log makes nobody wait and does not repeat itself.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -26,7 +26,7 @@ class PipeTest : public ::testing::Test {
     close(ends_[1]);
   }
 
-  // Reads until `size` bytes have come.
+  // Reads until it has `size` bytes.
   std::string Read(size_t size) {
     std::string text;
     char buffer[4096];
@@ -54,7 +54,7 @@ TEST_F(PipeTest, AFullPipeHoldsNobodyUp) {
   std::string line(1000, 'x');
   line.back() = '\n';
   uint64_t taken = 0;
-  // The pipe takes some, and then the writer as much as it may keep.
+  // The pipe takes some lines, and then the writer keeps as many as it may.
   while (writer.Write(line)) ++taken;
   EXPECT_FALSE(writer.Write(line));
   writer.Flush(Now() + milliseconds(1));

@@ -1,5 +1,5 @@
-// Tests that memory which callers ask for is refused before it is held, and given back when the
-// call is over, whether or not its answer is read.
+// Tests that memory is refused to callers before it is allocated, and given back when the call is
+// over, whether or not its answer is read.
 
 #include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>
@@ -39,7 +39,7 @@ class MemoryServiceTest : public ::testing::Test {
     stub_ = v1::TokenSampler::NewStub(channel_);
   }
 
-  // A unary call of any method with any bytes.
+  // Makes a unary call of any method with any bytes.
   grpc::Status Call(const std::string& method, const std::string& bytes) {
     grpc::GenericStub stub(channel_);
     const grpc::Slice slice(bytes);
@@ -61,7 +61,7 @@ class MemoryServiceTest : public ::testing::Test {
     return status;
   }
 
-  // gRPC is done with a call a moment after its caller has the answer.
+  // gRPC finishes a call a moment after its caller has the answer.
   void AwaitNothingHeld() {
     while (server_->ledger().used() != 0) std::this_thread::yield();
   }
@@ -72,7 +72,7 @@ class MemoryServiceTest : public ::testing::Test {
   std::unique_ptr<v1::TokenSampler::Stub> stub_;
 };
 
-// A row whose answer has kVocab floats for each draw.
+// Makes a request with a row whose answer has kVocab floats per draw.
 v1::SampleRequest RelaxedRequest(uint32_t draws) {
   v1::SampleRequest request;
   request.mutable_tensor()->set_dtype(v1::DATA_TYPE_FLOAT32);
@@ -166,7 +166,7 @@ TEST_F(MemoryServiceTest, AnAnswerThatIsNotReadCountsUntilItsCallIsOver) {
   tensor.set_data(std::string(kWideVocab * sizeof(float), '\0'));
   step.mutable_step()->mutable_outputs()->set_gumbel_softmax(1.0);
   ASSERT_TRUE(stream->Write(step));
-  // First what sampling may take, then what the answer has.
+  // First the most that sampling can take is held, then the size of the answer.
   const auto held = [&] { return server_->ledger().used(Account::kAnswers); };
   while (held() < kLeast || held() > kLeast + 1000) std::this_thread::yield();
   EXPECT_EQ(server_->ledger().used(Account::kRequests), 0u);

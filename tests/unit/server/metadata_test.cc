@@ -1,4 +1,4 @@
-// Calls with as much metadata as cookies and tokens of a proxy add up to, beside ordinary ones.
+// Tests calls with as much metadata as the cookies and tokens of a proxy, beside ordinary calls.
 
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
@@ -18,7 +18,8 @@ namespace {
 constexpr int kLargeCalls = 30;
 constexpr size_t kLargeBytes = 9000;
 
-// One call; its padding differs from call to call, so that no header compression makes it small.
+// Makes a call with padding that differs from call to call, so that header compression cannot make
+// it small.
 grpc::Status Sample(v1::TokenSampler::Stub& stub, size_t metadata_bytes, int number) {
   v1::SampleRequest request;
   request.mutable_tensor()->set_dtype(v1::DATA_TYPE_FLOAT32);

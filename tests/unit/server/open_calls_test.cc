@@ -1,4 +1,4 @@
-// What the server has accepted and not yet answered, from the first call to the last.
+// Tests the count of calls that the server has accepted and not yet answered.
 
 #include "server/calls/open_calls.h"
 
@@ -43,7 +43,7 @@ TEST(OpenCallsTest, WaitsForTheLastCallToLeave) {
   EXPECT_TRUE(calls.Enter());
   EXPECT_TRUE(calls.Enter(std::make_shared<RecordedStream>()));
   calls.Close();
-  EXPECT_FALSE(calls.Enter());  // and a call that was refused is not waited for
+  EXPECT_FALSE(calls.Enter());  // and a refused call is not waited for
   bool left = false;
   std::future<bool> seen = std::async(std::launch::async, [&] {
     calls.AwaitNone(TimePoint::max());

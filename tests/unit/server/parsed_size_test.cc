@@ -1,5 +1,5 @@
-// Tests the measure of a parsed message against what protobuf takes for it, and what is refused
-// before it takes anything.
+// Tests the measured size of a parsed message against the memory that protobuf takes for it, and
+// which messages are refused before they take any.
 
 #include "server/calls/parsed_size.h"
 
@@ -62,7 +62,7 @@ void AddNumber(Message& message, const FieldDescriptor& field, std::mt19937& ran
   }
 }
 
-// Sets some fields of a message and of all within it, lists to any length.
+// Sets random fields of a message and of its nested messages, and makes lists of random length.
 void Fill(Message& message, std::mt19937& random) {
   const Reflection& reflection = *message.GetReflection();
   for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
@@ -85,7 +85,7 @@ void Fill(Message& message, std::mt19937& random) {
   }
 }
 
-// The bytes that protobuf has taken for the message; 0 when it is none.
+// Returns the bytes that protobuf takes for the message; 0 if it does not parse.
 template <typename Request>
 uint64_t SpaceUsed(const std::string& message) {
   Request request;
@@ -99,7 +99,7 @@ uint64_t SpaceUsed(const std::string& message) {
   }
 }
 
-// True when CheckFields takes the message, which protobuf parses.
+// True if CheckFields accepts the message, which protobuf must parse.
 template <typename Request>
 bool IsKnown(const std::string& message) {
   Request request;
@@ -128,7 +128,7 @@ TYPED_TEST(ParsedSizeTest, NoMessageTakesMoreThanWasMeasured) {
   }
 }
 
-// Bytes that no serializer would write: what protobuf parses all the same is measured too.
+// Bytes that no serializer would write: if protobuf parses them, they must be measured too.
 TYPED_TEST(ParsedSizeTest, NoMutantTakesMoreThanWasMeasured) {
   const google::protobuf::LogSilencer silence;
   std::mt19937 random(18);
@@ -153,7 +153,7 @@ TYPED_TEST(ParsedSizeTest, NoMutantTakesMoreThanWasMeasured) {
   EXPECT_GT(parsed, 0);
 }
 
-// Those that the service reads the fields of.
+// The types whose fields the service checks.
 template <typename Request>
 class KnownFieldsTest : public ::testing::Test {};
 using CheckedRequests = ::testing::Types<v1::SampleRequest, v1::SampleStreamRequest,

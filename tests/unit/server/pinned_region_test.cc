@@ -1,5 +1,5 @@
-// System regions that are pinned for a CUDA device, here an emulated one: sampled by copies from
-// where they are, and read anew once the object has lost pages. Objects are real ones of this
+// Tests system regions that are pinned for an emulated CUDA device: they are copied to it without
+// staging, and read again after the object has lost pages. The objects are real ones of this
 // machine.
 
 #include <fcntl.h>
@@ -38,14 +38,14 @@ using ::testing::IsEmpty;
 constexpr size_t kVocab = 701;
 constexpr size_t kRows = 20;
 constexpr size_t kRowBytes = kVocab * sizeof(float);
-constexpr uint64_t kOffset = 5000;  // of the region, so that it begins within a page
+constexpr uint64_t kOffset = 5000;  // of the region: not at the beginning of a page
 constexpr size_t kRegionBytes = kRows * kRowBytes;
 constexpr size_t kObjectBytes = kOffset + kRegionBytes;
 
-// This process's user, whose objects the tests have.
+// Returns the user of this process, who owns the objects of the tests.
 CallIdentity Caller() { return IdentityOfPeer(absl::StrCat("unix:", geteuid(), "/1")); }
 
-// The object of an owner, who writes to a mapping of it.
+// The object of an owner who writes to a mapping of it.
 class Object {
  public:
   Object() : key_(absl::StrCat("/token-sampler-pinned-test-", getpid())) {
@@ -116,7 +116,7 @@ class PinnedRegionTest : public ::testing::Test {
 
   struct Call {
     std::vector<RowResult> results;
-    absl::Status status;  // of the call, as the server gives it
+    absl::Status status;  // that the server returns for the call
   };
   Call Sample() {
     const RegionRows source(
@@ -190,7 +190,7 @@ TEST_F(PinnedRegionTest, PagesAreWritableWhereDevicesNeedThat) {
   simt::ResetMachine();
 }
 
-// CUDA copies from there by DMA, or with the CPU, which meets the signal.
+// CUDA copies from the pages by DMA, or with the CPU, which would get the signal.
 TEST_F(PinnedRegionTest, AnObjectThatIsCutIsAnErrorAndNoSignal) {
   for (const size_t cpu_copy_bytes : {size_t{0}, 2 * kRegionBytes}) {
     simt::SetDevices({simt::Device{.cpu_copy_bytes = cpu_copy_bytes}});
@@ -212,7 +212,7 @@ TEST_F(PinnedRegionTest, AnObjectThatIsCutIsAnErrorAndNoSignal) {
   simt::ResetMachine();
 }
 
-// The pages that are locked are not the object's any more: their old values would be sampled.
+// The locked pages no longer belong to the object, so copying them would sample old values.
 TEST_F(PinnedRegionTest, WhatGrowsAgainBehindACutIsReadFromTheObject) {
   ASSERT_TRUE(Pin().ok());
   ExpectTokensOfValues();
@@ -221,7 +221,7 @@ TEST_F(PinnedRegionTest, WhatGrowsAgainBehindACutIsReadFromTheObject) {
   ChangeValues(7);
   ExpectTokensOfValues();
   EXPECT_EQ(region_->pinned_memory(), nullptr);
-  // Staged from then on, by the device's lanes.
+  // From now on the lanes of the device stage the values.
   const uint64_t kernels = simt::KernelCount();
   ChangeValues(8);
   ExpectTokensOfValues();
@@ -317,7 +317,7 @@ TEST_F(PinnedRegionTest, TheRegistryPinsWhatIsRegisteredAndLetsGo) {
   ASSERT_TRUE(regions.Register("a", request, Caller()).ok());
   EXPECT_NE((*regions.Find("a", Caller()))->pinned_memory(), nullptr);
   EXPECT_EQ(simt::LiveObjects(), before + 1);
-  // What the quotas refuse is not pinned.
+  // A region that the quotas refuse is not pinned.
   EXPECT_EQ(regions.Register("b", request, Caller()).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(simt::LiveObjects(), before + 1);
   ASSERT_TRUE(regions.Unregister("a", Caller(), [] {}).ok());

@@ -1,4 +1,5 @@
-// Priorities from a call's metadata or parameters to the order in which calls are sampled.
+// Tests that priorities in a call's metadata or parameters decide the order in which calls are
+// sampled.
 
 #include <gmock/gmock.h>
 #include <grpcpp/create_channel.h>
@@ -20,7 +21,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-// One row of two logits, whose token is its step.
+// The logits of a row of two tokens. The sampler of the test returns the row's step as its token.
 std::string Logits() { return std::string(8, '\0'); }
 
 class PriorityTest : public ::testing::Test {
@@ -71,7 +72,7 @@ class PriorityTest : public ::testing::Test {
                                                                            &response);
   }
 
-  // Begins a call on a thread of its own and waits until it is in the queue.
+  // Starts a call on its own thread and waits until it is in the queue.
   template <typename Call>
   void Queue(Call call) {
     const uint64_t waiting = server_->counters().waiting;
@@ -101,7 +102,7 @@ TEST_F(PriorityTest, UrgentCallsAreSampledBeforeTheOthersOfTheirClient) {
   }
   std::vector<uint64_t> order;
   for (const std::vector<uint64_t>& batch : gated_.batch_steps()) order.push_back(batch[0]);
-  // The oldest had its turn before the urgent ones came.
+  // The oldest call was sampled before the urgent ones came.
   EXPECT_THAT(order, ElementsAre(1, 2, 6, 7, 3, 4, 5));
 }
 

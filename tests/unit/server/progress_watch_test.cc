@@ -1,4 +1,4 @@
-// When executors that do nothing are told from executors that have nothing to do.
+// Tests that executors that hang are distinguished from executors without work.
 
 #include "server/operation/progress_watch.h"
 

@@ -1,5 +1,5 @@
-// Regions while calls read them: many at once, unregistering meanwhile, and owners that take the
-// memory away.
+// Tests regions while calls read them: many at a time, while they are unregistered, and while
+// owners take the memory away.
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -28,7 +28,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// The reference sampler, which a test holds back and lets go.
+// The reference sampler behind a gate that the test opens.
 class GatedReference final : public Sampler {
  public:
   absl::string_view name() const override { return "gated reference"; }
@@ -57,7 +57,7 @@ class RegionCallTest : public RegionServiceTest {
   }
   ~RegionCallTest() override { gate_->Open(); }
 
-  // A region of some parts with different rows, and the tokens of each.
+  // Makes a region of some parts with different rows, and the expected tokens of each.
   void Fill(size_t parts) {
     auto region = client::SharedRegion::Create(*client_, parts * kPartBytes);
     ASSERT_TRUE(region.ok()) << region.status();
@@ -166,7 +166,7 @@ TEST_F(RegionCallTest, UnregisterAnswersWhenTheCallInFlightHas) {
   ASSERT_EQ(Regions().regions_size(), 1);
   EXPECT_EQ(Regions().regions(0).calls_in_flight(), 1u);
   auto unregistered = std::async(std::launch::async, [&] { return Unregister(name); });
-  // The name goes at once, the region with its reader.
+  // The name is gone at once, the region only when its reader is done.
   while (Regions().regions_size() > 0) std::this_thread::yield();
   EXPECT_EQ(client_->Sample(PartRequest(0)).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(Unregister(name).error_code(), grpc::StatusCode::NOT_FOUND);
@@ -194,7 +194,7 @@ TEST_F(RegionCallTest, AClientEndsBehindItsCallsThoughItsRegionGoesOn) {
     client.reset();
     return answered.load();
   });
-  // An end that did not wait would come about now.
+  // If the call did not wait, it would end about now.
   for (int i = 0; i < 1000; ++i) std::this_thread::yield();
   EXPECT_EQ(ended.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
   gate_->Open();

@@ -1,4 +1,4 @@
-// Tests that regions of clients that have gone make room for those of others.
+// Tests that regions of clients that are gone make room for those of others.
 
 #include <fcntl.h>
 #include <grpcpp/create_channel.h>
@@ -41,7 +41,7 @@ class RegionConnectionTest : public ::testing::Test {
 
   void TearDown() override { shm_unlink(key_.c_str()); }
 
-  // A client with a connection of its own.
+  // Makes a client with its own connection.
   static std::unique_ptr<Stub> Connect(const std::string& address) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);

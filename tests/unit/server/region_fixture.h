@@ -1,5 +1,5 @@
-// A server with shared memory, and two clients of it: the library and a plain stub, each on a
-// connection of its own.
+// A fixture with a server with shared memory and two clients of it: the library and a plain stub,
+// each with its own connection.
 
 #ifndef TOKEN_SAMPLER_TESTS_UNIT_SERVER_REGION_FIXTURE_H_
 #define TOKEN_SAMPLER_TESTS_UNIT_SERVER_REGION_FIXTURE_H_
@@ -85,7 +85,7 @@ class RegionServiceTest : public ::testing::Test {
     return stub_->Sample(&context, request, &response);
   }
 
-  // A stream with sequence 1, which is greedy.
+  // Opens a stream with sequence 1, which is greedy.
   std::unique_ptr<SampleStream> OpenStream(grpc::ClientContext& context) const {
     std::unique_ptr<SampleStream> stream = stub_->SampleStream(&context);
     v1::SampleStreamRequest request;
@@ -100,7 +100,7 @@ class RegionServiceTest : public ::testing::Test {
     return stream;
   }
 
-  // One step of sequence 1, whose row is the region's first.
+  // Makes a step of sequence 1 with the first row of the region.
   static v1::SampleStreamResponse Step(SampleStream& stream, const std::string& region) {
     v1::SampleStreamRequest request;
     v1::StepSequences& step = *request.mutable_step();
@@ -116,7 +116,7 @@ class RegionServiceTest : public ::testing::Test {
     return answer;
   }
 
-  // Ends with DEADLINE_EXCEEDED where it would wait for ever.
+  // Returns DEADLINE_EXCEEDED instead of waiting for ever.
   grpc::Status Unregister(const std::string& name) const {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));

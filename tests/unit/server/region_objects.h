@@ -1,4 +1,4 @@
-// Objects that tests register as regions, and callers who do.
+// Objects that tests register as regions, and callers who register them.
 
 #ifndef TOKEN_SAMPLER_TESTS_UNIT_SERVER_REGION_OBJECTS_H_
 #define TOKEN_SAMPLER_TESTS_UNIT_SERVER_REGION_OBJECTS_H_
@@ -19,14 +19,15 @@
 
 namespace token_sampler {
 
-// The callers of tests: this process's user, whose objects are the tests', and clients by address.
+// Make the callers of tests: a user, such as that of this process, who owns the objects, or a
+// client by address.
 inline CallIdentity User(uint32_t user, int connection = 1) {
   return IdentityOfPeer(absl::StrCat("unix:", user, "/", connection));
 }
 inline CallIdentity Me() { return User(geteuid()); }
 inline CallIdentity At(const std::string& peer) { return IdentityOfPeer(peer); }
 
-// A shared-memory object of this process: byte i is i modulo 251.
+// A shared-memory object of this process, in which byte i is i modulo 251.
 class Object {
  public:
   explicit Object(size_t size, const std::string& name = "")

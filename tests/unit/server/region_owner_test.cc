@@ -1,4 +1,4 @@
-// Tests whose regions are whose, for clients of a server that listens on a Unix socket and on the
+// Tests who owns which regions, for clients of a server that listens on a Unix socket and on the
 // loopback interface.
 
 #include <fcntl.h>
@@ -38,7 +38,7 @@ constexpr uid_t kNobody = 65534;
 using Native = v1::TokenSampler::Stub;
 using Kserve = inference::GRPCInferenceService::Stub;
 
-// A connection of its own.
+// A client with its own connection.
 struct Client {
   explicit Client(const std::shared_ptr<grpc::Channel>& channel)
       : native(v1::TokenSampler::NewStub(channel)),
@@ -83,11 +83,12 @@ class RegionOwnerTest : public ::testing::Test {
                                             grpc::InsecureChannelCredentials(), arguments));
   }
 
-  // A client of the Unix socket, of another user, which only root can have.
+  // Connects to the Unix socket as another user, which only root can do.
   Client ConnectAs(uid_t user) const {
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     std::thread([&] {
-      // Changes this thread only: the C library would change the whole process.
+      // The system call changes only this thread; the C library's function would change the whole
+      // process.
       EXPECT_EQ(syscall(SYS_setresuid, user, user, user), 0);
       sockaddr_un address = {};
       address.sun_family = AF_UNIX;
@@ -141,7 +142,7 @@ class RegionOwnerTest : public ::testing::Test {
     return names;
   }
 
-  // All that a client can try with the region "mine" of another.
+  // Expects that everything a client can try with another's region "mine" fails.
   static void ExpectStranger(const Client& stranger) {
     EXPECT_EQ(Sample(stranger, "mine"), grpc::StatusCode::NOT_FOUND);
     EXPECT_EQ(Unregister(stranger, "mine"), grpc::StatusCode::NOT_FOUND);
@@ -164,7 +165,7 @@ TEST_F(RegionOwnerTest, AnAddressKnowsNothingOfAUsersRegions) {
   ExpectStranger(address);
   EXPECT_EQ(Sample(user, "mine"), grpc::StatusCode::OK);
   EXPECT_EQ(Sample(Connect(0), "mine"), grpc::StatusCode::OK);
-  // The name is free for the other, who has regions of its own.
+  // The other client can use the same name for its own region.
   EXPECT_EQ(Register(address, "mine"), grpc::StatusCode::OK);
   EXPECT_EQ(Register(user, "mine"), grpc::StatusCode::ALREADY_EXISTS);
   EXPECT_EQ(KserveUnregister(address, ""), grpc::StatusCode::OK);
@@ -178,7 +179,7 @@ TEST_F(RegionOwnerTest, ConnectionsOfAUnixSocketAreCountedOneByOne) {
   EXPECT_EQ(Register(first, "b"), grpc::StatusCode::OK);
   EXPECT_EQ(Register(first, "c"), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(Register(second, "c"), grpc::StatusCode::OK);
-  // Without a name it is those of the connection.
+  // Without a name this unregisters the regions of the connection.
   EXPECT_EQ(Unregister(second, ""), grpc::StatusCode::OK);
   EXPECT_THAT(Names(second), ElementsAre("a", "b"));
 }
@@ -190,7 +191,7 @@ TEST_F(RegionOwnerTest, UsersKnowNothingOfEachOthersRegions) {
   const Client stranger = ConnectAs(kNobody - 1);
   ASSERT_EQ(Register(owner, "mine"), grpc::StatusCode::OK);
   ExpectStranger(stranger);
-  // Nor may he have the object opened for him.
+  // The stranger cannot make the server open the object either.
   EXPECT_EQ(Register(stranger, "mine"), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(Sample(owner, "mine"), grpc::StatusCode::OK);
   const Client root = Connect(0);

@@ -1,5 +1,5 @@
-// What a client on another machine may do with shared memory: nothing, and it is told so. Here it
-// is this machine by an address that is not the loopback interface's.
+// Tests that a client on another machine can do nothing with shared memory, and gets an error. The
+// test connects to this machine by an address that is not on the loopback interface.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -30,7 +30,7 @@ constexpr char kRefusal[] =
     "--shared-memory-peers=any lifts that";
 constexpr uint64_t kBytes = 4096;
 
-// An address of this machine that others could reach; empty when it has none.
+// Returns an address of this machine that others could reach; "" if there is none.
 std::string OutsideAddress() {
   ifaddrs* first = nullptr;
   if (getifaddrs(&first) != 0) return "";
@@ -45,7 +45,7 @@ std::string OutsideAddress() {
   return "";
 }
 
-// Both protocols, from one peer.
+// The stubs of both protocols for one peer.
 struct Stubs {
   explicit Stubs(const std::string& address) {
     grpc::ChannelArguments arguments;
@@ -121,7 +121,7 @@ class RegionPeerTest : public ::testing::Test {
     tensor.mutable_region()->set_name(region);
   }
 
-  // What the peer of this machine sees of its regions: both are there and idle.
+  // Expects that the local peer still sees both of its regions, and that they are idle.
   void ExpectNothingChanged() const {
     v1::ListRegionsResponse listed;
     ASSERT_TRUE(Call(*local_->native, &Native::ListRegions, {}, listed).ok());
@@ -245,7 +245,7 @@ TEST_F(RegionPeerTest, KserveRefusesToo) {
   ExpectNothingChanged();
 }
 
-// Triton's tools do so before anything else, whether they will use shared memory or not.
+// Triton's tools do this before anything else, even if they will not use shared memory.
 TEST_F(RegionPeerTest, KserveClientsMayForgetAllThatTheyHaveWhichIsNothing) {
   Kserve& stub = *foreign_->kserve;
   EXPECT_TRUE(Call(stub, &Kserve::SystemSharedMemoryUnregister).ok());

@@ -1,5 +1,5 @@
-// Regions over a real connection: the client library writes rows, the server samples them, and
-// owners who misbehave get an error for that call alone.
+// Tests regions over a real connection: the client library writes rows, the server samples them,
+// and owners who misbehave get an error for only that call.
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -233,7 +233,7 @@ TEST_F(RegionServiceTest, ARegionOutlivesItsClient) {
 
 TEST_F(RegionServiceTest, ACallReadsSoManyBytes) {
   Start();
-  // Rows of the largest vocabulary in an object that has no memory yet.
+  // Rows of the largest vocabulary in an object whose pages are not allocated yet.
   constexpr uint32_t kVocabulary = 1u << 24;
   constexpr uint64_t kRowBytes = kVocabulary * sizeof(double);
   const std::string key = absl::StrCat("token-sampler-sparse-", getpid());

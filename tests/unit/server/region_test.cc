@@ -1,5 +1,5 @@
-// Regions without a network: what may be registered, what is read, and what an owner who misbehaves
-// gets. Objects are real ones of this machine.
+// Tests regions without a network: what can be registered, what is read, and which errors an owner
+// who misbehaves gets. The objects are real ones of this machine.
 
 #include "server/regions/region.h"
 
@@ -214,11 +214,11 @@ TEST(RegionTest, OnlyPlainObjectsAreOpened) {
                          "\" cannot be opened: Too many levels of symbolic links"));
 }
 
-// Opens the object as somebody whom its mode keeps from more than it says.
+// Opens the object with this mode, as a user to whom the mode applies.
 absl::StatusOr<std::shared_ptr<SystemRegion>> OpenWithMode(const Object& object, mode_t mode) {
   EXPECT_EQ(chmod(("/dev/shm" + object.key()).c_str(), mode), 0);
   constexpr uid_t kNobody = 65534;
-  const bool root = geteuid() == 0;  // whom no mode keeps from anything
+  const bool root = geteuid() == 0;  // to whom no mode applies
   if (root) {
     EXPECT_EQ(seteuid(kNobody), 0);
   }
@@ -413,8 +413,8 @@ TEST(RegionRegistryTest, QuotasHoldPerPeerAndInAll) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("the server has 3 regions"));
 }
 
-// A client that has ended without a word took its objects with it, or somebody cleaned up behind
-// it.
+// The object of a client that ended without unregistering is gone: the client or somebody else
+// removed it.
 TEST(RegionRegistryTest, IdleRegionsWhoseObjectIsGoneDoNotCount) {
   RegionOptions options = SystemOptions();
   options.max_regions_per_peer = 3;

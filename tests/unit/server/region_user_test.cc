@@ -1,4 +1,4 @@
-// Tests whose regions are whose, and for whom an object is opened, without a network.
+// Tests who owns which regions, and for whom an object is opened, without a network.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -46,7 +46,7 @@ TEST(SystemRegionTest, OpensForAUserWhatHeMayOpenHimself) {
   };
   const auto code = [&](uid_t user, mode_t mode) { return opened_by(user, mode).status().code(); };
   EXPECT_EQ(code(owner, 0600), absl::StatusCode::kOk);
-  // His groups are not known.
+  // The groups of this user are unknown.
   for (const mode_t mode : {0600u, 0640u, 0604u, 0622u}) {
     EXPECT_EQ(code(other, mode), absl::StatusCode::kPermissionDenied) << mode;
   }

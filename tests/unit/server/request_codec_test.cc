@@ -1,5 +1,5 @@
-// What the server refuses, in which words, and what it makes of good requests. The errors of
-// torch.multinomial have each their place here.
+// Tests what the server refuses, with which messages, and how it answers valid requests. There is a
+// test for each error of torch.multinomial.
 
 #include "server/codec/request_codec.h"
 
@@ -41,7 +41,7 @@ v1::SampleRequest Request(uint32_t rows, uint32_t vocab, const std::vector<float
   return request;
 }
 
-// Two rows of three tokens, changed by fields in text format.
+// Makes a request with two rows of three tokens, changed by fields in text format.
 v1::SampleRequest Changed(const std::string& text) {
   v1::SampleRequest request = Request(2, 3, {1, 2, 3, 4, 5, 6});
   v1::SampleRequest change;
@@ -50,7 +50,7 @@ v1::SampleRequest Changed(const std::string& text) {
   return request;
 }
 
-// Through the codec and the reference sampler.
+// The outcome of a request, sampled by the reference sampler through the codec.
 struct Outcome {
   absl::Status status;
   v1::SampleResponse response;
@@ -212,7 +212,7 @@ TEST(RefusalOfNewFieldsTest, WhatIsMissing) {
   EXPECT_EQ(Sample(request).status.message(), "tensor.data must be set: the values of the rows");
 }
 
-// torch.multinomial raises for the whole batch; here the row that is wrong fails alone.
+// torch.multinomial raises for the whole batch; here only the invalid row fails.
 TEST(RowErrorTest, OneBadRowFailsAlone) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -292,7 +292,7 @@ TEST(OutputsTest, NothingThatWasNotAskedFor) {
 }
 
 TEST(AdjustmentsTest, ReachTheirRows) {
-  // Row 0 is masked to token 1, row 1 keeps all but the greedy token 2 of its history.
+  // The mask of row 0 allows only token 1. The history of row 1 bans its greedy token 2.
   const v1::SampleResponse response =
       Sample(Changed("params { temperature: 0 no_repeat_ngram_size: 1 } "
                      "bitmask { words: '\\002\\000\\000\\000' rows: 0 } "
@@ -301,7 +301,7 @@ TEST(AdjustmentsTest, ReachTheirRows) {
   EXPECT_THAT(response.token_ids(), ElementsAre(1, 1));
 }
 
-// Parameters on the wire and what they are in the sampler.
+// Compares parameters in a request with those that the sampler gets.
 TEST(ParamsTest, EveryFieldArrives) {
   const v1::SampleRequest request = Changed(R"(
     params {
@@ -350,7 +350,7 @@ TEST(ParamsTest, EveryFieldArrives) {
   EXPECT_EQ(second.adaptive_p->target, .8);
   EXPECT_EQ(second.adaptive_p->decay, .7);
   EXPECT_EQ(second.stage_order, kHfOrder);
-  EXPECT_EQ(second.top_k_ties, TiePolicy::kKeepAll);  // as transformers
+  EXPECT_EQ(second.top_k_ties, TiePolicy::kKeepAll);  // like transformers
   EXPECT_EQ(decoded.inputs[0].state->mirostat_mu, 1);
   EXPECT_EQ(decoded.inputs[0].state->top_p, .5);
   EXPECT_EQ(decoded.inputs[1].state->adaptive_p_sum, 2);
@@ -393,7 +393,7 @@ TEST(FeaturesTest, NameWhatIsImplementedAndNothingElse) {
   }
 }
 
-// Whatever arrives, the codec and the sampler live.
+// The codec and the sampler survive any request.
 TEST(MutationTest, MutatedRequestsAreRefusedOrSampled) {
   const std::string good =
       Changed(
@@ -425,7 +425,7 @@ TEST(MutationTest, MutatedRequestsAreRefusedOrSampled) {
     }
     v1::SampleRequest request;
     if (!request.ParseFromString(bytes)) continue;
-    // A draw of millions is allowed and slow.
+    // Drawing millions of tokens is allowed, but slow.
     for (v1::SamplingParams& params : *request.mutable_params()) {
       if (params.num_samples() > 100) params.set_num_samples(100);
     }

@@ -1,5 +1,5 @@
-// Generators and histories of rows. Fields that would do nothing are refused, and one seed does not
-// mean one random number.
+// Tests the generators and histories of rows: fields that would have no effect are refused, and
+// rows that share a seed draw different random numbers.
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
@@ -28,7 +28,7 @@ using ::testing::Lt;
 
 const RequestLimits kLimits = {.max_rows = 4096, .max_vocab = 1000};
 
-// The same weights in every row, and fields in text format.
+// Makes a request with the same weights in every row, and with more fields in text format.
 v1::SampleRequest Request(uint32_t rows, const std::vector<float>& weights,
                           const std::string& text) {
   v1::SampleRequest request;
@@ -45,7 +45,7 @@ v1::SampleRequest Request(uint32_t rows, const std::vector<float>& weights,
   return request;
 }
 
-// The same of logits.
+// The same with logits.
 v1::SampleRequest LogitRequest(uint32_t rows, const std::vector<float>& logits,
                                const std::string& text) {
   v1::SampleRequest request = Request(rows, logits, text);
@@ -123,12 +123,12 @@ TEST(KeysTest, RandomSeedsFitASignedInteger) {
   EXPECT_EQ(any, (uint64_t{1} << 63) - 1);
 }
 
-// A parameter that looks at the history, what it needs, and how it is turned off.
+// A parameter that reads the history, what it needs, and how to turn it off.
 struct Reader {
   const char* name;
   const char* on;
   const char* off;
-  bool output_alone;  // whether a prompt says nothing to it
+  bool output_alone;  // true: it does not read the prompt
 };
 
 void PrintTo(const Reader& reader, std::ostream* os) { *os << reader.name; }
@@ -148,7 +148,7 @@ TEST_P(HistoryReaderTest, IsRefusedByNameWithoutAHistory) {
             "row 0: params[0]." + name +
                 " needs a history at step 5: send prompt_ids and output_ids, empty if there are "
                 "none");
-  // Nothing was put out before the first step.
+  // There is no output before the first step.
   Sample(At(0, GetParam().on, ""));
   Sample(At(5, GetParam().off, ""));
 }
@@ -225,7 +225,7 @@ TEST(IdleParametersTest, WhatNeedsAnotherIsRefusedWithoutIt) {
   }
 }
 
-// Engines send every field, those too that are off.
+// Engines send every field, even those that are off.
 TEST(IdleParametersTest, DefaultsAndWhatIsTurnedOffAreTaken) {
   for (const char* params :
        {"min_tokens: 0", "min_tokens: 4 stop_ids: 1", "stop_ids: 1", "xtc { }",
@@ -240,7 +240,7 @@ TEST(IdleParametersTest, DefaultsAndWhatIsTurnedOffAreTaken) {
   }
 }
 
-// Token 1 is penalised, or not, by a history with ids that are no tokens of the row.
+// Penalises token 1, or not, by a history that also has ids which are not tokens of the row.
 TEST(UnknownIdsTest, AreSkippedAndCountedWhenThatIsAsked) {
   const std::string lists =
       "prompt_ids { lengths: [3, 0] token_ids: [9, 1, 4294967295] } "

@@ -1,5 +1,5 @@
-// What a stream of sequences refuses and what breaks it: no sequence changes, nothing is left
-// behind.
+// Tests what a stream of sequences refuses and what breaks it: no sequence changes, and nothing is
+// left behind.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -48,7 +48,7 @@ TEST_P(StreamRefusalTest, SaysWhyAndGoesOn) {
   }
   EXPECT_THAT(Message(stream.Call(request), GetParam().code), HasSubstr(GetParam().message));
   EXPECT_EQ(stream.Step({0, 7}, 0), expected[0]);
-  // Steps make room for tokens; nothing else was opened.
+  // Steps make room for tokens, but nothing else was opened.
   EXPECT_LE(server_->sequence_bytes(), bytes + 1000);
 }
 
@@ -205,7 +205,7 @@ class GatedStreamTest : public StreamTest<GatedSampler> {
   static constexpr char kOpenOne[] = "open { vocab: 24 sequences { sequence_id: 1 } }";
 };
 
-// A token is the sequence's step here, so a step that did not happen shows.
+// The token is the sequence's step, so the test would notice a step that did not happen.
 TEST_F(GatedStreamTest, AFullQueueRefusesTheStepAlone) {
   Stream busy(*stub_);
   Stream waiting(*stub_);
@@ -262,7 +262,7 @@ TEST_F(GatedStreamTest, AStreamThatBreaksInAStepGivesItsMemoryBack) {
       }
       sampler_->Open();
     }
-    // What the other has made room for is less than a sequence.
+    // The other sequence makes room for less than the size of a sequence.
     while (server_->sequence_bytes() >= others_bytes + sizeof(Sequence)) std::this_thread::yield();
   }
 }

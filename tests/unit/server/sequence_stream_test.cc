@@ -1,5 +1,5 @@
-// Sequences that live in the server: their tokens are those of single calls with the same history,
-// whatever joins, leaves, forks, rolls back or breaks meanwhile.
+// Tests sequences in the server: they get the same tokens as single calls with the same history,
+// whatever joins, leaves, forks, rolls back or breaks in between.
 
 #include "server/sequences/sequence_stream.h"
 
@@ -53,7 +53,7 @@ TEST_F(SequenceStreamTest, SequencesJoinAndLeaveAtAnyStep) {
       open.erase(open.begin());
     }
     for (const uint64_t id : open) {
-      // Every other one stands still.
+      // Skip every other sequence in this turn.
       if ((id + turn) % 2 == 0 || next[id] == kSteps) continue;
       EXPECT_THAT(stream.Step({id}, next[id]), ElementsAre(expected[next[id]][id])) << "id " << id;
       ++next[id];
@@ -61,7 +61,7 @@ TEST_F(SequenceStreamTest, SequencesJoinAndLeaveAtAnyStep) {
   }
 }
 
-// What the caller has seen is enough to go on elsewhere.
+// The caller can continue with what it has received.
 TEST_F(SequenceStreamTest, ABrokenStreamLosesNothing) {
   const Ids ids = AllIds();
   const std::vector<Tokens> expected = Expected(ids, kSteps);
@@ -101,7 +101,7 @@ TEST_F(SequenceStreamTest, RolledBackTokensAreDrawnAgain) {
 
 TEST_F(SequenceStreamTest, RollsBackNoFurtherThanItKeeps) {
   Stream stream(*stub_);
-  stream.Do(OpenRequest({0, 7}, "output_ids: [3, 4]"));  // without a state, and with one
+  stream.Do(OpenRequest({0, 7}, "output_ids: [3, 4]"));  // one without a state, one with
   const auto rollback = [&](int id, int num_tokens) {
     return stream.Call(Parse("rollback { sequence_id: " + std::to_string(id) +
                              " num_tokens: " + std::to_string(num_tokens) + " }"));
@@ -142,7 +142,7 @@ TEST_F(SequenceStreamTest, ForksGoOnFromTheSameState) {
       EXPECT_THAT(response.sampled().streams(), ElementsAre(0, 1));
     }
   }
-  // A fork keeps what rolling back takes.
+  // A fork keeps tokens that its parent rolls back.
   stream.Do("rollback { sequence_id: 107 num_tokens: 8 }");
   v1::SampleStreamRequest first = Stream::StepRequest({7}, 0);
   first.mutable_step()->set_sequence_ids(0, 107);
@@ -208,7 +208,7 @@ TEST_F(SequenceStreamTest, ForksOfOneSequenceDrawFromStreamsOfTheirOwn) {
   EXPECT_THAT(response.sampled().streams(), ElementsAre(0, 1, 2, 3));
 }
 
-// The same tokens as by single calls with the same option.
+// Gets the same tokens as single calls with the same option.
 TEST_F(SequenceStreamTest, SkipsUnknownIdsAndCountsThem) {
   for (const uint64_t id : AllIds()) {
     v1::SampleStreamRequest open = OpenRequest({id});
@@ -258,7 +258,7 @@ TEST_F(SequenceStreamTest, AppliesMasksAndTakesWeights) {
   EXPECT_THAT(stream.Do(request).sampled().token_ids(), ElementsAre(1, 2));
 }
 
-// Parameters that weights do not allow fail their rows alone.
+// Parameters that do not fit weights fail only their rows.
 TEST_F(SequenceStreamTest, ParametersOfLogitsFailWithWeights) {
   Stream stream(*stub_);
   stream.Do(

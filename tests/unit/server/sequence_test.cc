@@ -1,4 +1,5 @@
-// A sequence that goes on, forks and rolls back gives the rows that its history gives at once.
+// Tests that a sequence that continues, forks and rolls back makes the same rows as its whole
+// history.
 
 #include "server/sequences/sequence.h"
 
@@ -30,7 +31,7 @@ using ::testing::Ge;
 using Ids = std::vector<uint32_t>;
 
 constexpr uint32_t kVocab = 5;
-constexpr uint64_t kMost = 4;  // sequences at once
+constexpr uint64_t kMost = 4;  // sequences at a time
 
 std::vector<SamplingParams> AllParams() {
   SamplingParams dry;
@@ -149,7 +150,8 @@ TEST_P(SequenceTest, GivesTheRowsOfItsHistory) {
       RowResult result = Sample(row);
       ASSERT_EQ(testing::RowDifference(result, Sample(at_once)), "")
           << "round " << round << ", step " << step;
-      // The sequence goes on where all are banned, or nothing repeats by chance.
+      // Continue if all tokens are banned, and make repetitions, which would seldom occur by
+      // chance.
       if (result.token_ids.empty() || below(2) == 0) {
         result.token_ids = {output.size() < 3 ? 0 : output[output.size() - 3]};
       }
@@ -189,7 +191,7 @@ TEST_F(SequenceTest, LongSequencesAreMadeInPieces) {
   fork_message.set_new_sequence_id(1);
   SequenceTable table(request_limits_, limits_, &ledger_);
   v1::SampleStreamResponse answer;
-  // One that stops leaves nothing behind.
+  // A call that is interrupted leaves nothing behind.
   for (const int64_t go_on : {0, 20, 100, 200}) {
     CountingPace stops(go_on);
     EXPECT_THROW(static_cast<void>(table.Open(message, &stops, answer)), Interrupted);

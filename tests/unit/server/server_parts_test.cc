@@ -1,4 +1,4 @@
-// Options, command line, log format, address file, status mapping.
+// Tests options, command line, log format, address file and status mapping.
 
 #include <gmock/gmock.h>
 #include <grpc/support/log.h>
@@ -175,7 +175,7 @@ TEST(JsonLogTest, EveryLineIsValidJson) {
 
 TEST(GrpcLogTest, GoesWhereTheServerLogs) {
   SetUpLogging("info", "json");
-  gpr_set_log_verbosity(GPR_LOG_SEVERITY_DEBUG);  // as GRPC_VERBOSITY would
+  gpr_set_log_verbosity(GPR_LOG_SEVERITY_DEBUG);  // like GRPC_VERBOSITY
   ::testing::internal::CaptureStderr();
   gpr_log("/src/core/lib/socket.cc", 7, GPR_LOG_SEVERITY_ERROR, "%s", "a \"quoted\"\nline");
   gpr_log("socket.cc", 8, GPR_LOG_SEVERITY_INFO, "told");

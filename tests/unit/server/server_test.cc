@@ -1,4 +1,5 @@
-// The server in this process, over a real channel: answers, statuses, health, reflection, its end.
+// Tests the server in this process, over a real channel: answers, statuses, health, reflection, its
+// end.
 
 #include "server/program/server.h"
 
@@ -57,7 +58,7 @@ std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
-// A stream of a service whose generated code Debian does not package for C++.
+// A stream of a service for which Debian does not package generated C++ code.
 class RawStream {
  public:
   RawStream(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)
@@ -111,7 +112,7 @@ std::string HealthRequest(const std::string& service) {
 
 int ServingStatus(const std::string& response) { return response.size() < 2 ? 0 : response[1]; }
 
-// The serving status of a service, or the negated status code of the call.
+// Returns the serving status of a service, or the negated status code of the call.
 int CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std::string& service) {
   grpc::GenericStub stub(channel);
   const grpc::Slice slice(HealthRequest(service));
@@ -140,7 +141,7 @@ class ServerTest : public ::testing::Test {
 
   ~ServerTest() override { gated_.Open(); }
 
-  // A call on its own thread.
+  // Makes a call on its own thread.
   std::future<grpc::Status> SampleAsync(grpc::ClientContext* context = nullptr) {
     return std::async(std::launch::async, [this, context] {
       grpc::ClientContext own;
@@ -190,7 +191,7 @@ TEST_F(ServerTest, RefusesAMalformedRequestAndGoesOn) {
   EXPECT_TRUE(SampleAsync().get().ok());
 }
 
-// Bytes that are no message, and no message at all, of every method of one answer.
+// Sends bytes that do not parse, and no message at all, to every unary method.
 TEST_F(ServerTest, WhatIsNoRequestIsInvalidInEveryMethod) {
   std::vector<const google::protobuf::ServiceDescriptor*> services;
   for (const char* name : {v1::TokenSampler::service_full_name(),
@@ -295,7 +296,7 @@ TEST_F(ServerTest, ACallPastItsDeadlineIsNotSampled) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + milliseconds(20));
   EXPECT_EQ(SampleAsync(&context).get().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-  // The server learns of it a little later than the caller.
+  // The server notices this a little later than the caller.
   while (server_->counters().dropped == 0) std::this_thread::yield();
   gated_.Open();
   EXPECT_TRUE(first.get().ok());
@@ -309,14 +310,14 @@ TEST_F(ServerTest, ACallInFlightFinishesWhenTheServerStops) {
   gated_.AwaitCalls(1);
   std::future<void> stopped =
       std::async(std::launch::async, [this] { server_->Stop(std::chrono::hours(1)); });
-  // One that still got in waits at the gate.
+  // A call that was still accepted waits at the gate.
   grpc::Status late;
   do {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + milliseconds(20));
     late = SampleAsync(&context).get();
   } while (late.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED);
-  // Said by the server, or by the client once it knows that the server takes no more calls.
+  // From the server, or from the client after it has learnt that the server accepts no more calls.
   EXPECT_EQ(late.error_code(), grpc::StatusCode::UNAVAILABLE) << late.error_message();
   gated_.Open();
   EXPECT_TRUE(call.get().ok());
@@ -390,7 +391,7 @@ TEST_F(FullQueueTest, RefusesAMessageBeyondTheLimit) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
 }
 
-// With the reference sampler behind it: the distribution of what comes over the wire.
+// A server with the reference sampler, to test the distribution of tokens in answers.
 class SamplingServerTest : public ::testing::Test {
  protected:
   std::vector<uint64_t> Draw(v1::InputKind kind) {
@@ -429,7 +430,7 @@ TEST_F(SamplingServerTest, LogitsAreDrawnAsTheirSoftmax) {
   EXPECT_GT(testing::ChiSquare(counts, {.024, .064, .912}), kCritical2);
 }
 
-// One draw per step, as engines draw, by the sampler that serves.
+// Draws one token per step, like engines do, with the CPU sampler.
 TEST(CpuSamplingServerTest, EachStepDrawsFromTheSoftmax) {
   constexpr uint32_t kVocab = 100;
   constexpr uint32_t kRowsPerCall = 500;
@@ -477,7 +478,7 @@ TEST_F(SamplingServerTest, OneNanRowAmongGoodOnesFailsAlone) {
   EXPECT_EQ(response.row_statuses(0).code(), v1::ROW_CODE_NAN);
 }
 
-// Two sequences: a chain that the target would draw itself, and one with a row that fails.
+// Sends two sequences: a chain that the target would draw itself, and one with a row that fails.
 TEST_F(SamplingServerTest, VerifiesDrafts) {
   v1::SampleRequest row = Request({0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0}, 4);
   v1::VerifyDraftRequest request;
@@ -535,7 +536,7 @@ TEST_F(ListenTest, TakesOverAStaleSocketAndNoOther) {
     EXPECT_EQ(second.code(), absl::StatusCode::kAlreadyExists);
     EXPECT_THAT(std::string(second.message()), HasSubstr("another server listens there"));
   }
-  // A socket whose server died without removing it.
+  // Make a socket file like that of a server that died without removing it.
   const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
   sockaddr_un name = {};
   name.sun_family = AF_UNIX;

@@ -1,5 +1,5 @@
-// A request in pieces is what protobuf makes of it, for messages that are whole, cut, mutated or
-// written in ways that only a hand would write.
+// Tests that a request in pieces is parsed like protobuf parses it: whole, cut, mutated, and
+// encoded in ways that no serializer uses.
 
 #include "server/calls/sliced_request.h"
 
@@ -21,7 +21,7 @@
 namespace token_sampler {
 namespace {
 
-// Fails where ParseSliced and protobuf disagree. Returns whether they parsed it.
+// Fails if ParseSliced and protobuf disagree. Returns true if they parsed the message.
 template <typename Request>
 bool ExpectSameAsProtobuf(const std::string& message, std::mt19937& random) {
   bool parses = false;
@@ -90,7 +90,7 @@ class SlicedRequestTest : public ::testing::Test {
   }
 
  private:
-  // Of every string that is no UTF-8 it would write a line.
+  // Protobuf would log a line for every string that is not UTF-8.
   google::protobuf::LogSilencer silence_;
 };
 using Requests = ::testing::Types<v1::SampleRequest, v1::SampleStreamRequest>;
@@ -162,7 +162,7 @@ TYPED_TEST(SlicedRequestTest, RefusesAndAcceptsWhatProtobufDoes) {
     if (::testing::Test::HasFailure())
       FAIL() << "case " << i << ": " << absl::BytesToHexString(message);
   }
-  // Both outcomes were met often.
+  // Both outcomes occurred often.
   EXPECT_GT(parsed, kCases / 5);
   EXPECT_LT(parsed, kCases - kCases / 5);
 }
@@ -172,6 +172,7 @@ TEST(SlicedSampleRequestTest, LengthsBeyondTheEndAndGroupsWithoutOneAreRefused) 
   std::mt19937 random(5);
   for (const std::string& message :
        {std::string("\x0a\x05\x22\xff\xff\xff\xff\x07"),   // a tensor of 5 bytes, data of 2^31 - 1
+                                                           // bytes
         std::string("\x0a\x7f\x22\x01v"),                  // a tensor longer than the message
         std::string("\x0a\x06\x22\xff\xff\xff\xff\x0f"),   // data of 2^32 - 1 bytes
         std::string("\x0a\xff\xff\xff\xff\x0f"),           // a tensor of 2^32 - 1 bytes
@@ -185,10 +186,10 @@ TEST(SlicedSampleRequestTest, LengthsBeyondTheEndAndGroupsWithoutOneAreRefused) 
 
 TEST(SlicedSampleRequestTest, TagsWrittenLongerThanNeededAreWhatTheyAreToProtobuf) {
   std::mt19937 random(6);
-  // Field 1, its tag in 5 bytes; then with a bit that 32 do not hold.
+  // Field 1 with a tag of 5 bytes; then with a bit beyond 32.
   EXPECT_TRUE(ExpectSameAsProtobuf<v1::SampleRequest>({"\x8a\x80\x80\x80\x00\x00", 6}, random));
   ExpectSameAsProtobuf<v1::SampleRequest>({"\x8a\x80\x80\x80\x10\x00", 6}, random);
-  // In 6 bytes: the field, a field that no message has, and one in a group that none has.
+  // Tags of 6 bytes: the field, an unknown field, and a field in an unknown group.
   for (const std::string& message :
        {std::string("\x8a\x80\x80\x80\x80\x00\x00", 7), std::string("\x85\x87\xd8\xcc\xc2\x0d-abc"),
         std::string("\xfb\x7f\x85\x87\xd8\xcc\xc2\x0d-abc\xfc\x7f")}) {
@@ -196,7 +197,7 @@ TEST(SlicedSampleRequestTest, TagsWrittenLongerThanNeededAreWhatTheyAreToProtobu
   }
 }
 
-// A request that may be sampled, more often than not.
+// Makes a random request, which usually can be sampled.
 v1::SampleRequest RandomCall(std::mt19937& random) {
   const auto one_in = [&](unsigned n) { return random() % n == 0; };
   const auto bytes = [&](size_t size) {
@@ -210,7 +211,7 @@ v1::SampleRequest RandomCall(std::mt19937& random) {
                                                         {v1::DATA_TYPE_FLOAT64, 8}};
   const auto& [dtype, size] = kTypes[random() % 4];
   const auto rows = static_cast<uint32_t>(1 + random() % 4);
-  // Small and parsed whole, or not.
+  // Small enough to be parsed whole, or not.
   const auto vocab = static_cast<uint32_t>(1 + random() % 40 + (one_in(2) ? 4096 : 0));
   v1::SampleRequest request;
   v1::Tensor& tensor = *request.mutable_tensor();
@@ -243,10 +244,10 @@ v1::SampleRequest RandomCall(std::mt19937& random) {
 struct Outcome {
   absl::Status status;
   std::string answer;
-  bool in_pieces = false;  // whether some row is not in one piece
+  bool in_pieces = false;  // true: some row is in several pieces
 };
 
-// What the service does with a request, whose tensor is `data` unless that is null.
+// Does what the service does with a request. Its tensor is `data`, unless that is null.
 Outcome SampleCall(const v1::SampleRequest& request, const SlicedBytes* data) {
   static Sampler& sampler = *CreateReferenceSampler().release();
   DecodedSample decoded;
@@ -263,7 +264,7 @@ Outcome SampleCall(const v1::SampleRequest& request, const SlicedBytes* data) {
   return outcome;
 }
 
-// The bytes in slices of memory of their own, as a transport hands them over.
+// Copies the bytes into separate slices, like those of a transport.
 grpc::ByteBuffer InSlices(const std::string& message, std::mt19937& random) {
   std::vector<grpc::Slice> slices;
   for (size_t begin = 0; begin < message.size();) {
@@ -292,7 +293,7 @@ TEST(SlicedSampleRequestTest, IsAnsweredAsTheWholeMessageIs) {
     sampled += outcome.status.ok() ? 1 : 0;
     in_pieces += outcome.in_pieces ? 1 : 0;
   }
-  // Answers and refusals were met often, and rows that no slice holds.
+  // Answers, refusals and rows in several slices occurred often.
   EXPECT_GT(sampled, kCases / 2);
   EXPECT_LT(sampled, kCases - kCases / 10);
   EXPECT_GT(in_pieces, kCases / 4);

@@ -1,4 +1,4 @@
-// Counts of a sequence's tokens are those of counting all of it anew.
+// Tests that the counts of a sequence's tokens equal those of counting all of it again.
 
 #include "server/sequences/token_counts.h"
 
@@ -18,7 +18,7 @@ TEST(TokenCountsTest, AreThoseOfTheTokensThatAreLeft) {
   std::vector<uint32_t> tokens;
   std::mt19937 generator(1);
   for (int step = 0; step < 5000; ++step) {
-    // Grows to about 40 tokens, of which many repeat.
+    // The sequence grows to about 40 tokens, many of which repeat.
     if (tokens.size() < generator() % 80) {
       tokens.push_back(static_cast<uint32_t>(generator() % 50));
       counts.Add(tokens.back());

@@ -1,4 +1,4 @@
-// What VerifyDraft refuses, in which words, and what it makes of good requests.
+// Tests what VerifyDraft refuses, with which messages, and how it answers valid requests.
 
 #include "server/codec/verify_draft_codec.h"
 
@@ -31,8 +31,9 @@ void SetTensor(uint32_t rows, const std::vector<float>& values, v1::Tensor& tens
   std::memcpy(tensor.mutable_data()->data(), values.data(), tensor.data().size());
 }
 
-// Two sequences of weights over three tokens, of two drafted tokens and of one, with draft rows;
-// everything is certain and accepted. Changed by fields in text format.
+// Makes a request with two sequences of weights over three tokens, with two drafted tokens and one,
+// and with draft rows. All draws are certain, and all tokens are accepted. Fields in text format
+// change it.
 v1::VerifyDraftRequest Changed(const std::string& text) {
   v1::VerifyDraftRequest request;
   SetTensor(5, {0, 1, 0, 0, 0, 1, 1, 0, 0, /**/ 0, 1, 0, 0, 0, 1}, *request.mutable_target());
@@ -47,7 +48,7 @@ v1::VerifyDraftRequest Changed(const std::string& text) {
   return request;
 }
 
-// Through the codec and the reference sampler.
+// The outcome of a request, sampled by the reference sampler through the codec.
 struct Outcome {
   absl::Status status;
   v1::VerifyDraftResponse response;
@@ -80,7 +81,7 @@ TEST(VerifyDraftCodecTest, SequencesOfOneSeedHaveStreamsOfTheirOwn) {
   EXPECT_THAT(Verify(Changed("keys { seeds: [7, 7] }")).response.streams(), ElementsAre(0, 0));
   EXPECT_THAT(Verify(Changed("keys { seeds: 7 streams: 3 }")).response.streams(),
               ElementsAre(3, 3));
-  // The bonus of each, from the same flat row.
+  // Each sequence draws its bonus token from the same flat row.
   v1::VerifyDraftRequest request = Changed("keys { seeds: 7 }");
   std::vector<float> target(5 * 1000, 0.0f);
   for (const size_t row : {0u, 1u, 3u}) target[row * 1000 + (row == 1 ? 2 : 1)] = 1.0f;
@@ -133,7 +134,7 @@ TEST(VerifyDraftCodecTest, TreesNameTheirNodes) {
   EXPECT_THAT(outcome.response.token_ids(), ElementsAre(1, 0, 1, 2));
 }
 
-// Each sequence's draft rows, history, mask, profile and key are its own.
+// Each sequence has its own draft rows, history, mask, profile and key.
 TEST(VerifyDraftCodecTest, SequencesGetTheirOwn) {
   v1::VerifyDraftRequest request = Changed(
       "params { temperature: 0 } params { temperature: 0 no_repeat_ngram_size: 1 } "
@@ -142,7 +143,8 @@ TEST(VerifyDraftCodecTest, SequencesGetTheirOwn) {
   SetTensor(5, {1, 2, 1, 1, 1, 2, 2, 1, 1, /**/ 1, 2, 1, 1, 1, 2}, *request.mutable_target());
   const Outcome outcome = Verify(request);
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
-  // The mask leaves token 2 to the first's bonus; the history bans token 1 in the second.
+  // The mask allows only token 2 as the bonus of the first sequence. The history bans token 1 in
+  // the second.
   EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(2, 0));
   EXPECT_THAT(outcome.response.token_ids(), ElementsAre(1, 2, 2, 0));
 }
@@ -264,7 +266,7 @@ TEST(VerifyDraftCodecTest, RefusesWhatIsMissing) {
             "draft_token_ids[1] must be below the vocabulary of 3, got 3");
 }
 
-// A history of 2^19 tokens in front of a chain of 2^12 rows is 2^31 tokens to look at.
+// With a history of 2^19 tokens, a chain of 2^12 rows has 2^31 tokens to read.
 TEST(VerifyDraftCodecTest, RefusesHistoriesThatTakeTooLong) {
   constexpr uint32_t kRows = 1 << 12;
   constexpr int kHistory = 1 << 19;
@@ -281,7 +283,7 @@ TEST(VerifyDraftCodecTest, RefusesHistoriesThatTakeTooLong) {
             "sequence, got 2147483648");
 }
 
-// Whatever arrives, the codec and the sampler live.
+// The codec and the sampler survive any request.
 TEST(VerifyDraftCodecTest, MutatedRequestsAreRefusedOrVerified) {
   const std::string good = Changed(
                                "params { top_k: 2 } sequence_params: [0, 0] keys { seeds: [1, 2] } "

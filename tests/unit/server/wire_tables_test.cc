@@ -1,4 +1,4 @@
-// The tables of the sampler against the contract: every field and enum of it has its row.
+// Tests the tables of the sampler against the contract: every field and every enum of it has a row.
 
 #include <google/protobuf/descriptor.h>
 #include <gtest/gtest.h>
@@ -26,7 +26,7 @@ bool IsScalar(const FieldDescriptor& field) {
          field.cpp_type() != FieldDescriptor::CPPTYPE_ENUM;
 }
 
-// The path of every scalar in the message and in those within it.
+// Collects the paths of all scalars in the message and in its nested messages.
 void AddScalars(const Descriptor& message, const std::string& prefix,
                 std::set<std::string>& names) {
   for (int i = 0; i < message.field_count(); ++i) {
@@ -56,7 +56,7 @@ TEST(ScalarParamTest, SetsAndGetsItsOwnMember) {
     scalar.set(params, value);
     EXPECT_TRUE(scalar.is_there(params));
     EXPECT_EQ(scalar.get(params), value);
-    // No other parameter of the same struct has changed, and none elsewhere.
+    // No other parameter has changed, in the same struct or elsewhere.
     SamplingParams other;
     scalar.set(other, scalar.get(params));
     for (const ScalarParam& untouched : kScalarParams) {
@@ -79,7 +79,7 @@ TEST(ScalarParamTest, DefaultsAreInRange) {
   }
 }
 
-// Sets the field at the path, in a message that has what the codec requires beside it.
+// Sets the field at the path, and other fields that the codec requires with it.
 void SetNumber(absl::string_view path, double value, Message& message) {
   const size_t dot = path.find('.');
   const FieldDescriptor& field =
@@ -171,7 +171,7 @@ TEST(StageTableTest, HasTheNumbersAndNamesOfTheContract) {
   }
 }
 
-// The value of each parameter that is off.
+// By default every stage is off.
 TEST(StageTableTest, NoStageIsOnByDefault) {
   for (const StageInfo& info : kStages) {
     EXPECT_FALSE(info.is_on(SamplingParams())) << info.name;
