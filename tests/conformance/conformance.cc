@@ -20,7 +20,7 @@ void ExpectSameAsReference(const RandomBatch& batch, Sampler& sampler) {
   std::vector<RowResult> expected(inputs.size());
   std::vector<RowResult> actual(inputs.size());
   ASSERT_TRUE(CreateReferenceSampler()->Sample(inputs, absl::MakeSpan(expected)).ok());
-  // Every second row is read from a source, at its place there.
+  // Give every second row as one that is read from a source, at an offset.
   std::deque<MemorySource> sources;
   std::vector<RowInput> given = inputs;
   for (size_t i = 0; i < given.size(); i += 2) {

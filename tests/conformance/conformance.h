@@ -1,4 +1,4 @@
-// Whether a sampler gives what the reference sampler gives, to the last bit of every output.
+// Compares a sampler with the reference sampler, to the last bit of every output.
 
 #ifndef TOKEN_SAMPLER_TESTS_CONFORMANCE_CONFORMANCE_H_
 #define TOKEN_SAMPLER_TESTS_CONFORMANCE_CONFORMANCE_H_
@@ -8,14 +8,14 @@
 
 namespace token_sampler::testing {
 
-// Fails the current test at the first row of the batch in which the two differ. Every second row is
-// given to the sampler as one that it reads from a RowSource.
+// Fails the current test at the first row of the batch in which the two differ. The sampler reads
+// every second row from a RowSource.
 void ExpectSameAsReference(const RandomBatch& batch, Sampler& sampler);
 
-// How many times the usual number of random cases to run: TOKEN_SAMPLER_CONFORMANCE_SCALE, or 1.
+// Returns the factor for the number of random cases: TOKEN_SAMPLER_CONFORMANCE_SCALE, or 1.
 int ConformanceScale();
 
-// `usual` times that, a third of them under sanitizers.
+// Returns `usual` times that factor, or a third of it under sanitizers.
 int RandomCases(int usual);
 
 }  // namespace token_sampler::testing

@@ -1,4 +1,5 @@
-// The CPU sampler, at every SIMD target of this machine and 1 to 8 threads, against the reference.
+// Compares the CPU sampler, at every SIMD target of this machine and with 1 to 8 threads, with the
+// reference.
 
 #include <gtest/gtest.h>
 
@@ -19,7 +20,7 @@
 
 namespace token_sampler {
 
-// Without them a test's name would hold the bytes of its options.
+// Without these functions a test's name would have the bytes of its options.
 void PrintTo(const CpuSamplerOptions& options, std::ostream* os) {
   *os << options.target << " with " << options.threads << " threads";
 }
@@ -30,7 +31,7 @@ void PrintTo(const SamplingParams& params, std::ostream* os) {
 namespace testing {
 namespace {
 
-// More and fewer threads than rows.
+// More threads than rows, and fewer.
 std::vector<int> ThreadCounts() {
   return kSanitized ? std::vector<int>{2, 8} : std::vector<int>{1, 2, 4, 8};
 }
@@ -107,7 +108,7 @@ std::string OptionName(const ::testing::TestParamInfo<CpuSamplerOptions>& option
 
 INSTANTIATE_TEST_SUITE_P(Cpu, CpuConformanceTest, ::testing::ValuesIn(EveryOption()), OptionName);
 
-// Rows are split among any number of threads, and a long one into as many slices.
+// Any number of threads share rows, or as many slices of a long row.
 TEST(CpuThreadsTest, AnyNumberGivesTheSame) {
   for (const int threads : {3, 5, 6, 7}) {
     SCOPED_TRACE(threads);
@@ -120,7 +121,7 @@ TEST(CpuThreadsTest, AnyNumberGivesTheSame) {
   }
 }
 
-// The longest row there is, of weights from 0 to 15.
+// The longest possible row, with weights from 0 to 15.
 class CpuLongestRowTest : public ::testing::TestWithParam<SamplingParams> {};
 
 TEST_P(CpuLongestRowTest, GivesWhatTheReferenceGives) {

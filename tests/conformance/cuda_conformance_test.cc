@@ -1,4 +1,4 @@
-// The CUDA sampler, its kernels run by the emulation of tests/simt, against the reference.
+// Compares the CUDA sampler, whose kernels the emulation of tests/simt runs, with the reference.
 
 #include <gtest/gtest.h>
 
@@ -21,8 +21,8 @@
 namespace token_sampler::testing {
 namespace {
 
-// What a device can be like: with clusters or without, with much shared memory or little, busy or
-// not. Each leads to other shapes of a launch.
+// A kind of device: with clusters or without, with much or little shared memory, busy or not. Each
+// leads to different shapes of launches.
 struct MachineCase {
   const char* name;
   int major;
@@ -62,7 +62,7 @@ class CudaConformanceTest : public ::testing::TestWithParam<MachineCase> {
   std::unique_ptr<Sampler> sampler_;
 };
 
-// A batch of rows that the kernel takes.
+// Turns the batch into rows that the kernel samples.
 RandomBatch ForKernel(uint64_t seed, RandomBatch batch) {
   LeaveToKernel(seed, batch);
   for (const auto& row : batch.rows) EXPECT_EQ(cuda::WhyNotKernel(row->input), "");
@@ -81,7 +81,7 @@ TEST_P(CudaConformanceTest, ShortRows) {
   }
 }
 
-// Half of them as they are, which the kernel may leave to the CPU.
+// Half of the batches are unchanged; the kernel may leave their rows to the CPU.
 TEST_P(CudaConformanceTest, TinyRows) {
   for (int i = 0; i < RandomCases(40); ++i) {
     SCOPED_TRACE(i);
@@ -113,7 +113,7 @@ TEST_P(CudaConformanceTest, LongRows) {
   }
 }
 
-// Whatever the kernel does not take is sampled all the same.
+// Rows that the kernel does not support are sampled too.
 TEST_P(CudaConformanceTest, RowsOfEveryFeature) {
   for (int i = 0; i < RandomCases(10); ++i) {
     SCOPED_TRACE(i);
@@ -125,10 +125,10 @@ TEST_P(CudaConformanceTest, RowsOfEveryFeature) {
 INSTANTIATE_TEST_SUITE_P(Emulated, CudaConformanceTest, ::testing::ValuesIn(kMachines),
                          [](const auto& test) { return std::string(test.param.name); });
 
-// The whole file takes minutes, all of them switches between fibers, and many more in the
-// sanitizers' build. Rows of kernel_paths_test.cc reach every path of the kernel; what the file has
-// beside them is values, and the test of the CPU sampler and the check on a GPU take all of those.
-// So does the nightly run, by its scale.
+// The whole file takes minutes of switches between fibers, and many more in the sanitizers' build.
+// Rows of kernel_paths_test.cc reach every path of the kernel; the file only adds values, all of
+// which the test of the CPU sampler and the check on a GPU use. So does the nightly run, by its
+// scale.
 size_t GoldenStride() {
   const int stride = kSanitized ? 64 : 4;
   return static_cast<size_t>(std::max(1, stride / ConformanceScale()));

@@ -34,7 +34,7 @@ absl::Status CopyToHost(const DeviceArray<T>& array, std::vector<T>& values) {
       "cudaMemcpy");
 }
 
-// All that a launch reads and writes, on the host and on the device.
+// The data that a launch reads and writes, on the host and on the device.
 class Launch {
  public:
   void Add(const RowInput& row) {
@@ -53,7 +53,7 @@ class Launch {
     job.num_edits = static_cast<uint32_t>(edits.size());
     edits_.insert(edits_.end(), edits.begin(), edits.end());
     job.first_token = static_cast<uint32_t>(tokens_.size());
-    // What the kernel does not write is no token and no status.
+    // Values that are neither a token nor a status, for what the kernel does not write.
     tokens_.resize(tokens_.size() + job.num_samples, ~0u);
     statuses_.push_back(static_cast<JobStatus>(~0u));
     jobs_.push_back(job);
@@ -73,7 +73,7 @@ class Launch {
     if (status.ok()) status = CopyToDevice(tokens_, device_tokens_);
     if (status.ok()) status = CopyToDevice(statuses_, device_statuses_);
     if (!status.ok()) return status;
-    // A copy of pageable memory may still be on its way, and the stream does not wait for it.
+    // A copy of pageable memory may still be under way, and the stream would not wait for it.
     status = ToStatus(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
     cuda::Stream stream;
     if (status.ok()) status = cuda::Create(stream);
@@ -90,7 +90,7 @@ class Launch {
   std::string Difference(size_t row, const RowResult& expected,
                          const cuda::LaunchShape& shape) const {
     const RowJob& job = jobs_[row];
-    // Values that are not in shared memory cannot be changed.
+    // Values outside shared memory cannot be changed.
     const bool fails = !HasTokens(expected.code) || (job.num_edits > 0 && !shape.values_in_shared);
     if (statuses_[row] != (fails ? JobStatus::kFailed : JobStatus::kDrawn)) return "status";
     if (fails) return "";
@@ -143,12 +143,12 @@ absl::StatusOr<cuda::DeviceTraits> PrepareDevice() {
 
 std::vector<cuda::LaunchShape> EveryShape(const cuda::DeviceTraits& device, uint32_t max_vocab) {
   std::vector<cuda::LaunchShape> shapes;
-  // What a device without shared memory to spare would be given.
+  // The shared memory of a launch on a device that has none for values.
   const size_t least = cuda::ChooseShape({1, 1, 0, 0}, 1, 1).shared_bytes;
   for (uint32_t blocks = 1; blocks <= device.max_cluster_blocks; blocks *= 2) {
     constexpr uint32_t kMultiple = 8;
     const uint32_t part = (max_vocab + blocks * kMultiple - 1) / (blocks * kMultiple) * kMultiple;
-    // A block's part takes what a row of that length would take on one block.
+    // A part takes as much memory as a row of its length on a single block.
     cuda::LaunchShape shape = cuda::ChooseShape({1, 1, device.max_shared_bytes, 0}, 1, part);
     shape.cluster_blocks = blocks;
     if (shape.values_in_shared) shapes.push_back(shape);
@@ -174,7 +174,7 @@ absl::StatusOr<std::string> LaunchDifference(const RandomBatch& batch, Sampler& 
     Launch launch;
     std::vector<size_t> chosen;
     for (size_t i = 0; i < rows.size(); ++i) {
-      // Not in step with whatever repeats in the batch.
+      // Avoid choosing with a period that the batch has.
       if ((i + i / 7 + part) % one_in != 0) continue;
       chosen.push_back(i);
       launch.Add(rows[i]);

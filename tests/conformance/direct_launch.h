@@ -1,5 +1,5 @@
-// The CUDA kernel without the sampler around it, in any shape of launch, so that a test decides
-// what the sampler decides by the device and the batch. On a GPU or on the emulation of tests/simt.
+// Launches the CUDA kernel without the sampler, in any shape, which the sampler would choose by the
+// device and the batch. Works on a GPU and on the emulation of tests/simt.
 
 #ifndef TOKEN_SAMPLER_TESTS_CONFORMANCE_DIRECT_LAUNCH_H_
 #define TOKEN_SAMPLER_TESTS_CONFORMANCE_DIRECT_LAUNCH_H_
@@ -17,22 +17,23 @@
 
 namespace token_sampler::testing {
 
-// What launches on an H100 or H200 depend on.
+// The traits of an H100 or H200.
 inline constexpr cuda::DeviceTraits kHopper = {.max_cluster_blocks = 8,
                                                .num_sms = 132,
                                                .max_shared_bytes = size_t{227} << 10,
                                                .paired_shared_bytes = size_t{113} << 10};
 
-// What launches on device 0 depend on. The kernel may use its shared memory from then on.
+// Returns the traits of device 0, and allows the kernel to use its shared memory.
 absl::StatusOr<cuda::DeviceTraits> PrepareDevice();
 
-// Every number of blocks per row, with the rows in shared memory, where they fit, and without.
+// Returns shapes with every number of blocks per row, with values in shared memory, if they fit,
+// and without.
 std::vector<cuda::LaunchShape> EveryShape(const cuda::DeviceTraits& device, uint32_t max_vocab);
 
-// Launches the kernel over rows that it takes, in every shape, against what another sampler says of
-// them. A shape gets one in `one_in` of the rows, each another part of them. The rows of a launch
-// stand in one allocation, every second one at a multiple of 16 bytes, the others an odd number of
-// elements behind one. In what a row differs, or empty; an error when the device fails.
+// Launches the kernel for rows that it supports, in every shape, and compares the results with
+// those of another sampler. Each shape gets one in `one_in` rows, and different ones. The rows of a
+// launch are in one allocation, every second one at a multiple of 16 bytes, the others an odd
+// number of elements after one. Returns in what a row differs, or ""; an error if the device fails.
 absl::StatusOr<std::string> LaunchDifference(const RandomBatch& batch, Sampler& other,
                                              size_t one_in);
 

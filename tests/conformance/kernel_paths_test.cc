@@ -1,5 +1,5 @@
-// The CUDA kernel on rows that lead down each of its paths, in every shape that a launch can have,
-// by the emulation of tests/simt. kernels.coverage measures that no path is left out.
+// Tests the CUDA kernel on rows that reach each of its paths, in every shape of a launch, with the
+// emulation of tests/simt. kernels.coverage checks that no path is left out.
 
 #include <gtest/gtest.h>
 
@@ -23,7 +23,8 @@ class KernelPathsTest : public ::testing::Test {
   KernelPathsTest() { simt::ResetMachine(); }
   ~KernelPathsTest() override { simt::ResetMachine(); }
 
-  // Every one_in-th row in each shape; under sanitizers a third of those.
+  // Expects the same results for every one_in-th row in each shape; for a third of these under
+  // sanitizers.
   static void ExpectSameInEveryShape(const RandomBatch& batch, size_t one_in) {
     if (kSanitized) one_in *= 3;
     for (const auto& row : batch.rows) {
@@ -77,13 +78,13 @@ TEST_F(KernelPathsTest, OfManyRowsTwoBlocksFitAMultiprocessorWhereTheyCan) {
   EXPECT_EQ(ChooseShape(kHopper, 200, 20'000).cluster_blocks, 2u);
   EXPECT_EQ(ChooseShape(kHopper, 64, 128'256).cluster_blocks, 8u);
   EXPECT_EQ(ChooseShape(kHopper, 64, 151'936).cluster_blocks, 8u);
-  // Too long for that: as few blocks as hold the row.
+  // Rows that are too long for that get the fewest blocks into which they fit.
   EXPECT_EQ(ChooseShape(kHopper, 512, 160'000).cluster_blocks, 4u);
   EXPECT_EQ(ChooseShape(kHopper, 512, 262'144).cluster_blocks, 8u);
 }
 
-// What the host decides by the device: the longest row that shared memory holds, and one token
-// more.
+// Tests the shape that the host chooses for the longest row that fits into a device's shared
+// memory, and for one token more.
 class ShapeBoundaryTest : public ::testing::TestWithParam<simt::Device> {
  protected:
   ShapeBoundaryTest() {

@@ -10,7 +10,7 @@ namespace token_sampler::testing {
 
 namespace {
 
-// Adjustments alone of some parameters.
+// Returns parameters with only the adjustments of `params`.
 SamplingParams AdjustmentsOf(const SamplingParams& params) {
   SamplingParams adjustments;
   adjustments.allowed_ids = params.allowed_ids;

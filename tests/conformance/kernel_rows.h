@@ -1,4 +1,4 @@
-// Random rows that the CUDA kernel samples itself.
+// Makes random rows that the CUDA kernel samples itself.
 
 #ifndef TOKEN_SAMPLER_TESTS_CONFORMANCE_KERNEL_ROWS_H_
 #define TOKEN_SAMPLER_TESTS_CONFORMANCE_KERNEL_ROWS_H_
@@ -9,8 +9,8 @@
 
 namespace token_sampler::testing {
 
-// Keeps the values of the rows, and of some the adjustments with their history and bitmask, and
-// gives them random parameters that the kernel takes. Nothing else of the rows stays.
+// Keeps the values of the rows, and of some rows the adjustments with their history and bitmask.
+// Gives all rows random parameters that the kernel supports, and removes everything else.
 void LeaveToKernel(uint64_t seed, RandomBatch& batch);
 
 }  // namespace token_sampler::testing

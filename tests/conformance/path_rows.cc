@@ -19,7 +19,7 @@ constexpr float kMost = std::numeric_limits<float>::max();
 
 using Values = std::function<double(int64_t)>;
 
-// Numbers below 1 that repeat after very many tokens.
+// Returns numbers below 1 that repeat only after very many tokens.
 double Scattered(int64_t token) {
   return static_cast<double>(static_cast<uint32_t>(token) * 2654435761u) * 0x1p-32;
 }
@@ -41,7 +41,7 @@ RandomRow& AddRow(InputKind kind, DataType dtype, int64_t vocab, const Values& v
   return row;
 }
 
-// Every kind of edit; some of the tokens by several.
+// Adds every kind of edit, with several edits of some tokens.
 void AddEdits(RandomRow& row) {
   const auto last = static_cast<uint32_t>(row.input.vocab - 1);
   row.params.banned_ids = {2, last};
@@ -89,7 +89,7 @@ std::vector<NamedValues> StageValues() {
       {"equal but the last", 5000, [=](int64_t token) { return token < 4990 ? 1.5f : below; }},
       {"equal but the first", 5000, [=](int64_t token) { return token < 10 ? 1.5f : below; }},
       {"equal", 2500, [](int64_t) { return 1.5; }},
-      // All but one token in the last bin of values, some of them without mass.
+      // All tokens but one are in the last bin of values, and some of them have no mass.
       {"one far above", 2000,
        [](int64_t token) { return token == 77 ? 40.0 : 3 * Scattered(token); }},
       {"masked", 2000,
@@ -135,7 +135,7 @@ RandomBatch MakeElementRows(int64_t vocab) {
     InputKind kind;
     Mask mask;
   };
-  // With subnormal halves and with both zeros.
+  // The values include subnormal halves and both zeros.
   const auto value = [](int64_t token) {
     if (token % 50 == 7) return 0x1p-20;
     return token % 50 == 8 ? -0.0 : 6 * Scattered(token);
@@ -167,14 +167,14 @@ RandomBatch MakeStageRows() {
   for (const SamplingParams& params : StageParams()) {
     SamplingParams unscaled = params;
     if (unscaled.temperature != 0.0) unscaled.temperature = 1.0;
-    // Some weigh nothing beside the largest.
+    // Some weights are 0 relative to the largest.
     const auto weight = [](int64_t token) {
       return std::ldexp(1 + Scattered(token),
                         token % 400 == 0 ? -90 : -static_cast<int>(token % 7));
     };
     AddRow(InputKind::kWeights, DataType::kFloat32, 1600, weight, unscaled, batch);
   }
-  // The least that is kept stands in the last bin but one, so that tokens without weight are near.
+  // The least token that is kept is in the last bin but one, close to tokens of weight 0.
   const auto in_last_bins = [](int64_t token) {
     return token == 9 ? 1.0 : token % 3 == 0 ? 0.0 : 0.0008;
   };
@@ -184,22 +184,22 @@ RandomBatch MakeStageRows() {
 
 RandomBatch MakeGuessRows() {
   RandomBatch batch;
-  // A token that stands so many bins, of 64 to an octave of weights, below the largest.
+  // Returns the value of a token `bin` bins below the largest, with 64 bins per octave of weights.
   const auto at_bin = [](double bin) { return -bin / 64 * std::log(2.0); };
   const auto spread = [](int64_t token, int64_t per_bin) {
     return static_cast<double>(token / per_bin) + 0.5;
   };
-  // Next to the bin in which top-p ends stand too many tokens to list.
+  // The bins next to the one in which top-p ends have too many tokens to list.
   const auto many = [=](int64_t token) {
     if (token < 120) return at_bin(spread(token, 3));
     return at_bin(token < 184 ? 40.5 : 41.5);
   };
   AddRow(InputKind::kLogits, DataType::kFloat32, 2184, many, {.top_p = 0.07}, batch);
-  // The guess counts tokens that top-k has dropped though others of their value are left.
+  // The guess counts tokens that top-k has removed although others of their value are left.
   const auto ties = [=](int64_t token) { return at_bin(token < 512 ? spread(token, 8) : 200.5); };
   AddRow(InputKind::kLogits, DataType::kFloat32, 3512, ties, {.top_k = 1000, .top_p = 0.48}, batch);
-  // The first tokens weigh less than the guess takes them for, the last ones more, and those among
-  // which top-p ends are light.
+  // The first tokens have less weight than the guess assumes, the last ones more, and those among
+  // which top-p ends have little.
   const auto skewed = [=](int64_t token) {
     if (token == 0) return at_bin(0);
     if (token < 65) return at_bin(1.98);
@@ -236,7 +236,7 @@ RandomBatch MakeLongRow(int64_t vocab) {
 
 RandomBatch MakeFailingRows() {
   RandomBatch batch;
-  constexpr int64_t kVocab = 1031;  // with a tail behind the last vector
+  constexpr int64_t kVocab = 1031;  // with a tail after the last vector
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   for (const DataType dtype : kTypes) {
     for (const int64_t at : {int64_t{0}, kVocab - 1}) {
@@ -248,7 +248,7 @@ RandomBatch MakeFailingRows() {
       AddRow(InputKind::kWeights, dtype, kVocab, spoiled(-1.0), {.top_p = 0.5}, batch);
       AddRow(InputKind::kWeights, dtype, kVocab, spoiled(kInfinity), {}, batch);
       AddEdits(AddRow(InputKind::kLogits, dtype, kVocab, spoiled(kNan), {}, batch));
-      // Banned, and not allowed all the same.
+      // A banned token may still not have an invalid value.
       AddMask(Mask::kAllowedIds,
               AddRow(InputKind::kLogits, dtype, kVocab, spoiled(kNan), {}, batch));
     }

@@ -1,5 +1,5 @@
-// The random choices of conformance tests: the same on every machine, unlike the distributions of
-// <random>.
+// Random numbers for conformance tests, which are the same on every machine, unlike the
+// distributions of <random>.
 
 #ifndef TOKEN_SAMPLER_TESTS_CONFORMANCE_RANDOM_H_
 #define TOKEN_SAMPLER_TESTS_CONFORMANCE_RANDOM_H_
@@ -25,7 +25,7 @@ class Random {
   double Uniform() { return static_cast<double>(Bits() >> 11) * 0x1p-53; }
   bool OneIn(int64_t n) { return Below(n) == 0; }
 
-  // About normal: the sum of twelve uniforms.
+  // Returns a nearly normal number: the sum of twelve uniforms.
   double Normal() {
     double sum = -6;
     for (int i = 0; i < 12; ++i) sum += Uniform();

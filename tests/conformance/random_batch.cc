@@ -94,7 +94,7 @@ std::vector<float> MakeLogits(Shape shape, int64_t vocab, Random& random) {
   return values;
 }
 
-// Logits made into plain weights: some 0, some huge, some below the smallest unit.
+// Turns logits into plain weights: some 0, some huge, some below the smallest unit.
 void MakeWeights(Random& random, std::vector<float>& values) {
   const double scale = random.Of(std::array{1.0, 1e-30, 1e20, 1e-44});
   const int64_t zero_in = random.Of(std::array<int64_t, 3>{1000, 5, 2});
@@ -106,7 +106,7 @@ void MakeWeights(Random& random, std::vector<float>& values) {
       static_cast<float>(scale);
 }
 
-// Spoils a value, or all of them.
+// Makes a value, or all values, invalid or impossible.
 void Spoil(InputKind kind, Random& random, std::vector<float>& values) {
   float& value = values[static_cast<size_t>(random.Below(static_cast<int64_t>(values.size())))];
   switch (random.Below(5)) {
@@ -128,7 +128,7 @@ void Spoil(InputKind kind, Random& random, std::vector<float>& values) {
   }
 }
 
-// Truncates to fewer bits, which keeps NaN and infinities.
+// Truncates to bfloat16, which keeps NaN and infinities.
 uint16_t NarrowBFloat16(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   return static_cast<uint16_t>((bits >> 16) | (std::isnan(value) ? 1u : 0u));
@@ -159,7 +159,7 @@ void Store(const std::vector<float>& values, DataType dtype, Random& random, Ran
   row.storage.resize(row.offset);
   row.storage.reserve(row.offset + values.size() * ElementSize(dtype));
   for (const float value : values) {
-    // Bits that float32 does not hold, so that rounding shows.
+    // Add bits that float32 does not have, so that rounding has an effect.
     const double more = dtype == DataType::kFloat64 ? 1e-9 * random.Uniform() : 0.0;
     AppendElement(double{value} * (1 + more), dtype, row.storage);
   }
@@ -237,7 +237,7 @@ RandomBatch MakeRandomBatch(uint64_t seed, size_t rows, int64_t max_vocab) {
   Random random(seed);
   RandomBatch batch;
   for (size_t i = 0; i < rows; ++i) {
-    // Every length is as likely as every other on a logarithmic scale.
+    // Lengths are uniform on a logarithmic scale.
     const double exponent = random.Uniform() * std::log2(static_cast<double>(max_vocab));
     const auto vocab = static_cast<int64_t>(std::exp2(exponent));
     batch.rows.push_back(MakeRow(std::clamp<int64_t>(vocab, 1, max_vocab), random));

@@ -1,6 +1,6 @@
-// Random batches that reach the corners of SPEC.md: every element type and kind, rows of many
-// shapes, parameters alone and combined, and rows that must fail. A batch is a function of its
-// seed.
+// Makes random batches that reach the corner cases of SPEC.md: every element type and kind, rows of
+// many shapes, single parameters and combinations, and rows that must fail. A batch depends only on
+// its seed.
 
 #ifndef TOKEN_SAMPLER_TESTS_CONFORMANCE_RANDOM_BATCH_H_
 #define TOKEN_SAMPLER_TESTS_CONFORMANCE_RANDOM_BATCH_H_
@@ -15,15 +15,15 @@
 
 namespace token_sampler::testing {
 
-// One row and all that its RowInput points to.
+// A row and everything to which its RowInput points.
 struct RandomRow {
   std::vector<std::byte> storage;  // the values, at a random alignment
-  size_t offset = 0;               // where they start
+  size_t offset = 0;               // of the values in it
   SamplingParams params;
   OutputOptions outputs;
   std::vector<uint32_t> prompt_ids;
-  std::vector<uint32_t> output_ids;     // in order, or those of the counts
-  std::vector<uint32_t> output_counts;  // of as many, or empty
+  std::vector<uint32_t> output_ids;     // in order, or the ids of the counts
+  std::vector<uint32_t> output_counts;  // of output_ids, or empty
   RowHistory history;
   RowState state;
   std::vector<uint8_t> bitmask;
@@ -37,13 +37,13 @@ struct RandomBatch {
   std::vector<RowInput> Inputs() const;
 };
 
-// Appends an element, truncated to what its type holds.
+// Appends an element, truncated to its type.
 void AppendElement(double value, DataType dtype, std::vector<std::byte>& storage);
 
-// `rows` rows of 1 .. max_vocab tokens, most of them short.
+// Makes `rows` rows of 1 .. max_vocab tokens, most of them short.
 RandomBatch MakeRandomBatch(uint64_t seed, size_t rows, int64_t max_vocab);
 
-// One row of exactly `vocab` tokens.
+// Makes one row of exactly `vocab` tokens.
 RandomBatch MakeRandomRow(uint64_t seed, int64_t vocab);
 
 }  // namespace token_sampler::testing

@@ -14,7 +14,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Mostly among the lowest, so that they meet; and anywhere, the last of the row not least.
+// Makes ids, mostly low ones so that they coincide, but also others, including the last of the row.
 std::vector<uint32_t> MakeIds(int64_t vocab, Random& random) {
   std::vector<uint32_t> ids(static_cast<size_t>(random.Below(12)));
   for (uint32_t& id : ids) {
@@ -26,7 +26,7 @@ std::vector<uint32_t> MakeIds(int64_t vocab, Random& random) {
   return ids;
 }
 
-// Stages whose state travels. They draw one token.
+// Adds stages that carry state. They allow only one draw.
 void AddStatefulStages(int64_t vocab, Random& random, RandomRow& row) {
   SamplingParams& params = row.params;
   params.num_samples = 1;
@@ -50,7 +50,8 @@ void AddStatefulStages(int64_t vocab, Random& random, RandomRow& row) {
   row.input.state = &row.state;
 }
 
-// All stages, or all that are on, in any order; the joint stage in place of its two in some.
+// Returns all stages, or all that are on, in any order; sometimes with the joint stage in place of
+// its two.
 StageOrder AnyOrder(const SamplingParams& params, Random& random) {
   std::vector<Stage> stages;
   const bool joint = random.OneIn(4);
@@ -67,7 +68,7 @@ StageOrder AnyOrder(const SamplingParams& params, Random& random) {
   return order;
 }
 
-// Ids beyond the row, among the others.
+// Adds ids beyond the row among the others.
 void AddUnknownIds(int64_t vocab, Random& random, RandomRow& row) {
   for (std::vector<uint32_t>* ids : {&row.prompt_ids, &row.output_ids}) {
     for (int64_t count = 1 + random.Below(3); count > 0; --count) {
@@ -77,7 +78,7 @@ void AddUnknownIds(int64_t vocab, Random& random, RandomRow& row) {
   }
 }
 
-// In order, or as a set and counts, which some parameters do not accept.
+// Adds a history in order, or as a set and counts, which some parameters do not accept.
 void AddHistory(int64_t vocab, Random& random, RandomRow& row) {
   row.prompt_ids = MakeIds(vocab, random);
   row.output_ids = MakeIds(vocab, random);
@@ -140,7 +141,7 @@ void AddRareStages(InputKind kind, int64_t vocab, Random& random, RandomRow& row
   SamplingParams& params = row.params;
   if (random.OneIn(3)) params.top_k_ties = TiePolicy::kKeepAll;
   for (const StageSetting& setting : EveryStage()) {
-    // MakeParams sets the commonest, and AddStatefulStages those with a state.
+    // MakeParams sets the most common ones, and AddStatefulStages those with a state.
     const bool is_common = setting.stage == Stage::kTemperature || setting.stage == Stage::kMinP ||
                            setting.stage == Stage::kTopK || setting.stage == Stage::kTopP ||
                            setting.stage == Stage::kTopKTopP;
@@ -151,7 +152,7 @@ void AddRareStages(InputKind kind, int64_t vocab, Random& random, RandomRow& row
     setting.set(strength, alone);
     if (ValidateParams(alone, kind, vocab, {}).ok()) setting.set(strength, params);
   }
-  // A coin that may fall either way.
+  // Let the coin fall either way.
   if (params.xtc_probability == 1.0 && random.OneIn(2)) params.xtc_probability = 0.5;
   if (random.OneIn(3)) params.min_tokens_to_keep = static_cast<uint32_t>(1 + random.Below(5));
   if (random.OneIn(4)) params.greedy_threshold = random.Of(std::array{0.1, 0.5, 1.0});

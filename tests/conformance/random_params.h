@@ -1,4 +1,4 @@
-// Random parameters, histories and outputs of a row, alone and combined.
+// Makes random parameters, histories and outputs of a row, single ones and combinations.
 
 #ifndef TOKEN_SAMPLER_TESTS_CONFORMANCE_RANDOM_PARAMS_H_
 #define TOKEN_SAMPLER_TESTS_CONFORMANCE_RANDOM_PARAMS_H_
@@ -10,16 +10,16 @@
 
 namespace token_sampler::testing {
 
-// Temperature, the common filters, the number of draws.
+// Makes parameters with a temperature, the common filters and a number of draws.
 SamplingParams MakeParams(InputKind kind, int64_t vocab, Random& random);
 
 OutputOptions MakeOutputs(int64_t vocab, Random& random);
 
-// Masks, bans, penalties, and a history in one of its forms. The row's key must be set: its step
-// may become small.
+// Adds masks, bans, penalties, and a history in one of its forms. The row's key must be set: this
+// may reduce its step.
 void AddAdjustments(InputKind kind, int64_t vocab, Random& random, RandomRow& row);
 
-// The rarer filters and stages with a state, in the order of an engine or any other.
+// Adds the less common filters and stages with a state, in the order of an engine or any other.
 void AddRareStages(InputKind kind, int64_t vocab, Random& random, RandomRow& row);
 
 }  // namespace token_sampler::testing

@@ -6,7 +6,7 @@
 namespace token_sampler::testing {
 namespace {
 
-// As bits: -0 and 0 differ, and NaN is itself.
+// Compares bits: -0 and 0 differ, and NaN equals itself.
 template <typename Value>
 bool Same(const Value& a, const Value& b) {
   return std::memcmp(&a, &b, sizeof(a)) == 0;

@@ -1,4 +1,4 @@
-// What two samplers disagree about.
+// Compares the results of two samplers.
 
 #ifndef TOKEN_SAMPLER_TESTS_CONFORMANCE_ROW_DIFFERENCE_H_
 #define TOKEN_SAMPLER_TESTS_CONFORMANCE_ROW_DIFFERENCE_H_
@@ -9,8 +9,8 @@
 
 namespace token_sampler::testing {
 
-// Names the first output in which the results differ, to the last bit; empty when they are the
-// same.
+// Returns the name of the first output in which the results differ, to the last bit; "" if they are
+// the same.
 std::string RowDifference(const RowResult& actual, const RowResult& expected);
 
 }  // namespace token_sampler::testing

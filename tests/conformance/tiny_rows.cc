@@ -16,9 +16,9 @@ namespace {
 
 constexpr double kMasked = -std::numeric_limits<double>::infinity();
 
-// Distances that tie with one another, and some beyond the smallest weight.
+// Logits whose distances tie, and some beyond the smallest weight.
 constexpr std::array kLogits = {0.0, 1.0, -1.0, 2.0, 0.5, -3.0, -32.0, -40.0, -60.0, -100.0, 1e4};
-// Powers of two from each other, equal sums, and what float32 does not hold.
+// Weights that differ by powers of two, have equal sums, or are beyond float32.
 constexpr std::array kWeights = {1.0,   2.0,   3.0,  20.0,   0.5,    1e-14,
                                  1e-30, 1e-44, 1e30, 1e-310, 2e-310, 1e300};
 
@@ -36,12 +36,13 @@ std::vector<double> MakeValues(InputKind kind, Random& random) {
   return values;
 }
 
-// A number from 2 below to 2 above `count`, at least `least`.
+// Returns a number from `count` - 2 to `count` + 2, but at least `least`.
 uint32_t Around(int64_t count, int64_t least, Random& random) {
   return static_cast<uint32_t>(std::max(least, count - 2 + random.Below(5)));
 }
 
-// Moves the integer parameters to where filters keep one token less or more than there are.
+// Sets the integer parameters near the number of survivors, so that filters keep about as many
+// tokens as there are.
 void Fit(int64_t survivors, Random& random, RandomRow& row) {
   SamplingParams& params = row.params;
   const auto vocab = static_cast<uint32_t>(row.input.vocab);

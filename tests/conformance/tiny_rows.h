@@ -1,5 +1,5 @@
-// Rows of a handful of tokens, where filters meet their bounds: equal values, masked tokens, and
-// integer parameters around the number of tokens that can be drawn.
+// Makes rows of a few tokens in which filters reach their bounds: equal values, masked tokens, and
+// integer parameters near the number of tokens that can be drawn.
 
 #ifndef TOKEN_SAMPLER_TESTS_CONFORMANCE_TINY_ROWS_H_
 #define TOKEN_SAMPLER_TESTS_CONFORMANCE_TINY_ROWS_H_
@@ -11,8 +11,8 @@
 
 namespace token_sampler::testing {
 
-// `rows` rows of 1 .. 8 tokens with 1 .. 4 different values, with any parameters. A function of its
-// seed.
+// Makes `rows` rows of 1 .. 8 tokens with 1 .. 4 different values and any parameters. The batch
+// depends only on the seed.
 RandomBatch MakeTinyRows(uint64_t seed, size_t rows);
 
 }  // namespace token_sampler::testing

@@ -27,7 +27,7 @@ DataType ParseType(const std::string& name) {
   Abort("no element type " + name);
 }
 
-// Names of the file that are not those of the table.
+// Names in the file that differ from those in the table.
 constexpr struct {
   const char* in_file;
   const char* in_table;
@@ -51,7 +51,7 @@ std::string NameInTable(absl::string_view in_file) {
   return std::string(in_file);
 }
 
-// What the parameter is where nothing is said of it, also within a struct that is there.
+// Returns the default of a parameter, also within a struct that is set.
 double DefaultOf(const ScalarParam& scalar) {
   SamplingParams params;
   params.mirostat.emplace();
@@ -64,8 +64,7 @@ double DefaultOf(const ScalarParam& scalar) {
 
 constexpr char kTies[] = "keep_all_ties";
 
-// The first lines of the file were written in this order. Later parameters follow in that of the
-// table.
+// The first lines of the file have this order. Later parameters follow in the order of the table.
 std::vector<std::string> NamesInOrder() {
   std::vector<std::string> names = {"temperature",
                                     "min_p",
@@ -106,7 +105,7 @@ std::string FormatParams(const SamplingParams& params) {
     }
     const ScalarParam& scalar = *FindScalarParam(NameInTable(name));
     if (!scalar.is_there(params)) continue;
-    // Those of a struct that is there are written, also with their default.
+    // Parameters of a struct that is set are written even if they have their default.
     const bool in_struct = name == "mirostat" || name == "tau" || name == "adaptive_p" ||
                            name == "dynamic_temperature";
     if (in_struct || scalar.get(params) != DefaultOf(scalar)) {

@@ -19,15 +19,15 @@ struct GoldenCase {
   std::vector<uint32_t> token_ids;
 };
 
-// A line without its end. Aborts on a case that does not fit the format.
+// Formats or parses a line without its end. Aborts on a case that does not fit the format.
 std::string FormatGoldenCase(const GoldenCase& golden);
 GoldenCase ParseGoldenCase(const std::string& line);
 
-// Reads a file; lines that begin with '#' are comments. Aborts when there is no such file.
+// Reads a file, in which lines that begin with '#' are comments. Aborts if there is no such file.
 std::vector<GoldenCase> ReadGoldenFile(const std::string& path);
 
-// Samples every case, grouped so that each row is made once and its cases form one batch, and
-// returns the tokens of each case, in the order of the cases.
+// Samples all cases and returns the tokens of each, in their order. Makes each row once and samples
+// its cases as one batch.
 std::vector<std::vector<uint32_t>> SampleGoldenCases(const std::vector<GoldenCase>& cases,
                                                      Sampler& sampler);
 

@@ -26,7 +26,7 @@ PhiloxBlock Block(uint32_t token, uint32_t variant) {
   return Philox4x32({{token, variant, 0, 0}}, 0x676f6c64, 0);  // "gold"
 }
 
-// A sum of four 16-bit uniforms, centred: near normal, an integer of 19 bits.
+// Returns a centred sum of four 16-bit uniforms: a nearly normal integer of 19 bits.
 int32_t NearNormal(const PhiloxBlock& block) {
   int32_t sum = 0;
   for (const uint32_t word : block.word) sum += static_cast<int32_t>(word >> 16);
@@ -66,7 +66,7 @@ float Value(std::string_view shape, int64_t vocab, uint32_t variant, uint32_t to
   Abort("no shape " + std::string(shape));
 }
 
-// binary16 of a value that it holds exactly.
+// Converts a value to binary16, which must be exact.
 uint16_t ExactFloat16(float value) {
   if (value == kMasked) return 0xfc00;
   uint32_t bits;
@@ -92,10 +92,10 @@ void Append(Element element, std::vector<uint8_t>& bytes) {
   bytes.insert(bytes.end(), first, first + sizeof(element));
 }
 
-// Row `variant` of the trigram model's logits, as the file has them.
+// Returns row `variant` of the trigram model's logits as in the file.
 GoldenRow BibleRow(uint32_t variant) {
   static const std::vector<char> file = [] {
-    // A program that was carried to another machine does not find where it was built.
+    // A program that runs on another machine does not find the folder in which it was built.
     const char* const folder = std::getenv("TOKEN_SAMPLER_TEST_DATA");
     const std::string path = folder == nullptr ? TOKEN_SAMPLER_TEST_DATA : folder;
     std::ifstream stream(path + "/kjv_trigram_logits_f16.npy", std::ios::binary);
@@ -110,7 +110,7 @@ GoldenRow BibleRow(uint32_t variant) {
   return row;
 }
 
-// Float64 weights over all their binades, subnormal ones too.
+// Returns float64 weights over all binades, including subnormal ones.
 GoldenRow DoublesRow(const GoldenRowName& name) {
   GoldenRow row{InputKind::kWeights, DataType::kFloat64, name.vocab, {}};
   for (int64_t token = 0; token < name.vocab; ++token) {

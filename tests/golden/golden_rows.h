@@ -1,5 +1,5 @@
-// The rows of the golden file. A row is named by a few words and made from Philox by exact
-// operations, so that any language and device can make it again; see README.md.
+// Makes the rows of the golden file. A few words name a row, and exact operations on Philox make
+// it, so that any language and device can make it too; see README.md.
 
 #ifndef TOKEN_SAMPLER_TESTS_GOLDEN_GOLDEN_ROWS_H_
 #define TOKEN_SAMPLER_TESTS_GOLDEN_GOLDEN_ROWS_H_
@@ -27,7 +27,8 @@ struct GoldenRow {
   std::vector<uint8_t> bytes;  // vocab elements of dtype
 };
 
-// Shapes and which element types can hold them. Aborts on a name that is not one of them.
+// Makes the row with this name. Aborts on an unknown shape, or if FLOAT16 does not hold its values
+// exactly.
 GoldenRow MakeGoldenRow(const GoldenRowName& name);
 
 }  // namespace token_sampler::testing

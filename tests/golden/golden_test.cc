@@ -1,4 +1,4 @@
-// Every sampler must give the tokens of the golden file.
+// Tests that every sampler gives the tokens of the golden file.
 
 #include <gtest/gtest.h>
 

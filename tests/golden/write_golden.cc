@@ -78,7 +78,7 @@ void Print(const GoldenRowName& row, const std::vector<SamplingParams>& params) 
     if (!p.replacement && p.num_samples > row.vocab) continue;
     for (const RowKey& key : {RowKey{0, 0, 0}, RowKey{42, 1000, 0},
                               RowKey{0xdeadbeefcafef00d, (uint64_t{1} << 40) + 5, 3}}) {
-      // Long rows are slow to sample by sorting: one key each.
+      // Long rows are slow to sample by sorting, so use only one key for each.
       if (row.vocab > 100'000 && key.seed != 42) continue;
       cases.push_back({row, p, key, {}});
     }
@@ -91,7 +91,7 @@ void Print(const GoldenRowName& row, const std::vector<SamplingParams>& params) 
   }
 }
 
-// Rarer filters and the orders of other engines.
+// Less common filters, and the orders of other engines.
 std::vector<SamplingParams> RareParams() {
   return {{.top_k = 3, .top_k_ties = TiePolicy::kKeepAll},
           {.top_k = 100, .top_p = 0.9, .top_k_ties = TiePolicy::kKeepAll},
@@ -124,8 +124,8 @@ std::vector<SamplingParams> LogitLogarithmParams() {
           {.temperature = 0.9, .dynamic_temperature = DynamicTemperature{.range = 0.5}}};
 }
 
-// More draws than tokens have a weight, weights beyond float32, and minima beside ties: what
-// version 2 of the specification brought.
+// Prints the cases that version 2 of the specification added: more draws than tokens with a weight,
+// weights beyond float32, and minima with ties.
 void PrintVersion2() {
   constexpr DataType kF32 = DataType::kFloat32;
   for (const int64_t vocab : {3, 17, 1000}) {
