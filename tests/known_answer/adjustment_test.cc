@@ -1,5 +1,5 @@
-// Masks, bans, bias and penalties: published answers of llama.cpp and transformers, and what each
-// needs of the history.
+// Tests masks, bans, bias and penalties: published answers of llama.cpp and transformers, and what
+// each needs of the history.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -30,7 +30,7 @@ std::map<uint32_t, double> Kept(const std::vector<float>& logits, const Sampling
   return KeptProbabilities(row);
 }
 
-// The tokens of a flat row of `vocab` tokens that cannot be drawn.
+// Returns the tokens of a flat row of `vocab` tokens that cannot be drawn.
 std::set<uint32_t> Banned(uint32_t vocab, const SamplingParams& params, const RowHistory& history) {
   const auto kept = Kept(std::vector<float>(vocab, 0.0f), params, history);
   std::set<uint32_t> banned;
@@ -66,7 +66,7 @@ TEST(PenaltyTest, RepetitionMatchesTransformers) {
   logits[0] = -.1f;
   const Ids prompt = {0, 1};
   const auto kept = Kept(logits, {.repetition_penalty = 2}, Prompt(prompt));
-  // -.1 becomes -.2 and .1 becomes .05, beside the untouched .1.
+  // -.1 becomes -.2 and .1 becomes .05; the other .1 is unchanged.
   EXPECT_NEAR(std::log(kept.at(0) / kept.at(2)), -.3, 1e-6);
   EXPECT_NEAR(std::log(kept.at(1) / kept.at(2)), -.05, 1e-6);
 
@@ -77,7 +77,7 @@ TEST(PenaltyTest, RepetitionMatchesTransformers) {
   EXPECT_NEAR(std::log(halved.at(5) / halved.at(2)), .1, 1e-6);
 }
 
-// As llama.cpp counts, whose window holds prompt and output alike.
+// Counts like llama.cpp, whose window has prompt and output alike.
 TEST(PenaltyTest, APromptSentAsOutputIsCounted) {
   const SamplingParams params = {.frequency_penalty = 1, .penalty_last_n = 3};
   const auto kept = Kept({0, 0, 0}, params, Output({2, 0, 0, 1}));
@@ -85,7 +85,7 @@ TEST(PenaltyTest, APromptSentAsOutputIsCounted) {
   EXPECT_NEAR(std::log(kept.at(1) / kept.at(2)), -1, 1e-6);
 }
 
-// As TensorRT-LLM's kernel has them, which penalises logits behind the temperature.
+// Acts like TensorRT-LLM's kernel, which penalises logits after the temperature.
 TEST(PenaltyTest, TimesTheTemperatureTheyActBehindIt) {
   const SamplingParams params = {
       .temperature = .5, .frequency_penalty = .5 * 2, .presence_penalty = .5 * 1};
@@ -138,7 +138,7 @@ TEST(PenaltyTest, LooksAtTheNewestTokensAlone) {
   EXPECT_EQ(penalized(0), (std::set<uint32_t>{}));
 }
 
-// The rows of llama.cpp's test-sampling.cpp.
+// Uses the rows of llama.cpp's test-sampling.cpp.
 TEST(DryTest, MatchesLlamaCpp) {
   const std::vector<float> four(4, std::log(.25f));
   const std::vector<float> five(5, std::log(.2f));
@@ -165,17 +165,17 @@ TEST(DryTest, GrowsWithTheLengthAndStopsAtBreakers) {
   const std::vector<float> flat(6, 0.0f);
   SamplingParams params = {.dry = {.multiplier = .5, .base = 3, .allowed_length = 2}};
   const Ids history = {1, 2, 3, 4, 5, 1, 2, 3};
-  // A repetition of three tokens would go on with 4: .5 * 3^(3 - 2).
+  // Token 4 would continue a repetition of three tokens: .5 * 3^(3 - 2).
   EXPECT_NEAR(std::log(Kept(flat, params, Output(history)).at(4) /
                        Kept(flat, params, Output(history)).at(0)),
               -1.5, 1e-6);
-  // Behind a breaker of the tokens 1 and 2 one token is left of it, which is allowed.
+  // After a breaker of the tokens 1 and 2, one token of it is left, which is allowed.
   params.dry.breakers = {{1, 2}};
   EXPECT_EQ(Kept(flat, params, Output(history)).at(4), Kept(flat, params, Output(history)).at(0));
 }
 
 TEST(DryTest, ALongRepetitionIsFinite) {
-  // 1.75^9998 is beyond a double; the token is out of reach, and the row well.
+  // 1.75^9998 is beyond a double: the token cannot be drawn, and the row is valid.
   Ids history(10'000, 1);
   const SamplingParams params = {.dry = {.multiplier = 1}};
   ExpectProbabilities(Kept({0, 0, 0}, params, Output(history)), {.5, 0, .5});
@@ -198,7 +198,7 @@ TEST(NoRepeatNgramTest, GoesOnFromThePromptIntoTheOutput) {
             (std::set<uint32_t>{1}));
 }
 
-// Without the word of the end of sequence alone, which transformers never bans.
+// Leaves out the word that consists of the end of sequence, which transformers never bans.
 TEST(BadWordsTest, MatchesTransformers) {
   const SamplingParams params = {.bad_words = {{1}, {1, 0}, {0, 1, 2}, {1, 3, 1, 3}}};
   EXPECT_EQ(Banned(5, params, Prompt({0, 1, 3, 1})), (std::set<uint32_t>{0, 1, 3}));
@@ -281,7 +281,7 @@ TEST(AdjustmentErrorTest, HistoryBeyondTheVocabularyFailsTheRow) {
   EXPECT_EQ(result.message, "output_ids[1] must be below the vocabulary of 2, got 7");
 }
 
-// Ids that are no tokens of the row, such as placeholders of images: they are not deleted.
+// Ids that are not tokens of the row, such as placeholders of images, stay in the history.
 TEST(UnknownIdTest, KeepsItsPlaceAndEqualsNothing) {
   using Set = std::set<uint32_t>;
   const auto banned = [](const SamplingParams& params, const Ids& ids) {
@@ -290,7 +290,7 @@ TEST(UnknownIdTest, KeepsItsPlaceAndEqualsNothing) {
   // Without the 9, token 2 would follow 1 again.
   EXPECT_EQ(banned({.no_repeat_ngram_size = 2}, {1, 9, 2, 1}), (Set{}));
   EXPECT_EQ(banned({.no_repeat_ngram_size = 2}, {1, 2, 9, 1}), (Set{2}));
-  // The end repeats nothing, because a 9 is not even like a 9.
+  // The end repeats nothing, because a 9 does not even equal another 9.
   EXPECT_EQ(banned({.no_repeat_ngram_size = 2}, {9, 2, 9}), (Set{}));
   EXPECT_EQ(banned({.no_repeat_ngram_size = 3}, {9, 1, 2, 9, 1}), (Set{}));
   EXPECT_EQ(banned({.no_repeat_ngram_size = 1}, {9, 2, UINT32_MAX, 4, 0}), (Set{0, 2}));
@@ -323,12 +323,12 @@ TEST(UnknownIdTest, EndsTheRepetitionsOfDry) {
   };
   EXPECT_NEAR(penalty({1, 2, 3, 4, 1, 2, 3}, 4), 1.1 * 1.1, 1e-6);
   EXPECT_NEAR(penalty({1, 9, 3, 4, 1, 9, 3}, 4), 1, 1e-6);
-  // Two images of the same size are no repetition.
+  // Two images of the same size are not a repetition.
   EXPECT_EQ(penalty({9, 9, 9, 4, 9, 9, 9}, 4), 0);
-  // It is in the window too.
+  // An unknown id counts in the window too.
   EXPECT_NEAR(penalty({3, 4, 9, 3}, 4, 4), 1, 1e-6);
   EXPECT_EQ(penalty({3, 4, 9, 3}, 4, 3), 0);
-  // The repetition would go on with an unknown id, which is no token.
+  // The repetition would continue with an unknown id, which is not a token.
   EXPECT_EQ(penalty({3, 9, 3}, 4), 0);
 }
 

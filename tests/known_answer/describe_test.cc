@@ -1,4 +1,4 @@
-// The views of a row between its stages, against probabilities worked out by hand.
+// Tests the views of a row between its stages against probabilities computed by hand.
 
 #include "sampler/describe.h"
 

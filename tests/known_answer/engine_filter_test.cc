@@ -1,5 +1,5 @@
-// Kept sets and probabilities of the filters that fewer engines have: answers of llama.cpp
-// (tests/test-sampling.cpp), and values worked out from the papers' formulas in double precision.
+// Tests kept sets and probabilities of the filters that fewer engines have: answers of llama.cpp
+// (tests/test-sampling.cpp), and values of the papers' formulas in double precision.
 
 #include <gtest/gtest.h>
 
@@ -52,7 +52,7 @@ TEST(TypicalTest, MatchesLlamaCpp) {
              {{1, .33333}, {2, .33333}, {3, .33333}});
 }
 
-// llama.cpp goes on until the mass exceeds typical_p, so it keeps one token more where it is equal.
+// llama.cpp goes on until the mass exceeds typical_p, so it keeps one more token if it is equal.
 TEST(TypicalTest, TheNextDoubleAboveAnEqualMassKeepsOneMore) {
   const std::vector<float> uniform(4, 1.0f);
   const SamplingParams equal = {.typical_p = .5};
@@ -77,7 +77,7 @@ TEST(TypicalTest, KeepsAllWhereTheMinimumIsAboveTheirNumber) {
   }
 }
 
-// XTC leaves tokens 3 and 4, which hardly weigh anything beside token 0.
+// XTC leaves tokens 3 and 4, whose weights are tiny next to that of token 0.
 TEST(TemperatureTest, WeighsAnewEvenAtOne) {
   const std::unique_ptr<Sampler> cpu = CreateCpuSampler({.threads = 1}).value();
   const SamplingParams params = {
@@ -184,7 +184,7 @@ TEST(TemperatureScheduleTest, RunsFromBeginToEndAndStays) {
   EXPECT_NEAR(TemperatureOf(AtStep(exponential, 1)), 2, 1e-5);
   EXPECT_NEAR(TemperatureOf(AtStep(exponential, 2)), 1, 1e-5);
   EXPECT_NEAR(TemperatureOf(AtStep(exponential, 9)), .25, 1e-5);
-  // Down to 0 is down to greedy.
+  // A schedule that ends at 0 ends greedy.
   EXPECT_EQ(AtStep({Kind::kLinear, 1, 0, 2}, 2).size(), 1u);
 }
 
@@ -203,7 +203,7 @@ TEST(GreedyThresholdTest, IsGreedyWhereTheModelIsSure) {
 
 // ---- Mirostat ----
 
-// Logits of a Zipf law with exponent s.
+// Returns the logits of a Zipf law with exponent s.
 std::vector<float> ZipfLogits(double s, int vocab) {
   std::vector<float> logits;
   for (int i = 1; i <= vocab; ++i) logits.push_back(static_cast<float>(-s * std::log(i)));
@@ -258,7 +258,7 @@ TEST(MirostatTest, TheStateLearnsFromTheSurprise) {
 }
 
 TEST(MirostatTest, HoldsTheTargetSurpriseOverManySteps) {
-  // Both versions on a Zipf row: the mean surprise comes to tau.
+  // With both versions on a Zipf row, the mean surprise approaches tau.
   const std::vector<float> logits = ZipfLogits(1.1, 5000);
   for (const uint32_t version : {1u, 2u}) {
     const SamplingParams params = {.mirostat = Mirostat{.version = version, .tau = 3, .eta = .1}};
@@ -273,7 +273,7 @@ TEST(MirostatTest, HoldsTheTargetSurpriseOverManySteps) {
       const double mu = before.mirostat_mu.value_or(6);
       surprise += 3 - (*state.mirostat_mu - mu) / .1;
     }
-    // Telescopes: the mean is off by (mu_first - mu_last) / (eta * steps).
+    // The sum telescopes: the mean differs from tau by (mu_first - mu_last) / (eta * steps).
     EXPECT_NEAR(surprise / kSteps, 3, .1) << version;
   }
 }

@@ -1,4 +1,5 @@
-// The catalogue of stages against the table of stages, and its known answers against the samplers.
+// Tests the catalogue of stages against the table of stages, and its known answers against the
+// samplers.
 
 #include "tests/testing/every_stage.h"
 

@@ -1,5 +1,5 @@
-// Kept sets of the filters that most engines have: those that llama.cpp's test suite publishes
-// (tests/test-sampling.cpp), and analytic cases beside them.
+// Tests kept sets of the filters that most engines have: those that llama.cpp's test suite
+// publishes (tests/test-sampling.cpp), and analytic cases.
 
 #include <gtest/gtest.h>
 
@@ -37,15 +37,15 @@ void ExpectKept(const std::map<uint32_t, double>& actual,
   ASSERT_EQ(actual.size(), expected.size());
   for (const auto& [id, probability] : expected) {
     ASSERT_TRUE(actual.contains(id)) << "token " << id;
-    EXPECT_NEAR(actual.at(id), probability, 1e-5) << "token " << id;  // the suites' tolerance
+    EXPECT_NEAR(actual.at(id), probability, 1e-5) << "token " << id;  // the tolerance of
+                                                                      // llama.cpp's suite
   }
 }
 
 class FilterTest : public ::testing::TestWithParam<Case> {};
 
-// As plain weights the float32 inputs are taken exactly. Where a suite's threshold equals a sum,
-// the rounding of its inputs decides: .3f + .4f is above .7 of the row, so what float32 sums keep
-// stays.
+// As plain weights the float32 inputs are exact. If a suite's threshold equals a sum, the rounding
+// of its inputs decides: .3f + .4f is above .7 of the row, so this keeps what float32 sums keep.
 TEST_P(FilterTest, KeepsThePublishedSetOfWeights) {
   const Case& c = GetParam();
   ExpectKept(KeptProbabilities(WeightRow(c.probabilities, c.params)), c.kept);
@@ -90,7 +90,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"at_least_one", {.5f, .25f, .25f}, {.epsilon_cutoff = .9}, {{0, 1}}}),
     [](const auto& tested) { return tested.param.name; });
 
-// Exclude Top Choices, always (llama.cpp: probability .99 and a fixed seed).
+// Makes parameters with XTC that always acts (llama.cpp: probability .99 and a fixed seed).
 SamplingParams Xtc(double threshold) {
   return {.xtc_probability = 1.0, .xtc_threshold = threshold};
 }
@@ -147,7 +147,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"more_than_there_are", kRamp, {.top_k = 1, .min_tokens_to_keep = 9}, kAllOfRamp}),
     [](const auto& tested) { return tested.param.name; });
 
-// The same parameters keep different sets in the orders of different engines.
+// The same parameters keep different sets in different engines' orders.
 INSTANTIATE_TEST_SUITE_P(
     Orders, FilterTest,
     ::testing::Values(
@@ -166,7 +166,7 @@ INSTANTIATE_TEST_SUITE_P(
              kTwoOfRamp}),
     [](const auto& tested) { return tested.param.name; });
 
-// llama.cpp filters at temperature 1 and divides what is left.
+// llama.cpp filters at temperature 1, and applies the temperature to the logits that are left.
 TEST(TemperatureLastTest, FiltersSeeUndividedLogits) {
   const std::vector<float> logits = Logs(kRamp);
   const SamplingParams first = {.temperature = .25, .top_p = .8};
@@ -211,11 +211,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"one_token", {7.f}, {.top_k = 1, .top_p = 0, .min_p = 1}, {{0, 1}}},
         // min-p keeps 3 of 4; top-k 2 of these; top-p .6 of the renormalised {4/7, 3/7} both.
         Case{"renormalised_in_order", kRamp, {.top_k = 2, .top_p = .6, .min_p = .3}, kTwoOfRamp},
-        // 4/7 >= .5: renormalising by top-k lets the first token alone reach it.
+        // 4/7 >= .5: after top-k renormalises, the first token reaches it by itself.
         Case{"top_k_then_top_p", kRamp, {.top_k = 2, .top_p = .5}, kOneOfRamp}),
     [](const auto& tested) { return tested.param.name; });
 
-// Through ln(p) only the cases away from an equality are decided.
+// With logits ln(p), only cases without equalities are certain.
 TEST(FilterOfLogitsTest, KeepsThePublishedSets) {
   const std::vector<float> logits = Logs(kRamp);
   const auto kept = [&](const SamplingParams& params) {

@@ -1,5 +1,5 @@
-// llama.cpp's test_sampler_queue (tests/test-sampling.cpp): top-k, top-p and min-p over logits
-// ln(i), in every order, where the kept set has a closed form.
+// Tests the cases of llama.cpp's test_sampler_queue (tests/test-sampling.cpp): top-k, top-p and
+// min-p on logits ln(i), in every order, for which the kept set has a closed form.
 
 #include <gtest/gtest.h>
 
@@ -27,7 +27,7 @@ struct Queue {
   double min_p;
 };
 
-// The smallest id that the queue keeps; it keeps all above.
+// Returns the smallest id that the queue keeps. It keeps all ids above.
 uint32_t SmallestKept(const Queue& queue) {
   uint32_t first = 1;  // token 0 has no weight
   for (const char stage : queue.stages) {
@@ -36,7 +36,7 @@ uint32_t SmallestKept(const Queue& queue) {
         first = std::max(first, kVocab - queue.top_k);
         break;
       case 'm':
-        // One rounding, which leaves the sign of id - min_p * largest.
+        // With a single rounding, the sign of id - min_p * largest is exact.
         while (std::fma(queue.min_p, -double{kVocab - 1}, static_cast<double>(first)) < 0) ++first;
         break;
       default: {

@@ -1,4 +1,4 @@
-// Weights with the meaning and the errors of torch.multinomial.
+// Tests weights with the meaning and the errors of torch.multinomial.
 
 #include <gtest/gtest.h>
 
@@ -111,7 +111,7 @@ INSTANTIATE_TEST_SUITE_P(
                                 "every logit is -infinity: no token can be drawn"}),
     [](const auto& tested) { return tested.param.name; });
 
-// The regression case of a Gumbel sampler whose uniform rounded to 1: p(0) is 3.7e-44.
+// A regression case of a Gumbel sampler whose uniform was rounded to 1: p(0) is 3.7e-44.
 TEST(TailTest, ExtremeHashesNeverDrawAnImpossibleToken) {
   for (const uint64_t step : {uint64_t{1707985137}, uint64_t{12345}}) {
     EXPECT_EQ(SampleRow(LogitRow({-100, 0}, {}, {.seed = 0, .step = step})).token_ids,

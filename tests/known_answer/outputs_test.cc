@@ -1,4 +1,4 @@
-// What comes back besides tokens: log-probabilities, ranks, kept sets, extremes.
+// Tests the outputs besides tokens: log-probabilities, ranks, kept sets, extremes.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -68,7 +68,8 @@ TEST(LogprobTest, ProcessedGreedyIsCertain) {
 }
 
 TEST(LogprobTest, FarTailsKeepTheirLogprob) {
-  // Its weight is 0, its log-probability is not: -300 is beyond every fixed-point weight.
+  // Its weight is 0, because -300 is beyond every fixed-point weight, but its log-probability is
+  // not -infinity.
   const RowResult result = SampleWith(LogitRow({0, -300}, {}), {.top_logprobs = 2});
   EXPECT_THAT(result.top_logprobs, ElementsAre(0.0f, -300.0f));
 }
@@ -79,8 +80,9 @@ TEST(LogprobTest, MaskedTokensAreNotListed) {
   EXPECT_THAT(result.top_token_ids, ElementsAre(1));
 }
 
-// The row of test_batch_top_tokens in text-generation-inference, which lists every token equal to
-// the last one: four for n = 3. Here there are exactly n, of equal tokens those of the lowest ids.
+// Uses the row of test_batch_top_tokens in text-generation-inference, which lists every token equal
+// to the last one: four for n = 3. Here there are exactly n, with the lowest ids among equal
+// tokens.
 TEST(TopLogprobsTest, AreExactlyAsManyAsAskedFor) {
   const std::vector<float> logprobs = {-1, -3, -4, -2, -3};
   const SamplingParams params;
@@ -95,7 +97,7 @@ TEST(TopLogprobsTest, AreExactlyAsManyAsAskedFor) {
 }
 
 TEST(RankTest, BothDefinitionsOnATie) {
-  // vLLM counts equals: the second 3 has rank 2; the other definition gives 1.
+  // vLLM counts equal values: the second 3 has rank 2. The other definition gives 1.
   const SamplingParams params = {.temperature = 0, .num_samples = 3};
   const std::vector<float> logits = {3, 3, 1};
   const RowInput row = LogitRow(logits, params);
@@ -105,7 +107,7 @@ TEST(RankTest, BothDefinitionsOnATie) {
 }
 
 TEST(RankTest, ProcessedRanksAmongTheKept) {
-  // Of the three at or above .19, XTC keeps the least likely.
+  // Of the three tokens at or above .19, XTC keeps the least likely.
   const RowResult result = SampleWith(
       WeightRow({5, 3, 2}, {.num_samples = 1, .xtc_probability = 1, .xtc_threshold = .19}),
       {.logprob_mode = LogprobMode::kProcessed, .ranks = true, .kept_set = true});
@@ -134,7 +136,7 @@ TEST(ExtremesTest, OfTheTokensThatCanBeDrawn) {
   EXPECT_DOUBLE_EQ(processed.min_probability, .375);
 }
 
-// SPEC.md section 4: the largest weight lies in (2^43, 2^44].
+// The largest weight is in (2^43, 2^44]: SPEC.md §4.
 TEST(WeightsTest, OfTheTokensThatCanBeDrawn) {
   const RowResult plain = SampleWith(WeightRow({0, 1, 2, 4}, {.top_k = 2}), {.weights = true});
   EXPECT_THAT(plain.weighed_ids, ElementsAre(2, 3));

@@ -1,4 +1,4 @@
-// Values that are not allowed: what SANITIZE makes of them, and that the row says so.
+// Tests how SANITIZE repairs invalid values, and that the row reports it.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -44,8 +44,8 @@ TEST(SanitizeTest, NanIsNeverDrawnAndInfinityIsTheLargest) {
   EXPECT_THAT(result.kept_token_ids, ElementsAre(0, 3));
 }
 
-// The rows of transformers' InfNanRemoveLogitsProcessor. There NaN becomes 0, which in its first
-// row is as likely as token 0; here a token whose value is unknown is never drawn.
+// Uses the rows of transformers' InfNanRemoveLogitsProcessor. There NaN becomes 0, which in its
+// first row is as likely as token 0. Here a token with an unknown value is never drawn.
 TEST(SanitizeTest, DiffersFromTransformersAtNanAlone) {
   const RowResult nan = Kept(LogitRow({0, .7f, .8f, kNan}, kSanitize));
   EXPECT_THAT(nan.kept_token_ids, ElementsAre(0, 1, 2));

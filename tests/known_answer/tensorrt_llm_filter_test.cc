@@ -1,5 +1,6 @@
-// The tokens that TensorRT-LLM's tests allow (cpp/tests/unit_tests/layers/topKSamplingLayerTest.cpp
-// and topPSamplingLayerTest.cpp): probabilities .4 .3 .2 .1 at another place in each step.
+// Tests the tokens that TensorRT-LLM's tests allow
+// (cpp/tests/unit_tests/layers/topKSamplingLayerTest.cpp and topPSamplingLayerTest.cpp):
+// probabilities .4 .3 .2 .1 at different places in each step.
 
 #include <gtest/gtest.h>
 
@@ -55,20 +56,20 @@ TEST(TensorRtLlmTest, DrawsTheAllowedTokens) {
 }
 
 TEST(TensorRtLlmTest, TopPBehindTopKSeesItsMass) {
-  // Of top-k 2, .4 / .7 reaches .5. {4, 5} is allowed there, but its kernel too draws 4 alone: it
-  // walks from the largest to at most .5 * .7 = .35 of the mass, which is below .4.
+  // After top-k 2, .4 / .7 reaches .5. Its test allows {4, 5}, but its kernel also draws only 4: it
+  // goes from the largest to at most .5 * .7 = .35 of the mass, which is below .4.
   EXPECT_EQ(Drawn({.top_k = 2, .top_p = .5}), (Ids{4}));
   // On the full mass .4 does not reach .5.
   EXPECT_EQ(Drawn({.top_k = 2, .top_p = .5, .stage_order = kSglangOrder}), (Ids{4, 5}));
 }
 
 TEST(TensorRtLlmTest, ATopPOfZeroKeepsOneBesideTopKToo) {
-  // There top-p 0 beside a top-k is off, and allows {4, 5}; here off is 1.
+  // There, top-p 0 with a top-k is off and allows {4, 5}. Here, 1 is off.
   EXPECT_EQ(Drawn({.top_k = 2, .top_p = 0}), (Ids{4}));
   EXPECT_EQ(Drawn({.top_k = 2, .top_p = 1}), (Ids{4, 5}));
 }
 
-// One row of TopPDecay: what it allows in each of four steps.
+// A row of TopPDecay, and the tokens that it allows in each of four steps.
 struct DecayCase {
   std::string name;
   double top_p;
@@ -87,7 +88,7 @@ TEST_P(TopPDecayTest, KeepsTheAllowedTokens) {
   const SamplingParams params = {
       .top_p = c.top_p,
       .top_p_decay = TopPDecay{.decay = c.decay, .min = c.min, .reset_ids = c.reset_ids}};
-  // A set may depend on whether a reset token came before it, so it is that of all seeds.
+  // A set may depend on a reset token in an earlier step, so collect it over all seeds.
   std::vector<Ids> kept(c.allowed.size());
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     RowState state;
@@ -102,7 +103,8 @@ TEST_P(TopPDecayTest, KeepsTheAllowedTokens) {
   EXPECT_EQ(kept, c.allowed);
 }
 
-// Their rows, in their order. Token 2, where it is drawn, takes rows 0, 2 and 4 back to the start.
+// TensorRT-LLM's rows, in its order. If token 2 is drawn, rows 0, 2 and 4 return to the initial
+// top-p.
 INSTANTIATE_TEST_SUITE_P(
     All, TopPDecayTest,
     ::testing::Values(DecayCase{"row_0", .8, .3, .5, {2}, {{4, 5, 6}, {0, 1}, {2, 3}, {0, 1, 2}}},

@@ -1,4 +1,4 @@
-// The kept sets that transformers publishes for its logits warpers
+// Tests the kept sets that transformers publishes for its logits warpers
 // (tests/generation/test_logits_process.py), in its order of stages.
 
 #include <gmock/gmock.h>
@@ -24,7 +24,7 @@ using testing::KeptProbabilities;
 using testing::LogitRow;
 using testing::WeightRow;
 
-// What the preset HF stands for.
+// Sets the parameters of the preset HF.
 SamplingParams Hf(SamplingParams params) {
   params.stage_order = kHfOrder;
   params.top_k_ties = TiePolicy::kKeepAll;
@@ -70,7 +70,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& tested) { return tested.param.name; });
 
 TEST(TransformersTopPTest, AnEqualityIsDecidedByTheExactSum) {
-  // Of these .3f + .5f is 8e-17 of the row below .8, where transformers' float32 sums reach it.
+  // Here .3f + .5f is below .8 by 8e-17 of the row, whereas transformers' float32 sums reach .8.
   const std::vector<float> probabilities = {.3f, .1f, .1f, .5f};
   EXPECT_THAT(KeptIds(WeightRow(probabilities, Hf({.top_p = .8}))), ElementsAre(0, 1, 3));
   EXPECT_THAT(KeptIds(WeightRow(probabilities, Hf({.top_p = .79999}))), ElementsAre(0, 3));
@@ -96,9 +96,9 @@ TEST(TransformersTypicalTest, KeepsEquals) {
   EXPECT_EQ(KeptIds(LogitRow(uniform, Hf({.typical_p = .5, .min_tokens_to_keep = 3}))).size(), 5u);
 }
 
-// Ties beside minima, of transformers 5.24: top-k keeps what equals the last of the k or of the
-// least number, epsilon and eta what equals the last of the least number, typical what is as far as
-// the token that reaches the mass.
+// Ties with a least number of tokens, in transformers 5.24: top-k keeps tokens that equal the last
+// of the k or of the least number, epsilon and eta those that equal the last of the least number,
+// typical those as far away as the token that reaches the mass.
 struct TieCase {
   std::string name;
   std::vector<float> logits;
@@ -151,7 +151,8 @@ INSTANTIATE_TEST_SUITE_P(
         TieCase{"top_p", {3, 1, 1, 0}, {.top_p = .1, .min_tokens_to_keep = 2}, {0, 1}}),
     [](const auto& tested) { return tested.param.name; });
 
-// Logits -5 .. 4, and a hundred times those: how many of each a filter keeps, two at least.
+// The number of tokens that a filter keeps, at least two, of logits -5 .. 4 and of a hundred times
+// these.
 struct RampCase {
   std::string name;
   SamplingParams params;

@@ -1,5 +1,5 @@
-// Draft verification on cases whose outcome is known: of vLLM and FlashInfer, and by hand from the
-// bits of the generator.
+// Tests draft verification on cases with known outcomes: of vLLM and FlashInfer, and by hand from
+// the bits of the generator.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -18,7 +18,7 @@ using testing::VerifyAll;
 
 using Ids = std::vector<uint32_t>;
 
-// Rows of 10 tokens whose likeliest are `argmax`.
+// Makes a chain with rows of 10 tokens, whose likeliest are `argmax`.
 DraftCase GreedyChain(const Ids& drafted, const Ids& argmax) {
   DraftCase draft;
   for (const uint32_t id : argmax) draft.target.emplace_back(10, -1.0f)[id] = 1.0f;
@@ -27,8 +27,8 @@ DraftCase GreedyChain(const Ids& drafted, const Ids& argmax) {
   return draft;
 }
 
-// vllm-project/vllm, tests/v1/sample/test_rejection_sampler.py: drafted tokens, the target's
-// likeliest per position, accepted tokens with the one behind them. Each line is a batch.
+// From vllm-project/vllm, tests/v1/sample/test_rejection_sampler.py: drafted tokens, the target's
+// likeliest per position, accepted tokens and the one after them. Each line is a batch.
 struct GreedyBatch {
   const char* name;
   std::vector<Ids> drafted;
@@ -77,8 +77,9 @@ INSTANTIATE_TEST_SUITE_P(
         GreedyBatch{"mixed", {{1, 2}, {3, 4}}, {{1, 5, 6}, {3, 4, 7}}, {{1, 5}, {3, 4, 7}}}),
     [](const auto& tested) { return tested.param.name; });
 
-// flashinfer-ai/flashinfer, chain_speculative_sampling: position 0 has the ratio 2 and accepts
-// whatever the generator says; position 1 has 0 and rejects; the residual is all on token 0.
+// From flashinfer-ai/flashinfer, chain_speculative_sampling: position 0 has the ratio 2 and accepts
+// with any random number; position 1 has the ratio 0 and rejects; all of the residual is on token
+// 0.
 TEST(FlashInferChainTest, AcceptsOneWhateverTheGenerator) {
   DraftCase draft;
   draft.kind = InputKind::kWeights;
@@ -110,7 +111,7 @@ TEST(DecisionTest, AcceptsWithTheRatioOfTheProbabilities) {
   draft.token_ids = {0};
   draft.key = {.step = 9, .stream = 4};
   for (draft.key.seed = 0; draft.key.seed < 1000; ++draft.key.seed) {
-    // 1/2 against 3/4: two thirds.
+    // 1/2 against 3/4: accepted with probability two thirds.
     if (LeadingBits(draft.key, RandomDomain::kDraftAccept, 0) < 0xaaaaaaaaaaaaaaaau) {
       EXPECT_THAT(Verify(draft).token_ids, ElementsAre(0, 1));
     } else {
@@ -159,7 +160,7 @@ TEST(DecisionTest, SiblingsAreTriedOneAfterTheOtherOnWhatIsLeft) {
   }
 }
 
-// What is left of token 1 after token 0 is a billionth, and the second draft holds as much of it.
+// After token 0, a billionth is left of token 1, and the second draft has as much of it.
 TEST(DecisionTest, TheResidualKeepsUnlikelyTokens) {
   DraftCase draft;
   draft.kind = InputKind::kWeights;

@@ -1,5 +1,5 @@
-// Draws without replacement: as many as there are tokens above zero, however small, and float64
-// weights that float32 does not hold.
+// Tests draws without replacement: as many as there are tokens above zero, however small, and
+// float64 weights beyond the range of float32.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -80,7 +80,7 @@ TEST_P(WithoutReplacementTest, ATinyWeightIsDrawnLast) {
   }
 }
 
-// The second token of three is drawn from two weights of 1 and 3, far below the first one.
+// The second draw of three tokens is from weights of 1 and 3, far below the first token's.
 TEST_P(WithoutReplacementTest, WhatIsLeftIsDrawnInProportion) {
   std::vector<uint64_t> weights(2);
   std::vector<uint64_t> logits(2);
@@ -119,7 +119,7 @@ TEST_P(WithoutReplacementTest, FiltersStillLimitTheDraws) {
             3u);
 }
 
-// Each step of 100 leaves all below it without a weight.
+// All tokens below a step of 100 have the weight 0.
 TEST_P(WithoutReplacementTest, ALongStairIsDrawnFromTheTop) {
   constexpr uint32_t kTokens = 3'000;
   std::vector<float> logits;
@@ -157,7 +157,7 @@ TEST_P(WithoutReplacementTest, DoublesBeyondFloatAreDrawnInProportion) {
   }
 }
 
-// Scaled by a power of two, a row draws as one that needs no scaling.
+// A row that must be scaled by a power of two draws the same tokens as one that need not be scaled.
 TEST_P(WithoutReplacementTest, ScalingByAPowerOfTwoChangesNoToken) {
   const std::vector<double> weights = {0.3, 0, 7, 1.25, 2, 0.1};
   std::vector<double> scaled;

@@ -1,4 +1,4 @@
-// What holds of every mask, ban and penalty on any row and history.
+// Tests properties of every mask, ban and penalty on any row and history.
 
 #include <gtest/gtest.h>
 
@@ -30,7 +30,7 @@ Ids SomeIds(size_t vocab, size_t count, std::mt19937& random) {
   return ids;
 }
 
-// All of a row's result that adjustments can change.
+// Returns a result with everything that adjustments can change.
 RowResult Sample(const std::vector<float>& logits, const SamplingParams& params,
                  const RowHistory& history = {}, const uint8_t* bitmask = nullptr) {
   const OutputOptions outputs = {.kept_set = true};
@@ -56,7 +56,7 @@ std::vector<uint8_t> BitmaskOf(const Ids& allowed, size_t vocab) {
   return bitmask;
 }
 
-// The logarithm of how much likelier token `id` is than `other`, which is not penalised.
+// Returns the log odds of token `id` against `other`, which is not penalised.
 double LogOdds(const std::vector<float>& logits, const SamplingParams& params,
                const RowHistory& history, uint32_t id, uint32_t other) {
   RowInput row = LogitRow(logits, params);
@@ -82,7 +82,7 @@ TEST(BanTest, LeavesExactlyTheOthers) {
     std::erase_if(left, [&](uint32_t id) { return !std::isfinite(logits[id]); });
     const RowResult result = Sample(logits, params);
     EXPECT_EQ(result.kept_token_ids, Ids(left.begin(), left.end())) << variant;
-    // As many draws as there are tokens draw each of them.
+    // If there are as many draws as tokens, each token is drawn.
     SamplingParams all = params;
     all.num_samples = static_cast<uint32_t>(left.size());
     RowResult drawn = Sample(logits, all);
@@ -126,7 +126,7 @@ TEST(PenaltyPropertyTest, GrowsWithTheCountAsItsNameSays) {
     };
     const double none = odds({}, 0);
     for (uint32_t count = 1; count < 8; ++count) {
-      // Frequency by as much each time, presence and repetition once.
+      // Frequency acts once per occurrence, presence and repetition only once.
       EXPECT_NEAR(odds({.frequency_penalty = .25}, count), none - .25 * count, 1e-5);
       EXPECT_NEAR(odds({.frequency_penalty = -.25}, count), none + .25 * count, 1e-5);
       EXPECT_NEAR(odds({.presence_penalty = .75}, count), none - .75, 1e-5);
@@ -165,7 +165,7 @@ TEST(HistoryTest, SetsAndCountsAreAsGoodAsAnyOrder) {
   }
 }
 
-// A sequence drawn token by token until no token is left or `most` are drawn.
+// Draws a sequence token by token until no token is left or `most` are drawn.
 Ids Generate(const SamplingParams& params, uint32_t vocab, uint64_t seed, size_t most) {
   const std::vector<float> logits(vocab, 0.0f);
   Ids output;
@@ -190,7 +190,7 @@ TEST(NoRepeatNgramPropertyTest, NoneEverRepeatsAndOnlyRepetitionsAreBanned) {
       for (auto end = output.begin() + size; end <= output.end(); ++end) {
         EXPECT_TRUE(ngrams.insert(Ids(end - size, end)).second) << size << " " << seed;
       }
-      // It ended because each token would have repeated one.
+      // It ended because each token would have repeated an n-gram.
       for (uint32_t id = 0; id < kVocab; ++id) {
         Ids next(output.end() - (size - 1), output.end());
         next.push_back(id);
@@ -208,14 +208,14 @@ TEST(BadWordsPropertyTest, AreNeverCompleted) {
     for (const Ids& word : params.bad_words) {
       EXPECT_EQ(std::search(output.begin(), output.end(), word.begin(), word.end()), output.end());
     }
-    // Their beginnings are.
+    // The beginning of a bad word does occur.
     const Ids begin = {3, 3};
     EXPECT_NE(std::search(output.begin(), output.end(), begin.begin(), begin.end()), output.end());
   }
 }
 
 TEST(MinTokensTest, NoSequenceEndsEarlyAndEachMayEndThen) {
-  // A stop token is drawn with probability .999, as soon as it may be.
+  // A stop token is drawn with probability .999 as soon as it is allowed.
   std::vector<float> logits(10, 0.0f);
   logits[4] = logits[7] = 8.4f;
   for (const uint32_t min_tokens : {0u, 1u, 5u, 40u}) {

@@ -1,5 +1,5 @@
-// Do the draws have the distribution that softmax or the weights define? Seeds are fixed; each
-// bound is exceeded by a correct sampler once in 10^6 (quantiles of the chi-square and normal
+// Tests that draws have the distribution that softmax or the weights define. Seeds are fixed. A
+// correct sampler exceeds each bound once in 10^6 (quantiles of the chi-square and normal
 // distributions), and each test has a twin that must be rejected.
 
 #include <gtest/gtest.h>
@@ -65,7 +65,7 @@ TEST(DistributionTest, SoftmaxOfTheSameNumbers) {
   EXPECT_GT(ChiSquare(counts, Softmax(logits, 1.2)), kCritical2);
 }
 
-// One draw per step, as an engine draws.
+// Draws one token per step, like an engine.
 TEST(DistributionTest, OneDrawPerStepMatchesSoftmaxAtItsTemperature) {
   std::vector<float> logits;
   for (int i = 0; i < 20; ++i) logits.push_back(static_cast<float>(i % 7) * 0.4f);
@@ -131,7 +131,7 @@ constexpr size_t kTail = 262'144;
 constexpr float kGap = 20.5f;
 constexpr uint32_t kDraws = 10'000'000;
 
-// How many deviations the tail's hits are off.
+// Returns the difference of the tail's hits from their mean in standard deviations.
 double TailZ(uint64_t hits) {
   const double tail = kTail * std::exp(-double{kGap});
   const double expected = kDraws * (tail / (1 + tail));
@@ -156,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(Samplers, TailRaceTest, ::testing::Values("reference", 
                          [](const auto& tested) { return tested.param; });
 
 TEST(TailRaceTwinTest, AFloat32CumulativeSumIsRejected) {
-  // What a float32 inverse-CDF sampler can represent of the tail: the running sum in float32.
+  // A float32 inverse-CDF sampler can represent only this of the tail: its running sum in float32.
   float running = 1.0f;
   const float weight = std::exp(-kGap);
   for (size_t i = 0; i < kTail; ++i) running += weight;
@@ -164,8 +164,8 @@ TEST(TailRaceTwinTest, AFloat32CumulativeSumIsRejected) {
   EXPECT_GT(std::abs(TailZ(static_cast<uint64_t>(kDraws * tail))), kCriticalZ);
 }
 
-// The exact probabilities of every token, w / S, against softmax in long double. Stated bound:
-// total variation below 1e-7 at a vocabulary of 2^18.
+// Compares the exact probabilities of all tokens, w / S, with softmax in long double. The stated
+// bound is a total variation below 1e-7 at a vocabulary of 2^18.
 TEST(TotalVariationTest, IntegerWeightsMatchLongDoubleSoftmax) {
   constexpr size_t kVocab = 1 << 18;
   const auto total_variation = [](const std::vector<float>& logits, double temperature) {

@@ -1,5 +1,5 @@
-// Relaxed one-hot vectors: they belong to the drawn token, follow the distribution of the Gumbel
-// softmax (Jang et al., 2017; Maddison et al., 2017), and repeat.
+// Tests relaxed one-hot vectors: they belong to the drawn token, have the distribution of the
+// Gumbel softmax (Jang et al., 2017; Maddison et al., 2017), and can be repeated.
 
 #include <gtest/gtest.h>
 
@@ -36,7 +36,7 @@ TEST(GumbelSoftmaxTest, TheLargestEntryIsTheDrawnToken) {
       float sum = 0;
       for (auto entry = begin; entry != end; ++entry) sum += *entry;
       ASSERT_NEAR(sum, 1, 1e-5);
-      // Neither masked, nor filtered, nor drawn before.
+      // Entries of tokens that are masked, filtered or drawn before are 0.
       ASSERT_EQ(begin[4], 0);
       ASSERT_EQ(begin[1], 0);
       for (size_t id = 0; id < logits.size(); ++id) {
@@ -48,8 +48,8 @@ TEST(GumbelSoftmaxTest, TheLargestEntryIsTheDrawnToken) {
 }
 
 TEST(GumbelSoftmaxTest, HasTheGumbelSoftmaxDistribution) {
-  // Of two tokens, logit(y_0) * temperature = ln(w_0 / w_1) + logistic noise. Its quantiles at
-  // eighths are known: a chi-square over them with 7 degrees of freedom exceeds 36.0 once in 1.4e5.
+  // For two tokens, logit(y_0) * temperature = ln(w_0 / w_1) + logistic noise, whose quantiles at
+  // eighths are known. A chi-square over them with 7 degrees of freedom exceeds 36.0 once in 1.4e5.
   const std::vector<float> weights = {1, 3};
   constexpr double kTemperature = .5;
   constexpr int kDraws = 8000;

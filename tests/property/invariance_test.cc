@@ -1,4 +1,4 @@
-// A row's tokens do not depend on the batch it is in, its position, its element type or padding.
+// Tests that a row's tokens do not depend on its batch, its position, its element type or padding.
 
 #include <gtest/gtest.h>
 
@@ -19,7 +19,7 @@ using testing::SampleRow;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// A batch of rows that differ in everything a row can differ in; row 5 is invalid.
+// A batch of rows that differ in every respect. Row 5 is invalid.
 class BatchTest : public ::testing::Test {
  protected:
   static constexpr size_t kRows = 24;
@@ -138,7 +138,7 @@ TEST(ShiftTest, AddingAConstantToExactLogitsChangesNothing) {
   std::vector<float> down;
   std::mt19937 random(4);
   for (int i = 0; i < 300; ++i) {
-    const float value = static_cast<float>(random() % 512) / 64.0f;  // exact beside 1e4
+    const float value = static_cast<float>(random() % 512) / 64.0f;  // exact next to 1e4
     logits.push_back(value);
     up.push_back(value + 1e4f);
     down.push_back(value - 1e4f);

@@ -1,5 +1,5 @@
-// What comes back besides tokens, on any row and with any filters, against probabilities worked out
-// in double over the kept tokens; and Describe, which must tell of the same sets.
+// Tests the outputs besides tokens, for any row and any filters, against probabilities of the kept
+// tokens computed in double; and Describe, which must report the same sets.
 
 #include <gtest/gtest.h>
 
@@ -36,7 +36,7 @@ struct Case {
 
 void PrintTo(const Case& c, std::ostream* os) { *os << c.name; }
 
-// Each token's probability, 0 for those that are not in `ids`.
+// Returns each token's probability; 0 for tokens that are not in `ids`.
 std::vector<double> Probabilities(const RowInput& row, const Ids& ids, double temperature) {
   const auto* values = static_cast<const float*>(row.values);
   double largest = -kInfinity;
@@ -53,7 +53,8 @@ std::vector<double> Probabilities(const RowInput& row, const Ids& ids, double te
   return probabilities;
 }
 
-// What the row's likeliest token has, kept or not: the others were weighed against it.
+// Returns the probability of the row's likeliest token, kept or not, relative to which the others
+// were weighed.
 double FullWeight(const RowInput& row, uint32_t kept_id, double kept_probability,
                   double temperature) {
   const auto* values = static_cast<const float*>(row.values);
@@ -64,14 +65,15 @@ double FullWeight(const RowInput& row, uint32_t kept_id, double kept_probability
                                  : std::exp((largest - kept) / temperature));
 }
 
-// Logarithms of sums of weights that are exact to 2^-23.8, rounded to float32. A plain weight's own
-// logarithm is that of an integer of at least 2^43 times its share of the row's largest, `full`.
+// Returns the tolerance of logarithms of sums of weights, which are exact to 2^-23.8, rounded to
+// float32. The logarithm of a plain weight is that of an integer of at least 2^43 times its share
+// of the row's largest, `full`.
 double LogTolerance(InputKind kind, double probability, double full) {
   const double of_weight = kind == InputKind::kWeights ? 0x1p-44 * full / probability : 0.0;
   return 2e-7 + 0x1p-23 * std::abs(std::log(probability)) + of_weight;
 }
 
-// Checks a result that has everything against the distribution over `ids`.
+// Compares a result with all outputs with the distribution over `ids`.
 void ExpectOutputs(const RowInput& row, const RowResult& result, const Ids& ids,
                    double temperature) {
   const auto* values = static_cast<const float*>(row.values);
@@ -108,7 +110,8 @@ void ExpectOutputs(const RowInput& row, const RowResult& result, const Ids& ids,
     const double p = probabilities[id];
     entropy -= p * std::log(p);
     largest = std::max(largest, p);
-    // What is below half a unit, of which the largest logit's weight has 2^44, has none.
+    // A token has the weight 0 if its mass is below half a unit; the largest logit's weight has
+    // 2^44 units.
     if (p >= 0x1p-45 * full) smallest = std::min(smallest, p);
   }
   ASSERT_NEAR(result.entropy, entropy, 2e-6);
@@ -118,7 +121,7 @@ void ExpectOutputs(const RowInput& row, const RowResult& result, const Ids& ids,
 
 class OutputPropertyTest : public ::testing::TestWithParam<Case> {
  protected:
-  // body(row), for logits and weights of every variant. The row has outputs of its own.
+  // Calls body(row) for logits and weights of every variant. Each row has its own outputs.
   template <typename Body>
   void ForAll(const Body& body) {
     for (uint32_t variant = 0; variant < kVariants; ++variant) {
@@ -215,7 +218,7 @@ TEST_P(OutputPropertyTest, DescribeTellsOfTheSameDistributions) {
       ASSERT_NEAR(std::accumulate(view.top_probabilities.begin(), view.top_probabilities.end(), 0.),
                   1, 1e-12);
       if (i == 0) continue;
-      // What is removed and what is kept are all of the view before.
+      // The removed and the kept mass add up to the view before.
       const StageView& before = views[i - 1];
       double kept = 0;
       for (size_t t = 0; t < before.top_token_ids.size(); ++t) {

@@ -1,5 +1,5 @@
-// What holds of every filter on any row: it keeps enough, only survivors, likelier ones first, more
-// when it is asked for more, and the same at any level of the logits.
+// Tests properties of every filter on any row: it keeps enough tokens, only survivors, likelier
+// ones first, more if it is asked for more, and the same ones at any level of the logits.
 
 #include <gtest/gtest.h>
 
@@ -51,7 +51,7 @@ std::set<uint32_t> Kept(const std::vector<float>& logits, const SamplingParams& 
 
 class FilterPropertyTest : public ::testing::TestWithParam<StageSetting> {
  protected:
-  // body(logits, params), for rows of all kinds at every strength.
+  // Calls body(logits, params) for rows of all kinds, with every strength.
   void ForAll(const std::function<void(const std::vector<float>&, SamplingParams&)>& body) {
     for (uint32_t variant = 0; variant < 40; ++variant) {
       const std::vector<float> logits = TiedRow(variant);
@@ -155,7 +155,7 @@ INSTANTIATE_TEST_SUITE_P(All, FilterPropertyTest, ::testing::ValuesIn(Filters())
 INSTANTIATE_TEST_SUITE_P(All, PrefixFilterPropertyTest, ::testing::ValuesIn(PrefixFilters()),
                          FilterName);
 
-// top-k and top-p keep a prefix each, of which the joint stage takes the shorter.
+// Top-k and top-p each keep a prefix; the joint stage keeps the shorter one.
 TEST(JointStageTest, KeepsWhatBothKeep) {
   for (uint32_t variant = 0; variant < 40; ++variant) {
     const std::vector<float> logits = TiedRow(variant);

@@ -1,6 +1,6 @@
-// What holds of every temperature on any row: schedules and dynamic temperature stay within their
-// bounds, a greedy threshold decides by the largest probability, adaptive-p follows its formula.
-// Expectations are worked out in double from the logits.
+// Tests properties of every temperature on any row: schedules and dynamic temperature stay within
+// their bounds, a greedy threshold depends on the largest probability, and adaptive-p follows its
+// formula. Expected values are computed in double from the logits.
 
 #include <gtest/gtest.h>
 
@@ -23,7 +23,7 @@ using testing::TiedRow;
 
 constexpr uint32_t kVariants = 40;
 
-// Probabilities of the tokens that can be drawn, 0 for the masked ones.
+// Returns the probabilities of the tokens; 0 for masked ones.
 std::vector<double> Softmax(const std::vector<float>& logits, double temperature) {
   const double largest = *std::max_element(logits.begin(), logits.end());
   std::vector<double> probabilities;
@@ -36,11 +36,11 @@ std::vector<double> Softmax(const std::vector<float>& logits, double temperature
   return probabilities;
 }
 
-// The temperature at which a row without filters was drawn, by its likeliest and least likely
-// tokens.
+// The temperature at which a row without filters was drawn, computed from its likeliest and least
+// likely tokens.
 struct Measured {
   double temperature;
-  double tolerance;  // what the rounding of log-probabilities to float32 makes of it
+  double tolerance;  // the effect of rounding log-probabilities to float32
 };
 
 Measured TemperatureOf(const std::vector<float>& logits, const SamplingParams& params,
@@ -92,10 +92,10 @@ TEST(DynamicTemperatureTest, FollowsTheEntropyWithinItsRange) {
           const double high = temperature + range;
           const double expected =
               low + (high - low) * std::pow(entropy / std::log(drawable), exponent);
-          // The entropy of integer weights is off by a few 1e-7.
+          // The error of the entropy of integer weights is a few 1e-7.
           ASSERT_NEAR(measured.temperature, expected, measured.tolerance + 2e-6 * high);
           ASSERT_GE(measured.temperature, low - measured.tolerance);
-          // A larger exponent takes more from the upper end.
+          // A larger exponent lowers the temperature further from the upper end.
           ASSERT_LE(measured.temperature, before + measured.tolerance);
           before = measured.temperature + measured.tolerance;
         }
@@ -182,14 +182,15 @@ TEST(AdaptivePTest, FollowsItsFormulaThroughTheSteps) {
       }
       const std::vector<double> expected = Softmax(moved, 1);
       for (const auto& [id, probability] : KeptProbabilities(row)) {
-        // The probabilities before are exact to 1e-7, the slope of the formula is below 34.
+        // The probabilities before adaptive-p are exact to 1e-7, and the slope of the formula is
+        // below 34.
         ASSERT_NEAR(probability, expected[id], 1e-5) << id;
       }
       const RowResult result = SampleRow(row);
       sum = before[result.token_ids[0]] + kDecay * sum;
       weight = 1 + kDecay * weight;
       ASSERT_NEAR(*result.state.adaptive_p_sum, sum, 1e-5);
-      // Started at its limit, it stays there.
+      // The weight starts at its limit and stays there.
       ASSERT_NEAR(*result.state.adaptive_p_weight, 1 / (1 - kDecay), 1e-9);
       ASSERT_LE(*result.state.adaptive_p_sum, *result.state.adaptive_p_weight);
       state = result.state;

@@ -1,6 +1,6 @@
-// The tokens of a verified draft have the target's distribution, whatever they were drafted from.
-// Seeds are fixed; each bound is exceeded by a correct verifier once in 10^6 (quantiles of the
-// chi-square and normal distributions), and each test has a twin that must be rejected.
+// Tests that the tokens of a verified draft have the target's distribution, whatever they were
+// drafted from. Seeds are fixed. A correct verifier exceeds each bound once in 10^6 (quantiles of
+// the chi-square and normal distributions), and each test has a twin that must be rejected.
 
 #include <gtest/gtest.h>
 
@@ -33,8 +33,8 @@ constexpr double kCriticalZ = 4.89;  // two-sided normal, 10^-6
 
 using Logits = std::vector<float>;
 
-// The target's logits behind each token, and the draft's, which are another model's. The last entry
-// is that of the beginning.
+// The target's logits after each token, and those of the draft, another model. The last entry is
+// for the beginning.
 const std::vector<Logits> kTarget = {
     {0.3f, 1.1f, -0.7f, 0.2f, -1.2f}, {1.5f, -0.2f, 0.1f, -0.9f, 0.9f},
     {-0.4f, 0.6f, 0.5f, 0.4f, -1.1f}, {0.0f, -0.8f, 1.9f, 0.3f, 0.2f},
@@ -53,7 +53,7 @@ Probabilities ProbabilitiesOf(const Logits& logits, const SamplingParams& params
   return probabilities;
 }
 
-// A token of `probabilities`, by the domain that SPEC.md sets apart for drafts.
+// Draws a token of `probabilities`, with the random domain that SPEC.md reserves for drafts.
 uint32_t DrawDraft(const Probabilities& probabilities, const RowKey& key, uint32_t index) {
   const double uniform = std::ldexp(ToDouble(UniformBits(key, RandomDomain::kDraft, index)), -128);
   uint32_t id = 0;
@@ -63,12 +63,12 @@ uint32_t DrawDraft(const Probabilities& probabilities, const RowKey& key, uint32
   return id;
 }
 
-// How draft rows are given, and how the tokens of one node's children are drawn from them.
+// The form of draft rows, and how the tokens of a node's children are drawn from them.
 struct Scheme {
   const char* name;
   SamplingParams params;
   int siblings;
-  bool distinct;  // siblings are drawn without replacement
+  bool distinct;  // true: siblings are drawn without replacement
   InputKind draft_kind;
 };
 
@@ -103,7 +103,7 @@ class DraftDistributionTest : public ::testing::TestWithParam<Scheme> {
     }
   }
 
-  // A tree of two levels, drafted anew for each seed.
+  // Drafts a tree of two levels, different for each seed.
   DraftCase MakeTree(uint64_t seed) {
     DraftCase draft;
     draft.params = GetParam().params;
@@ -117,7 +117,7 @@ class DraftDistributionTest : public ::testing::TestWithParam<Scheme> {
     return draft;
   }
 
-  // Three tokens: those that verification gives, and behind them what is drawn without a draft.
+  // Returns three tokens: those of the verification, and after them tokens drawn without a draft.
   std::vector<uint32_t> DrawThree(uint64_t seed) {
     const DraftCase draft = MakeTree(seed);
     std::vector<uint32_t> ids = Verify(draft).token_ids;
@@ -132,8 +132,8 @@ class DraftDistributionTest : public ::testing::TestWithParam<Scheme> {
   std::map<Logits, Probabilities> drafted_;
 };
 
-// What a chi-square exceeds once in 10^6 when only cells with a probability count, within 1%
-// (Wilson and Hilferty).
+// Returns the value that a chi-square over the cells with a probability exceeds once in 10^6,
+// within 1% (Wilson and Hilferty).
 double Critical(const Probabilities& cells) {
   const auto degrees = static_cast<double>(
       std::count_if(cells.begin(), cells.end(), [](double p) { return p > 0; }) - 1);
@@ -141,7 +141,7 @@ double Critical(const Probabilities& cells) {
   return degrees * std::pow(1 - t + 4.7534 * std::sqrt(t), 3);
 }
 
-// The probabilities of pairs whose first token has `first`.
+// Returns the probabilities of pairs whose first token has the distribution `first`.
 Probabilities PairsBehind(const Probabilities& first, const SamplingParams& params) {
   Probabilities pairs;
   for (uint32_t id = 0; id < kVocab; ++id) {
@@ -167,7 +167,7 @@ TEST_P(DraftDistributionTest, PairsOfTokensAreTheTargets) {
   const Probabilities second_expected = PairsBehind(second, params);
   EXPECT_LT(ChiSquare(second_pairs, second_expected), Critical(second_expected));
 
-  // A tenth of the draft's distribution would be seen.
+  // The test would detect a tenth of the draft's distribution.
   const Probabilities q = ProbabilitiesOf(kDraft[kBeginning], params);
   Probabilities mixed(kVocab);
   for (size_t id = 0; id < kVocab; ++id) mixed[id] = p[id] > 0 ? 0.9 * p[id] + 0.1 * q[id] : 0;

@@ -1,5 +1,5 @@
-// Without draft rows, verification gives the very tokens that drawing one after the other gives;
-// and what a sequence gets does not depend on the call that it is in.
+// Tests that without draft rows, verification gives the same tokens as drawing them one after the
+// other, and that the tokens of a sequence do not depend on the rest of its call.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,8 +27,8 @@ using testing::SampleRow;
 using testing::Verify;
 using testing::VerifyAll;
 
-// A random draft with all that it points to. Its tokens are mostly those that the target draws at
-// their place, so that paths are long.
+// A random draft with everything to which it points. Most of its tokens are those that the target
+// draws at their place, so that paths are long.
 class RandomDraft {
  public:
   explicit RandomDraft(uint32_t seed) : random_(seed) {
@@ -57,7 +57,7 @@ class RandomDraft {
 
   DraftCase& draft() { return draft_; }
 
-  // Draft rows that are the target's with noise; tokens are as likely as not theirs.
+  // Adds draft rows: those of the target with noise.
   void AddDraftRows() {
     for (const int32_t parent : parents_) {
       std::vector<float> row = draft_.target[static_cast<size_t>(parent + 1)];
@@ -66,7 +66,7 @@ class RandomDraft {
     }
   }
 
-  // The tokens of one Sample after the other along the tree, and the nodes that they are.
+  // Returns the tokens of one Sample after the other along the tree, and their nodes.
   DraftResult StepByStep() const {
     DraftResult result;
     for (int32_t node = -1; true;) {
@@ -141,7 +141,7 @@ class RandomDraft {
     return bitmask;
   }
 
-  // What Sample draws behind `node`; nothing when the row fails.
+  // Returns the token that Sample draws after `node`; nothing if the row fails.
   std::vector<uint32_t> Draw(int32_t node) const {
     std::vector<uint32_t> path;
     for (int32_t at = node; at >= 0; at = parents_[static_cast<size_t>(at)]) {
@@ -203,7 +203,7 @@ TEST(VerifyDraftEqualityTest, WithoutDraftRowsTheTokensAreThoseOfStepByStep) {
     accepted += expected.accepted_nodes.size();
     if (expected.token_ids.empty()) ++failed;
   }
-  // The cases are neither all short nor all failures.
+  // The paths are not all short, and few cases fail.
   EXPECT_GT(accepted, 3000u);
   EXPECT_LT(failed, 300u);
 }
