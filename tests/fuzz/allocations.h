@@ -1,4 +1,4 @@
-// How much memory a piece of code takes, counted in the sanitizer's allocator.
+// Measures how much memory a piece of code takes, with the sanitizer's allocator.
 
 #ifndef TOKEN_SAMPLER_TESTS_FUZZ_ALLOCATIONS_H_
 #define TOKEN_SAMPLER_TESTS_FUZZ_ALLOCATIONS_H_
@@ -7,7 +7,7 @@
 
 namespace token_sampler {
 
-// Counts while it lives what the program allocates and frees. One at a time, on one thread.
+// While this lives, counts what the program allocates and frees. Only one at a time, on one thread.
 class Allocations {
  public:
   Allocations();
@@ -16,16 +16,16 @@ class Allocations {
   Allocations(const Allocations&) = delete;
   Allocations& operator=(const Allocations&) = delete;
 
-  // The most bytes that were held at once, beyond those of the beginning.
+  // The most bytes held at a time, besides those held at the beginning.
   static int64_t Peak();
 
-  // The bytes that are held now, beyond those of the beginning.
+  // The bytes held now, besides those held at the beginning.
   static int64_t Held();
 
   static int64_t Count();
 };
 
-// While it lives within an Allocations, nothing is counted.
+// While this lives within an Allocations, nothing is counted.
 class Uncounted {
  public:
   Uncounted();

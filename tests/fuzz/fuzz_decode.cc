@@ -1,6 +1,6 @@
-// Any bytes as a request of each method, read as the service reads it. Neither parsing nor decoding
-// may take more memory than the ledger has granted for the bytes, or more time than they account
-// for.
+// Fuzzes requests of each method with any bytes, read as the service reads them. Neither parsing
+// nor decoding may take more memory than the ledger has granted for the bytes, or more time than
+// the bytes justify.
 
 #include <google/protobuf/stubs/logging.h>
 
@@ -23,9 +23,9 @@
 namespace token_sampler {
 namespace {
 
-// Besides what the ledger grants: rows, keys and errors of as many rows as the limits allow, which
-// it grants with the answer, and the messages of errors. Under the sanitizers the slowest good
-// request of this size takes a hundredth of the time.
+// What requests may take besides what the ledger grants: rows, keys and errors of as many rows as
+// the limits allow, which it grants with the answer, and error messages. Under the sanitizers the
+// slowest valid request of this size takes a hundredth of the time.
 constexpr Taken kFree = {.bytes = 2 << 20, .seconds = 0.5};
 constexpr size_t kMostBytes = 1 << 13;
 
@@ -73,7 +73,7 @@ void ReadInfer(const std::string& message, Reading& reading) {
   static_cast<void>(DecodeSample(call.request, reading.limits, decoded));
 }
 
-// A request that is good, to which the fuzzer's bytes are added: protobuf merges the two.
+// Returns a valid request. The fuzzer's bytes are added to it, and protobuf merges the two.
 v1::SampleRequest Good() {
   v1::SampleRequest request;
   v1::Tensor& tensor = *request.mutable_tensor();
@@ -85,7 +85,7 @@ v1::SampleRequest Good() {
   return request;
 }
 
-// As multinomial's.
+// Returns a valid request with weights.
 v1::SampleRequest GoodWeights() {
   v1::SampleRequest request = Good();
   request.set_input_kind(v1::INPUT_KIND_WEIGHTS);
@@ -138,8 +138,8 @@ const Method& MethodOf(size_t number) {
   return (*methods)[number % methods->size()];
 }
 
-// libFuzzer keeps an input that sets a counter which none has set before: so it climbs towards
-// messages of which a byte takes more memory.
+// libFuzzer keeps an input that sets a counter which no earlier input set. So it searches for
+// messages that take more and more memory per byte.
 [[gnu::section("__libfuzzer_extra_counters")]] uint8_t memory_per_byte[64];
 
 void TestOne(const Method& method, const std::string& message) {
@@ -162,7 +162,7 @@ void AppendLength(size_t length, std::string& message) {
   message.push_back(static_cast<char>(length));
 }
 
-// A field with the bytes in it. Field numbers are below 64, as nearly all of the contract's.
+// Appends a field with the bytes. Field numbers are below 64, like nearly all in the contract.
 void AppendField(uint8_t number, std::string_view bytes, std::string& message) {
   const unsigned tag = (number % 64u) << 3 | 2u;
   AppendLength(tag, message);
@@ -170,9 +170,9 @@ void AppendField(uint8_t number, std::string_view bytes, std::string& message) {
   message += bytes;
 }
 
-// Reads the fuzzer's bytes: the first is the method and what becomes of those after the second,
-// which says how often they are repeated. They are added to a good request or to nothing, as they
-// are or as the numbers of fields that are empty, and in a field or not.
+// Makes a message of the fuzzer's bytes. The first byte is the method and how to use the bytes
+// after the second, which is the number of their repetitions. They are added to a valid request or
+// to nothing, unchanged or as numbers of empty fields, in a field or not.
 std::string MessageOf(const uint8_t* bytes, size_t size, const Method& method) {
   const uint8_t kind = bytes[0];
   std::string part;
@@ -205,8 +205,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   return 0;
 }
 
-// Before anything else, each field of each method, empty, as often as there is room, in a good
-// request and in each of the first fields of one: what grows the most.
+// First tries each field of each method, empty and as often as there is room, in a valid request
+// and in each of its first fields: these messages grow the most.
 extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
   for (int method = 0; method < 6; ++method) {
     for (int within = 0; within < 8; ++within) {

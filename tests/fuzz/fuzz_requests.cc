@@ -1,5 +1,5 @@
-// Any bytes as a request in pieces: parsed into what protobuf makes of the whole message, or
-// refused where protobuf refuses it.
+// Fuzzes requests in pieces with any bytes: they must be parsed into what protobuf makes of the
+// whole message, or refused if protobuf refuses it.
 
 #include <google/protobuf/stubs/logging.h>
 
@@ -30,7 +30,7 @@ void TestOne(const std::string& message, size_t largest, std::mt19937& random) {
 
 // The first byte cuts the others into pieces.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  // Of every string that is no UTF-8 protobuf would write a line.
+  // Protobuf would log a line for every string that is not UTF-8.
   static const auto* const silence = new google::protobuf::LogSilencer;
   static_cast<void>(silence);
   if (size == 0) return 0;

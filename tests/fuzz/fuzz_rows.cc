@@ -1,5 +1,5 @@
-// Any row with any parameters: those that are refused are refused in peace, and the others give the
-// same on every SIMD target as in the reference sampler.
+// Fuzzes rows and parameters: refusing them must not crash, and valid ones must give the same
+// results on every SIMD target as in the reference sampler.
 
 #include <fuzzer/FuzzedDataProvider.h>
 
@@ -25,7 +25,7 @@ constexpr int64_t kMaxTinyVocab = 8;
 class RowMaker {
  public:
   explicit RowMaker(FuzzedDataProvider& data) : data_(data) {
-    // In tiny rows of few values filters meet their bounds.
+    // In tiny rows of few different values filters reach their bounds.
     tiny_ = data_.ConsumeBool();
     row_.kind = data_.ConsumeBool() ? InputKind::kLogits : InputKind::kWeights;
     row_.vocab = data_.ConsumeIntegralInRange<int64_t>(1, tiny_ ? kMaxTinyVocab : kMaxVocab);
@@ -46,10 +46,10 @@ class RowMaker {
 
  private:
   int Shift() { return data_.ConsumeIntegralInRange(0, 63); }
-  // Never once the input is used up, which gives zeros: most parameters stay off then.
+  // False after the input is used up, when all numbers are 0: then most parameters stay off.
   bool Rarely() { return data_.ConsumeIntegralInRange(0, 3) == 3; }
 
-  // Any double, but most often one that parameters accept, of tiny rows always.
+  // Any double, but usually one that parameters accept; for tiny rows always.
   double Number() {
     if (tiny_) return data_.PickValueInArray({0.5, 0.01, 0.25, 0.75, 0.9, 1.0});
     switch (data_.ConsumeIntegralInRange(0, 3)) {
@@ -62,7 +62,7 @@ class RowMaker {
     }
   }
 
-  // Most often around the number of tokens of a tiny row.
+  // A count, usually near the number of tokens of a tiny row.
   uint32_t Count() {
     if (!tiny_ && Rarely()) return data_.ConsumeIntegral<uint32_t>();
     return data_.ConsumeIntegralInRange<uint32_t>(tiny_ ? 1 : 0, kMaxTinyVocab + 2);
@@ -113,10 +113,10 @@ class RowMaker {
     }
   }
 
-  // Any value of the parameter's type, most often one that it accepts.
+  // Sets any value of the parameter's type, usually one that it accepts.
   void Set(const ScalarParam& scalar) {
     scalar.set(params_, 0.5);
-    // Numbers keep a fraction, counts and switches do not.
+    // Only numbers keep a fraction; counts and switches do not.
     if (scalar.get(params_) == 0.5) {
       scalar.set(params_, Number());
     } else if (scalar.range.high == 1.0) {
@@ -131,7 +131,7 @@ class RowMaker {
   void MakeParams() {
     for (const ScalarParam& scalar : kScalarParams) {
       const bool is_nested = scalar.name.find('.') != absl::string_view::npos;
-      // Those of a message in another come with it, below.
+      // Parameters of a nested message are set with it, below.
       if (is_nested && !scalar.is_there(params_)) continue;
       const bool is_common = scalar.name == "top_k" || scalar.name == "top_p";
       if (is_common ? data_.ConsumeBool() : Rarely()) Set(scalar);
@@ -167,7 +167,7 @@ class RowMaker {
     row_.outputs = &outputs_;
   }
 
-  // Distinct ids with counts, and a set.
+  // Makes distinct ids with counts, and a set.
   void MakeCounts() {
     prompt_ = Ids();
     output_ = Ids();
@@ -204,7 +204,7 @@ class RowMaker {
     row_.state = &state_;
   }
 
-  // One to four different values, and those that cannot be drawn.
+  // Makes values: one to four different ones, and some that cannot be drawn.
   void MakeTinyValues() {
     const bool logits = row_.kind == InputKind::kLogits;
     row_.dtype = DataType::kFloat64;
@@ -221,7 +221,7 @@ class RowMaker {
     }
   }
 
-  // Any elements: the rest of the input, again and again, until the row is full.
+  // Fills the row with the rest of the input, repeated until the row is full.
   void MakeValues() {
     row_.dtype = data_.PickValueInArray(
         {DataType::kFloat32, DataType::kFloat16, DataType::kBFloat16, DataType::kFloat64});
@@ -259,7 +259,7 @@ const std::vector<std::unique_ptr<Sampler>>& CpuSamplers() {
 
 void TestOne(const RowInput& row) {
   if (!ValidateParams(*row.params, row.kind, row.vocab, {}).ok()) return;
-  // A million draws with replacement are allowed, and slow.
+  // A million draws with replacement are allowed, but slow.
   if (row.params->num_samples > 1000) return;
   static Sampler& reference = *CreateReferenceSampler().release();
   RowResult expected;

@@ -1,6 +1,6 @@
-// Any requests of a stream, one after the other, as the service takes them: what its sequences hold
-// is what the ledger has granted, a refused request leaves nothing behind, and a step takes no
-// longer than was estimated.
+// Fuzzes the requests of a stream, one after the other, as the service handles them: its sequences
+// must hold only what the ledger has granted, a refused request must leave nothing behind, and a
+// step must not take longer than estimated.
 
 #include <fuzzer/FuzzedDataProvider.h>
 #include <google/protobuf/stubs/logging.h>
@@ -30,15 +30,16 @@ namespace token_sampler {
 namespace {
 
 constexpr uint32_t kMostVocab = 64;
-constexpr uint64_t kMostIds = 8;  // of sequences, so that requests meet
+constexpr uint64_t kMostIds = 8;  // of sequences, so that requests share some
 constexpr size_t kMostRequests = 24;
 constexpr size_t kMostTokens = 1 << 13;
-// Besides what the ledger grants: messages of errors. The time is that of what is not sampling.
+// What requests may take besides what the ledger grants, for error messages. The time is for
+// everything except sampling.
 constexpr Taken kFree = {.bytes = 64 << 10, .seconds = 0.5};
-// Memory that lasts from one request to the next is granted, but for so much.
+// Memory that lasts from one request to the next must be granted, except for this much.
 constexpr int64_t kFreeBetween = 8 << 10;
-// Estimates are of optimised code and of rows that are not tiny. Under the sanitizers sampling
-// takes so many times as long, and this besides for each row.
+// Estimates are for optimised code and for rows that are not tiny. Under the sanitizers sampling
+// may take this many times as long, and this many seconds more per row.
 constexpr double kTimesEstimate = 50;
 constexpr double kSecondsOfRow = 0.005;
 
@@ -47,7 +48,7 @@ Sampler& TheSampler() {
   return *sampler;
 }
 
-// A stream of the service, without gRPC and the queue.
+// A stream of the service without gRPC and the queue.
 class Stream {
  public:
   explicit Stream(uint64_t budget) : reading_(budget) {}
@@ -69,7 +70,7 @@ class Stream {
                    static_cast<long long>(Allocations::Held()));
       Fail("bytes");
     }
-    // A step makes room for the tokens of its sequences first, which is of use to the next.
+    // A step first makes room for the tokens of its sequences, and the next step can use it.
     if (status.ok() || steps) return;
     if (reading_.ledger.used() != before) Fail("a refused request leaves bytes granted");
   }
@@ -134,7 +135,7 @@ class Stream {
     const double begin = ProcessorSeconds();
     absl::Status status;
     {
-      // The sampler keeps its buffers, which are not in the ledger.
+      // The sampler keeps its buffers, for which the ledger does not account.
       const Uncounted uncounted;
       status = TheSampler().Sample(job.rows, absl::MakeSpan(job.results));
     }
@@ -155,7 +156,7 @@ class Stream {
       std::make_unique<SequenceTable>(reading_.limits, sequence_limits_, &reading_.ledger);
 };
 
-// Requests that mostly make sense, for only those get far.
+// Makes requests that are mostly valid, because only those get far.
 class RequestMaker {
  public:
   explicit RequestMaker(FuzzedDataProvider& data)
@@ -186,7 +187,7 @@ class RequestMaker {
         break;
     }
     std::string message = request.SerializeAsString();
-    // Protobuf merges what follows.
+    // Protobuf merges the bytes that follow.
     if (Rarely()) message += data_.ConsumeRandomLengthString(64);
     return message;
   }
@@ -197,7 +198,7 @@ class RequestMaker {
   uint32_t Token() { return data_.ConsumeIntegralInRange<uint32_t>(0, vocab_); }
 
   void AddTokens(google::protobuf::RepeatedField<uint32_t>& ids) {
-    // Repeated, for then repetition has much to find.
+    // Repeat them, so that there are many repetitions to find.
     std::vector<uint32_t> some(data_.ConsumeIntegralInRange<size_t>(0, 4));
     for (uint32_t& token : some) token = std::min(Token(), vocab_ - 1);
     const size_t times = size_t{1} << data_.ConsumeIntegralInRange(0, 11);
@@ -255,7 +256,7 @@ class RequestMaker {
   const uint32_t vocab_;
 };
 
-// Lets protobuf make what it keeps, which is not to be counted.
+// Lets protobuf allocate what it keeps, which must not be counted.
 void WarmUp() {
   v1::SampleStreamRequest open;
   open.mutable_open()->set_vocab(kMostVocab);

@@ -1,5 +1,5 @@
-// Reading a request as the service does, within the memory that the ledger grants and the time that
-// its bytes account for. What takes more ends the program.
+// Reads requests as the service does. Ends the program if that takes more memory than the ledger
+// grants or more time than the bytes justify.
 
 #ifndef TOKEN_SAMPLER_TESTS_FUZZ_READING_H_
 #define TOKEN_SAMPLER_TESTS_FUZZ_READING_H_
@@ -24,7 +24,7 @@ inline double ProcessorSeconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-// The grants and the limits by which requests are read.
+// The ledger and the limits with which requests are read.
 struct Reading {
   explicit Reading(uint64_t budget = uint64_t{1} << 30) : ledger(budget) {}
 
@@ -33,7 +33,8 @@ struct Reading {
   MemoryGrant grant{&ledger, Account::kRequests};
 };
 
-// As the service parses a request: measured and granted first. `data` is used where it is sliced.
+// Parses a request like the service, which measures it and asks for memory first. Sets `data` if it
+// is parsed in pieces.
 template <typename Request>
 bool Parse(const std::string& message, Reading& reading, Request& request, SlicedBytes& data) {
   SlicedBytes bytes;
@@ -54,12 +55,11 @@ bool Parse(const std::string& message, Reading& reading, Request& request, Slice
 
 // The cost of reading requests.
 struct Taken {
-  int64_t bytes = 0;     // at once
-  double seconds = 0.0;  // of the processor
+  int64_t bytes = 0;     // at a time
+  double seconds = 0.0;  // of processor time
 };
 
-// Ends the program where requests of so many bytes took more than the ledger had granted and `free`
-// besides.
+// Ends the program if a request of `bytes` bytes took more than the ledger has granted plus `free`.
 inline void CheckTaken(const char* name, size_t bytes, const Taken& taken, const Ledger& ledger,
                        const Taken& free) {
   const auto granted = static_cast<int64_t>(ledger.peak());
