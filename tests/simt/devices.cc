@@ -1,4 +1,4 @@
-// What devices are, and errors.
+// Emulates devices and errors.
 
 #include <cuda_runtime.h>
 

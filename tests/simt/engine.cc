@@ -24,7 +24,7 @@ constexpr size_t kGuardBytes = size_t{4} << 10;
 constexpr unsigned kWarp = 32;
 constexpr int kUninitialized = 0xa5;
 
-// Stacks for fibers, each above a page that must not be touched. Kept from launch to launch.
+// Stacks for fibers, each above a protected page. Kept from launch to launch.
 class StackPool {
  public:
   char* Bottom(size_t i) {
@@ -56,11 +56,11 @@ struct Thread {
   Block* block = nullptr;
   unsigned index = 0;  // in the block
   State state = State::kReady;
-  Place place = {};    // of what it waits for
-  uint32_t mask = 0;   // of the warp operation that it waits for
-  uint64_t value = 0;  // that it gave
+  Place place = {};    // of the operation for which it waits
+  uint32_t mask = 0;   // of the warp operation for which it waits
+  uint64_t value = 0;  // its value in that operation
   WarpValues received = {};
-  bool arrived = false;  // at the cluster's barrier, without having waited
+  bool arrived = false;  // at the cluster's barrier, but does not wait yet
   uint64_t phase = 0;    // of that barrier
   context::fcontext_t fiber = nullptr;
   char* stack = nullptr;
@@ -104,7 +104,7 @@ std::string NameOf(const Thread& thread) {
          std::to_string(thread.index);
 }
 
-// Unwinds the thread that failed, within its fiber.
+// Thrown to unwind the thread that failed, within its fiber.
 struct Failure {
   std::string what;
 };
@@ -114,14 +114,14 @@ class Cluster {
   Cluster(const LaunchShape& shape, StackPool& stacks, const std::function<void()>& kernel)
       : shape_(shape), stacks_(stacks), kernel_(kernel), blocks_(shape.cluster) {}
 
-  // Runs the blocks from `first` on.
+  // Runs the cluster of blocks from `first` on.
   std::string Run(unsigned first, uint64_t seed);
 
   Thread& current() { return *current_; }
   Block& BlockOfRank(unsigned rank) { return blocks_[rank]; }
   unsigned size() const { return shape_.cluster; }
 
-  // Lets others run until the current thread is ready.
+  // Lets other threads run until the current one is ready.
   void Wait(State state, Place place);
 
   void ArriveAtCluster(Place place);

@@ -1,9 +1,9 @@
-// Runs the threads of a kernel on the host: each thread is a fiber that runs until it waits for
-// others. One cluster of blocks runs at a time, all on the calling thread, so memory needs no
-// atomics; the order of threads and clusters follows a seed.
+// Runs the threads of a kernel on the host: each is a fiber that runs until it waits for others.
+// One cluster of blocks runs at a time, all on the calling thread, so memory needs no atomics. A
+// seed decides the order of threads and clusters.
 //
-// What would hang or be undefined on a device ends the launch with a report instead: a barrier or
-// warp operation that some threads never reach, one that threads reach at different places, and
+// What would hang or be undefined on a device ends the launch with a report: a barrier or warp
+// operation that some threads never reach, or that threads reach at different places, and access to
 // shared memory of a block that has exited.
 
 #ifndef TOKEN_SAMPLER_TESTS_SIMT_ENGINE_H_
@@ -16,7 +16,8 @@
 
 namespace simt {
 
-// Where in the source a thread waits: a default argument, for it is the caller's place that counts.
+// The place in the source where a thread waits. A default argument, so that it is the caller's
+// place.
 struct Place {
   const char* file = "";
   unsigned line = 0;
@@ -42,8 +43,8 @@ struct LaunchShape {
   size_t shared_bytes = 0;  // per block
 };
 
-// Runs `kernel` once per thread. Empty, or what went wrong; then the launch was given up. A seed of
-// 0 is the order of the indices.
+// Runs `kernel` once per thread. Returns ""; or what went wrong, after giving up the launch. A seed
+// of 0 runs threads in the order of indices.
 std::string RunKernel(const LaunchShape& shape, uint64_t seed, const std::function<void()>& kernel);
 
 // Ends the launch with a report that begins with the block and the thread.
@@ -65,12 +66,12 @@ unsigned ClusterRank();
 unsigned ClusterSize();
 void ClusterArrive(Place place);
 void ClusterWait();
-// The same place in the shared memory of another block of the cluster.
+// Returns the same place in the shared memory of another block of the cluster.
 void* SharedMemoryOfRank(const void* own, unsigned rank);
 
 // ---- Warp ----
 
-// Gives every lane of `mask` the values of all of them: what lane i gave is values[i].
+// Gives every lane of `mask` the values of all of them: values[i] is the value of lane i.
 struct WarpValues {
   uint64_t values[32];
 };
@@ -79,7 +80,7 @@ unsigned Lane();
 
 }  // namespace simt
 
-// Of the thread that runs.
+// The indices of the running thread.
 inline thread_local simt::Dim threadIdx;
 inline thread_local simt::Dim blockIdx;
 inline thread_local simt::Dim blockDim;

@@ -1,5 +1,5 @@
-// The engine: what threads see of each other, and what it reports of kernels that would hang or be
-// undefined on a device.
+// Tests the engine: what threads see of each other, and what it reports of kernels that would hang
+// or be undefined on a device.
 
 #include "tests/simt/engine.h"
 
@@ -28,7 +28,7 @@ LaunchShape Shape(unsigned threads, unsigned blocks = 1, unsigned cluster = 1,
   return {.grid = {blocks}, .block = {threads}, .cluster = cluster, .shared_bytes = shared_bytes};
 }
 
-// Under several orders of threads.
+// Runs tests with several orders of threads.
 class ScheduleTest : public ::testing::TestWithParam<uint64_t> {
  protected:
   void Run(const LaunchShape& shape, const std::function<void()>& kernel) {

@@ -1,4 +1,4 @@
-// Tells the address sanitizer on which stack the program runs; nothing without it.
+// Tells the address sanitizer on which stack the program runs. Does nothing without it.
 
 #ifndef TOKEN_SAMPLER_TESTS_SIMT_FIBER_ANNOTATIONS_H_
 #define TOKEN_SAMPLER_TESTS_SIMT_FIBER_ANNOTATIONS_H_
@@ -20,8 +20,8 @@
 
 namespace simt {
 
-// Of one scheduler and its fibers. Every switch is announced where it leaves and confirmed where it
-// enters.
+// The annotations of a scheduler and its fibers. Announce every switch before leaving a stack and
+// confirm it after entering the other.
 class FiberAnnotations {
  public:
 #if defined(TOKEN_SAMPLER_SIMT_ASAN)
@@ -31,14 +31,14 @@ class FiberAnnotations {
   void EnteredScheduler() {
     __sanitizer_finish_switch_fiber(scheduler_fake_stack_, nullptr, nullptr);
   }
-  // Null where the fiber ends.
+  // `fake_stack` is null if the fiber ends.
   void LeaveFiber(void** fake_stack) {
     __sanitizer_start_switch_fiber(fake_stack, scheduler_stack_, scheduler_bytes_);
   }
   void EnteredFiber(void* fake_stack) {
     __sanitizer_finish_switch_fiber(fake_stack, &scheduler_stack_, &scheduler_bytes_);
   }
-  // What fibers that were given up have left.
+  // Clears what abandoned fibers have left on a stack.
   void Unpoison(void* stack, size_t bytes) { __asan_unpoison_memory_region(stack, bytes); }
 
  private:

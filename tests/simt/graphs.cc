@@ -1,4 +1,4 @@
-// Captures of streams, which tell what was launched.
+// Emulates captures of streams, which record launches.
 
 #include <cuda_runtime.h>
 
@@ -34,7 +34,7 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t*
   Call call;
   if (call.failed()) return call.error();
   if (!call.machine.graphs.contains(graph)) return Failed(cudaErrorInvalidValue);
-  // Without an array the caller wants the number.
+  // Without an array the caller wants only the number.
   if (nodes == nullptr) {
     *count = graph->nodes.size();
     return cudaSuccess;

@@ -1,4 +1,4 @@
-// Launches of kernels and what is asked about them.
+// Emulates launches of kernels, and queries about them.
 
 #include <cuda_runtime.h>
 
@@ -19,7 +19,7 @@ constexpr unsigned kPortableCluster = 8;
 constexpr unsigned kLargestCluster = 16;
 constexpr unsigned kMostThreads = 1024;
 
-// The shape of a launch, or what is wrong with it.
+// Sets the shape of a launch, or returns its error.
 cudaError_t CheckLaunch(const Call& call, const cudaLaunchConfig_t& config, const void* kernel,
                         LaunchShape& shape) {
   shape.grid = {config.gridDim.x, config.gridDim.y, config.gridDim.z};
@@ -42,7 +42,7 @@ cudaError_t CheckLaunch(const Call& call, const cudaLaunchConfig_t& config, cons
   if (shape.cluster == 1) return cudaSuccess;
   const unsigned most = attributes.large_cluster ? kLargestCluster : kPortableCluster;
   const Device& device = CurrentDevice(call);
-  // Code that was compiled before there were clusters would take each block for a cluster.
+  // Code that was compiled before clusters existed would treat each block as a cluster.
   if (device.major < 9 || Image(device) < 90 || shape.cluster > most ||
       shape.cluster > static_cast<unsigned>(device.largest_cluster)) {
     return cudaErrorInvalidClusterSize;
@@ -71,7 +71,7 @@ cudaError_t GetFunctionAttributes(cudaFuncAttributes* attributes, const void*) {
   const Call call;
   if (call.failed()) return call.error();
   const Device& device = CurrentDevice(call);
-  // PTX of an older device has been compiled for this one.
+  // PTX for an older device was compiled for this one.
   *attributes = {Image(device), 10 * device.major + device.minor};
   return cudaSuccess;
 }
@@ -91,7 +91,8 @@ cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel,
                    std::function<void()> thread) {
   Call call;
   if (call.failed()) return call.error();
-  // A stream takes copies whatever the thread's device is, kernels of its own device alone.
+  // A stream accepts copies whatever the thread's current device is, but kernels only if it is the
+  // stream's device.
   if (!Knows(call, config.stream) || config.stream->device != current_device) {
     return Failed(cudaErrorInvalidResourceHandle);
   }

@@ -1,4 +1,4 @@
-// What the calls of the emulated runtime share: the machine's state, under one lock, and its
+// The state that the calls of the emulated runtime share: the machine, under one lock, and its
 // streams, whose work runs when somebody waits for it.
 
 #ifndef TOKEN_SAMPLER_TESTS_SIMT_MACHINE_STATE_H_
@@ -36,14 +36,14 @@ struct Stream {
   std::deque<std::function<void()>> waiting = {};
   uint64_t added = 0;
   uint64_t finished = 0;
-  std::unique_ptr<Graph> capture = nullptr;  // that takes launches instead of them being run
+  std::unique_ptr<Graph> capture = nullptr;  // records launches instead of running them
 };
 
 struct Event {
   int device = 0;
   Stream* stream = nullptr;  // null: not recorded
   uint64_t position = 0;
-  Event* shared = nullptr;  // the one of the process that shares it
+  Event* shared = nullptr;  // the event of the process that shares it
 };
 
 inline constexpr size_t kSharedBytes = size_t{48} << 10;  // without an attribute
@@ -61,7 +61,7 @@ struct FunctionAttributes {
   bool large_cluster = false;
 };
 
-// All state, under one lock: calls may come from several threads, and kernels run within them.
+// All state, under one lock, because several threads may make calls, and kernels run within these.
 struct Machine {
   std::recursive_mutex mutex;
   std::vector<Device> devices = {Device()};
@@ -126,7 +126,7 @@ inline cudaError_t Failed(cudaError_t error) {
   return error;
 }
 
-// A call of the runtime: takes the lock, and the error that the call has whatever it asks for.
+// A call of the runtime. Takes the lock, and determines the error that the call has in any case.
 class Call {
  public:
   Call() : lock_(machine.mutex) {
@@ -142,7 +142,7 @@ class Call {
   bool failed() const { return error_ != cudaSuccess; }
   cudaError_t error() const { return error_; }
 
-  // After work that may have run a kernel.
+  // Returns the result after work that may have run a kernel.
   cudaError_t Result() const {
     return machine.sticky == cudaSuccess ? cudaSuccess : Failed(machine.sticky);
   }

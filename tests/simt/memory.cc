@@ -1,4 +1,4 @@
-// Memory of the host and of devices, and copies.
+// Emulates memory of the host and of devices, and copies.
 
 #include <cuda_runtime.h>
 #include <sys/uio.h>
@@ -30,7 +30,7 @@ cudaError_t Allocate(void** memory, size_t bytes, cudaMemoryType type) {
     if (bytes > CurrentDevice(call).memory_bytes - used) return Failed(cudaErrorMemoryAllocation);
   }
   constexpr size_t kAlignment = 256;
-  // Not a byte more than asked for, so that a sanitizer sees what is beyond.
+  // Allocate exactly the requested bytes, so that a sanitizer finds accesses beyond.
   if (posix_memalign(memory, kAlignment, std::max<size_t>(bytes, 1)) != 0) {
     return Failed(cudaErrorMemoryAllocation);
   }
@@ -48,7 +48,7 @@ cudaError_t Free(void* memory, cudaMemoryType type) {
       found->second.registered) {
     return Failed(cudaErrorInvalidValue);
   }
-  // As cudaFree does, wait for all work.
+  // Wait for all work, like cudaFree.
   for (Stream* stream : call.machine.streams) RunUntil(*stream, stream->added);
   call.machine.allocations.erase(found);
   std::free(memory);
@@ -57,7 +57,7 @@ cudaError_t Free(void* memory, cudaMemoryType type) {
 
 enum class Access { kNone, kRead, kWrite };
 
-// What the process may do with all of the pages.
+// Returns the access that the process has to all of the pages.
 Access MappedAccess(const void* memory, size_t bytes) {
   auto first = reinterpret_cast<uintptr_t>(memory);
   const uintptr_t last = first + bytes;
@@ -77,8 +77,8 @@ Access MappedAccess(const void* memory, size_t bytes) {
   return first < last ? Access::kNone : access;
 }
 
-// A device reads the pages that were locked; what has gone from behind the mapping of the process
-// is not what its owner has there now.
+// Copies the locked pages like a device. If a page is gone from the mapping, the locked page no
+// longer has what its owner sees there, so copies other bytes.
 void CopyFromLocked(char* to, const char* from, size_t bytes) {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   while (bytes > 0) {
@@ -94,7 +94,7 @@ void CopyFromLocked(char* to, const char* from, size_t bytes) {
   }
 }
 
-// Work that copies from pinned memory.
+// Makes a copy, from pinned memory or not.
 void CopyNow(char* to, const char* from, size_t bytes, bool from_registered) {
   if (!from_registered) {
     std::memcpy(to, from, bytes);
@@ -140,7 +140,7 @@ cudaError_t cudaHostRegister(void* memory, size_t bytes, unsigned flags) {
   return cudaSuccess;
 }
 
-// Waits for nothing: what is still copied from there fails.
+// Does not wait: copies from there that are still under way fail.
 cudaError_t cudaHostUnregister(void* memory) {
   Call call;
   const auto found = call.machine.allocations.find(static_cast<char*>(memory));
@@ -183,7 +183,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   ++call.machine.copies;
   const simt::Allocation* source = call.machine.Find(from, bytes);
   const simt::Allocation* target = call.machine.Find(to, bytes);
-  // No copy crosses the end of what was allocated or registered at once.
+  // A copy must be within a single allocation or registration.
   if ((source == nullptr && call.machine.Overlaps(from, bytes)) ||
       (target == nullptr && call.machine.Overlaps(to, bytes))) {
     return Failed(cudaErrorInvalidValue);
@@ -200,7 +200,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   const bool by_cpu = source == nullptr || (source->registered && !from_device &&
                                             bytes <= CurrentDevice(call).cpu_copy_bytes);
   if (by_cpu) {
-    // Pageable memory is read before the call returns, and so is little of registered memory.
+    // Pageable memory, and little registered memory, is read before the call returns.
     const auto* first = static_cast<const char*>(from);
     simt::Add(*stream, [to, copy = std::vector<char>(first, first + bytes)] {
       std::memcpy(to, copy.data(), copy.size());
@@ -214,7 +214,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   return call.Result();
 }
 
-// From pinned memory to a device alone.
+// Supports only copies from pinned memory to a device.
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch,
                               size_t width, size_t height, cudaMemcpyKind kind,
                               cudaStream_t stream) {

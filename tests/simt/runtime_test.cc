@@ -1,4 +1,5 @@
-// The emulated runtime: kernels through launches and streams, what waits for what, and errors.
+// Tests the emulated runtime: kernels through launches and streams, what waits for what, and
+// errors.
 
 #include <cuda_runtime.h>
 #include <gmock/gmock.h>
@@ -180,7 +181,7 @@ TEST_F(RuntimeTest, RefusesWhatTheDeviceCannotDo) {
             cudaErrorInvalidValue);
 }
 
-// The devices differ, and the code that a program carries for them.
+// Devices differ, and so does the code that a program has for them.
 TEST_F(RuntimeTest, ClustersNeedADeviceAndAnImageThatKnowThem) {
   unsigned* bins = OnDevice(kBins);
   SetDevices({Device{.image = 80}});
@@ -257,7 +258,7 @@ TEST_F(RuntimeTest, TellsWhereMemoryIs) {
   EXPECT_EQ(attributes.type, cudaMemoryTypeUnregistered);
 }
 
-// Two pages of a shared-memory object, which may be cut behind them.
+// Two mapped pages of a shared-memory object, which may be truncated.
 class SharedPages {
  public:
   explicit SharedPages(int protection) : file_(memfd_create("simt", MFD_CLOEXEC)) {
@@ -327,12 +328,12 @@ TEST_F(RuntimeTest, RegisteredPagesAreReadWhenTheCopyRuns) {
   unsigned* device = OnDevice(4);
   words[1020] = 1;
   words[1023] = 2;
-  // Two rows of two words, three apart, to the two ends of the memory.
+  // Copies two rows of two words, three words apart, to both ends of the memory.
   EXPECT_EQ(cudaMemcpy2DAsync(device, 8, words + 1020, 12, 8, 2, cudaMemcpyHostToDevice, stream_),
             cudaSuccess);
   words[1020] = 3;
   EXPECT_EQ(OnHost(device, 4), (std::vector<unsigned>{3, 0, 2, 0}));
-  // The pages are still there, with whatever is in them.
+  // The locked pages still exist, with unspecified contents.
   pages.Cut();
   EXPECT_EQ(cudaMemcpyAsync(device, words, 16, cudaMemcpyHostToDevice, stream_), cudaSuccess);
   EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
@@ -354,7 +355,7 @@ TEST_F(RuntimeTest, RefusesRowsThatOverlapOrLieOutside) {
   EXPECT_EQ(copy(8, 32, 8, 2), cudaErrorInvalidValue);
 }
 
-// As a driver copies what is small.
+// Like a driver, which copies little memory with the CPU.
 TEST_F(RuntimeTest, LittleOfRegisteredPagesIsReadAtOnce) {
   const SharedPages pages(PROT_READ | PROT_WRITE);
   ASSERT_EQ(cudaHostRegister(pages.get(), pages.kBytes, cudaHostRegisterDefault), cudaSuccess);

@@ -1,4 +1,4 @@
-// Memory and events of other processes, all of which are this one.
+// Emulates memory and events of other processes, all of which are this process.
 
 #include <cudaTypedefs.h>
 #include <cuda_runtime.h>
@@ -14,7 +14,7 @@
 namespace simt {
 namespace {
 
-// A handle holds an address behind a word that tells it from any other 64 bytes.
+// A handle has this word, which distinguishes it from any other 64 bytes, and then an address.
 constexpr uint64_t kHandleMark = 0x1bc0ffee1bc0ffee;
 
 template <typename Handle>

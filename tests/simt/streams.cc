@@ -1,4 +1,4 @@
-// Streams and events.
+// Emulates streams and events.
 
 #include <cuda_runtime.h>
 
@@ -9,7 +9,7 @@
 namespace simt {
 namespace {
 
-// What was recorded, in whichever process.
+// Returns the recorded event, in whichever process.
 const Event& Recorded(const Event& event) {
   return event.shared != nullptr ? *event.shared : event;
 }

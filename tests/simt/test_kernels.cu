@@ -54,7 +54,7 @@ __global__ void Histogram(const unsigned* values, unsigned count, unsigned* bins
       bins[bin] = sum;
     }
   }
-  // The others' shared memory must live until it was read.
+  // The other blocks' shared memory must exist until it was read.
   cluster.sync();
 }
 

@@ -1,4 +1,4 @@
-// The part of cooperative groups that clusters need.
+// Emulates the part of cooperative groups that clusters need.
 
 #ifndef TOKEN_SAMPLER_TESTS_SIMT_INCLUDE_COOPERATIVE_GROUPS_H_
 #define TOKEN_SAMPLER_TESTS_SIMT_INCLUDE_COOPERATIVE_GROUPS_H_

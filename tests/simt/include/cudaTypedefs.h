@@ -1,4 +1,4 @@
-// The part of the CUDA driver API that the project uses, by the names of its entry points.
+// Declares the part of the CUDA driver API that the project uses, by the names of its entry points.
 
 #ifndef TOKEN_SAMPLER_TESTS_SIMT_INCLUDE_CUDATYPEDEFS_H_
 #define TOKEN_SAMPLER_TESTS_SIMT_INCLUDE_CUDATYPEDEFS_H_

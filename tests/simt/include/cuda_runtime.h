@@ -1,6 +1,6 @@
-// The part of the CUDA runtime that the project uses, on the host: device memory is host memory,
-// kernels run in tests/simt/engine.h. What is put into a stream waits there until somebody waits
-// for it, so that a missing wait shows. Semantics: CUDA Runtime API 13.0.
+// Emulates the part of the CUDA runtime that the project uses on the host: device memory is host
+// memory, and tests/simt/engine.h runs kernels. Work that is put into a stream runs only when
+// somebody waits for it, so that tests find a missing wait. Semantics: CUDA Runtime API 13.0.
 
 #ifndef TOKEN_SAMPLER_TESTS_SIMT_INCLUDE_CUDA_RUNTIME_H_
 #define TOKEN_SAMPLER_TESTS_SIMT_INCLUDE_CUDA_RUNTIME_H_
@@ -121,8 +121,8 @@ cudaError_t cudaFree(void* memory);
 cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void* memory);
 cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned flags);
-// Of what is mapped; memory that has gone from behind the mapping is copied as other bytes, for the
-// pages that a device would read are still there.
+// `memory` must be mapped. If its pages are gone from the mapping later, other bytes are copied,
+// because the locked pages that a device would read still exist.
 cudaError_t cudaHostRegister(void* memory, size_t bytes, unsigned flags);
 cudaError_t cudaHostUnregister(void* memory);
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* memory);
@@ -187,7 +187,7 @@ enum cudaDriverEntryPointQueryResult {
 };
 inline constexpr unsigned long long cudaEnableDefault = 0;
 
-// Of cuMemGetAddressRange alone; see cudaTypedefs.h.
+// Knows only cuMemGetAddressRange; see cudaTypedefs.h.
 cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned version,
                                              unsigned long long flags,
                                              cudaDriverEntryPointQueryResult* result);
@@ -252,7 +252,7 @@ inline cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void* ker
                                                   const cudaLaunchConfig_t* config) {
   return simt::MaxActiveClusters(clusters, kernel, *config);
 }
-// Knows nothing of registers.
+// Does not consider registers.
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void* kernel,
                                                           int threads, size_t shared_bytes);
 

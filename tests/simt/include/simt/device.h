@@ -1,5 +1,5 @@
-// What device code uses beside C++: qualifiers, indices, warp operations, atomics, intrinsics.
-// Semantics: CUDA C++ Programming Guide 13.0, "C++ language extensions".
+// Emulates what device code uses besides C++: qualifiers, indices, warp operations, atomics,
+// intrinsics. Semantics: CUDA C++ Programming Guide 13.0, "C++ language extensions".
 
 #ifndef TOKEN_SAMPLER_TESTS_SIMT_INCLUDE_SIMT_DEVICE_H_
 #define TOKEN_SAMPLER_TESTS_SIMT_INCLUDE_SIMT_DEVICE_H_
@@ -53,7 +53,8 @@ T FromBits(uint64_t bits) {
   return value;
 }
 
-// The value of lane `from`, where that is in the segment of `width` lanes; else the own one.
+// Returns the value of lane `from` if that is in the segment of `width` lanes; otherwise the own
+// value.
 template <typename T>
 T Shuffle(uint32_t mask, T value, int from, int width, Place place) {
   const WarpValues all = ExchangeInWarp(mask, ToBits(value), place);
@@ -83,7 +84,7 @@ T FetchAndApply(T* address, Op op) {
 
 }  // namespace simt
 
-// A parameter of its own for the place of the call.
+// A parameter for the place of the call.
 #define SIMT_PLACE simt::Place place = simt::Place::Here()
 
 // ---- Barriers ----
