@@ -13,7 +13,7 @@
 namespace token_sampler::bench {
 namespace {
 
-// The logits of a trigram model of the King James Bible: 63 contexts of 13,795 words.
+// Reads the logits of a trigram model of the King James Bible: 63 contexts of 13,795 words.
 std::vector<float> ReadRealLogits() {
   constexpr size_t kHeader = 128;
   std::ifstream stream(TOKEN_SAMPLER_TEST_DATA "/kjv_trigram_logits_f16.npy", std::ios::binary);
@@ -58,7 +58,7 @@ std::vector<float> MakeBenchRow(const std::string& shape, int64_t vocab, uint64_
     return row;
   }
   if (shape == "real") {
-    // One context after the other until the row is full.
+    // Concatenate contexts until the row is full.
     static const std::vector<float> logits = ReadRealLogits();
     std::vector<float> row(static_cast<size_t>(vocab));
     for (size_t i = 0; i < row.size(); ++i) {

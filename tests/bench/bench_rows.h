@@ -1,4 +1,4 @@
-// The rows that are measured.
+// Makes the rows with which benchmarks measure.
 
 #ifndef TOKEN_SAMPLER_TESTS_BENCH_BENCH_ROWS_H_
 #define TOKEN_SAMPLER_TESTS_BENCH_BENCH_ROWS_H_
@@ -9,11 +9,11 @@
 
 namespace token_sampler::bench {
 
-// Names for MakeBenchRow. The first are what models give, the others what makes samplers slow.
+// Return names for MakeBenchRow: shapes like those of models, and shapes that make samplers slow.
 std::vector<std::string> UsualShapes();        // "normal 1", "normal 3", "normal 5", "peaked", ...
 std::vector<std::string> AdversarialShapes();  // "ascending", "all equal", ...
 
-// A row of `vocab` logits; another for each `variant`. Aborts on an unknown shape.
+// Makes a row of `vocab` logits, a different one for each `variant`. Aborts on an unknown shape.
 std::vector<float> MakeBenchRow(const std::string& shape, int64_t vocab, uint64_t variant);
 
 }  // namespace token_sampler::bench

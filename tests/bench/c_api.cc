@@ -1,4 +1,4 @@
-// The CPU sampler behind C functions, for tests/bench/compare.py to call through ctypes.
+// C functions for the CPU sampler, which tests/bench/compare.py calls through ctypes.
 
 #include <algorithm>
 #include <cstdint>
@@ -28,7 +28,7 @@ struct BenchSampler {
 
 extern "C" {
 
-// A case of the comparison; the same struct is in compare.py.
+// A case of the comparison. compare.py has the same struct.
 struct TokenSamplerBenchCase {
   double temperature;
   double top_p;
@@ -45,7 +45,7 @@ void TokenSamplerBenchRow(const char* shape, int64_t vocab, uint64_t variant, fl
   std::copy(values.begin(), values.end(), row);
 }
 
-// Null when there is no such sampler. Its maker lets it live.
+// Creates a sampler; null if that fails. It is never destroyed.
 void* TokenSamplerBenchCreate(int threads, const TokenSamplerBenchCase* bench_case) {
   auto sampler = token_sampler::CreateCpuSampler({.threads = threads});
   if (!sampler.ok()) return nullptr;
@@ -61,7 +61,7 @@ void* TokenSamplerBenchCreate(int threads, const TokenSamplerBenchCase* bench_ca
   return made;
 }
 
-// Draws tokens[count] from rows[count, vocab] with seeds seed, seed + 1, ...; false on failure.
+// Draws tokens[count] from rows[count, vocab] with seeds seed, seed + 1, .... False on failure.
 bool TokenSamplerBenchSample(void* handle, const float* rows, int64_t count, int64_t vocab,
                              const uint32_t* output_ids, int64_t output_size, uint64_t seed,
                              uint32_t* tokens) {
@@ -85,10 +85,11 @@ bool TokenSamplerBenchSample(void* handle, const float* rows, int64_t count, int
   return true;
 }
 
-// Threads for TokenSamplerBenchMaximum; their maker lets them live.
+// Creates threads for TokenSamplerBenchMaximum. They are never destroyed.
 void* TokenSamplerBenchThreads(int threads) { return new token_sampler::cpu::ThreadPool(threads); }
 
-// maxima[count] of rows[count, vocab]: one read of the rows, the limit of every sampler.
+// Writes maxima[count] of rows[count, vocab]. Reads the rows once, which is the limit of every
+// sampler.
 void TokenSamplerBenchMaximum(void* threads, const float* rows, int64_t count, int64_t vocab,
                               float* maxima) {
   static_cast<token_sampler::cpu::ThreadPool*>(threads)->ForEach(

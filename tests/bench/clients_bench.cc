@@ -1,6 +1,7 @@
-// How many calls of one row a second the server answers when many are in flight, against a bare
-// gRPC server: a callback service that parses the same request and answers one token. Each server
-// has a process of its own; one client asks them in turns, so that noise falls on both.
+// Measures how many calls of one row per second the server answers when many are in flight, and
+// compares it with a bare gRPC server: a callback service that parses the same request and answers
+// one token. Each server has its own process; one client calls them in turns, so that noise affects
+// both.
 //
 // Usage: token-sampler-clients-bench [SECONDS_OF_EACH]
 
@@ -54,7 +55,7 @@ class BareService final : public v1::TokenSampler::CallbackService {
   }
 };
 
-// Writes its address to a file, as the server does, and serves until it is killed.
+// Writes its address to a file, like the server, and serves until it is killed.
 int ServeBare(const std::string& address_file) {
   BareService service;
   int port = 0;
@@ -67,10 +68,10 @@ int ServeBare(const std::string& address_file) {
   return EXIT_SUCCESS;
 }
 
-// Tells when a server has written its address.
+// Waits for the files to which servers write their addresses.
 class AddressWatch {
  public:
-  // Made before the servers that write to files of the folder.
+  // Construct it before starting the servers that write to files of the folder.
   explicit AddressWatch(const std::string& folder) : events_(inotify_init1(IN_CLOEXEC)) {
     if (inotify_add_watch(events_, folder.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
       std::exit(EXIT_FAILURE);
@@ -80,7 +81,7 @@ class AddressWatch {
   AddressWatch& operator=(const AddressWatch&) = delete;
   ~AddressWatch() { close(events_); }
 
-  // The line in the file. Exits when no file is written for ten seconds.
+  // Returns the line in the file. Exits if no file is written for ten seconds.
   std::string Await(const std::string& file) {
     constexpr int kTimeoutMs = 10'000;
     for (;;) {
@@ -99,10 +100,10 @@ class AddressWatch {
   const int events_;
 };
 
-// A server in a process of its own, and calls to it.
+// A server in its own process, and calls to it.
 class Side {
  public:
-  // The process runs `command`, which writes the server's address to `address_file`.
+  // Starts `command`, which must write the server's address to `address_file`.
   Side(AddressWatch& watch, const std::vector<std::string>& command,
        const std::string& address_file) {
     process_ = fork();
@@ -119,13 +120,13 @@ class Side {
     const std::string address = watch.Await(address_file);
     for (int i = 0; i < kChannels; ++i) {
       grpc::ChannelArguments arguments;
-      arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection each
+      arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // one connection per channel
       stubs_.push_back(std::make_unique<grpc::GenericStub>(
           grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments)));
     }
   }
 
-  // Calls for as long as a turn takes. Exits when one fails.
+  // Makes calls for the length of a turn. Exits if one fails.
   void Turn(const grpc::ByteBuffer& request) {
     const uint64_t cpu_before = CpuMicroseconds();
     const auto begin = std::chrono::steady_clock::now();
@@ -149,7 +150,7 @@ class Side {
   std::vector<double> cpu;    // the server's microseconds per call, of each turn
 
  private:
-  // One of the calls in flight: as soon as it is answered it asks again.
+  // One of the calls in flight: it is repeated as soon as it is answered.
   struct Caller {
     void Call() {
       const auto context = std::make_shared<grpc::ClientContext>();
@@ -194,7 +195,7 @@ double Median(std::vector<double> values) {
   return *middle;
 }
 
-// The median of how each turn of ours compares with the turn of the other before it.
+// Returns the median ratio of each of our turns to the bare server's turn before it.
 double MedianRatio(const std::vector<double>& ours, const std::vector<double>& bare) {
   std::vector<double> ratios;
   for (size_t i = 0; i < ours.size(); ++i) ratios.push_back(ours[i] / bare[i]);

@@ -1,4 +1,5 @@
-// The kernels one by one, on a cached row of 128,256 values, at every SIMD target of this machine.
+// Measures the kernels one by one, on a cached row of 128,256 values, at every SIMD target of this
+// machine.
 
 #include <benchmark/benchmark.h>
 
@@ -19,7 +20,7 @@ using cpu::Weigher;
 
 constexpr int64_t kVocab = 128'256;
 
-// A row and what the kernels need beside it.
+// A row, and everything else that the kernels need.
 struct Bench {
   explicit Bench(const Kernels& kernels)
       : row(MakeBenchRow("normal 3", kVocab, 0)),

@@ -1,5 +1,5 @@
-// Prints how much CPU time rows of every kind take, and how long the longest piece of each is
-// between two questions to its pace.
+// Prints how much CPU time rows of every kind take, and the longest time of each between two calls
+// of its pace.
 
 #include <algorithm>
 #include <cstdint>
@@ -37,7 +37,7 @@ double CpuSeconds(clockid_t clock) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
-// Always goes on, and notes the times between the questions. One thread asks.
+// A pace that always goes on, and records the times between calls. For one thread.
 class TimedPace final : public Pace {
  public:
   bool GoOn() override {
@@ -54,13 +54,13 @@ class TimedPace final : public Pace {
   std::vector<double> pieces_;
 };
 
-// The least that several runs of a row took.
+// The least times of several runs of a row.
 class Least {
  public:
   void Add(double seconds, const std::vector<double>& pieces) {
     seconds_ = std::min(seconds_, seconds);
     if (pieces_.empty()) pieces_ = pieces;
-    // A run that found memory which another left may ask less often.
+    // A run that reuses memory of an earlier one may ask less often.
     if (pieces.size() != pieces_.size()) {
       if (Longest(pieces) < Longest(pieces_)) pieces_ = pieces;
       return;
@@ -131,7 +131,7 @@ int Main(int argc, char** argv) {
   std::puts("|---|---|---|---|---|");
   testing::ForEachLongRow(vocab, many, vocab, [&](testing::LongRow& row) {
     if (row.name.rfind(begin, 0) != 0) return;
-    RowResult results[2];  // which outlive the sampling, as in a server
+    RowResult results[2];  // which outlive the sampling, like in a server
     Measure(row.name, runs, [&](Pace* pace) {
       const RowInput input = row.Input(pace);
       RowResult& result = results[pace == nullptr ? 0 : 1];

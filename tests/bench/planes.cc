@@ -1,6 +1,6 @@
-// What each way to send logits costs: shared memory against an empty call, inline tensors against a
-// bare gRPC sink, and both with candidates end to end. Server and client share this process and one
-// TCP connection; numbers are medians, and ratios are of medians of the same run.
+// Measures what each way to send logits costs: shared memory against an empty call, inline tensors
+// against a bare gRPC sink, and both with candidates end to end. Server and client share this
+// process and one TCP connection. Numbers are medians, and ratios are of medians of the same run.
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/async_generic_service.h>
@@ -34,9 +34,9 @@
 namespace token_sampler {
 namespace {
 
-// Token 0 for every row. What is left is the way there and back, and where rows are read, which is
-// as the CPU sampler reads them, that: as many threads as it would use take rows in turn and copy
-// each into a buffer that stays.
+// Returns token 0 for every row, so that only the transport is measured, and the reading of rows
+// that must be read. Reads them like the CPU sampler: as many threads as it would use take rows in
+// turn, and copy each into a buffer that they keep.
 class NullSampler final : public Sampler {
  public:
   explicit NullSampler(bool reads) : reads_(reads) {}
@@ -71,10 +71,10 @@ class NullSampler final : public Sampler {
 
   const bool reads_;
   cpu::ThreadPool pool_{cpu::FindUsableCpus().count};
-  std::vector<std::vector<char>> values_{static_cast<size_t>(pool_.threads())};  // of the executor
+  std::vector<std::vector<char>> values_{static_cast<size_t>(pool_.threads())};  // one per thread
 };
 
-// Takes any message and answers with an empty one.
+// Accepts any message and answers with an empty one.
 class Sink final : public grpc::CallbackGenericService {
  public:
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override {
@@ -101,7 +101,8 @@ void Check(const absl::Status& status) {
   std::exit(1);
 }
 
-// Medians in microseconds of calls that take turns, so that noise falls on all of them.
+// Returns the medians, in microseconds, of calls that take turns, so that noise affects all of
+// them.
 std::vector<double> Medians(const std::vector<std::function<void()>>& calls, int rounds) {
   std::vector<std::vector<double>> times(calls.size());
   for (int round = -2; round < rounds; ++round) {
@@ -158,7 +159,7 @@ std::shared_ptr<std::vector<float>> Logits(int64_t rows, int64_t vocab) {
   return values;
 }
 
-// The same numbers as bfloat16, cut.
+// Returns the same numbers truncated to bfloat16.
 std::shared_ptr<std::vector<uint16_t>> UpperHalves(const std::vector<float>& values) {
   auto halves = std::make_shared<std::vector<uint16_t>>();
   for (const float value : values) {
@@ -217,7 +218,7 @@ void PrintInline(const Service& unread, const Service& read) {
     const grpc::ByteBuffer message(&slice, 1);
     const auto to_sink = [&] {
       grpc::ClientContext context;
-      // As the client's calls have one.
+      // The client's calls also have a deadline.
       context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
       grpc::GenericStub stub(channel);
       grpc::ByteBuffer answer;
@@ -249,7 +250,7 @@ void PrintInline(const Service& unread, const Service& read) {
   }
 }
 
-// The `count` likeliest tokens of each row.
+// Makes a request with the `count` likeliest tokens of each row.
 v1::SampleRequest Candidates(const std::vector<float>& values, size_t vocab, size_t count) {
   v1::SampleRequest request;
   v1::Tensor& tensor = *request.mutable_tensor();

@@ -1,5 +1,5 @@
-// Prints what sampling costs as a multiple of finding the largest value of the same rows, both
-// measured in turn in the same run, so that the numbers mean the same on every machine.
+// Prints the cost of sampling as a multiple of that of finding the largest value of the same rows.
+// Both are measured in turns in the same run, so that numbers of different machines are comparable.
 
 #include <algorithm>
 #include <chrono>
@@ -95,7 +95,7 @@ Measured Measure(const std::vector<std::vector<float>>& rows, const SamplingPara
     const auto find_max = [&] {
       for (const std::vector<float>& row : rows) sink = SimdMax(row.data(), row.size());
     };
-    // The first pass brings a single row into the cache, as it is for the sampler that follows.
+    // The first pass brings a single row into the cache, where the sampler then finds it.
     if (rows.size() == 1) find_max();
     const double max_time = Seconds(find_max);
     const double time = Seconds([&] {
@@ -121,7 +121,7 @@ std::vector<std::vector<float>> MakeRows(const std::string& shape, int64_t vocab
   return rows;
 }
 
-// How many times faster the second sampler is than the first, in turns.
+// Returns how many times faster the second sampler is than the first, measured in turns.
 double Gain(const std::vector<absl::Span<const float>>& rows, const SamplingParams& params,
             absl::Span<const std::unique_ptr<Sampler>> samplers, int rounds) {
   std::vector<RowInput> inputs;
@@ -141,7 +141,7 @@ double Gain(const std::vector<absl::Span<const float>>& rows, const SamplingPara
       const auto sample = [&] {
         if (!samplers[i]->Sample(inputs, absl::MakeSpan(results)).ok()) std::abort();
       };
-      sample();  // wakes the threads, and brings what fits into the cache
+      sample();  // wakes the threads, and fills the cache
       times[i] = Seconds(sample);
     }
     if (round >= 0) ratios.push_back(times[0] / times[1]);
@@ -156,7 +156,7 @@ std::unique_ptr<Sampler> MakeSampler(int threads, const Options& options) {
   std::exit(2);
 }
 
-// One row of each shape, one thread.
+// Prints the ratios of one row of each shape, on one thread.
 void PrintShapes(int64_t vocab, const std::vector<Case>& cases,
                  const std::vector<std::string>& shapes, const Options& options) {
   const std::unique_ptr<Sampler> sampler = MakeSampler(1, options);
@@ -181,7 +181,8 @@ void PrintShapes(int64_t vocab, const std::vector<Case>& cases,
   std::printf("\nThe maximum: %.1f us\n", Median(max_times));
 }
 
-// The stages that need sums over a row, or keep no prefix of its order. The others are above.
+// Returns cases of the stages that need sums over a row or do not keep a prefix of its order. The
+// others are above.
 std::vector<Case> RarerCases() {
   std::vector<Case> cases;
   const auto add = [&](const char* name) -> SamplingParams& {
@@ -208,8 +209,8 @@ std::vector<Case> RarerCases() {
   return cases;
 }
 
-// What a second thread gains: for 64 times one row, which stays in the cache, and for 64 rows,
-// which come from memory.
+// Prints what a second thread gains: for 64 times one row, which stays in the cache, and for 64
+// rows, which come from memory.
 void PrintGains(int64_t vocab, const Options& options) {
   std::printf("\n64 rows of %lld float32: one thread's time over two threads'\n\n",
               static_cast<long long>(vocab));
@@ -228,7 +229,7 @@ void PrintGains(int64_t vocab, const Options& options) {
   }
 }
 
-// Batches of normal rows, on one and on two threads.
+// Prints the ratios of batches of normal rows, on one thread and on two.
 void PrintBatches(int64_t vocab, const Options& options) {
   std::printf("\nBatches of rows \"normal 3\" of %lld float32\n\n|", static_cast<long long>(vocab));
   for (const int batch : {1, 8, 64}) {

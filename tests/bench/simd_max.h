@@ -1,4 +1,4 @@
-// The yardstick: the largest of a row of floats, and nothing else.
+// The yardstick: only finds the largest of a row of floats.
 
 #ifndef TOKEN_SAMPLER_TESTS_BENCH_SIMD_MAX_H_
 #define TOKEN_SAMPLER_TESTS_BENCH_SIMD_MAX_H_
@@ -7,7 +7,8 @@
 
 namespace token_sampler::bench {
 
-// Four independent maxima on the widest vectors of this machine; `count` is at least 64.
+// Returns the largest value, by four independent maxima on the widest vectors of this machine.
+// `count` must be at least 64.
 float SimdMax(const float* values, size_t count);
 
 }  // namespace token_sampler::bench

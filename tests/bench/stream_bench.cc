@@ -1,5 +1,5 @@
-// What a step of a stream costs beside a single call with the same rows, each by the client library
-// against a server in this process, in turns in one run.
+// Compares the cost of a step of a stream with that of a single call with the same rows. Both use
+// the client library and a server in this process, in turns in one run.
 //
 // Usage: token-sampler-stream-bench
 
@@ -26,8 +26,8 @@ constexpr int kWarmUps = 20;
 constexpr int kTurns = 200;
 
 enum class Text {
-  kEven,  // each token as likely as any other
-  kZipf,  // the n-th token with a probability near 1 / n, as words of a language
+  kEven,  // all tokens equally likely
+  kZipf,  // the n-th token has a probability near 1 / n, like words of a language
   kSame,  // one token again and again
 };
 
@@ -104,7 +104,7 @@ void Measure(const client::SamplerClient& client, const Case& c) {
     const auto call_once = [&] {
       one = Microseconds([&] { Require(client.Sample(call).status()); });
     };
-    // Neither always finds the caches as the other left them.
+    // Alternate the order, so that neither always finds the caches as the other left them.
     if (turn % 2 == 0) call_once();
     other = Microseconds([&] { Require(stream.Step(step).status()); });
     if (turn % 2 != 0) call_once();
