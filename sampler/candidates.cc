@@ -32,9 +32,9 @@ MassRange LeftOutMass(const Survivors& survivors, const LeftOut& left_out, doubl
   MassRange mass = {.low = 0.0,
                     .high = count * (static_cast<double>(least.weight) * (1.0 + 1e-6) + 1.0)};
   if (!left_out.log_sum_exp.has_value() || survivors.kind != InputKind::kLogits) return mass;
-  // Let s be the sum of exp(x - m), and every x at most b, the value of the least candidate. Then
-  // the sum of exp((x - m) / T) lies between s * exp((b - m) (1 / T - 1)) and n^(1 - 1 / T) * s^(1
-  // / T); T decides which of the two is the larger.
+  // Let s be the sum of exp(x - m), and b, the value of the least candidate, at least every x.
+  // Then the sum of exp((x - m) / T) is between s * exp((b - m) (1 / T - 1)) and
+  // n^(1 - 1 / T) * s^(1 / T). T decides which of the two is the larger.
   const double inverse = 1.0 / survivors.temperature;
   const double log_sum = *left_out.log_sum_exp - static_cast<double>(survivors.reference);
   const double gap = static_cast<double>(least.value) - static_cast<double>(survivors.reference);
