@@ -16,7 +16,7 @@ namespace {
 
 template <typename Value>
 absl::Status OutOfRange(const ParamsLocation& location, absl::string_view field,
-                        absl::string_view range, Value value) {
+                        absl::string_view range, const Value& value) {
   const std::string row = location.row < 0 ? "" : absl::StrCat(" of row ", location.row);
   return absl::InvalidArgumentError(
       absl::StrCat(location.profile, ".", field, row, " must be ", range, ", got ", value));

@@ -26,8 +26,9 @@ struct ParamRange {
   // Returns false for NaN.
   constexpr bool Contains(double value) const {
     if (or_zero && value == 0.0) return true;
-    return value >= low && value <= high && !(without_low && value == low) &&
-           !(without_high && value == high);
+    const bool above = without_low ? value > low : value >= low;
+    const bool below = without_high ? value < high : value <= high;
+    return above && below;
   }
   // Returns text that follows "must be": "in [0, 1)", "at least 1", "0 or in [1e-6, 1e6]".
   std::string ToString() const;

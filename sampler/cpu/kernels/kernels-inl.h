@@ -18,6 +18,8 @@
 #include "sampler/arithmetic/weight.h"
 #include "sampler/cpu/kernels/kernels.h"
 
+// NOLINTBEGIN(misc-definitions-in-headers): only kernels.cc includes this, once per SIMD target,
+// each of which has a namespace of its own.
 HWY_BEFORE_NAMESPACE();
 namespace token_sampler::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -729,5 +731,6 @@ const Kernels* TargetKernels() {
 
 }  // namespace token_sampler::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
+// NOLINTEND(misc-definitions-in-headers)
 
 #endif  // toggled include guard
