@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "sampler/rows/paced.h"
 #include "sampler/stages/log_weight.h"
 #include "sampler/stages/logit_spread.h"
 
@@ -12,14 +13,27 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Returns the least value of the prefix that ends before the greatest value that fails.
-template <class Fails>
-float LeastKept(const TokenList& list, const Fails& fails) {
-  float last = -kInfinity;
-  list.ForEach([&](size_t i) {
-    if (fails(i)) last = std::max(last, list.values[i]);
+// Returns the least value of the prefix that ends before `last`, the greatest value that fails.
+float After(float last) { return last == -kInfinity ? last : NextAbove(last); }
+
+// Returns the greatest value among tokens of less weight than `threshold`; -infinity if there are
+// none.
+float GreatestBelow(uint64_t threshold, const TokenList& list) {
+  // Several at a time and without a branch, so that one comparison does not wait for another.
+  constexpr size_t kAtOnce = 4;
+  float greatest[kAtOnce] = {-kInfinity, -kInfinity, -kInfinity, -kInfinity};
+  InPieces(list.pace, list.count, kPieceItems, [&](size_t begin, size_t end) {
+    const float* const values = list.values.data();
+    const uint64_t* const weights = list.weights.data();
+    const auto take = [&](size_t i, float& so_far) {
+      so_far = std::max(so_far, weights[i] < threshold ? values[i] : -kInfinity);
+    };
+    for (; begin + kAtOnce <= end; begin += kAtOnce) {
+      for (size_t a = 0; a < kAtOnce; ++a) take(begin + a, greatest[a]);
+    }
+    for (; begin < end; ++begin) take(begin, greatest[0]);
   });
-  return last == -kInfinity ? last : std::nextafter(last, kInfinity);
+  return std::max(std::max(greatest[0], greatest[1]), std::max(greatest[2], greatest[3]));
 }
 
 }  // namespace
@@ -44,7 +58,7 @@ Uint128 SumSquares(const TokenList& list) {
 }
 
 float LeastOfWeight(uint64_t threshold, const TokenList& list) {
-  return LeastKept(list, [&](size_t i) { return list.weights[i] < threshold; });
+  return After(GreatestBelow(threshold, list));
 }
 
 float LeastOfLogWeight(double threshold, const TokenList& list, const Weigher& weigher) {
@@ -54,13 +68,14 @@ float LeastOfLogWeight(double threshold, const TokenList& list, const Weigher& w
   constexpr double kMargin = 0x1p-20;
   const int fraction_bits = weigher.scale.fraction_bits;
   const double weight = std::ldexp(std::exp(std::min(threshold, 1.0)), fraction_bits);
-  const double fail = weight * (1 - kMargin);
-  const double pass = weight * (1 + kMargin);
-  return LeastKept(list, [&](size_t i) {
-    const auto exact = static_cast<double>(list.weights[i]);
-    if (exact < fail || exact == 0) return true;
-    return exact < pass && LogOfWeight(list.weights[i], fraction_bits) < threshold;
+  const auto fail = std::max<uint64_t>(static_cast<uint64_t>(std::ceil(weight * (1 - kMargin))), 1);
+  const auto pass = static_cast<uint64_t>(std::ceil(weight * (1 + kMargin)));
+  float last = GreatestBelow(fail, list);
+  list.ForEach([&](size_t i) {
+    if (list.weights[i] < fail || list.weights[i] >= pass || list.values[i] <= last) return;
+    if (LogOfWeight(list.weights[i], fraction_bits) < threshold) last = list.values[i];
   });
+  return After(last);
 }
 
 float LeastOfSigmas(double sigmas, float largest, const TokenList& list) {
@@ -70,7 +85,11 @@ float LeastOfSigmas(double sigmas, float largest, const TokenList& list) {
   LogitSpread spread(largest, smallest);
   list.ForEach([&](size_t i) { spread.Add(list.values[i]); });
   const double limit = sigmas * spread.Sigma();
-  return LeastKept(list, [&](size_t i) { return spread.Distance(list.values[i]) > limit; });
+  float last = -kInfinity;
+  list.ForEach([&](size_t i) {
+    if (spread.Distance(list.values[i]) > limit) last = std::max(last, list.values[i]);
+  });
+  return After(last);
 }
 
 }  // namespace token_sampler::cpu
