@@ -32,7 +32,7 @@ class Recorder {
   void Record(absl::Duration latency, int64_t request_bytes,
               const absl::StatusOr<SampleResult>& result);
 
-  // What has been recorded so far.
+  // The figures recorded so far.
   Measurements Snapshot() const;
 
  private:

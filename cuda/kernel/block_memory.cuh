@@ -47,7 +47,7 @@ struct Narrowing {
   uint64_t target;  // number of tokens or mass of the prefix
 };
 
-// What a block knows of its part after reading it: see leads.cuh.
+// A block's knowledge of its part after reading it: see leads.cuh.
 struct Lead {
   uint32_t among_all;  // ordered bits of a value that top_k of its groups of threads reach
   uint32_t of_share;   // and of a value that its share of top_k groups reaches

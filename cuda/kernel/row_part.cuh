@@ -313,7 +313,7 @@ class RowPart {
     float value = read + 0.0f;  // -0 becomes +0
     if (!(value >= banned_ && value <= FLT_MAX)) greatest.allowed = false;
     if (masked) value = banned_;
-    // Of equal values keep the first.
+    // Keep the first of equal values.
     if (value > greatest.value) {
       greatest.value = value;
       greatest.index = index;

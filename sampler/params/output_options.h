@@ -1,4 +1,4 @@
-// What a row's result holds besides its tokens, and the table of it.
+// The outputs of a row besides its tokens, and the table of them.
 
 #ifndef TOKEN_SAMPLER_SAMPLER_PARAMS_OUTPUT_OPTIONS_H_
 #define TOKEN_SAMPLER_SAMPLER_PARAMS_OUTPUT_OPTIONS_H_
@@ -23,8 +23,8 @@ enum class RankMode : uint8_t {
   kGreaterEqual,  // the number of tokens with a greater or equal value (vLLM)
 };
 
-// What a row's result holds besides the tokens. logprob_mode also names the distribution of ranks
-// and extremes.
+// The outputs that a row's result holds besides the tokens. logprob_mode also names the
+// distribution of ranks and extremes.
 struct OutputOptions {
   bool logprobs = false;      // of each drawn token
   uint32_t top_logprobs = 0;  // the n likeliest tokens and theirs
@@ -39,7 +39,7 @@ struct OutputOptions {
   double gumbel_softmax = 0.0;  // temperature of relaxed one-hot vectors, [1e-6, 1e6]; 0: none
 };
 
-// What the number of values in a row's result depends on.
+// The numbers that bound how many values a row's result holds.
 struct RowSize {
   uint64_t draws;
   uint64_t vocab;
@@ -50,9 +50,9 @@ struct RowSize {
 struct OutputInfo {
   absl::string_view option;  // the field of token_sampler.v1.OutputOptions; "" for library only
   bool (*is_asked)(const OutputOptions&);
-  // Whether it describes the distribution that logprob_mode names.
+  // True if it describes the distribution that logprob_mode names.
   bool of_distribution;
-  // Whether token_sampler.v1.RowDetail has it.
+  // True if it travels in token_sampler.v1.RowDetail.
   bool is_detail;
   // The most values of 4 bytes that it adds to a row's result; few are left out.
   uint64_t (*most_values)(const OutputOptions&, const RowSize&);
@@ -81,27 +81,27 @@ inline constexpr OutputInfo kOutputs[] = {
      [](const OutputOptions&, const RowSize& row) { return row.draws * row.vocab; }},
 };
 
-// Whether nothing but tokens is asked for.
+// Returns true if nothing but tokens is asked for.
 constexpr bool TokensOnly(const OutputOptions& outputs) {
   return std::none_of(std::begin(kOutputs), std::end(kOutputs),
                       [&](const OutputInfo& info) { return info.is_asked(outputs); });
 }
 
-// Whether something is asked for that token_sampler.v1.RowDetail has.
+// Returns true if something is asked for that travels in token_sampler.v1.RowDetail.
 constexpr bool WantsDetails(const OutputOptions& outputs) {
   return std::any_of(std::begin(kOutputs), std::end(kOutputs), [&](const OutputInfo& info) {
     return info.is_detail && info.is_asked(outputs);
   });
 }
 
-// Whether something is asked for that describes a distribution.
+// Returns true if something is asked for that describes a distribution.
 constexpr bool WantsDistribution(const OutputOptions& outputs) {
   return std::any_of(std::begin(kOutputs), std::end(kOutputs), [&](const OutputInfo& info) {
     return info.of_distribution && info.is_asked(outputs);
   });
 }
 
-// The most values of 4 bytes that a row's result holds, its tokens included.
+// Returns the most values of 4 bytes that a row's result holds, its tokens included.
 constexpr uint64_t MostValues(const OutputOptions& outputs, const RowSize& row) {
   uint64_t values = row.draws;
   for (const OutputInfo& info : kOutputs) {

@@ -29,13 +29,13 @@ constexpr float ImpossibleValue(InputKind kind) {
   return kind == InputKind::kLogits ? -std::numeric_limits<float>::infinity() : 0.0f;
 }
 
-// What top-k and typical sampling do with tokens that tie with the last one that they keep.
+// How top-k and typical sampling treat tokens that tie with the last one that they keep.
 enum class TiePolicy : uint8_t {
   kExactlyK,  // keep those of the lowest ids, so that k are kept
   kKeepAll,   // keep all of them
 };
 
-// What a sampler does with a value that is not allowed.
+// How a sampler treats a value that is not allowed.
 enum class InvalidValuePolicy : uint8_t {
   kFail,             // the row fails
   kSanitize,         // it is repaired: SPEC.md §2

@@ -74,44 +74,45 @@ T& Make(std::optional<T>& member) {
   return member.has_value() ? *member : member.emplace();
 }
 
+// The member that a path leads to: a member of `params`, or one of a struct in it. FindIn returns
+// null where an optional on the path is empty; MakeIn fills it.
+template <auto kMember>
+auto* FindIn(const SamplingParams& params) {
+  return Find(params.*kMember);
+}
+template <auto kStruct, auto kMember>
+auto* FindIn(const SamplingParams& params) {
+  const auto* const holder = Find(params.*kStruct);
+  return holder == nullptr ? nullptr : &(holder->*kMember);
+}
+template <auto kMember>
+auto& MakeIn(SamplingParams& params) {
+  return Make(params.*kMember);
+}
+template <auto kStruct, auto kMember>
+auto& MakeIn(SamplingParams& params) {
+  return Make(params.*kStruct).*kMember;
+}
+
 }  // namespace scalar_param_internal
 
-// Makes the row of a member of SamplingParams: a number, a bool, or an optional of one.
-template <auto kMember>
+// The row of a number or switch: the path to its member of SamplingParams, then its name and range.
+template <auto... kPath>
 constexpr ScalarParam Scalar(absl::string_view name, ParamRange range, bool logits_only = false) {
-  using scalar_param_internal::Find;
-  using scalar_param_internal::Make;
-  return {name,
-          range,
-          logits_only,
-          [](const SamplingParams& params) { return Find(params.*kMember) != nullptr; },
-          [](const SamplingParams& params) {
-            const auto* const member = Find(params.*kMember);
-            return member != nullptr ? static_cast<double>(*member) : 0.0;
-          },
-          [](SamplingParams& params, double value) {
-            auto& member = Make(params.*kMember);
-            member = static_cast<std::remove_reference_t<decltype(member)>>(value);
-          }};
-}
-// Makes the row of a number in a struct, or in an optional of one, that is a member of
-// SamplingParams.
-template <auto kStruct, auto kMember>
-constexpr ScalarParam Scalar(absl::string_view name, ParamRange range, bool logits_only = false) {
-  using scalar_param_internal::Find;
-  using scalar_param_internal::Make;
-  return {name,
-          range,
-          logits_only,
-          [](const SamplingParams& params) { return Find(params.*kStruct) != nullptr; },
-          [](const SamplingParams& params) {
-            const auto* const holder = Find(params.*kStruct);
-            return holder != nullptr ? static_cast<double>(holder->*kMember) : 0.0;
-          },
-          [](SamplingParams& params, double value) {
-            auto& member = Make(params.*kStruct).*kMember;
-            member = static_cast<std::remove_reference_t<decltype(member)>>(value);
-          }};
+  namespace internal = scalar_param_internal;
+  return {
+      name,
+      range,
+      logits_only,
+      [](const SamplingParams& params) { return internal::FindIn<kPath...>(params) != nullptr; },
+      [](const SamplingParams& params) {
+        const auto* const member = internal::FindIn<kPath...>(params);
+        return member == nullptr ? 0.0 : static_cast<double>(*member);
+      },
+      [](SamplingParams& params, double value) {
+        auto& member = internal::MakeIn<kPath...>(params);
+        member = static_cast<std::remove_reference_t<decltype(member)>>(value);
+      }};
 }
 
 }  // namespace token_sampler

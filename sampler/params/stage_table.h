@@ -33,7 +33,7 @@ enum class Stage : uint8_t {
   kTopA = 14,
 };
 
-// What a stage reads and does, on which its cost depends.
+// The kind of work that a stage does, on which its cost depends.
 enum class StageFamily : uint8_t {
   kTemperature,  // weighs the tokens again
   kCount,        // keeps a number of tokens

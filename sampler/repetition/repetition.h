@@ -28,7 +28,7 @@ struct IndexedHistory {
 size_t CommonEnd(const IndexedHistory& history, size_t end, size_t other_end, size_t begin,
                  Pace* pace);
 
-// What DRY subtracts from a token's logit.
+// The number that DRY subtracts from a token's logit.
 struct DryPenalty {
   uint32_t id;
   float value;  // >= 0

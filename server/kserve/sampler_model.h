@@ -25,7 +25,7 @@ inline constexpr char kModelName[] = "sampler";
 inline constexpr char kModelVersion[] = "1";
 inline constexpr uint32_t kPriorityLevels = kHighestPriority + 1;  // 1 is the most urgent
 
-// What an input, other than `logits` and `weights`, sets in the native request.
+// The part of the native request that an input other than `logits` and `weights` sets.
 enum class InputRole : uint8_t {
   kParams,     // a field of SamplingParams
   kSequences,  // a list of token sequences: bad_words or dry.breakers

@@ -198,7 +198,7 @@ class ExamplesTest(unittest.TestCase):
 
 
 class CppExamplesTest(unittest.TestCase):
-    # What the examples of a page take for granted that are no whole file.
+    # The declarations that examples which are no whole file take for granted.
     SURROUNDINGS = """
         #include <cstring>
         #include "token_sampler/sampler_client.h"

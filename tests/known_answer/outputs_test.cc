@@ -107,7 +107,7 @@ TEST(RankTest, BothDefinitionsOnATie) {
 }
 
 TEST(RankTest, ProcessedRanksAmongTheKept) {
-  // Of the three tokens at or above .19, XTC keeps the least likely.
+  // XTC keeps the least likely of the three tokens at or above .19.
   const RowResult result = SampleWith(
       WeightRow({5, 3, 2}, {.num_samples = 1, .xtc_probability = 1, .xtc_threshold = .19}),
       {.logprob_mode = LogprobMode::kProcessed, .ranks = true, .kept_set = true});

@@ -2,7 +2,7 @@
 // One cluster of blocks runs at a time, all on the calling thread, so memory needs no atomics. A
 // seed decides the order of threads and clusters.
 //
-// What would hang or be undefined on a device ends the launch with a report: a barrier or warp
+// A launch that would hang or be undefined on a device ends with a report: a barrier or warp
 // operation that some threads never reach, or that threads reach at different places, and access to
 // shared memory of a block that has exited.
 

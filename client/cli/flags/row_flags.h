@@ -22,7 +22,7 @@ struct HistoryFlags {
   std::optional<History> Get() const;
 };
 
-// What the flags set must outlive the parsing.
+// The parsing writes to the targets of the flags, so they must outlive it.
 void AddHistoryFlags(CLI::App& app, HistoryFlags& flags);
 void AddStateFlag(CLI::App& app, RowState& state);
 void AddBitmaskFlag(CLI::App& app, std::string& path);

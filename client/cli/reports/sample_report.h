@@ -1,4 +1,4 @@
-// What `sample` prints.
+// The report that `sample` prints.
 
 #ifndef TOKEN_SAMPLER_CLIENT_CLI_REPORTS_SAMPLE_REPORT_H_
 #define TOKEN_SAMPLER_CLIENT_CLI_REPORTS_SAMPLE_REPORT_H_

@@ -236,7 +236,7 @@ struct SamplingParams {
   std::optional<Dry> dry = {};
 };
 
-// What a program can say of a scalar parameter to those who set it.
+// Describes a scalar parameter to the users of a program that offers it.
 struct ScalarDescription {
   const char* name;        // of the field of token_sampler.v1.SamplingParams
   const char* value_name;  // of what its value stands for, "" for a switch
@@ -248,47 +248,49 @@ struct ScalarDescription {
 // `params` may be const.
 template <typename Params, typename F>
 void ForEachScalar(Params& params, F f) {
-  using Group = ScalarDescription::Group;
-  const auto draw = [&](auto& member, const char* name, const char* value, const char* help) {
-    f(member, ScalarDescription{name, value, help, Group::kDraw});
-  };
-  const auto filter = [&](auto& member, const char* name, const char* value, const char* help) {
-    f(member, ScalarDescription{name, value, help, Group::kFilter});
-  };
-  const auto adjust = [&](auto& member, const char* name, const char* value, const char* help) {
-    f(member, ScalarDescription{name, value, help, Group::kAdjustment});
-  };
-  draw(params.temperature, "temperature", "T", "Divide the logits by T; 0 is greedy [1]");
-  draw(params.num_samples, "num_samples", "N", "Draw N tokens per row [1]");
-  draw(params.replacement, "replacement", "", "Let a row's draws repeat a token");
-  draw(params.greedy_threshold, "greedy_threshold", "P",
-       "Be greedy where the largest probability is at least P");
-  filter(params.top_k, "top_k", "N", "Keep the N likeliest tokens; 0 is off [0]");
-  filter(params.top_p, "top_p", "P", "Keep the likeliest tokens that reach mass P [1]");
-  filter(params.min_p, "min_p", "P", "Keep tokens of at least P times the largest [0]");
-  filter(params.typical_p, "typical_p", "P",
-         "Keep the tokens of the most typical surprise that reach mass P [1]");
-  filter(params.epsilon_cutoff, "epsilon_cutoff", "P", "Keep tokens of probability P or more [0]");
-  filter(params.eta_cutoff, "eta_cutoff", "P",
-         "The same with a cutoff that the entropy lowers [0]");
-  filter(params.top_n_sigma, "top_n_sigma", "N",
-         "Keep logits within N standard deviations of the largest [0]");
-  filter(params.top_a, "top_a", "A",
-         "Keep tokens of at least A times the square of the largest probability [0]");
-  filter(params.p_less, "p_less", "", "Keep tokens of at least the expected probability");
-  filter(params.min_tokens_to_keep, "min_tokens_to_keep", "N",
-         "Keep N tokens or more in every filter [1]");
-  adjust(params.min_tokens, "min_tokens", "N", "Ban stop ids below step N; 0 is off [0]");
-  adjust(params.repetition_penalty, "repetition_penalty", "R",
-         "Divide the logits of tokens that were said by R, or multiply those below 0 [1]");
-  adjust(params.frequency_penalty, "frequency_penalty", "F",
-         "Subtract F for each time a token was put out [0]");
-  adjust(params.presence_penalty, "presence_penalty", "F",
-         "Subtract F from each token that was put out [0]");
-  adjust(params.penalty_last_n, "penalty_last_n", "N",
-         "Penalise the newest N tokens of the history; -1 is all [-1]");
-  adjust(params.no_repeat_ngram_size, "no_repeat_ngram_size", "N",
-         "Ban tokens that would repeat N tokens; 0 is off [0]");
+  using D = ScalarDescription;
+  using G = D::Group;
+  f(params.temperature, D{"temperature", "T", "Divide the logits by T; 0 is greedy [1]", G::kDraw});
+  f(params.num_samples, D{"num_samples", "N", "Draw N tokens per row [1]", G::kDraw});
+  f(params.replacement, D{"replacement", "", "Let a row's draws repeat a token", G::kDraw});
+  f(params.greedy_threshold,
+    D{"greedy_threshold", "P", "Be greedy where the largest probability is at least P", G::kDraw});
+  f(params.top_k, D{"top_k", "N", "Keep the N likeliest tokens; 0 is off [0]", G::kFilter});
+  f(params.top_p, D{"top_p", "P", "Keep the likeliest tokens that reach mass P [1]", G::kFilter});
+  f(params.min_p, D{"min_p", "P", "Keep tokens of at least P times the largest [0]", G::kFilter});
+  f(params.typical_p,
+    D{"typical_p", "P", "Keep the tokens of the most typical surprise that reach mass P [1]",
+      G::kFilter});
+  f(params.epsilon_cutoff,
+    D{"epsilon_cutoff", "P", "Keep tokens of probability P or more [0]", G::kFilter});
+  f(params.eta_cutoff,
+    D{"eta_cutoff", "P", "The same with a cutoff that the entropy lowers [0]", G::kFilter});
+  f(params.top_n_sigma,
+    D{"top_n_sigma", "N", "Keep logits within N standard deviations of the largest [0]",
+      G::kFilter});
+  f(params.top_a,
+    D{"top_a", "A", "Keep tokens of at least A times the square of the largest probability [0]",
+      G::kFilter});
+  f(params.p_less, D{"p_less", "", "Keep tokens of at least the expected probability", G::kFilter});
+  f(params.min_tokens_to_keep,
+    D{"min_tokens_to_keep", "N", "Keep N tokens or more in every filter [1]", G::kFilter});
+  f(params.min_tokens,
+    D{"min_tokens", "N", "Ban stop ids below step N; 0 is off [0]", G::kAdjustment});
+  f(params.repetition_penalty,
+    D{"repetition_penalty", "R",
+      "Divide the logits of tokens that were said by R, or multiply those below 0 [1]",
+      G::kAdjustment});
+  f(params.frequency_penalty,
+    D{"frequency_penalty", "F", "Subtract F for each time a token was put out [0]",
+      G::kAdjustment});
+  f(params.presence_penalty,
+    D{"presence_penalty", "F", "Subtract F from each token that was put out [0]", G::kAdjustment});
+  f(params.penalty_last_n,
+    D{"penalty_last_n", "N", "Penalise the newest N tokens of the history; -1 is all [-1]",
+      G::kAdjustment});
+  f(params.no_repeat_ngram_size,
+    D{"no_repeat_ngram_size", "N", "Ban tokens that would repeat N tokens; 0 is off [0]",
+      G::kAdjustment});
 }
 
 // A token with how often it occurred, at least once.

@@ -41,7 +41,7 @@ v1::SampleResponse Sample(const v1::SampleRequest& request, absl::Status& status
   return response;
 }
 
-// What a request says of the tokens that are not candidates.
+// The facts that a request states about tokens that are not candidates.
 enum class Known { kNothing, kLogSumExp, kCount };
 
 v1::SampleRequest Candidates(const std::vector<float>& row, size_t count, Known known,
