@@ -24,6 +24,7 @@
 #include "client/wire/stream_call.h"
 #include "client/wire/verify_draft_wire.h"
 #include "client/wire/wire.h"
+#include "sampler/status_macros.h"
 #include "token_sampler/sequence_stream.h"
 #include "token_sampler/v1/token_sampler.grpc.pb.h"
 
@@ -172,12 +173,11 @@ struct EncodedRequest::Message {
 };
 
 absl::StatusOr<EncodedRequest> EncodedRequest::Create(const SampleRequest& request) {
-  absl::StatusOr<grpc::ByteBuffer> bytes = EncodeSampleRequest(request);
-  if (!bytes.ok()) return bytes.status();
+  ASSIGN_OR_RETURN(grpc::ByteBuffer bytes, EncodeSampleRequest(request));
   EncodedRequest encoded;
   encoded.rows_ = request.matrix.rows;
-  encoded.byte_size_ = static_cast<int64_t>(bytes->Length());
-  encoded.message_ = std::make_shared<Message>(Message{*std::move(bytes)});
+  encoded.byte_size_ = static_cast<int64_t>(bytes.Length());
+  encoded.message_ = std::make_shared<Message>(Message{std::move(bytes)});
   return encoded;
 }
 
@@ -303,8 +303,8 @@ std::function<void()> SamplerClient::Unregisterer(const std::string& name) const
 
 absl::StatusOr<SamplerClient> SamplerClient::Connect(absl::string_view address,
                                                      const ClientOptions& options) {
-  if (absl::Status status = CheckAddress(address); !status.ok()) return status;
-  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  RETURN_IF_ERROR(CheckAddress(address));
+  RETURN_IF_ERROR(CheckOptions(options));
   return SamplerClient(std::make_shared<Connection>(address, options));
 }
 
@@ -338,24 +338,21 @@ absl::StatusOr<SampleResult> SamplerClient::Sample(const SampleRequest& request)
 
 absl::StatusOr<Description> SamplerClient::Describe(const SampleRequest& request,
                                                     uint32_t top_n) const {
-  absl::StatusOr<v1::DescribeRequest> message = EncodeDescribeRequest(request, top_n);
-  if (!message.ok()) return message.status();
-  absl::StatusOr<v1::DescribeResponse> response =
-      connection_->Wait<v1::DescribeResponse>("/token_sampler.v1.TokenSampler/Describe", *message);
-  if (!response.ok()) return response.status();
-  return DecodeDescription(*response);
+  ASSIGN_OR_RETURN(v1::DescribeRequest message, EncodeDescribeRequest(request, top_n));
+  ASSIGN_OR_RETURN(
+      v1::DescribeResponse response,
+      connection_->Wait<v1::DescribeResponse>("/token_sampler.v1.TokenSampler/Describe", message));
+  return DecodeDescription(response);
 }
 
 absl::StatusOr<VerifyDraftResult> SamplerClient::VerifyDraft(
     const VerifyDraftRequest& request) const {
-  absl::StatusOr<grpc::ByteBuffer> message = EncodeVerifyDraftRequest(request);
-  if (!message.ok()) return message.status();
-  absl::Status status = connection_->CheckSize(static_cast<int64_t>(message->Length()));
-  if (!status.ok()) return status;
-  absl::StatusOr<v1::VerifyDraftResponse> response = connection_->Wait<v1::VerifyDraftResponse>(
-      "/token_sampler.v1.TokenSampler/VerifyDraft", *std::move(message));
-  if (!response.ok()) return response.status();
-  return DecodeVerifyDraftResponse(*response, request.sequences);
+  ASSIGN_OR_RETURN(grpc::ByteBuffer message, EncodeVerifyDraftRequest(request));
+  RETURN_IF_ERROR(connection_->CheckSize(static_cast<int64_t>(message.Length())));
+  ASSIGN_OR_RETURN(v1::VerifyDraftResponse response,
+                   connection_->Wait<v1::VerifyDraftResponse>(
+                       "/token_sampler.v1.TokenSampler/VerifyDraft", std::move(message)));
+  return DecodeVerifyDraftResponse(response, request.sequences);
 }
 
 SequenceStream SamplerClient::OpenStream() const {
@@ -390,10 +387,10 @@ absl::Status SamplerClient::UnregisterRegion(absl::string_view name) const {
 }
 
 absl::StatusOr<ServerInfo> SamplerClient::GetServerInfo() const {
-  absl::StatusOr<v1::GetServerInfoResponse> response = connection_->Wait<v1::GetServerInfoResponse>(
-      "/token_sampler.v1.TokenSampler/GetServerInfo", v1::GetServerInfoRequest());
-  if (!response.ok()) return response.status();
-  return DecodeServerInfo(*response);
+  ASSIGN_OR_RETURN(v1::GetServerInfoResponse response,
+                   connection_->Wait<v1::GetServerInfoResponse>(
+                       "/token_sampler.v1.TokenSampler/GetServerInfo", v1::GetServerInfoRequest()));
+  return DecodeServerInfo(response);
 }
 
 absl::StatusOr<HealthStatus> SamplerClient::CheckHealth(absl::string_view service) const {
@@ -401,11 +398,10 @@ absl::StatusOr<HealthStatus> SamplerClient::CheckHealth(absl::string_view servic
   // HealthCheckResponse { ServingStatus status = 1; }.
   google::protobuf::StringValue request;
   request.set_value(std::string(service));
-  absl::StatusOr<google::protobuf::Int32Value> response =
-      connection_->Wait<google::protobuf::Int32Value>("/grpc.health.v1.Health/Check",
-                                                      std::move(request));
-  if (!response.ok()) return response.status();
-  return static_cast<HealthStatus>(response->value());
+  ASSIGN_OR_RETURN(google::protobuf::Int32Value response,
+                   connection_->Wait<google::protobuf::Int32Value>("/grpc.health.v1.Health/Check",
+                                                                   std::move(request)));
+  return static_cast<HealthStatus>(response.value());
 }
 
 }  // namespace token_sampler::client

@@ -8,6 +8,7 @@
 #include "client/wire/stream_call.h"
 #include "client/wire/tensor_wire.h"
 #include "client/wire/wire.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::client {
 namespace {
@@ -33,16 +34,16 @@ v1::SampleStreamRequest ToProto(const OpenRequest& request) {
 }
 
 absl::StatusOr<grpc::ByteBuffer> EncodeStep(const StepRequest& request) {
-  if (absl::Status status = CheckMatrix(request.matrix, "matrix"); !status.ok()) return status;
+  RETURN_IF_ERROR(CheckMatrix(request.matrix, "matrix"));
   v1::StepSequences step;
   step.mutable_sequence_ids()->Add(request.sequence_ids.begin(), request.sequence_ids.end());
   if (request.kind == InputKind::kWeights) step.set_input_kind(v1::INPUT_KIND_WEIGHTS);
   if (!request.bitmask.empty()) step.mutable_bitmask()->set_words(request.bitmask);
   ToProto(request.outputs, step.mutable_outputs());
-  absl::StatusOr<grpc::ByteBuffer> encoded =
-      EncodeWithTensors({{v1::StepSequences::kTensorFieldNumber, &request.matrix}}, step);
-  if (!encoded.ok()) return encoded.status();
-  return WrapInField(v1::SampleStreamRequest::kStepFieldNumber, *encoded);
+  ASSIGN_OR_RETURN(
+      grpc::ByteBuffer encoded,
+      EncodeWithTensors({{v1::StepSequences::kTensorFieldNumber, &request.matrix}}, step));
+  return WrapInField(v1::SampleStreamRequest::kStepFieldNumber, encoded);
 }
 
 // The answer, or the error that it reports.
@@ -67,30 +68,25 @@ SequenceStream& SequenceStream::operator=(SequenceStream&&) noexcept = default;
 SequenceStream::~SequenceStream() = default;
 
 absl::StatusOr<OpenResult> SequenceStream::Open(const OpenRequest& request) {
-  absl::StatusOr<v1::SampleStreamResponse> response = Call(*call_, ToProto(request));
-  if (!response.ok()) return response.status();
+  ASSIGN_OR_RETURN(v1::SampleStreamResponse response, Call(*call_, ToProto(request)));
   const size_t sequences = request.sequences.size();
   const size_t skipped = request.skip_unknown_ids ? sequences : 0;
-  if (static_cast<size_t>(response->seeds_size()) != sequences ||
-      static_cast<size_t>(response->skipped_ids_size()) != skipped) {
-    return Malformed(absl::StrCat("seeds and skipped_ids have ", response->seeds_size(), " and ",
-                                  response->skipped_ids_size(), " entries for ",
+  if (static_cast<size_t>(response.seeds_size()) != sequences ||
+      static_cast<size_t>(response.skipped_ids_size()) != skipped) {
+    return Malformed(absl::StrCat("seeds and skipped_ids have ", response.seeds_size(), " and ",
+                                  response.skipped_ids_size(), " entries for ",
                                   Counted(sequences, "sequence")));
   }
-  return OpenResult{{response->seeds().begin(), response->seeds().end()},
-                    {response->skipped_ids().begin(), response->skipped_ids().end()}};
+  return OpenResult{{response.seeds().begin(), response.seeds().end()},
+                    {response.skipped_ids().begin(), response.skipped_ids().end()}};
 }
 
 absl::StatusOr<StepResult> SequenceStream::Step(const StepRequest& request) {
-  absl::StatusOr<grpc::ByteBuffer> message = EncodeStep(request);
-  if (!message.ok()) return message.status();
-  absl::StatusOr<v1::SampleStreamResponse> response = Call(*call_, *message);
-  if (!response.ok()) return response.status();
-  absl::StatusOr<SampleResult> sampled =
-      DecodeSampleResponse(response->sampled(), request.matrix.rows);
-  if (!sampled.ok()) return sampled.status();
-  return StepResult{*std::move(sampled),
-                    {response->finished().begin(), response->finished().end()}};
+  ASSIGN_OR_RETURN(grpc::ByteBuffer message, EncodeStep(request));
+  ASSIGN_OR_RETURN(v1::SampleStreamResponse response, Call(*call_, message));
+  ASSIGN_OR_RETURN(SampleResult sampled,
+                   DecodeSampleResponse(response.sampled(), request.matrix.rows));
+  return StepResult{std::move(sampled), {response.finished().begin(), response.finished().end()}};
 }
 
 absl::Status SequenceStream::Fork(uint64_t sequence_id, uint64_t new_sequence_id,

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::client {
 namespace {
@@ -74,15 +75,13 @@ absl::StatusOr<SharedRegion> SharedRegion::Create(const SamplerClient& client, s
   const std::string name = absl::StrCat(prefix, getpid(), "-", absl::Hex(random));
   const std::string key = absl::StrCat("/", name);
   void* data = nullptr;
-  absl::Status status = CreateObject(key, byte_size, data);
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(CreateObject(key, byte_size, data));
   auto mapping = std::make_unique<Mapping>();
   mapping->key = key;
   mapping->name = name;
   mapping->data = data;
   mapping->byte_size = byte_size;
-  status = client.RegisterRegion(name, key, 0, byte_size);
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(client.RegisterRegion(name, key, 0, byte_size));
   mapping->unregister = client.Unregisterer(name);
   return SharedRegion(std::move(mapping));
 }

@@ -82,8 +82,8 @@ std::vector<StageView> DescribeAsFloat32(const RowInput& row, uint32_t top_n, Ro
   RowValues values;
   result.Clear();
   if (!PrepareValues(row, values, result)) return {};
-  if (std::string error = CheckState(row); !error.empty()) {
-    FailRow(RowCode::kInvalidInput, std::move(error), result);
+  if (const absl::Status status = CheckState(row); !status.ok()) {
+    FailRow(RowCode::kInvalidInput, std::string(status.message()), result);
     return {};
   }
   StagedRow staged;

@@ -12,6 +12,7 @@
 #include "sampler/arithmetic/philox.h"
 #include "sampler/arithmetic/wide_integer.h"
 #include "sampler/rows/paced.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 namespace {
@@ -310,8 +311,7 @@ absl::Status VerifyTogether(Sampler& sampler, absl::Span<const DraftInput> draft
     }
     if (rows.empty()) return absl::OkStatus();
     sampled.resize(rows.size());
-    absl::Status status = sampler.Sample(rows, absl::MakeSpan(sampled));
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(sampler.Sample(rows, absl::MakeSpan(sampled)));
     for (size_t i = 0; i < active.size(); ++i) active[i]->Take(sampled[i]);
   }
 }
@@ -346,9 +346,8 @@ absl::Status VerifyDrafts(Sampler& sampler, absl::Span<const DraftInput> drafts,
       values += drafts[first + count].target[0].vocab;
       ++count;
     }
-    absl::Status status =
-        VerifyTogether(sampler, drafts.subspan(first, count), results.subspan(first, count));
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(
+        VerifyTogether(sampler, drafts.subspan(first, count), results.subspan(first, count)));
     first += count;
   }
   return absl::OkStatus();

@@ -23,6 +23,7 @@
 #include "client/cli/reports/labels.h"
 #include "client/cli/reports/sample_report.h"
 #include "client/cli/reports/table.h"
+#include "sampler/status_macros.h"
 #include "token_sampler/sampler_client.h"
 #include "token_sampler/shared_region.h"
 
@@ -105,25 +106,19 @@ absl::Status Prepare(const SampleFlags& flags, SampleRequest& request, SampleRep
   if (weights != flags.logits.empty()) {
     return absl::InvalidArgumentError("say either --logits FILE.npy or --weights FILE.npy");
   }
-  absl::StatusOr<Matrix> matrix = ReadNpy(weights ? flags.weights : flags.logits, flags.dtype);
-  if (!matrix.ok()) return matrix.status();
-  absl::StatusOr<RowRange> range = ParseRows(flags.rows, matrix->rows);
-  if (!range.ok()) return range.status();
+  ASSIGN_OR_RETURN(Matrix matrix, ReadNpy(weights ? flags.weights : flags.logits, flags.dtype));
+  ASSIGN_OR_RETURN(RowRange range, ParseRows(flags.rows, matrix.rows));
   if (!flags.vocab.empty()) {
-    absl::StatusOr<std::vector<std::string>> words = ReadVocabulary(flags.vocab, matrix->vocab);
-    if (!words.ok()) return words.status();
-    report.words = *std::move(words);
+    ASSIGN_OR_RETURN(report.words, ReadVocabulary(flags.vocab, matrix.vocab));
   }
   if (!flags.contexts.empty()) {
-    absl::StatusOr<std::map<int64_t, std::string>> contexts = ReadContexts(flags.contexts);
-    if (!contexts.ok()) return contexts.status();
-    report.contexts = *std::move(contexts);
+    ASSIGN_OR_RETURN(report.contexts, ReadContexts(flags.contexts));
   }
-  report.first_row = range->begin;
-  request.matrix = Slice(*matrix, *range);
+  report.first_row = range.begin;
+  request.matrix = Slice(matrix, range);
   request.kind = weights ? InputKind::kWeights : InputKind::kLogits;
   request.params = {flags.sampling.params};
-  request.keys = MakeKeys(flags, *range);
+  request.keys = MakeKeys(flags, range);
   const auto rows = static_cast<size_t>(request.matrix.rows);
   if (const std::optional<History> history = flags.sampling.history.Get()) {
     request.histories.assign(rows, *history);
@@ -131,10 +126,8 @@ absl::Status Prepare(const SampleFlags& flags, SampleRequest& request, SampleRep
   request.skip_unknown_ids = flags.sampling.history.skip_unknown_ids;
   if (!StateText(flags.state).empty()) request.states.assign(rows, flags.state);
   if (!flags.bitmask.empty()) {
-    absl::StatusOr<std::string> bitmask =
-        ReadBitmask(flags.bitmask, matrix->vocab, matrix->rows, range->begin, request.matrix.rows);
-    if (!bitmask.ok()) return bitmask.status();
-    request.bitmask = *std::move(bitmask);
+    ASSIGN_OR_RETURN(request.bitmask, ReadBitmask(flags.bitmask, matrix.vocab, matrix.rows,
+                                                  range.begin, request.matrix.rows));
   }
   request.outputs = flags.sampling.outputs();
   return absl::OkStatus();
@@ -143,9 +136,7 @@ absl::Status Prepare(const SampleFlags& flags, SampleRequest& request, SampleRep
 // Moves the matrix into a region.
 absl::Status ShareMatrix(const SamplerClient& client, Matrix& matrix,
                          std::optional<SharedRegion>& region) {
-  absl::StatusOr<SharedRegion> created = SharedRegion::Create(client, matrix.byte_size);
-  if (!created.ok()) return created.status();
-  region = *std::move(created);
+  ASSIGN_OR_RETURN(region, SharedRegion::Create(client, matrix.byte_size));
   std::memcpy(region->data(), matrix.values, matrix.byte_size);
   matrix = region->Rows(0, matrix.dtype, matrix.rows, matrix.vocab);
   return absl::OkStatus();

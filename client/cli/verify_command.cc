@@ -21,6 +21,7 @@
 #include "client/cli/reports/labels.h"
 #include "client/cli/reports/table.h"
 #include "client/usage/counted.h"
+#include "sampler/status_macros.h"
 #include "token_sampler/sampler_client.h"
 
 namespace token_sampler::client {
@@ -83,19 +84,15 @@ absl::Status Prepare(const VerifyFlags& flags, VerifyDraftRequest& request, Draf
   if (weights != flags.logits.empty()) {
     return absl::InvalidArgumentError("say either --logits FILE.npy or --weights FILE.npy");
   }
-  absl::StatusOr<Matrix> target = ReadNpy(weights ? flags.weights : flags.logits, flags.dtype);
-  if (!target.ok()) return target.status();
-  request.target = *std::move(target);
+  ASSIGN_OR_RETURN(Matrix target, ReadNpy(weights ? flags.weights : flags.logits, flags.dtype));
+  request.target = std::move(target);
   request.kind = weights ? InputKind::kWeights : InputKind::kLogits;
   if (!flags.draft.empty()) {
-    absl::StatusOr<Matrix> draft = ReadNpy(flags.draft, flags.dtype);
-    if (!draft.ok()) return draft.status();
-    request.draft = *std::move(draft);
+    ASSIGN_OR_RETURN(request.draft, ReadNpy(flags.draft, flags.dtype));
   }
   request.draft_kind = flags.draft_kind;
-  absl::StatusOr<std::vector<DraftSequence>> sequences = ParseSequences(flags);
-  if (!sequences.ok()) return sequences.status();
-  request.sequences = *std::move(sequences);
+  ASSIGN_OR_RETURN(std::vector<DraftSequence> sequences, ParseSequences(flags));
+  request.sequences = std::move(sequences);
   request.params = {flags.params};
   if (const std::optional<History> history = flags.history.Get()) {
     request.histories.assign(request.sequences.size(), *history);
@@ -106,14 +103,10 @@ absl::Status Prepare(const VerifyFlags& flags, VerifyDraftRequest& request, Draf
   const int64_t vocab = request.target.vocab;
   const int64_t rows = request.target.rows;
   if (!flags.bitmask.empty()) {
-    absl::StatusOr<std::string> bitmask = ReadBitmask(flags.bitmask, vocab, rows, 0, rows);
-    if (!bitmask.ok()) return bitmask.status();
-    request.bitmask = *std::move(bitmask);
+    ASSIGN_OR_RETURN(request.bitmask, ReadBitmask(flags.bitmask, vocab, rows, 0, rows));
   }
   if (!flags.vocab.empty()) {
-    absl::StatusOr<std::vector<std::string>> words = ReadVocabulary(flags.vocab, vocab);
-    if (!words.ok()) return words.status();
-    report.words = *std::move(words);
+    ASSIGN_OR_RETURN(report.words, ReadVocabulary(flags.vocab, vocab));
   }
   report.sequences = request.sequences;
   return absl::OkStatus();

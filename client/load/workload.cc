@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::client {
 namespace {
@@ -75,8 +76,7 @@ absl::StatusOr<size_t> Workload::ByteSize(const WorkloadOptions& options) {
 }
 
 absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options) {
-  const absl::StatusOr<size_t> byte_size = ByteSize(options);
-  if (!byte_size.ok()) return byte_size.status();
+  RETURN_IF_ERROR(ByteSize(options).status());
   Workload workload;
   for (size_t i = 0; i < kRequests; ++i) {
     auto values = std::make_shared<std::vector<uint8_t>>(
@@ -102,9 +102,8 @@ absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options) {
     }
     request.skip_unknown_ids = options.skip_unknown_ids;
     request.outputs = options.outputs;
-    absl::StatusOr<EncodedRequest> encoded = EncodedRequest::Create(request);
-    if (!encoded.ok()) return encoded.status();
-    workload.requests_.push_back(*std::move(encoded));
+    ASSIGN_OR_RETURN(EncodedRequest encoded, EncodedRequest::Create(request));
+    workload.requests_.push_back(std::move(encoded));
   }
   return workload;
 }

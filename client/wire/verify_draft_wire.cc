@@ -8,6 +8,7 @@
 #include "client/wire/params_wire.h"
 #include "client/wire/tensor_wire.h"
 #include "client/wire/wire_enums.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::client {
 namespace {
@@ -95,14 +96,13 @@ absl::Status DecodeTokens(const v1::VerifyDraftResponse& response, bool trees,
 }  // namespace
 
 absl::StatusOr<grpc::ByteBuffer> EncodeVerifyDraftRequest(const VerifyDraftRequest& request) {
-  absl::Status status = CheckParents(request.sequences);
-  status.Update(CheckHistories(request.histories, request.skip_unknown_ids));
-  status.Update(CheckMatrix(request.target, "target"));
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(CheckParents(request.sequences));
+  RETURN_IF_ERROR(CheckHistories(request.histories, request.skip_unknown_ids));
+  RETURN_IF_ERROR(CheckMatrix(request.target, "target"));
   std::vector<TensorField> tensors = {
       {v1::VerifyDraftRequest::kTargetFieldNumber, &request.target}};
   if (request.draft) {
-    if (status = CheckMatrix(*request.draft, "draft"); !status.ok()) return status;
+    RETURN_IF_ERROR(CheckMatrix(*request.draft, "draft"));
     tensors.push_back({v1::VerifyDraftRequest::kDraftFieldNumber, &*request.draft});
   }
   return EncodeWithTensors(tensors, ToProto(request));
@@ -142,8 +142,7 @@ absl::StatusOr<VerifyDraftResult> DecodeVerifyDraftResponse(
     sequence.code = FromWire(status.code());
     sequence.message = status.message();
   }
-  absl::Status status = DecodeTokens(response, HasTrees(sequences), result.sequences);
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(DecodeTokens(response, HasTrees(sequences), result.sequences));
   return result;
 }
 

@@ -11,6 +11,7 @@
 #include "client/wire/params_wire.h"
 #include "client/wire/tensor_wire.h"
 #include "client/wire/wire_enums.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::client {
 namespace {
@@ -106,16 +107,15 @@ absl::Status DecodeKeptSets(const v1::KeptSets& sets, std::vector<RowResult>& ro
 }  // namespace
 
 absl::StatusOr<grpc::ByteBuffer> EncodeSampleRequest(const SampleRequest& request) {
-  absl::Status status = CheckMatrix(request.matrix, "matrix");
-  status.Update(CheckHistories(request.histories, request.skip_unknown_ids));
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(CheckMatrix(request.matrix, "matrix"));
+  RETURN_IF_ERROR(CheckHistories(request.histories, request.skip_unknown_ids));
   return EncodeWithTensors({{v1::SampleRequest::kTensorFieldNumber, &request.matrix}},
                            ToProto(request));
 }
 
 absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& response,
                                                   int64_t rows) {
-  if (absl::Status status = CheckLengths(response, rows); !status.ok()) return status;
+  RETURN_IF_ERROR(CheckLengths(response, rows));
   SampleResult result;
   result.spec_version = response.spec_version();
   result.rows.resize(static_cast<size_t>(rows));
@@ -131,11 +131,10 @@ absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& resp
     if (r < response.skipped_ids_size()) row.skipped_ids = response.skipped_ids(r);
     if (r < response.states_size()) row.state = FromProto(response.states(r));
     if (response.details_size() == 0) continue;
-    if (absl::Status status = DecodeDetail(response.details(r), row); !status.ok()) return status;
+    RETURN_IF_ERROR(DecodeDetail(response.details(r), row));
   }
   if (response.has_kept_sets()) {
-    absl::Status status = DecodeKeptSets(response.kept_sets(), result.rows);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(DecodeKeptSets(response.kept_sets(), result.rows));
   }
   for (const v1::RowStatus& status : response.row_statuses()) {
     if (status.row() >= result.rows.size()) {
@@ -157,9 +156,8 @@ absl::StatusOr<SampleResult> DecodeSampleResponse(const v1::SampleResponse& resp
 absl::StatusOr<v1::DescribeRequest> EncodeDescribeRequest(const SampleRequest& request,
                                                           uint32_t top_n) {
   const Matrix& matrix = request.matrix;
-  absl::Status status = CheckMatrix(matrix, "matrix");
-  status.Update(CheckHistories(request.histories, request.skip_unknown_ids));
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(CheckMatrix(matrix, "matrix"));
+  RETURN_IF_ERROR(CheckHistories(request.histories, request.skip_unknown_ids));
   if (matrix.candidates.has_value()) {
     return absl::InvalidArgumentError("matrix.candidates are for Sample alone");
   }

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cuda/launch/cuda_handles.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 namespace {
@@ -36,11 +37,10 @@ class OpenedMemory final : public IpcMemory {
 
   absl::Status Read(uint64_t offset, size_t size, char* to) const override {
     const DeviceGuard guard(place_.device);
-    absl::Status status = guard.status();
-    if (status.ok() && event_ != nullptr) {
-      status = ToStatus(cudaEventSynchronize(event_.get()), "cudaEventSynchronize");
+    RETURN_IF_ERROR(guard.status());
+    if (event_ != nullptr) {
+      RETURN_IF_ERROR(ToStatus(cudaEventSynchronize(event_.get()), "cudaEventSynchronize"));
     }
-    if (!status.ok()) return status;
     return ToStatus(cudaMemcpy(to, place_.address + offset, size, cudaMemcpyDeviceToHost),
                     "cudaMemcpy");
   }
@@ -65,11 +65,9 @@ absl::Status AllocatedBytes(const void* memory, uint64_t& bytes) {
   void* entry = nullptr;
   cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
   constexpr unsigned kVersion = 3020;
-  absl::Status status =
-      ToStatus(cudaGetDriverEntryPointByVersion("cuMemGetAddressRange", &entry, kVersion,
-                                                cudaEnableDefault, &found),
-               "cudaGetDriverEntryPointByVersion");
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(ToStatus(cudaGetDriverEntryPointByVersion("cuMemGetAddressRange", &entry,
+                                                            kVersion, cudaEnableDefault, &found),
+                           "cudaGetDriverEntryPointByVersion"));
   if (found != cudaDriverEntryPointSuccess || entry == nullptr) {
     return absl::InternalError("CUDA: the driver has no cuMemGetAddressRange");
   }
@@ -92,14 +90,12 @@ absl::StatusOr<std::unique_ptr<IpcMemory>> IpcMemory::Open(uint32_t device,
                                                            absl::string_view event,
                                                            const IpcRange& range) {
   int count = 0;
-  absl::Status status = ToStatus(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(ToStatus(cudaGetDeviceCount(&count), "cudaGetDeviceCount"));
   if (device >= static_cast<uint32_t>(count)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "device must be below ", count, ", the number of the server's devices, got ", device));
   }
-  status = ToStatus(cudaSetDevice(static_cast<int>(device)), "cudaSetDevice");
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(ToStatus(cudaSetDevice(static_cast<int>(device)), "cudaSetDevice"));
 
   cudaIpcMemHandle_t memory_handle;
   if (handle.size() != sizeof(memory_handle)) {
@@ -115,7 +111,7 @@ absl::StatusOr<std::unique_ptr<IpcMemory>> IpcMemory::Open(uint32_t device,
   }
   Mapping mapping(opened);
   uint64_t allocated = 0;
-  if (status = AllocatedBytes(opened, allocated); !status.ok()) return status;
+  RETURN_IF_ERROR(AllocatedBytes(opened, allocated));
   if (range.byte_size > allocated || range.offset > allocated - range.byte_size) {
     return absl::OutOfRangeError(absl::StrCat("offset ", range.offset, " and byte_size ",
                                               range.byte_size, " must lie inside the ", allocated,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::cuda {
 namespace {
@@ -47,8 +48,7 @@ class Trial {
     // The first call also allocates what later ones use again.
     for (int call = 0; call <= kTimedCalls; ++call) {
       const double begin = seconds_();
-      absl::Status status = sampler_.Sample(rows, absl::MakeSpan(results));
-      if (!status.ok()) return status;
+      RETURN_IF_ERROR(sampler_.Sample(rows, absl::MakeSpan(results)));
       if (call > 0) taken.push_back(seconds_() - begin);
     }
     const auto median = taken.begin() + kTimedCalls / 2;
@@ -58,12 +58,10 @@ class Trial {
 
   // The cost of a call with `rows`, which have `units` units each.
   absl::StatusOr<CallCost> Cost(absl::Span<const RowInput> rows, size_t units) {
-    const absl::StatusOr<double> few = MedianSeconds(rows.first(kFewRows));
-    if (!few.ok()) return few.status();
-    const absl::StatusOr<double> many = MedianSeconds(rows);
-    if (!many.ok()) return many.status();
-    const double per_row = std::max(0.0, *many - *few) / (kManyRows - kFewRows);
-    return CallCost{.fixed = std::max(0.0, *few - per_row * kFewRows),
+    ASSIGN_OR_RETURN(const double few, MedianSeconds(rows.first(kFewRows)));
+    ASSIGN_OR_RETURN(const double many, MedianSeconds(rows));
+    const double per_row = std::max(0.0, many - few) / (kManyRows - kFewRows);
+    return CallCost{.fixed = std::max(0.0, few - per_row * kFewRows),
                     .per_unit = per_row / static_cast<double>(units)};
   }
 
@@ -89,11 +87,9 @@ absl::StatusOr<HostRowPolicy> TryHostRows(Sampler& cpu, Sampler& device, size_t 
       rows[row].params = &params;
       rows[row].key.stream = static_cast<uint32_t>(row);
     }
-    const absl::StatusOr<CallCost> cpu_cost = on_cpu.Cost(rows, vocab);
-    if (!cpu_cost.ok()) return cpu_cost.status();
-    const absl::StatusOr<CallCost> device_cost = on_device.Cost(rows, vocab * sizeof(float));
-    if (!device_cost.ok()) return device_cost.status();
-    policy.costs[work] = {*cpu_cost, *device_cost};
+    ASSIGN_OR_RETURN(const CallCost cpu_cost, on_cpu.Cost(rows, vocab));
+    ASSIGN_OR_RETURN(const CallCost device_cost, on_device.Cost(rows, vocab * sizeof(float)));
+    policy.costs[work] = {cpu_cost, device_cost};
   }
   return policy;
 }

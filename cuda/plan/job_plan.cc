@@ -69,8 +69,8 @@ absl::string_view WhyNotKernel(const RowInput& row) {
   if (const absl::string_view why = WhyNotParams(*row.params); !why.empty()) return why;
   if (row.outputs != nullptr && !TokensOnly(*row.outputs)) return "outputs";
   // Leave rows with an invalid history or state to the CPU sampler, which reports the error.
-  if (!CheckHistory(row).empty()) return "history";
-  return CheckState(row).empty() ? "" : "state";
+  if (!CheckHistory(row).ok()) return "history";
+  return CheckState(row).ok() ? "" : "state";
 }
 
 RowJob PlanJob(const RowInput& row) {

@@ -41,13 +41,13 @@ bool TakesFirstOfAll(const RowInput& row) {
 }  // namespace
 
 bool RowSampler::Takes(const RowInput& row) {
-  return (row.outputs == nullptr || row.outputs->gumbel_softmax == 0.0) && CheckState(row).empty();
+  return (row.outputs == nullptr || row.outputs->gumbel_softmax == 0.0) && CheckState(row).ok();
 }
 
 ScannedRow* RowSampler::Prepare(const RowInput& row, ThreadPool* pool, RowResult& result) {
   if (!received_.Scan(row, pool, result)) return nullptr;
-  if (std::string error = CheckHistory(row, row.pace); !error.empty()) {
-    FailRow(RowCode::kInvalidInput, std::move(error), result);
+  if (const absl::Status status = CheckHistory(row, row.pace); !status.ok()) {
+    FailRow(RowCode::kInvalidInput, std::string(status.message()), result);
     return nullptr;
   }
   if (!HasAdjustments(row)) return &received_;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "sampler/params/stage_table.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 namespace {
@@ -68,9 +69,7 @@ absl::Status CheckBias(const SamplingParams& params, int64_t vocab,
     }
     ids.push_back(bias.token_id);
   }
-  if (absl::Status status = CheckIds(location, "logit_bias.token_ids", ids, vocab); !status.ok()) {
-    return status;
-  }
+  RETURN_IF_ERROR(CheckIds(location, "logit_bias.token_ids", ids, vocab));
   std::sort(ids.begin(), ids.end());
   const auto twice = std::adjacent_find(ids.begin(), ids.end());
   if (twice == ids.end()) return absl::OkStatus();
@@ -89,29 +88,23 @@ absl::Status CheckDry(const Dry& dry, int64_t vocab, const ParamsLocation& locat
       return OutOfRange(location, field, absl::StrCat("of 1 to ", kMaxDryBreakerTokens, " tokens"),
                         size);
     }
-    if (absl::Status status = CheckIds(location, field, dry.breakers[i], vocab); !status.ok()) {
-      return status;
-    }
+    RETURN_IF_ERROR(CheckIds(location, field, dry.breakers[i], vocab));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckAdjustments(const SamplingParams& params, InputKind kind, int64_t vocab,
                               const ParamsLocation& location) {
-  for (absl::Status status : {CheckIds(location, "allowed_ids", params.allowed_ids, vocab),
-                              CheckIds(location, "banned_ids", params.banned_ids, vocab),
-                              CheckIds(location, "stop_ids", params.stop_ids, vocab),
-                              CheckBias(params, vocab, location)}) {
-    if (!status.ok()) return status;
-  }
+  RETURN_IF_ERROR(CheckIds(location, "allowed_ids", params.allowed_ids, vocab));
+  RETURN_IF_ERROR(CheckIds(location, "banned_ids", params.banned_ids, vocab));
+  RETURN_IF_ERROR(CheckIds(location, "stop_ids", params.stop_ids, vocab));
+  RETURN_IF_ERROR(CheckBias(params, vocab, location));
   for (size_t i = 0; i < params.bad_words.size(); ++i) {
     const std::string field = absl::StrCat("bad_words[", i, "].token_ids");
     if (params.bad_words[i].empty()) return OutOfRange(location, field, "not empty", "none");
-    if (absl::Status status = CheckIds(location, field, params.bad_words[i], vocab); !status.ok()) {
-      return status;
-    }
+    RETURN_IF_ERROR(CheckIds(location, field, params.bad_words[i], vocab));
   }
-  if (absl::Status status = CheckDry(params.dry, vocab, location); !status.ok()) return status;
+  RETURN_IF_ERROR(CheckDry(params.dry, vocab, location));
   if (kind == InputKind::kLogits) return absl::OkStatus();
   constexpr absl::string_view kOff = "off with weights, which are not logits";
   if (!params.logit_bias.empty()) return OutOfRange(location, "logit_bias", kOff, "some");
@@ -174,9 +167,8 @@ absl::Status CheckStateful(const SamplingParams& params, int64_t vocab,
     return OutOfRange(location, "adaptive_p", "off with mirostat", "one");
   }
   if (params.top_p_decay.has_value()) {
-    absl::Status status =
-        CheckIds(location, "top_p_decay.reset_ids", params.top_p_decay->reset_ids, vocab);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(
+        CheckIds(location, "top_p_decay.reset_ids", params.top_p_decay->reset_ids, vocab));
   }
   if (!params.stateful() || params.num_samples == 1) return absl::OkStatus();
   return OutOfRange(
@@ -216,18 +208,17 @@ std::string ParamRange::ToString() const {
 
 absl::Status ValidateParams(const SamplingParams& params, InputKind kind, int64_t vocab,
                             const ParamsLocation& location) {
-  if (absl::Status status = CheckScalars(params, kind, location); !status.ok()) return status;
+  RETURN_IF_ERROR(CheckScalars(params, kind, location));
   if (!params.replacement && int64_t{params.num_samples} > vocab) {
     return OutOfRange(location, "num_samples",
                       absl::StrCat("at most the ", vocab, vocab == 1 ? " token" : " tokens",
                                    " of the row without replacement"),
                       params.num_samples);
   }
-  for (absl::Status status :
-       {CheckTemperature(params, kind, location), CheckStateful(params, vocab, location),
-        CheckOrder(params, location), CheckAdjustments(params, kind, vocab, location)}) {
-    if (!status.ok()) return status;
-  }
+  RETURN_IF_ERROR(CheckTemperature(params, kind, location));
+  RETURN_IF_ERROR(CheckStateful(params, vocab, location));
+  RETURN_IF_ERROR(CheckOrder(params, location));
+  RETURN_IF_ERROR(CheckAdjustments(params, kind, vocab, location));
   return absl::OkStatus();
 }
 

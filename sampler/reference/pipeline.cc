@@ -99,8 +99,8 @@ void SampleAsFloat32(const RowInput& row, RowResult& result) {
 bool ProcessRow(const RowInput& row, StageObserver observer, ProcessedRow& processed,
                 RowResult& result) {
   result.Clear();
-  if (std::string error = CheckState(row); !error.empty()) {
-    FailRow(RowCode::kInvalidInput, std::move(error), result);
+  if (const absl::Status status = CheckState(row); !status.ok()) {
+    FailRow(RowCode::kInvalidInput, std::string(status.message()), result);
     return false;
   }
   if (!PrepareValues(row, processed.values, result)) return false;

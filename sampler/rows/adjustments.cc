@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "sampler/rows/paced.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 namespace {
@@ -101,20 +102,20 @@ IndexedHistory Indexed(const RowHistory& history) {
   return {{history.prompt_ids, history.output_ids}, *history.index};
 }
 
-std::string CheckIds(absl::string_view name, Ids ids, int64_t vocab, Pace* pace) {
-  std::string error;
+absl::Status CheckIds(absl::string_view name, Ids ids, int64_t vocab, Pace* pace) {
+  absl::Status status;
   InPieces(pace, ids.size(), kPieceItems * 8, [&](size_t begin, size_t end) {
-    if (!error.empty()) return;
+    if (!status.ok()) return;
     // Find the largest first: that needs no branch per id.
     uint32_t largest = 0;
     for (size_t i = begin; i < end; ++i) largest = std::max(largest, ids[i]);
     if (largest < vocab) return;
     size_t first = begin;
     while (ids[first] < vocab) ++first;
-    error = absl::StrCat(name, "[", first, "] must be below the vocabulary of ", vocab, ", got ",
-                         ids[first]);
+    status = absl::InvalidArgumentError(absl::StrCat(
+        name, "[", first, "] must be below the vocabulary of ", vocab, ", got ", ids[first]));
   });
-  return error;
+  return status;
 }
 
 }  // namespace
@@ -157,24 +158,22 @@ bool CountsBesideIndex(const SamplingParams& params) {
   return HasPenalties(params) && params.penalty_last_n < 0;
 }
 
-std::string CheckHistory(const RowInput& row, Pace* pace) {
+absl::Status CheckHistory(const RowInput& row, Pace* pace) {
   const RowHistory& history = HistoryOf(row);
-  if (history.index != nullptr) return "";
+  if (history.index != nullptr) return absl::OkStatus();
   if (!history.skip_unknown_ids) {
-    for (std::string error :
-         {CheckIds("prompt_ids", history.prompt_ids, row.vocab, pace),
-          CheckIds("output_ids", history.output_ids, row.vocab, pace),
-          CheckIds("prompt_set", history.prompt_set, row.vocab, pace),
-          CheckIds("output_counts", history.output_count_ids, row.vocab, pace)}) {
-      if (!error.empty()) return error;
-    }
+    RETURN_IF_ERROR(CheckIds("prompt_ids", history.prompt_ids, row.vocab, pace));
+    RETURN_IF_ERROR(CheckIds("output_ids", history.output_ids, row.vocab, pace));
+    RETURN_IF_ERROR(CheckIds("prompt_set", history.prompt_set, row.vocab, pace));
+    RETURN_IF_ERROR(CheckIds("output_counts", history.output_count_ids, row.vocab, pace));
   }
   const bool unordered = !history.prompt_set.empty() || !history.output_count_ids.empty();
   if (unordered && NeedsOrder(*row.params)) {
-    return "prompt_set and output_counts have no order, which bad_words of several tokens, "
-           "no_repeat_ngram_size, dry and penalty_last_n need: send prompt_ids and output_ids";
+    return absl::InvalidArgumentError(
+        "prompt_set and output_counts have no order, which bad_words of several tokens, "
+        "no_repeat_ngram_size, dry and penalty_last_n need: send prompt_ids and output_ids");
   }
-  return "";
+  return absl::OkStatus();
 }
 
 bool BansUnlisted(const RowInput& row) {

@@ -37,11 +37,11 @@ bool CountsSuffice(const SamplingParams& params);
 // True if penalties read sets and counts even when there is an index of the history.
 bool CountsBesideIndex(const SamplingParams& params);
 
-// Returns what is wrong with the row's history; "" if its ids are below vocab, or may be skipped,
-// and it has the order that the parameters need. Takes time linear in the history unless there is
-// an index. Asks `pace`, if there is one, and then may throw Interrupted (sampler/rows/paced.h),
-// like all functions below that take a pace.
-std::string CheckHistory(const RowInput& row, Pace* pace = nullptr);
+// OK if the ids of the row's history are below vocab, or may be skipped, and the history has the
+// order that the parameters need; otherwise an InvalidArgument error that names the field of the
+// history. Takes time linear in the history unless there is an index. Asks `pace`, if there is one,
+// and then may throw Interrupted (sampler/rows/paced.h), like all functions below that take a pace.
+absl::Status CheckHistory(const RowInput& row, Pace* pace = nullptr);
 
 // BansUnlisted: true if the row has allowed_ids or a bitmask. BanUnlisted removes the tokens that
 // these leave out from the row's values, which were read as float32 with -0 made +0. It overwrites

@@ -160,8 +160,8 @@ bool PrepareValues(const RowInput& row, RowValues& values, RowResult& result) {
     FailWithoutTokens(row.kind, result);
     return false;
   }
-  if (std::string error = CheckHistory(row, row.pace); !error.empty()) {
-    FailRow(RowCode::kInvalidInput, std::move(error), result);
+  if (const absl::Status status = CheckHistory(row, row.pace); !status.ok()) {
+    FailRow(RowCode::kInvalidInput, std::string(status.message()), result);
     return false;
   }
   if (!Adjust(row, values, result)) {

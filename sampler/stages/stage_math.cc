@@ -9,6 +9,7 @@
 #include "sampler/arithmetic/philox.h"
 #include "sampler/arithmetic/wide_integer.h"
 #include "sampler/stages/log_weight.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 namespace {
@@ -36,12 +37,16 @@ AdaptiveSums AdaptiveSumsOf(const RowInput& row) {
 
 // Returns what is wrong with a field of the state; "" if nothing is. `used`: the field's stage is
 // on.
-std::string CheckField(absl::string_view name, const std::optional<double>& value, bool used,
-                       double low, double high, absl::string_view range) {
-  if (!value.has_value()) return "";
-  if (!used) return absl::StrCat("states.", name, " is set, but what it belongs to is off");
-  if (*value >= low && *value <= high) return "";
-  return absl::StrCat("states.", name, " must be in ", range, ", got ", *value);
+absl::Status CheckField(absl::string_view name, const std::optional<double>& value,
+                        const ParamRange& range, absl::string_view stage, bool is_on) {
+  if (!value.has_value()) return absl::OkStatus();
+  if (!is_on) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("states.", name, " must not be set while ", stage, " is off"));
+  }
+  if (range.Contains(*value)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("states.", name, " must be ", range.ToString(), ", got ", *value));
 }
 
 }  // namespace
@@ -127,23 +132,20 @@ float AdaptivePLogit(double probability, double target) {
   return static_cast<float>(5.0 - 10.0 * distance * distance / (1.0 + distance)) + 0.0f;
 }
 
-std::string CheckState(const RowInput& row) {
-  if (row.state == nullptr) return "";
+absl::Status CheckState(const RowInput& row) {
+  if (row.state == nullptr) return absl::OkStatus();
   const RowState& state = StateOf(row);
-  constexpr double kAboveZero = std::numeric_limits<double>::denorm_min();
   const SamplingParams& params = *row.params;
   const bool mirostat = params.mirostat.has_value();
   const bool adaptive = params.adaptive_p.has_value();
   const bool decay = params.top_p_decay.has_value();
-  for (std::string error :
-       {CheckField("mirostat_mu", state.mirostat_mu, mirostat, -1e6, 1e6, "[-1e6, 1e6]"),
-        CheckField("adaptive_p_sum", state.adaptive_p_sum, adaptive, 0.0, 1e6, "[0, 1e6]"),
-        CheckField("adaptive_p_weight", state.adaptive_p_weight, adaptive, kAboveZero, 1e6,
-                   "(0, 1e6]"),
-        CheckField("top_p", state.top_p, decay, 0.0, 1.0, "[0, 1]")}) {
-    if (!error.empty()) return error;
-  }
-  return "";
+  RETURN_IF_ERROR(
+      CheckField("mirostat_mu", state.mirostat_mu, Closed(-1e6, 1e6), "mirostat", mirostat));
+  RETURN_IF_ERROR(
+      CheckField("adaptive_p_sum", state.adaptive_p_sum, Closed(0, 1e6), "adaptive_p", adaptive));
+  RETURN_IF_ERROR(CheckField("adaptive_p_weight", state.adaptive_p_weight, Above(0, 1e6),
+                             "adaptive_p", adaptive));
+  return CheckField("top_p", state.top_p, Closed(0, 1), "top_p_decay", decay);
 }
 
 RowState NextState(const RowInput& row, const DrawnProbabilities& drawn, uint32_t token_id) {

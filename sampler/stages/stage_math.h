@@ -50,8 +50,8 @@ bool XtcActs(const RowInput& row);
 double AdaptivePTarget(const RowInput& row);
 float AdaptivePLogit(double probability, double target);
 
-// Returns what is wrong with the row's state; "" if nothing is.
-std::string CheckState(const RowInput& row);
+// OK, or an InvalidArgument error that names the field of the row's state that is out of range.
+absl::Status CheckState(const RowInput& row);
 
 // The probabilities of a drawn token that the next state depends on.
 struct DrawnProbabilities {

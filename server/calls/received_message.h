@@ -17,6 +17,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "sampler/status_macros.h"
 #include "server/calls/parsed_size.h"
 #include "server/calls/sliced_request.h"
 #include "server/codec/field_check.h"
@@ -33,9 +34,9 @@ namespace token_sampler {
 template <typename Request>
 class ReceivedMessage {
  public:
-  explicit ReceivedMessage(const RequestLimits& limits)
-      : limits_({limits.max_rows, limits.max_parsed_bytes}),
-        memory_(limits.ledger, Account::kRequests) {}
+  explicit ReceivedMessage(const CallContext& context)
+      : limits_({context.limits.max_rows, context.limits.max_parsed_bytes}),
+        memory_(context.ledger, Account::kRequests) {}
 
   // Parses a message. InvalidArgument if it is not a Request, or MeasureParsed refuses it;
   // ResourceExhausted if there is no memory for it.
@@ -49,7 +50,7 @@ class ReceivedMessage {
       bytes.Add({reinterpret_cast<const char*>(slice.begin()), slice.size()});
     }
     ParsedSize size;
-    absl::Status status = MeasureParsed(*Request::descriptor(), bytes, limits_, size);
+    RETURN_IF_ERROR(MeasureParsed(*Request::descriptor(), bytes, limits_, size));
     const uint64_t pieces = slices_.size() * kPieceBytes;
     sliced_ = kSliced && bytes.size() > kCopiedBytes;
     if (!sliced_) {
@@ -57,8 +58,7 @@ class ReceivedMessage {
       size.scratch = 0;
     }
     // In one step, because all threads share the ledger.
-    if (status.ok()) status = memory_.Grow(bytes.size() + pieces + size.kept + size.scratch);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(memory_.Grow(bytes.size() + pieces + size.kept + size.scratch));
     if (!ParseBytes(bytes)) {
       return NotOfType(Request::descriptor()->full_name(), bytes.size());
     }

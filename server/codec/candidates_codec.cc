@@ -7,9 +7,9 @@
 #include <numeric>
 #include <utility>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 
 namespace token_sampler {
@@ -46,11 +46,8 @@ absl::Status CheckCount(absl::string_view field, int entries, uint32_t rows) {
 absl::Status DecodeLeftOut(const v1::Tensor& tensor, InputKind kind,
                            std::vector<LeftOut>& left_out) {
   const v1::Candidates& message = tensor.candidates();
-  for (absl::Status status :
-       {CheckCount("rest_log_sum_exp", message.rest_log_sum_exp_size(), tensor.rows()),
-        CheckCount("rest_counts", message.rest_counts_size(), tensor.rows())}) {
-    if (!status.ok()) return status;
-  }
+  RETURN_IF_ERROR(CheckCount("rest_log_sum_exp", message.rest_log_sum_exp_size(), tensor.rows()));
+  RETURN_IF_ERROR(CheckCount("rest_counts", message.rest_counts_size(), tensor.rows()));
   if (kind == InputKind::kWeights && message.rest_log_sum_exp_size() > 0) {
     return Invalid("tensor.candidates.rest_log_sum_exp is for logits, not for weights");
   }
@@ -124,12 +121,11 @@ void ToRealIds(const DecodedCandidates& candidates, uint32_t row, std::vector<ui
 
 }  // namespace
 
-absl::Status DecodeCandidates(const v1::Tensor& tensor, InputKind kind, const RequestLimits& limits,
-                              DecodedCandidates& candidates, std::vector<RowInput>& rows) {
-  DataType type = DataType::kFloat32;
-  absl::Status status = DecodeShape(tensor, "tensor", limits, type);
-  if (!status.ok()) return status;
-  if (status = CheckLengths(tensor); !status.ok()) return status;
+absl::StatusOr<std::vector<RowInput>> DecodeCandidates(const v1::Tensor& tensor, InputKind kind,
+                                                       const CallContext& context,
+                                                       DecodedCandidates& candidates) {
+  ASSIGN_OR_RETURN(const DataType type, DecodeShape(tensor, "tensor", context));
+  RETURN_IF_ERROR(CheckLengths(tensor));
   const v1::Candidates& message = tensor.candidates();
   const size_t element_size = ElementSize(type);
   const auto count = static_cast<size_t>(message.token_ids_size());
@@ -138,7 +134,7 @@ absl::Status DecodeCandidates(const v1::Tensor& tensor, InputKind kind, const Re
                    Counted(count, "value"), " of ", DataTypeName(type), ", got ",
                    message.values().size());
   }
-  if (status = DecodeLeftOut(tensor, kind, candidates.left_out); !status.ok()) return status;
+  RETURN_IF_ERROR(DecodeLeftOut(tensor, kind, candidates.left_out));
   candidates.reject = message.inexact() == v1::INEXACT_POLICY_REJECT;
   candidates.ids.resize(count);
   candidates.values.resize(count * element_size);
@@ -147,15 +143,15 @@ absl::Status DecodeCandidates(const v1::Tensor& tensor, InputKind kind, const Re
   for (const uint32_t length : message.lengths()) {
     candidates.begins.push_back(candidates.begins.back() + length);
   }
-  rows.resize(tensor.rows());
+  std::vector<RowInput> rows(tensor.rows());
   for (size_t r = 0; r < rows.size(); ++r) {
-    if (status = SortRow(tensor, r, element_size, candidates); !status.ok()) return status;
+    RETURN_IF_ERROR(SortRow(tensor, r, element_size, candidates));
     rows[r].values = candidates.values.data() + candidates.begins[r] * element_size;
     rows[r].dtype = type;
     rows[r].vocab = tensor.vocab();
     rows[r].kind = kind;
   }
-  return absl::OkStatus();
+  return rows;
 }
 
 absl::Status CheckCandidateRequest(const v1::SampleRequest& request,
@@ -190,6 +186,7 @@ absl::Status CheckCandidateRequest(const v1::SampleRequest& request,
 }
 
 void ChooseDraw(uint32_t row_index, DecodedCandidates& candidates, RowInput& row) {
+  if (candidates.begins.empty()) return;
   row.vocab = static_cast<int64_t>(candidates.begins[row_index + 1] - candidates.begins[row_index]);
   CandidateDraw draw = DecideCandidates(row, candidates.left_out[row_index]);
   candidates.exact[row_index] = draw.exact;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "sampler/candidates.h"
 #include "sampler/sampler.h"
@@ -30,10 +31,11 @@ struct DecodedCandidates {
   bool reject = false;               // rows whose draws are not exact fail
 };
 
-// Checks and sorts the candidates, and makes `rows`, which still have the vocab of the whole row.
+// Checks and sorts the candidates. Returns their rows, which still have the vocab of the whole row.
 // InvalidArgument names the field, its value and what is accepted.
-absl::Status DecodeCandidates(const v1::Tensor& tensor, InputKind kind, const RequestLimits& limits,
-                              DecodedCandidates& candidates, std::vector<RowInput>& rows);
+absl::StatusOr<std::vector<RowInput>> DecodeCandidates(const v1::Tensor& tensor, InputKind kind,
+                                                       const CallContext& context,
+                                                       DecodedCandidates& candidates);
 
 // InvalidArgument if a request with candidates asks for what they do not allow: adjustments and
 // histories name tokens that may be missing, and outputs of the row as received need all of it.
@@ -41,7 +43,7 @@ absl::Status CheckCandidateRequest(const v1::SampleRequest& request,
                                    absl::Span<const SamplingParams> profiles);
 
 // Turns a row, whose parameters must be valid, into one of only its candidates, and decides if its
-// draw equals that of the whole row.
+// draw equals that of the whole row. Does nothing if the call has no candidates.
 void ChooseDraw(uint32_t row_index, DecodedCandidates& candidates, RowInput& row);
 
 // Replaces positions in the results by the tokens' real ids, and sets the codes of rows that are

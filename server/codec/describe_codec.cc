@@ -1,8 +1,9 @@
 #include "server/codec/describe_codec.h"
 
-#include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
 #include "sampler/params/stage_table.h"
+#include "sampler/status_macros.h"
+#include "server/codec/invalid_argument.h"
 #include "server/codec/wire_enums.h"
 
 namespace token_sampler {
@@ -15,48 +16,46 @@ uint64_t NumStagesOn(const SamplingParams& params) {
 }
 
 // Measures the views: of the row as received, as adjusted, and after each stage that is on.
-absl::Status MeasureViews(const SamplingParams& params, uint32_t top_n, const RequestLimits& limits,
-                          AnswerSize& answer) {
+absl::StatusOr<AnswerSize> MeasureViews(const SamplingParams& params, uint32_t top_n,
+                                        const CallContext& context) {
   constexpr uint64_t kViewBytes = 128;
   constexpr uint64_t kViewMemoryBytes = 1024;
   constexpr uint64_t kTokenBytes = sizeof(uint32_t) + sizeof(double);
   // In the view and in the message, both in arrays that double, and in the message's bytes.
   constexpr uint64_t kCopies = 5;
   const uint64_t views = 2 + NumStagesOn(params);
-  answer.message = views * (kViewBytes + top_n * kTokenBytes);
-  answer.memory = views * (kViewMemoryBytes + top_n * kTokenBytes * kCopies);
-  if (answer.message <= limits.max_response_bytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "top_n must be smaller: the answer could have ", answer.message, " bytes, at most ",
-      limits.max_response_bytes, " may be (--max-response-bytes), got ", top_n));
+  const AnswerSize answer = {.message = views * (kViewBytes + top_n * kTokenBytes),
+                             .memory = views * (kViewMemoryBytes + top_n * kTokenBytes * kCopies)};
+  if (answer.message <= context.limits.max_response_bytes) return answer;
+  return Invalid("top_n must be smaller: the answer could have ", answer.message,
+                 " bytes, at most ", context.limits.max_response_bytes,
+                 " may be (--max-response-bytes), got ", top_n);
 }
 
 }  // namespace
 
-absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLimits& limits,
-                            DecodedSample& decoded, uint32_t& top_n) {
+absl::StatusOr<uint32_t> DecodeDescribe(const v1::DescribeRequest& request,
+                                        const CallContext& context, DecodedSample& decoded) {
   const v1::SampleRequest& sample = request.request();
   if (sample.tensor().rows() != 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("request.tensor.rows must be 1, got ", sample.tensor().rows()));
+    return Invalid("request.tensor.rows must be 1, got ", sample.tensor().rows());
   }
   if (sample.tensor().has_candidates()) {
-    return absl::InvalidArgumentError("request.tensor.candidates are for Sample alone");
+    return Invalid("request.tensor.candidates are for Sample alone");
   }
   if (sample.has_outputs()) {
-    return absl::InvalidArgumentError("request.outputs must not be set: nothing is drawn");
+    return Invalid("request.outputs must not be set: nothing is drawn");
   }
   constexpr uint32_t kDefaultTopN = 10;
-  top_n = request.has_top_n() ? request.top_n() : kDefaultTopN;
+  const uint32_t top_n = request.has_top_n() ? request.top_n() : kDefaultTopN;
   if (request.has_top_n() && top_n > sample.tensor().vocab()) {
     return absl::InvalidArgumentError(absl::StrCat("top_n must be at most the ",
                                                    Counted(sample.tensor().vocab(), "token"),
                                                    " of the row, got ", top_n));
   }
-  absl::Status status = DecodeSample(sample, limits, decoded);
-  if (status.ok())
-    status = MeasureViews(*decoded.inputs.front().params, top_n, limits, decoded.answer);
-  return status;
+  RETURN_IF_ERROR(DecodeSample(sample, context, decoded));
+  ASSIGN_OR_RETURN(decoded.answer, MeasureViews(*decoded.inputs.front().params, top_n, context));
+  return top_n;
 }
 
 uint64_t DescribeWorkBytes(const RowInput& row) {
@@ -68,7 +67,8 @@ uint64_t DescribeWorkBytes(const RowInput& row) {
 void EncodeDescribe(const DecodedSample& decoded, const std::vector<StageView>& views,
                     const RowResult& result, v1::DescribeResponse& response) {
   response.set_spec_version(kSpecVersion);
-  response.mutable_skipped_ids()->Add(decoded.skipped_ids.begin(), decoded.skipped_ids.end());
+  const std::vector<uint32_t>& skipped_ids = decoded.histories.skipped_ids;
+  response.mutable_skipped_ids()->Add(skipped_ids.begin(), skipped_ids.end());
   for (const StageView& view : views) {
     v1::DescribeResponse::Distribution& message = *response.add_distributions();
     message.set_stage(view.stage);

@@ -13,10 +13,10 @@
 
 namespace token_sampler {
 
-// Decodes the request's one row like DecodeSample. decoded.answer is the size of the views, and
-// `top_n` the number of tokens that a view shows.
-absl::Status DecodeDescribe(const v1::DescribeRequest& request, const RequestLimits& limits,
-                            DecodedSample& decoded, uint32_t& top_n);
+// Decodes the request's one row like DecodeSample. decoded.answer is the size of the views. Returns
+// the number of tokens that a view shows.
+absl::StatusOr<uint32_t> DecodeDescribe(const v1::DescribeRequest& request,
+                                        const CallContext& context, DecodedSample& decoded);
 
 // Returns the bytes that DescribeRow needs while it runs.
 uint64_t DescribeWorkBytes(const RowInput& row);

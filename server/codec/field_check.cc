@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "token_sampler/v1/token_sampler.pb.h"
 
@@ -111,10 +112,9 @@ absl::Status Check(const Message& message, const Openings& type, const Place* pl
                                : static_cast<int>(reflection.HasField(message, field));
     for (int i = 0; i < count; ++i) {
       const Place at = {.outer = place, .field = field, .index = i};
-      absl::Status status = Check(repeated ? reflection.GetRepeatedMessage(message, field, i)
-                                           : reflection.GetMessage(message, field),
-                                  *inner.type, &at);
-      if (!status.ok()) return status;
+      RETURN_IF_ERROR(Check(repeated ? reflection.GetRepeatedMessage(message, field, i)
+                                     : reflection.GetMessage(message, field),
+                            *inner.type, &at));
     }
   }
   return absl::OkStatus();

@@ -1,4 +1,4 @@
-// Makes the error for a request that is refused.
+// Makes the errors for requests that are refused.
 
 #ifndef TOKEN_SAMPLER_SERVER_CODEC_INVALID_ARGUMENT_H_
 #define TOKEN_SAMPLER_SERVER_CODEC_INVALID_ARGUMENT_H_
@@ -15,6 +15,13 @@ namespace token_sampler {
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+// Returns `status` with the name of what it is about before its message: "tensor.region: no region
+// has the name \"logits\"". Returns OK if it is OK.
+inline absl::Status NamedStatus(absl::string_view name, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(name, ": ", status.message()));
 }
 
 // Returns the error for a request whose `bytes` bytes do not parse as a message of `type`, its full

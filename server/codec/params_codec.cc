@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/codec/wire_enums.h"
 
@@ -227,12 +228,10 @@ absl::Status DecodeParams(const v1::SamplingParams& message, int index, Sampling
   DecodeScalars(message, fields, params);
   params.invalid_values = DecodePolicy(message.invalid_values());
   params.top_k_ties = DecodeTies(message);
-  for (absl::Status status :
-       {DecodeXtc(message.xtc(), index, params), DecodeTemperature(message, index, params),
-        DecodeStateful(message, index, params),
-        DecodeStageOrder(message, index, params.stage_order)}) {
-    if (!status.ok()) return status;
-  }
+  RETURN_IF_ERROR(DecodeXtc(message.xtc(), index, params));
+  RETURN_IF_ERROR(DecodeTemperature(message, index, params));
+  RETURN_IF_ERROR(DecodeStateful(message, index, params));
+  RETURN_IF_ERROR(DecodeStageOrder(message, index, params.stage_order));
   return DecodeAdjustments(message, index, params);
 }
 

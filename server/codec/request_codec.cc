@@ -1,49 +1,60 @@
 #include "server/codec/request_codec.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/codec/wire_enums.h"
 
 namespace token_sampler {
 namespace {
 
+// Makes the rows of the tensor or of its candidates.
+absl::StatusOr<std::vector<RowInput>> DecodeRows(const v1::SampleRequest& request,
+                                                 const CallContext& context,
+                                                 const SlicedBytes* data, DecodedSample& decoded) {
+  if (!request.has_tensor()) return Invalid("tensor must be set");
+  const InputKind kind = DecodeKind(request.input_kind());
+  if (request.tensor().has_candidates()) {
+    return DecodeCandidates(request.tensor(), kind, context, decoded.candidates);
+  }
+  ASSIGN_OR_RETURN(TensorRows tensor,
+                   DecodeTensor(request.tensor(), "tensor", kind, context, data));
+  decoded.region_rows = std::move(tensor.region);
+  return std::move(tensor.rows);
+}
+
 // Gives each row its profile, and an entry in row_errors if the profile's values are out of range.
-absl::Status ChooseProfiles(const v1::SampleRequest& request, std::vector<RowInput>& rows,
-                            DecodedSample& decoded) {
-  std::vector<uint32_t> chosen;
-  absl::Status status = DecodeProfiles(request.params(), request.row_params(), "row_params",
-                                       {"row", rows.size()}, decoded.profiles, chosen);
-  if (!status.ok()) return status;
-  // Check each used profile only once, however many rows use it: a check may take long.
-  std::vector<std::optional<absl::Status>> checked(decoded.profiles.size());
+absl::Status GiveParams(const v1::SampleRequest& request, std::vector<RowInput>& rows,
+                        DecodedSample& decoded) {
+  const Units units = {"row", rows.size()};
+  Profiles& profiles = decoded.profiles;
+  ASSIGN_OR_RETURN(profiles,
+                   DecodeProfiles(request.params(), request.row_params(), "row_params", units));
+  const RowInput& any = rows.front();  // all have one kind and one vocab
+  decoded.row_errors = CheckProfiles(profiles, units, [&](uint32_t index) -> absl::Status {
+    const std::string name = absl::StrCat("params[", index, "]");
+    SamplingParams& params = profiles.params[index];
+    RETURN_IF_ERROR(ValidateParams(params, any.kind, any.vocab, {.profile = name}));
+    ShortenLists(any.vocab, params);
+    return absl::OkStatus();
+  });
   uint64_t draws = 0;
   for (size_t r = 0; r < rows.size(); ++r) {
-    RowInput& row = rows[r];
-    row.params = &decoded.profiles[chosen[r]];
-    std::optional<absl::Status>& valid = checked[chosen[r]];
-    if (!valid.has_value()) {
-      const std::string profile = absl::StrCat("params[", chosen[r], "]");
-      valid = ValidateParams(*row.params, row.kind, row.vocab, {.profile = profile});
-      if (valid->ok()) ShortenLists(row.vocab, decoded.profiles[chosen[r]]);
-    }
-    if (!valid->ok()) {
-      decoded.row_errors.resize(rows.size());
-      decoded.row_errors[r] = absl::StrCat("row ", r, ": ", valid->message());
-      continue;
-    }
-    draws += row.params->num_samples;
-    decoded.stateful = decoded.stateful || row.params->stateful();
+    rows[r].params = &profiles.params[profiles.of_unit[r]];
+    if (decoded.HasError(r)) continue;
+    draws += rows[r].params->num_samples;
+    decoded.stateful = decoded.stateful || rows[r].params->stateful();
   }
   if (draws > kMaxValuesPerCall) {
     return Invalid("num_samples of all rows together must be at most ", kMaxValuesPerCall, ", got ",
                    draws);
   }
-  return absl::OkStatus();
+  if (!request.tensor().has_candidates()) return absl::OkStatus();
+  return CheckCandidateRequest(request, profiles.params);
 }
 
 // Checks that the kept sets of all rows fit into a response.
@@ -66,34 +77,62 @@ absl::Status CheckGumbelSoftmax(const std::vector<RowInput>& rows) {
                  kMaxValuesPerCall, " may be: draw fewer tokens, or send fewer rows");
 }
 
-// Adds an entry to row_errors for each row whose parameters need a history that was not sent.
-void CheckHistoriesSent(const v1::SampleRequest& request, const std::vector<RowInput>& rows,
-                        DecodedSample& decoded) {
-  const v1::Histories* histories = request.has_histories() ? &request.histories() : nullptr;
+// Gives each row its history, or an entry in row_errors if its parameters need one that was not
+// sent.
+absl::Status GiveHistories(const v1::SampleRequest& request, std::vector<RowInput>& rows,
+                           DecodedSample& decoded) {
+  const v1::Histories* sent = request.has_histories() ? &request.histories() : nullptr;
+  if (sent != nullptr) {
+    ASSIGN_OR_RETURN(decoded.histories,
+                     DecodeHistories(*sent, {"row", rows.size()}, rows.front().vocab));
+  }
   for (size_t r = 0; r < rows.size(); ++r) {
-    if (!decoded.row_errors.empty() && !decoded.row_errors[r].empty()) continue;
-    const auto profile = static_cast<size_t>(rows[r].params - decoded.profiles.data());
+    if (sent != nullptr) rows[r].history = &decoded.histories.of_unit[r];
+    if (decoded.HasError(r)) continue;
     const std::string missing =
-        MissingHistory(*rows[r].params, profile, decoded.keys[r].step, histories);
+        MissingHistory(*rows[r].params, decoded.profiles.of_unit[r], decoded.keys[r].step, sent);
     if (missing.empty()) continue;
     decoded.row_errors.resize(rows.size());
     decoded.row_errors[r] = absl::StrCat("row ", r, ": ", missing);
   }
+  return absl::OkStatus();
 }
 
-absl::Status DecodeStates(const v1::SampleRequest& request, std::vector<RowInput>& rows,
-                          std::vector<RowState>& states) {
+absl::Status GiveStates(const v1::SampleRequest& request, std::vector<RowInput>& rows,
+                        DecodedSample& decoded) {
   if (request.states().empty()) return absl::OkStatus();
   if (static_cast<size_t>(request.states_size()) != rows.size()) {
     return Invalid("states must have one entry per row (", rows.size(), ") or none, got ",
                    request.states_size());
   }
-  states.resize(rows.size());
+  decoded.states.resize(rows.size());
   for (size_t r = 0; r < rows.size(); ++r) {
-    states[r] = DecodeState(request.states(static_cast<int>(r)));
-    rows[r].state = &states[r];
+    decoded.states[r] = DecodeState(request.states(static_cast<int>(r)));
+    rows[r].state = &decoded.states[r];
   }
   return absl::OkStatus();
+}
+
+// Computes the size of the answer to a call of `all_rows` rows, of which `rows` can be sampled.
+// InvalidArgument if it is above the limit.
+absl::StatusOr<AnswerSize> MeasureAnswer(size_t all_rows, const std::vector<RowInput>& rows,
+                                         const OutputOptions& outputs, const CallContext& context) {
+  // Token ids, ranks and floats take at most 4 bytes each, on the wire and in memory.
+  constexpr uint64_t kValueBytes = 4;
+  // Results grow by doubling, and so do the arrays of the message to which they are copied.
+  constexpr uint64_t kCopies = 4;
+  // For the rest of a row: its key, its state, and its message if it fails.
+  constexpr uint64_t kRowMessageBytes = 256;
+  constexpr uint64_t kRowMemoryBytes = 1536;
+  uint64_t values = 0;
+  for (const RowInput& row : rows) values += MostValues(outputs, SizeOf(row));
+  const AnswerSize answer = {.message = all_rows * kRowMessageBytes + values * kValueBytes,
+                             .memory = all_rows * kRowMemoryBytes + values * kValueBytes * kCopies};
+  if (answer.message <= context.limits.max_response_bytes) return answer;
+  return Invalid("the answer could have ", answer.message, " bytes, at most ",
+                 context.limits.max_response_bytes,
+                 " may be (--max-response-bytes): ask for less besides the tokens, draw fewer, or "
+                 "send fewer rows");
 }
 
 void EncodeState(const RowState& state, v1::RowState& message) {
@@ -145,29 +184,9 @@ void DecodedSample::Release() {
   inputs = {};
 }
 
-absl::Status MeasureAnswer(size_t all_rows, const std::vector<RowInput>& rows,
-                           const OutputOptions& outputs, const RequestLimits& limits,
-                           AnswerSize& answer) {
-  // Token ids, ranks and floats take at most 4 bytes each, on the wire and in memory.
-  constexpr uint64_t kValueBytes = 4;
-  // Results grow by doubling, and so do the arrays of the message to which they are copied.
-  constexpr uint64_t kCopies = 4;
-  // For the rest of a row: its key, its state, and its message if it fails.
-  constexpr uint64_t kRowMessageBytes = 256;
-  constexpr uint64_t kRowMemoryBytes = 1536;
-  uint64_t values = 0;
-  for (const RowInput& row : rows) values += MostValues(outputs, SizeOf(row));
-  answer.message = all_rows * kRowMessageBytes + values * kValueBytes;
-  answer.memory = all_rows * kRowMemoryBytes + values * kValueBytes * kCopies;
-  if (answer.message <= limits.max_response_bytes) return absl::OkStatus();
-  return Invalid("the answer could have ", answer.message, " bytes, at most ",
-                 limits.max_response_bytes,
-                 " may be (--max-response-bytes): ask for less besides the tokens, draw fewer, or "
-                 "send fewer rows");
-}
-
-absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<RowInput>& rows,
-                           OutputOptions& outputs) {
+absl::StatusOr<OutputOptions> DecodeOutputs(const v1::OutputOptions& message,
+                                            const std::vector<RowInput>& rows) {
+  OutputOptions outputs;
   const auto vocab = static_cast<uint64_t>(rows[0].vocab);
   outputs.logprobs = message.logprobs();
   outputs.top_logprobs = message.top_logprobs();
@@ -195,56 +214,42 @@ absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<R
     return Invalid("outputs.top_logprobs of all rows together must be at most ", kMaxValuesPerCall,
                    ", got ", rows.size() * outputs.top_logprobs);
   }
-  if (outputs.kept_set) {
-    if (absl::Status status = CheckKeptSets(rows); !status.ok()) return status;
-  }
-  return outputs.gumbel_softmax > 0.0 ? CheckGumbelSoftmax(rows) : absl::OkStatus();
+  if (outputs.kept_set) RETURN_IF_ERROR(CheckKeptSets(rows));
+  if (outputs.gumbel_softmax > 0.0) RETURN_IF_ERROR(CheckGumbelSoftmax(rows));
+  return outputs;
 }
 
-absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits& limits,
-                          DecodedSample& decoded, const SlicedBytes* data) {
-  if (!request.has_tensor()) return Invalid("tensor must be set");
-  std::vector<RowInput> rows;
-  const bool candidates = request.tensor().has_candidates();
-  const InputKind kind = DecodeKind(request.input_kind());
-  absl::Status status =
-      candidates
-          ? DecodeCandidates(request.tensor(), kind, limits, decoded.candidates, rows)
-          : DecodeTensor(request.tensor(), "tensor", kind, limits, rows, decoded.region_rows, data);
-  if (!status.ok()) return status;
-  if (status = ChooseProfiles(request, rows, decoded); !status.ok()) return status;
-  if (candidates) {
-    status = CheckCandidateRequest(request, decoded.profiles);
-    if (!status.ok()) return status;
-  }
-  if (status = DecodeOutputs(request.outputs(), rows, decoded.outputs); !status.ok()) return status;
-  const Units units = {"row", rows.size()};
-  if (status = DecodeKeys(request.keys(), units, decoded.keys); !status.ok()) return status;
-  if (request.has_histories()) {
-    status = DecodeHistories(request.histories(), units, rows[0].vocab, decoded.histories,
-                             decoded.skipped_ids);
-    if (!status.ok()) return status;
-    for (size_t r = 0; r < rows.size(); ++r) rows[r].history = &decoded.histories[r];
-  }
-  CheckHistoriesSent(request, rows, decoded);
-  if (status = DecodeStates(request, rows, decoded.states); !status.ok()) return status;
-  if (request.has_bitmask()) {
-    if (status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
-  }
+absl::Status TakeRows(std::vector<RowInput> rows, const CallContext& context,
+                      DecodedSample& decoded) {
   const OutputOptions* outputs = TokensOnly(decoded.outputs) ? nullptr : &decoded.outputs;
   const size_t all_rows = rows.size();
   size_t valid = 0;
   for (size_t r = 0; r < all_rows; ++r) {
-    if (!decoded.row_errors.empty() && !decoded.row_errors[r].empty()) continue;
-    rows[r].key = decoded.keys[r];
-    rows[r].outputs = outputs;
-    if (candidates) ChooseDraw(static_cast<uint32_t>(r), decoded.candidates, rows[r]);
-    rows[valid++] = rows[r];
+    if (decoded.HasError(r)) continue;
+    RowInput& row = rows[valid++];
+    row = rows[r];
+    row.key = decoded.keys[r];
+    row.outputs = outputs;
+    ChooseDraw(static_cast<uint32_t>(r), decoded.candidates, row);
   }
   if (valid == 0) return absl::InvalidArgumentError(decoded.row_errors.front());
   rows.resize(valid);
   decoded.inputs = std::move(rows);
-  return MeasureAnswer(all_rows, decoded.inputs, decoded.outputs, limits, decoded.answer);
+  ASSIGN_OR_RETURN(decoded.answer,
+                   MeasureAnswer(all_rows, decoded.inputs, decoded.outputs, context));
+  return absl::OkStatus();
+}
+
+absl::Status DecodeSample(const v1::SampleRequest& request, const CallContext& context,
+                          DecodedSample& decoded, const SlicedBytes* data) {
+  ASSIGN_OR_RETURN(std::vector<RowInput> rows, DecodeRows(request, context, data, decoded));
+  RETURN_IF_ERROR(GiveParams(request, rows, decoded));
+  ASSIGN_OR_RETURN(decoded.outputs, DecodeOutputs(request.outputs(), rows));
+  ASSIGN_OR_RETURN(decoded.keys, DecodeKeys(request.keys(), {"row", rows.size()}));
+  RETURN_IF_ERROR(GiveHistories(request, rows, decoded));
+  RETURN_IF_ERROR(GiveStates(request, rows, decoded));
+  if (request.has_bitmask()) RETURN_IF_ERROR(DecodeBitmask(request.bitmask(), rows));
+  return TakeRows(std::move(rows), context, decoded);
 }
 
 absl::Status CallStatus(const absl::Status& status, std::shared_ptr<const RegionRows> region_rows) {
@@ -254,7 +259,8 @@ absl::Status CallStatus(const absl::Status& status, std::shared_ptr<const Region
 void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> results,
                   v1::SampleResponse& response) {
   response.set_spec_version(kSpecVersion);
-  response.mutable_skipped_ids()->Add(decoded.skipped_ids.begin(), decoded.skipped_ids.end());
+  const std::vector<uint32_t>& skipped_ids = decoded.histories.skipped_ids;
+  response.mutable_skipped_ids()->Add(skipped_ids.begin(), skipped_ids.end());
   const bool details = WantsDetails(decoded.outputs);
   const RowResult* result = results.data();
   for (uint32_t row = 0; row < decoded.keys.size(); ++row) {
@@ -265,7 +271,7 @@ void EncodeSample(const DecodedSample& decoded, absl::Span<const RowResult> resu
     v1::RowDetail* detail = details ? response.add_details() : nullptr;
     if (detail != nullptr) detail->set_row(row);
     v1::RowState* state = decoded.stateful ? response.add_states() : nullptr;
-    if (!decoded.row_errors.empty() && !decoded.row_errors[row].empty()) {
+    if (decoded.HasError(row)) {
       response.add_token_counts(0);
       AddStatus(row, RowCode::kInvalidParams, decoded.row_errors[row], response);
       if (decoded.outputs.kept_set) AddKeptSet(nullptr, *response.mutable_kept_sets());

@@ -4,12 +4,14 @@
 #ifndef TOKEN_SAMPLER_SERVER_CODEC_REQUEST_CODEC_H_
 #define TOKEN_SAMPLER_SERVER_CODEC_REQUEST_CODEC_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "sampler/sampler.h"
 #include "server/codec/candidates_codec.h"
@@ -36,16 +38,17 @@ struct DecodedSample {
   DecodedSample(const DecodedSample&) = delete;
   DecodedSample& operator=(const DecodedSample&) = delete;
 
+  // True if the row cannot be sampled.
+  bool HasError(size_t row) const { return !row_errors.empty() && !row_errors[row].empty(); }
   // Frees what only sampling needs. Call it after the answer was encoded.
   void Release();
 
   std::shared_ptr<const RegionRows> region_rows;  // if the rows are in a region
   DecodedCandidates candidates;  // has the rows' values if the tensor has candidates
-  std::vector<SamplingParams> profiles;
+  Profiles profiles;
   OutputOptions outputs;
   bool stateful = false;                // true: the answer has states for the next step
-  std::vector<RowHistory> histories;    // [rows], or none
-  std::vector<uint32_t> skipped_ids;    // [rows] in histories, if unknown ids are skipped
+  DecodedHistories histories;           // of the rows, or none
   std::vector<RowState> states;         // [rows], or none
   std::vector<RowKey> keys;             // [rows]
   std::vector<RowInput> inputs;         // the rows that can be sampled
@@ -58,7 +61,7 @@ struct DecodedSample {
 // value and what is accepted, also if the answer could be too large. A profile whose values are out
 // of range fails the rows that use it; if every row fails, the call gets the error of the first. If
 // `data` is not null, it is used instead of the bytes in request.tensor.data.
-absl::Status DecodeSample(const v1::SampleRequest& request, const RequestLimits& limits,
+absl::Status DecodeSample(const v1::SampleRequest& request, const CallContext& context,
                           DecodedSample& decoded, const SlicedBytes* data = nullptr);
 
 // Returns the status of a call whose rows were sampled with `status`: also an error if the rows'
@@ -69,14 +72,14 @@ absl::Status CallStatus(const absl::Status& status, std::shared_ptr<const Region
 
 // Decodes what the answer has besides tokens. There must be at least one row, and all must have
 // their parameters, because these bound the answer.
-absl::Status DecodeOutputs(const v1::OutputOptions& message, const std::vector<RowInput>& rows,
-                           OutputOptions& outputs);
+absl::StatusOr<OutputOptions> DecodeOutputs(const v1::OutputOptions& message,
+                                            const std::vector<RowInput>& rows);
 
-// Computes the size of the answer to a call of `all_rows` rows, of which `rows` can be sampled.
-// InvalidArgument if it is above the limit.
-absl::Status MeasureAnswer(size_t all_rows, const std::vector<RowInput>& rows,
-                           const OutputOptions& outputs, const RequestLimits& limits,
-                           AnswerSize& answer);
+// Takes over the rows that have no error, with their keys and outputs, and measures the answer to
+// all rows. The error of the first row if no row can be sampled, InvalidArgument if the answer may
+// be too large.
+absl::Status TakeRows(std::vector<RowInput> rows, const CallContext& context,
+                      DecodedSample& decoded);
 
 // Encodes the answer. `results` has one result per row of decoded.inputs. Call FinishCandidates
 // before.

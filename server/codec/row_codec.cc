@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "client/usage/counted.h"
 #include "sampler/rows/adjustments.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/codec/params_codec.h"
 
@@ -97,15 +98,11 @@ void FillRandom(std::vector<uint64_t>& words) {
   }
 }
 
-// Returns the status with the field's name before its message.
-absl::Status Named(absl::string_view field, const absl::Status& status) {
-  return absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
-}
-
 // Points the rows, which already have their shape, at their places in a region.
-absl::Status PlaceInRegion(const v1::RegionSlice& slice, const std::string& field,
-                           const RequestLimits& limits, std::vector<RowInput>& rows,
-                           std::shared_ptr<const RegionRows>& region_rows) {
+absl::StatusOr<std::shared_ptr<const RegionRows>> PlaceInRegion(const v1::RegionSlice& slice,
+                                                                const std::string& field,
+                                                                const CallContext& context,
+                                                                std::vector<RowInput>& rows) {
   const uint64_t element_size = ElementSize(rows[0].dtype);
   const uint64_t row_bytes = ValueBytes(rows[0]);
   const RowBlock block = {.offset = slice.offset(),
@@ -121,15 +118,14 @@ absl::Status PlaceInRegion(const v1::RegionSlice& slice, const std::string& fiel
                    " bytes of a row and a multiple of the ", element_size,
                    " bytes of a value, got ", block.stride);
   }
-  absl::StatusOr<std::shared_ptr<const Region>> region =
-      FindRegion(slice.name(), block, field, limits);
-  if (!region.ok()) return region.status();
-  region_rows = std::make_shared<RegionRows>(*std::move(region), block, field);
+  ASSIGN_OR_RETURN(std::shared_ptr<const Region> region,
+                   FindRegion(slice.name(), block, field, context));
+  const auto source = std::make_shared<const RegionRows>(std::move(region), block, field);
   for (size_t r = 0; r < rows.size(); ++r) {
-    rows[r].source = region_rows.get();
+    rows[r].source = source.get();
     rows[r].source_offset = block.offset + r * block.stride;
   }
-  return absl::OkStatus();
+  return source;
 }
 
 }  // namespace
@@ -138,34 +134,32 @@ InputKind DecodeKind(v1::InputKind kind) {
   return kind == v1::INPUT_KIND_WEIGHTS ? InputKind::kWeights : InputKind::kLogits;
 }
 
-absl::Status DecodeShape(const v1::Tensor& tensor, absl::string_view field,
-                         const RequestLimits& limits, DataType& type) {
-  const absl::StatusOr<DataType> decoded = DecodeType(tensor, field);
-  if (!decoded.ok()) return decoded.status();
-  type = *decoded;
-  if (tensor.rows() < 1 || tensor.rows() > limits.max_rows) {
-    return Invalid(field, ".rows must be in [1, ", limits.max_rows, "], got ", tensor.rows());
+absl::StatusOr<DataType> DecodeShape(const v1::Tensor& tensor, absl::string_view field,
+                                     const CallContext& context) {
+  ASSIGN_OR_RETURN(const DataType type, DecodeType(tensor, field));
+  if (tensor.rows() < 1 || tensor.rows() > context.limits.max_rows) {
+    return Invalid(field, ".rows must be in [1, ", context.limits.max_rows, "], got ",
+                   tensor.rows());
   }
-  if (tensor.vocab() < 1 || tensor.vocab() > limits.max_vocab) {
-    return Invalid(field, ".vocab must be in [1, ", limits.max_vocab, "], got ", tensor.vocab());
+  if (tensor.vocab() < 1 || tensor.vocab() > context.limits.max_vocab) {
+    return Invalid(field, ".vocab must be in [1, ", context.limits.max_vocab, "], got ",
+                   tensor.vocab());
   }
-  return absl::OkStatus();
+  return type;
 }
 
 absl::StatusOr<std::shared_ptr<const Region>> FindRegion(const std::string& name,
                                                          const RowBlock& block,
                                                          absl::string_view field,
-                                                         const RequestLimits& limits) {
-  if (limits.regions == nullptr) {
+                                                         const CallContext& context) {
+  if (context.regions == nullptr) {
     return absl::FailedPreconditionError(absl::StrCat(field, ": shared memory is off"));
   }
-  const RegionRegistry& regions = *limits.regions;
-  if (absl::Status status = regions.CheckUse(limits.caller); !status.ok()) {
-    return Named(field, status);
-  }
-  absl::StatusOr<std::shared_ptr<const Region>> region = regions.Find(name, limits.caller);
-  if (!region.ok()) return Named(field, region.status());
-  if (absl::Status status = (*region)->CheckBlock(block); !status.ok()) return Named(field, status);
+  const RegionRegistry& regions = *context.regions;
+  RETURN_IF_ERROR(NamedStatus(field, regions.CheckUse(context.caller)));
+  absl::StatusOr<std::shared_ptr<const Region>> region = regions.Find(name, context.caller);
+  RETURN_IF_ERROR(NamedStatus(field, region.status()));
+  RETURN_IF_ERROR(NamedStatus(field, (*region)->CheckBlock(block)));
   // Does not overflow, because the block is inside the region.
   const uint64_t most = regions.options().max_tensor_bytes;
   if (block.rows * block.row_bytes > most) {
@@ -175,19 +169,21 @@ absl::StatusOr<std::shared_ptr<const Region>> FindRegion(const std::string& name
   return region;
 }
 
-absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, InputKind kind,
-                          const RequestLimits& limits, std::vector<RowInput>& rows,
-                          std::shared_ptr<const RegionRows>& region_rows, const SlicedBytes* data) {
+absl::StatusOr<TensorRows> DecodeTensor(const v1::Tensor& tensor, absl::string_view field,
+                                        InputKind kind, const CallContext& context,
+                                        const SlicedBytes* data) {
   RowInput row;
-  absl::Status status = DecodeShape(tensor, field, limits, row.dtype);
-  if (!status.ok()) return status;
+  ASSIGN_OR_RETURN(row.dtype, DecodeShape(tensor, field, context));
   if (tensor.has_candidates()) return Invalid(field, ".candidates are for Sample alone");
   row.kind = kind;
   row.vocab = tensor.vocab();
+  TensorRows decoded;
+  std::vector<RowInput>& rows = decoded.rows;
   rows.assign(tensor.rows(), row);
   if (tensor.has_region()) {
-    return PlaceInRegion(tensor.region(), absl::StrCat(field, ".region"), limits, rows,
-                         region_rows);
+    ASSIGN_OR_RETURN(decoded.region,
+                     PlaceInRegion(tensor.region(), absl::StrCat(field, ".region"), context, rows));
+    return decoded;
   }
   if (!tensor.has_data()) return Invalid(field, ".data must be set: the values of the rows");
   // At most 2^32 * 2^24 * 8 = 2^59.
@@ -206,18 +202,18 @@ absl::Status DecodeTensor(const v1::Tensor& tensor, absl::string_view field, Inp
     rows[r].source = data;
     rows[r].source_offset = offset;
   }
-  return absl::OkStatus();
+  return decoded;
 }
 
-absl::Status DecodeProfiles(const google::protobuf::RepeatedPtrField<v1::SamplingParams>& messages,
-                            const google::protobuf::RepeatedField<uint32_t>& indexes,
-                            absl::string_view field, const Units& units,
-                            std::vector<SamplingParams>& profiles, std::vector<uint32_t>& chosen) {
+absl::StatusOr<Profiles> DecodeProfiles(
+    const google::protobuf::RepeatedPtrField<v1::SamplingParams>& messages,
+    const google::protobuf::RepeatedField<uint32_t>& indexes, absl::string_view field,
+    const Units& units) {
+  Profiles profiles;
+  profiles.params.resize(static_cast<size_t>(std::max(messages.size(), 1)));
   for (int i = 0; i < messages.size(); ++i) {
-    absl::Status status = DecodeParams(messages.Get(i), i, profiles.emplace_back());
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(DecodeParams(messages.Get(i), i, profiles.params[static_cast<size_t>(i)]));
   }
-  if (profiles.empty()) profiles.emplace_back();
   if (indexes.empty() && messages.size() > 1) {
     return Invalid(field, " must be set when there are several params: one index per ", units.name);
   }
@@ -226,29 +222,41 @@ absl::Status DecodeProfiles(const google::protobuf::RepeatedPtrField<v1::Samplin
                    ") or none, got ", indexes.size());
   }
   for (int i = 0; i < indexes.size(); ++i) {
-    if (indexes.Get(i) >= profiles.size()) {
+    if (indexes.Get(i) >= profiles.params.size()) {
       return Invalid(field, "[", i, "] must be an index into params, of which there are ",
                      messages.size(), ", got ", indexes.Get(i));
     }
   }
-  chosen.assign(indexes.begin(), indexes.end());
-  chosen.resize(units.count);
-  return absl::OkStatus();
+  profiles.of_unit.assign(indexes.begin(), indexes.end());
+  profiles.of_unit.resize(units.count);
+  return profiles;
 }
 
-absl::Status DecodeKeys(const v1::RowKeys& message, const Units& units, std::vector<RowKey>& keys) {
-  for (absl::Status status : {CheckKeyCount("seeds", message.seeds_size(), units),
-                              CheckKeyCount("steps", message.steps_size(), units),
-                              CheckKeyCount("streams", message.streams_size(), units)}) {
-    if (!status.ok()) return status;
+std::vector<std::string> CheckProfiles(const Profiles& profiles, const Units& units,
+                                       absl::FunctionRef<absl::Status(uint32_t index)> check) {
+  std::vector<std::string> errors;
+  std::vector<std::optional<absl::Status>> checked(profiles.params.size());
+  for (size_t unit = 0; unit < units.count; ++unit) {
+    const uint32_t index = profiles.of_unit[unit];
+    if (!checked[index].has_value()) checked[index] = check(index);
+    if (checked[index]->ok()) continue;
+    errors.resize(units.count);
+    errors[unit] = absl::StrCat(units.name, " ", unit, ": ", checked[index]->message());
   }
+  return errors;
+}
+
+absl::StatusOr<std::vector<RowKey>> DecodeKeys(const v1::RowKeys& message, const Units& units) {
+  RETURN_IF_ERROR(CheckKeyCount("seeds", message.seeds_size(), units));
+  RETURN_IF_ERROR(CheckKeyCount("steps", message.steps_size(), units));
+  RETURN_IF_ERROR(CheckKeyCount("streams", message.streams_size(), units));
   const auto entry = [](const auto& array, size_t unit) {
     return array.Get(array.size() == 1 ? 0 : static_cast<int>(unit));
   };
   std::vector<uint64_t> random_seeds(message.seeds_size() == 0 ? units.count : 0);
   FillRandom(random_seeds);
   const bool share_seed = message.seeds_size() == 1;
-  keys.resize(units.count);
+  std::vector<RowKey> keys(units.count);
   for (size_t i = 0; i < units.count; ++i) {
     keys[i].seed = random_seeds.empty() ? entry(message.seeds(), i) : random_seeds[i] >> 1;
     if (message.steps_size() != 0) keys[i].step = entry(message.steps(), i);
@@ -258,24 +266,21 @@ absl::Status DecodeKeys(const v1::RowKeys& message, const Units& units, std::vec
       keys[i].stream = static_cast<uint32_t>(i);
     }
   }
-  return absl::OkStatus();
+  return keys;
 }
 
-absl::Status DecodeHistories(const v1::Histories& message, const Units& units, int64_t vocab,
-                             std::vector<RowHistory>& histories,
-                             std::vector<uint32_t>& skipped_ids) {
+absl::StatusOr<DecodedHistories> DecodeHistories(const v1::Histories& message, const Units& units,
+                                                 int64_t vocab) {
   if (message.has_prompt_ids() && message.has_prompt_set()) {
     return Invalid("histories must not set both prompt_ids and prompt_set");
   }
   if (message.has_output_ids() && message.has_output_counts()) {
     return Invalid("histories must not set both output_ids and output_counts");
   }
-  for (absl::Status status : {CheckLists("prompt_ids", message.prompt_ids(), units),
-                              CheckLists("output_ids", message.output_ids(), units),
-                              CheckLists("prompt_set", message.prompt_set(), units),
-                              CheckLists("output_counts", message.output_counts(), units)}) {
-    if (!status.ok()) return status;
-  }
+  RETURN_IF_ERROR(CheckLists("prompt_ids", message.prompt_ids(), units));
+  RETURN_IF_ERROR(CheckLists("output_ids", message.output_ids(), units));
+  RETURN_IF_ERROR(CheckLists("prompt_set", message.prompt_set(), units));
+  RETURN_IF_ERROR(CheckLists("output_counts", message.output_counts(), units));
   const v1::IdCounts& counts = message.output_counts();
   if (counts.counts_size() != counts.token_ids_size()) {
     return Invalid("histories.output_counts.counts must have one entry per token id (",
@@ -286,13 +291,15 @@ absl::Status DecodeHistories(const v1::Histories& message, const Units& units, i
   Shares prompt_set(message.prompt_set().lengths(), message.prompt_set().token_ids());
   Shares count_ids(counts.lengths(), counts.token_ids());
   Shares count_values(counts.lengths(), counts.counts());
-  histories.resize(units.count);
-  for (RowHistory& history : histories) {
+  DecodedHistories histories;
+  histories.of_unit.resize(units.count);
+  for (RowHistory& history : histories.of_unit) {
     history = {prompt_ids.Next(), output_ids.Next(),   prompt_set.Next(),
                count_ids.Next(),  count_values.Next(), message.skip_unknown_ids()};
-    if (history.skip_unknown_ids) skipped_ids.push_back(CountUnknownIds(history, vocab));
+    if (!history.skip_unknown_ids) continue;
+    histories.skipped_ids.push_back(CountUnknownIds(history, vocab));
   }
-  return absl::OkStatus();
+  return histories;
 }
 
 std::string MissingHistory(const SamplingParams& params, size_t profile, uint64_t step,

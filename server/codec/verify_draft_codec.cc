@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
-#include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/codec/wire_enums.h"
 
@@ -19,7 +20,7 @@ struct NodeRange {
 };
 
 // Checks the numbers of rows and entries, and makes the nodes of each sequence.
-absl::Status DecodeShape(const v1::VerifyDraftRequest& request, std::vector<NodeRange>& ranges) {
+absl::StatusOr<std::vector<NodeRange>> DecodeShape(const v1::VerifyDraftRequest& request) {
   const auto& lengths = request.draft_lengths();
   if (lengths.empty()) return Invalid("draft_lengths must have an entry per sequence, got none");
   const uint64_t nodes = std::accumulate(lengths.begin(), lengths.end(), uint64_t{0});
@@ -46,12 +47,13 @@ absl::Status DecodeShape(const v1::VerifyDraftRequest& request, std::vector<Node
   if (request.has_draft_kind() && !request.has_draft()) {
     return Invalid("draft_kind must not be set without draft");
   }
+  std::vector<NodeRange> ranges;
   size_t first = 0;
   for (const uint32_t length : lengths) {
     ranges.push_back({first, length});
     first += length;
   }
-  return absl::OkStatus();
+  return ranges;
 }
 
 absl::Status CheckNodes(const v1::VerifyDraftRequest& request,
@@ -76,26 +78,22 @@ absl::Status CheckNodes(const v1::VerifyDraftRequest& request,
 }
 
 // Decodes the target's rows, then the draft's.
-absl::Status DecodeRows(const v1::VerifyDraftRequest& request, const RequestLimits& limits,
+absl::Status DecodeRows(const v1::VerifyDraftRequest& request, const CallContext& context,
                         DecodedDrafts& decoded) {
-  std::vector<RowInput>& rows = decoded.rows;
   const InputKind kind = DecodeKind(request.input_kind());
-  absl::Status status =
-      DecodeTensor(request.target(), "target", kind, limits, rows, decoded.target_rows);
-  if (!status.ok()) return status;
-  if (request.has_bitmask()) {
-    if (status = DecodeBitmask(request.bitmask(), rows); !status.ok()) return status;
-  }
+  ASSIGN_OR_RETURN(TensorRows target, DecodeTensor(request.target(), "target", kind, context));
+  decoded.target_rows = std::move(target.region);
+  std::vector<RowInput>& rows = decoded.rows = std::move(target.rows);
+  if (request.has_bitmask()) RETURN_IF_ERROR(DecodeBitmask(request.bitmask(), rows));
   if (!request.has_draft()) return absl::OkStatus();
   const InputKind draft_kind = request.has_draft_kind() ? DecodeKind(request.draft_kind()) : kind;
-  std::vector<RowInput> draft;
-  status = DecodeTensor(request.draft(), "draft", draft_kind, limits, draft, decoded.draft_rows);
-  if (!status.ok()) return status;
+  ASSIGN_OR_RETURN(TensorRows draft, DecodeTensor(request.draft(), "draft", draft_kind, context));
+  decoded.draft_rows = std::move(draft.region);
   if (request.draft().vocab() != request.target().vocab()) {
     return Invalid("draft.vocab must be that of target, ", request.target().vocab(), ", got ",
                    request.draft().vocab());
   }
-  rows.insert(rows.end(), draft.begin(), draft.end());
+  rows.insert(rows.end(), draft.rows.begin(), draft.rows.end());
   return absl::OkStatus();
 }
 
@@ -117,12 +115,11 @@ absl::Status CheckProfile(const SamplingParams& params, uint32_t index,
                           const std::vector<RowInput>& rows) {
   const std::string profile = absl::StrCat("params[", index, "]");
   const ParamsLocation location = {.profile = profile};
-  absl::Status status = ValidateDraftParams(params, location);
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(ValidateDraftParams(params, location));
   const RowInput& target = rows.front();
-  status = ValidateParams(params, target.kind, target.vocab, location);
+  RETURN_IF_ERROR(ValidateParams(params, target.kind, target.vocab, location));
   const RowInput& last = rows.back();  // of the draft, if there is one
-  if (!status.ok() || last.kind == target.kind || last.kind == InputKind::kWeights) return status;
+  if (last.kind == target.kind || last.kind == InputKind::kWeights) return absl::OkStatus();
   return ValidateParams(params, last.kind, last.vocab, location);
 }
 
@@ -158,26 +155,26 @@ uint64_t DraftWorkBytes(const DecodedDrafts& decoded) {
          history * 2 * sizeof(uint32_t);
 }
 
-absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const RequestLimits& limits,
+absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const CallContext& context,
                                DecodedDrafts& decoded) {
   if (!request.has_target()) return Invalid("target must be set");
-  std::vector<NodeRange> ranges;
-  absl::Status status = DecodeShape(request, ranges);
-  if (!status.ok()) return status;
-  if (status = CheckNodes(request, ranges); !status.ok()) return status;
-  if (status = DecodeRows(request, limits, decoded); !status.ok()) return status;
+  ASSIGN_OR_RETURN(const std::vector<NodeRange> ranges, DecodeShape(request));
+  RETURN_IF_ERROR(CheckNodes(request, ranges));
+  RETURN_IF_ERROR(DecodeRows(request, context, decoded));
   const Units units = {"sequence", ranges.size()};
-  std::vector<uint32_t> chosen;
-  status = DecodeProfiles(request.params(), request.sequence_params(), "sequence_params", units,
-                          decoded.profiles, chosen);
-  if (!status.ok()) return status;
-  if (status = DecodeKeys(request.keys(), units, decoded.keys); !status.ok()) return status;
-  if (request.has_histories()) {
-    status = DecodeHistories(request.histories(), units, decoded.rows[0].vocab, decoded.histories,
-                             decoded.skipped_ids);
-    if (!status.ok()) return status;
-    if (status = CheckHistorySize(ranges, decoded.histories); !status.ok()) return status;
+  const Profiles& profiles = decoded.profiles;
+  ASSIGN_OR_RETURN(decoded.profiles, DecodeProfiles(request.params(), request.sequence_params(),
+                                                    "sequence_params", units));
+  ASSIGN_OR_RETURN(decoded.keys, DecodeKeys(request.keys(), units));
+  const v1::Histories* histories = request.has_histories() ? &request.histories() : nullptr;
+  if (histories != nullptr) {
+    ASSIGN_OR_RETURN(decoded.histories,
+                     DecodeHistories(*histories, units, decoded.rows.front().vocab));
+    RETURN_IF_ERROR(CheckHistorySize(ranges, decoded.histories.of_unit));
   }
+  decoded.sequence_errors = CheckProfiles(profiles, units, [&](uint32_t index) {
+    return CheckProfile(profiles.params[index], index, decoded.rows);
+  });
 
   const absl::Span<const uint32_t> token_ids = request.draft_token_ids();
   const absl::Span<const int32_t> parents = request.parents();
@@ -185,21 +182,13 @@ absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const Requ
   const auto target = absl::MakeConstSpan(decoded.rows).first(nodes + ranges.size());
   const auto draft = absl::MakeConstSpan(decoded.rows).subspan(target.size());
   decoded.trees = !parents.empty();
-  decoded.sequence_errors.resize(ranges.size());
-  std::vector<std::optional<absl::Status>> checked(decoded.profiles.size());
   for (size_t s = 0; s < ranges.size(); ++s) {
-    const uint32_t index = chosen[s];
-    if (!checked[index]) {
-      checked[index] = CheckProfile(decoded.profiles[index], index, decoded.rows);
-    }
-    if (!checked[index]->ok()) {
-      decoded.sequence_errors[s] = absl::StrCat("sequence ", s, ": ", checked[index]->message());
-      continue;
-    }
+    if (decoded.HasError(s)) continue;
+    const uint32_t index = profiles.of_unit[s];
     const std::string missing =
-        MissingHistory(decoded.profiles[index], index, decoded.keys[s].step,
-                       request.has_histories() ? &request.histories() : nullptr);
+        MissingHistory(profiles.params[index], index, decoded.keys[s].step, histories);
     if (!missing.empty()) {
+      decoded.sequence_errors.resize(ranges.size());
       decoded.sequence_errors[s] = absl::StrCat("sequence ", s, ": ", missing);
       continue;
     }
@@ -209,9 +198,9 @@ absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const Requ
     if (!draft.empty()) input.draft = draft.subspan(first, count);
     input.token_ids = token_ids.subspan(first, count);
     if (!parents.empty()) input.parents = parents.subspan(first, count);
-    input.params = &decoded.profiles[index];
+    input.params = &profiles.params[index];
     input.key = decoded.keys[s];
-    if (!decoded.histories.empty()) input.history = &decoded.histories[s];
+    if (histories != nullptr) input.history = &decoded.histories.of_unit[s];
   }
   if (decoded.inputs.empty()) return absl::InvalidArgumentError(decoded.sequence_errors.front());
   return absl::OkStatus();
@@ -220,12 +209,13 @@ absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const Requ
 void EncodeVerifyDraft(const DecodedDrafts& decoded, absl::Span<const DraftResult> results,
                        v1::VerifyDraftResponse& response) {
   response.set_spec_version(kSpecVersion);
-  response.mutable_skipped_ids()->Add(decoded.skipped_ids.begin(), decoded.skipped_ids.end());
+  const std::vector<uint32_t>& skipped_ids = decoded.histories.skipped_ids;
+  response.mutable_skipped_ids()->Add(skipped_ids.begin(), skipped_ids.end());
   const DraftResult* result = results.data();
   for (uint32_t s = 0; s < decoded.keys.size(); ++s) {
     response.add_seeds(decoded.keys[s].seed);
     response.add_streams(decoded.keys[s].stream);
-    const bool verified = decoded.sequence_errors[s].empty();
+    const bool verified = !decoded.HasError(s);
     const RowCode code = verified ? result->code : RowCode::kInvalidParams;
     if (code != RowCode::kOk) {
       v1::RowStatus& status = *response.add_sequence_statuses();

@@ -28,15 +28,20 @@ struct DecodedDrafts {
   DecodedDrafts(const DecodedDrafts&) = delete;
   DecodedDrafts& operator=(const DecodedDrafts&) = delete;
 
+  // True if the sequence cannot be verified.
+  bool HasError(size_t sequence) const {
+    return !sequence_errors.empty() && !sequence_errors[sequence].empty();
+  }
+
   std::shared_ptr<const RegionRows> target_rows;  // if they are in a region
   std::shared_ptr<const RegionRows> draft_rows;
-  std::vector<SamplingParams> profiles;
+  Profiles profiles;
   std::vector<RowInput> rows;                // the target's, then the draft's
-  std::vector<RowHistory> histories;         // [sequences], or none
-  std::vector<uint32_t> skipped_ids;         // [sequences] in histories, if unknown ids are skipped
+  DecodedHistories histories;                // of the sequences, or none
   std::vector<RowKey> keys;                  // [sequences]
   std::vector<DraftInput> inputs;            // the sequences that can be verified
-  std::vector<std::string> sequence_errors;  // [sequences], "" for sequences that can be verified
+  std::vector<std::string> sequence_errors;  // [sequences], "" for sequences that can be verified;
+                                             // no entries if all can be
   bool trees = false;                        // true: the answer names the accepted nodes
 };
 
@@ -49,7 +54,7 @@ uint64_t DraftWorkBytes(const DecodedDrafts& decoded);
 // InvalidArgument names the field, its value and what is accepted. A profile whose values are out
 // of range fails the sequences that use it; if every sequence fails, the call gets the error of the
 // first.
-absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const RequestLimits& limits,
+absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const CallContext& context,
                                DecodedDrafts& decoded);
 
 // Encodes the answer. `results` has one result per sequence of decoded.inputs.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "client/usage/counted.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/kserve/translation/infer_response.h"
 #include "server/kserve/translation/infer_tensor.h"
@@ -16,12 +17,12 @@ InferJob::InferJob(inference::ModelInferResponse& response, InferenceStatistics&
   times_.received = Clock::System().Now();
 }
 
-absl::Status InferJob::Decode(inference::ModelInferRequest& request, const RequestLimits& limits) {
-  if (absl::Status status = TranslateRequest(limits, request, call_); !status.ok()) return status;
-  absl::Status status = DecodeSample(call_.request, limits, decoded_);
+absl::Status InferJob::Decode(inference::ModelInferRequest& request, const CallContext& context) {
+  RETURN_IF_ERROR(TranslateRequest(context, request, call_));
+  absl::Status status = DecodeSample(call_.request, context, decoded_);
   if (!status.ok()) return call_.names.Translate(status);
   for (std::string& error : decoded_.row_errors) error = call_.names.Translate(error);
-  if (status = CheckWidths(limits); !status.ok()) return status;
+  RETURN_IF_ERROR(CheckWidths(context));
   rows = std::move(decoded_.inputs);
   bytes = call_.input_bytes + call_.request.tensor().data().size();
   times_.queued = Clock::System().Now();
@@ -30,7 +31,7 @@ absl::Status InferJob::Decode(inference::ModelInferRequest& request, const Reque
   return absl::OkStatus();
 }
 
-absl::Status InferJob::CheckWidths(const RequestLimits& limits) {
+absl::Status InferJob::CheckWidths(const CallContext& context) {
   constexpr uint64_t kTensorBytes = 1024;     // its name, datatype, shape and place
   constexpr uint64_t kRowMessageBytes = 256;  // of a row that failed
   constexpr uint64_t kCopies = 4;  // a string that grows by doubling, and the message's bytes
@@ -49,9 +50,7 @@ absl::Status InferJob::CheckWidths(const RequestLimits& limits) {
     const uint64_t elements = decoded_.keys.size() * width;
     if (elements <= kMaxValuesPerCall) {
       size_t element_size = 0;
-      if (absl::Status status = DatatypeSize(output->datatype, element_size); !status.ok()) {
-        return status;
-      }
+      RETURN_IF_ERROR(DatatypeSize(output->datatype, element_size));
       const uint64_t size =
           kTensorBytes + elements * (element_size > 0 ? element_size : kRowMessageBytes);
       all += size;
@@ -63,9 +62,9 @@ absl::Status InferJob::CheckWidths(const RequestLimits& limits) {
                    " elements, at most ", kMaxValuesPerCall, " may be");
   }
   answer_.memory = decoded_.answer.memory + all * kCopies;
-  if (answer_.message <= limits.max_response_bytes) return absl::OkStatus();
+  if (answer_.message <= context.limits.max_response_bytes) return absl::OkStatus();
   return Invalid("outputs could have ", answer_.message, " bytes, at most ",
-                 limits.max_response_bytes,
+                 context.limits.max_response_bytes,
                  " may be (--max-response-bytes): name fewer, or send fewer rows");
 }
 

@@ -25,7 +25,7 @@ class InferJob final : public SamplingJob {
 
   // Moves the tensors out of the request. On an error, call Done() with it. Otherwise answer() then
   // bounds what the response takes.
-  absl::Status Decode(inference::ModelInferRequest& request, const RequestLimits& limits);
+  absl::Status Decode(inference::ModelInferRequest& request, const CallContext& context);
 
   void Done(const absl::Status& status_of_sampling) override;
 
@@ -34,7 +34,7 @@ class InferJob final : public SamplingJob {
  private:
   // Checks that the outputs fit an answer: all rows of an output have as many columns as the
   // longest. Sets draws_ and answer_.
-  absl::Status CheckWidths(const RequestLimits& limits);
+  absl::Status CheckWidths(const CallContext& context);
 
   inference::ModelInferResponse& response_;
   InferenceStatistics& statistics_;

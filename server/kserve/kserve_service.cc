@@ -25,16 +25,16 @@ constexpr const char* kExtensions[] = {"model_configuration", "parameters", "sta
 
 // A request and its answer, and the memory of both.
 struct Exchange {
-  explicit Exchange(const RequestLimits& limits)
-      : received(limits), answer_memory(limits.ledger, Account::kAnswers) {}
+  explicit Exchange(const CallContext& call_context)
+      : received(call_context), answer_memory(call_context.ledger, Account::kAnswers) {}
 
   ReceivedMessage<ModelInferRequest> received;
   MemoryGrant answer_memory;
 };
 
 // Decodes the received request into `job`. On an error, call the job's Done() with it.
-absl::Status Decode(const RequestLimits& limits, Exchange& exchange, InferJob& job) {
-  absl::Status status = job.Decode(exchange.received.mutable_request(), limits);
+absl::Status Decode(const CallContext& call_context, Exchange& exchange, InferJob& job) {
+  absl::Status status = job.Decode(exchange.received.mutable_request(), call_context);
   if (status.ok()) status = exchange.answer_memory.Grow(job.answer().memory);
   if (status.ok()) job.bytes = exchange.received.bytes();
   return status;
@@ -53,12 +53,11 @@ absl::Status Write(Response& response, Exchange& exchange, grpc::ByteBuffer& to)
 class InferStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   InferStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context,
-              const RequestLimits& server_limits, RegionRegistry& regions,
-              InferenceStatistics& statistics)
+              const ServerContext& server_context, InferenceStatistics& statistics)
       : JobStream(batcher, calls, context),
-        limits_(server_limits.ForCaller(identity(), regions)),
+        call_context_(server_context.ForCaller(identity())),
         statistics_(statistics),
-        exchange_(limits_) {}
+        exchange_(call_context_) {}
 
  protected:
   void OnRequest(grpc::ByteBuffer& message) override {
@@ -67,7 +66,7 @@ class InferStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
     id_ = status.ok() ? exchange_.received.request().id() : "";
     auto job = std::make_shared<InferJob>(*answer_.mutable_infer_response(), statistics_,
                                           [this](const absl::Status& done) { Answer(done); });
-    if (status.ok()) status = Decode(limits_, exchange_, *job);
+    if (status.ok()) status = Decode(call_context_, exchange_, *job);
     if (status.ok()) {
       Submit(job);
     } else {
@@ -88,7 +87,7 @@ class InferStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
     Send();
   }
 
-  const RequestLimits limits_;
+  const CallContext call_context_;
   InferenceStatistics& statistics_;
   Exchange exchange_;
   std::string id_;  // of the current request
@@ -103,9 +102,8 @@ grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl
 
 }  // namespace
 
-KserveService::KserveService(Batcher& batcher, OpenCalls& calls, RegionRegistry& regions,
-                             const RequestLimits& limits)
-    : batcher_(batcher), calls_(calls), regions_(regions), limits_(limits) {
+KserveService::KserveService(Batcher& batcher, OpenCalls& calls, const ServerContext& context)
+    : batcher_(batcher), calls_(calls), context_(context) {
   const auto strictly = [this](absl::string_view name, auto method) {
     TakeStrictly(inference::GRPCInferenceService::service_full_name(), name, this, method);
   };
@@ -151,8 +149,8 @@ grpc::ServerUnaryReactor* KserveService::ServerMetadata(
   response->set_name("token-sampler");
   response->set_version(TOKEN_SAMPLER_VERSION);
   for (const char* extension : kExtensions) response->add_extensions(extension);
-  if (regions_.Has(RegionKind::kSystem)) response->add_extensions("system_shared_memory");
-  if (regions_.Has(RegionKind::kCuda)) response->add_extensions("cuda_shared_memory");
+  if (context_.regions.Has(RegionKind::kSystem)) response->add_extensions("system_shared_memory");
+  if (context_.regions.Has(RegionKind::kCuda)) response->add_extensions("cuda_shared_memory");
   return Reply(context, absl::OkStatus());
 }
 
@@ -168,7 +166,7 @@ grpc::ServerUnaryReactor* KserveService::ModelConfig(grpc::CallbackServerContext
                                                      const inference::ModelConfigRequest* request,
                                                      inference::ModelConfigResponse* response) {
   const absl::Status status = CheckModel(request->name(), request->version());
-  if (status.ok()) *response->mutable_config() = ConfigureModel(limits_.max_rows);
+  if (status.ok()) *response->mutable_config() = ConfigureModel(context_.limits.max_rows);
   return Reply(context, status);
 }
 
@@ -186,13 +184,13 @@ grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext*
                                                     grpc::ByteBuffer* response) {
   // This lives as long as the job, which the reactor keeps until gRPC has sent the answer.
   struct State {
-    explicit State(const RequestLimits& limits) : exchange(limits) {}
+    explicit State(const CallContext& call_context) : exchange(call_context) {}
     Exchange exchange;
     ModelInferResponse answer;
   };
   auto* reactor = new JobReactor(batcher_, calls_, context);
-  const RequestLimits limits = limits_.ForCaller(reactor->identity(), regions_);
-  auto state = std::make_shared<State>(limits);
+  const CallContext call_context = context_.ForCaller(reactor->identity());
+  auto state = std::make_shared<State>(call_context);
   auto job = std::make_shared<InferJob>(
       state->answer, statistics_, [reactor, state, response](const absl::Status& done) {
         reactor->Complete(done.ok() ? Write(state->answer, state->exchange, *response) : done);
@@ -200,7 +198,7 @@ grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext*
   absl::Status status = reactor->CheckCaller();
   if (status.ok()) status = state->exchange.received.Parse(*request);
   LetGo(*request);
-  if (status.ok()) status = Decode(limits, state->exchange, *job);
+  if (status.ok()) status = Decode(call_context, state->exchange, *job);
   if (status.ok()) {
     reactor->Submit(std::move(job));
   } else {
@@ -212,17 +210,17 @@ grpc::ServerUnaryReactor* KserveService::ModelInfer(grpc::CallbackServerContext*
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* KserveService::ModelStreamInfer(
     grpc::CallbackServerContext* context) {
   return InferStream::Begin(
-      std::make_shared<InferStream>(batcher_, calls_, context, limits_, regions_, statistics_));
+      std::make_shared<InferStream>(batcher_, calls_, context, context_, statistics_));
 }
 
 absl::StatusOr<std::vector<RegionRegistry::Listed>> KserveService::ListRegions(
     const CallIdentity& caller, RegionKind kind, const std::string& name) const {
   std::vector<RegionRegistry::Listed> listed;
-  if (absl::Status status = regions_.CheckUse(caller); !status.ok()) {
+  if (absl::Status status = context_.regions.CheckUse(caller); !status.ok()) {
     if (name.empty()) return listed;
     return status;
   }
-  for (RegionRegistry::Listed& region : regions_.List(caller)) {
+  for (RegionRegistry::Listed& region : context_.regions.List(caller)) {
     if (region.kind == kind && (name.empty() || region.name == name)) {
       listed.push_back(std::move(region));
     }
@@ -243,8 +241,9 @@ grpc::ServerUnaryReactor* KserveService::Unregister(grpc::CallbackServerContext*
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto released = [reactor] { reactor->Finish(grpc::Status::OK); };
   if (name.empty()) {
-    regions_.UnregisterAll(kind, caller, released);
-  } else if (absl::Status status = regions_.Unregister(name, caller, released); !status.ok()) {
+    context_.regions.UnregisterAll(kind, caller, released);
+  } else if (absl::Status status = context_.regions.Unregister(name, caller, released);
+             !status.ok()) {
     reactor->Finish(ToGrpcStatus(status));
   }
   return reactor;
@@ -270,11 +269,12 @@ grpc::ServerUnaryReactor* KserveService::SystemSharedMemoryRegister(
     grpc::CallbackServerContext* context,
     const inference::SystemSharedMemoryRegisterRequest* request,
     inference::SystemSharedMemoryRegisterResponse*) {
-  return Reply(context, regions_.Register(request->name(),
-                                          SystemRegionRequest{.key = request->key(),
-                                                              .offset = request->offset(),
-                                                              .byte_size = request->byte_size()},
-                                          IdentityOfPeer(context->peer())));
+  return Reply(context,
+               context_.regions.Register(request->name(),
+                                         SystemRegionRequest{.key = request->key(),
+                                                             .offset = request->offset(),
+                                                             .byte_size = request->byte_size()},
+                                         IdentityOfPeer(context->peer())));
 }
 
 grpc::ServerUnaryReactor* KserveService::SystemSharedMemoryUnregister(
@@ -305,7 +305,7 @@ grpc::ServerUnaryReactor* KserveService::CudaSharedMemoryRegister(
   if (!std::in_range<uint32_t>(request->device_id())) {
     return Reply(context, Invalid("device_id must be in [0, 2^32), got ", request->device_id()));
   }
-  return Reply(context, regions_.Register(
+  return Reply(context, context_.regions.Register(
                             request->name(),
                             CudaRegionRequest{.handle = request->raw_handle(),
                                               .event = "",

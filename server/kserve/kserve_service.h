@@ -52,9 +52,8 @@ class KserveService final
     : public StrictRequests<RawInferMethods<HealthMethods<ModelMethods<
           SystemMemoryMethods<CudaMemoryMethods<inference::GRPCInferenceService::Service>>>>>> {
  public:
-  // `batcher`, `calls` and `regions` must outlive the service.
-  KserveService(Batcher& batcher, OpenCalls& calls, RegionRegistry& regions,
-                const RequestLimits& limits);
+  // `batcher`, `calls` and what `context` refers to must outlive the service.
+  KserveService(Batcher& batcher, OpenCalls& calls, const ServerContext& context);
 
   // Sets what ServerReady and ModelReady answer. Calls are served either way.
   void SetReady(bool ready) { ready_ = ready; }
@@ -123,8 +122,7 @@ class KserveService final
 
   Batcher& batcher_;
   OpenCalls& calls_;
-  RegionRegistry& regions_;
-  const RequestLimits limits_;
+  const ServerContext context_;
   std::atomic<bool> ready_{true};
   InferenceStatistics statistics_;
 };

@@ -18,6 +18,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 namespace {
@@ -162,13 +163,11 @@ absl::StatusOr<Listening> ListenOnTcp(const std::string& address, const ListenAd
 
 absl::StatusOr<Listening> ListenOnUnix(const std::string& address, const std::string& path,
                                        const SocketAccess& access) {
-  absl::StatusOr<SocketPath> taken = SocketPath::Take(path);
-  if (!taken.ok()) return taken.status();
-  absl::StatusOr<Descriptor> fd = taken->Listen(access);
-  if (!fd.ok()) return fd.status();
+  ASSIGN_OR_RETURN(SocketPath taken, SocketPath::Take(path));
+  ASSIGN_OR_RETURN(Descriptor fd, taken.Listen(access));
   Listening listening;
-  listening.sockets.push_back(*std::move(fd));
-  listening.unix_path.emplace(*std::move(taken));
+  listening.sockets.push_back(std::move(fd));
+  listening.unix_path.emplace(std::move(taken));
   listening.address = address;
   return listening;
 }
@@ -200,7 +199,7 @@ absl::StatusOr<SocketPath> SocketPath::Take(const std::string& path) {
     // The previous holder of the lock may have removed the file.
     if (!IsSameFile(lock_path, lock.get())) continue;
     SocketPath taken(path, std::move(lock));
-    if (absl::Status status = ClearStaleSocket(path); !status.ok()) return status;
+    RETURN_IF_ERROR(ClearStaleSocket(path));
     return taken;
   }
 }
@@ -233,9 +232,8 @@ absl::StatusOr<Descriptor> SocketPath::Listen(const SocketAccess& access) {
     inode_ = info.st_ino;
   }
   if (!access.group.empty()) {
-    const absl::StatusOr<gid_t> group = GroupId(access.group);
-    if (!group.ok()) return group.status();
-    if (lchown(path_.c_str(), static_cast<uid_t>(-1), *group) != 0) {
+    ASSIGN_OR_RETURN(const gid_t group, GroupId(access.group));
+    if (lchown(path_.c_str(), static_cast<uid_t>(-1), group) != 0) {
       return failed(absl::StrCat("cannot give it to the group ", access.group));
     }
   }
@@ -248,10 +246,9 @@ absl::StatusOr<Descriptor> SocketPath::Listen(const SocketAccess& access) {
 }
 
 absl::StatusOr<Listening> Listen(const std::string& address, const SocketAccess& access) {
-  const absl::StatusOr<ListenAddress> parsed = ParseListenAddress(address);
-  if (!parsed.ok()) return parsed.status();
-  return parsed->path.empty() ? ListenOnTcp(address, *parsed)
-                              : ListenOnUnix(address, parsed->path, access);
+  ASSIGN_OR_RETURN(const ListenAddress parsed, ParseListenAddress(address));
+  return parsed.path.empty() ? ListenOnTcp(address, parsed)
+                             : ListenOnUnix(address, parsed.path, access);
 }
 
 }  // namespace token_sampler

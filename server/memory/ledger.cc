@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 namespace {
@@ -81,7 +82,7 @@ void Ledger::Give(Account account, uint64_t bytes) {
 absl::Status MemoryGrant::Grow(uint64_t bytes) {
   if (bytes == 0) return absl::OkStatus();
   if (ledger_ != nullptr) {
-    if (absl::Status status = ledger_->Take(account_, bytes); !status.ok()) return status;
+    RETURN_IF_ERROR(ledger_->Take(account_, bytes));
   }
   bytes_ += bytes;
   return absl::OkStatus();

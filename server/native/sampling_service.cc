@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "sampler/describe.h"
+#include "sampler/status_macros.h"
 #include "server/batching/work_estimate.h"
 #include "server/calls/job_reactor.h"
 #include "server/calls/received_message.h"
@@ -23,13 +24,13 @@ template <typename Request, typename Response>
 class UnaryJob : public SamplingJob {
  public:
   UnaryJob(JobReactor& reactor, const grpc::ByteBuffer& message, grpc::ByteBuffer& response,
-           RequestLimits limits)
-      : limits_(std::move(limits)),
-        received_(limits_),
+           CallContext call_context)
+      : call_context_(std::move(call_context)),
+        received_(call_context_),
         message_(message),
         reactor_(reactor),
         response_(response),
-        answer_memory_(limits_.ledger, Account::kAnswers) {}
+        answer_memory_(call_context_.ledger, Account::kAnswers) {}
 
  protected:
   // Serialises the answer if the status is OK, empties it and ends the call. Done must call this
@@ -50,7 +51,7 @@ class UnaryJob : public SamplingJob {
     reactor_.Complete(status);
   }
 
-  const RequestLimits limits_;
+  const CallContext call_context_;
   ReceivedMessage<Request> received_;
   const grpc::ByteBuffer& message_;
 
@@ -68,12 +69,10 @@ class SampleJob final : public UnaryJob<v1::SampleRequest, v1::SampleResponse> {
   using UnaryJob::UnaryJob;
 
   absl::Status Decode() {
-    absl::Status status = received_.Parse(message_);
-    if (status.ok()) status = received_.CheckFields();
-    if (status.ok())
-      status = DecodeSample(received_.request(), limits_, decoded_, received_.data());
-    if (status.ok()) status = GrantAnswer(decoded_.answer.memory);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(received_.Parse(message_));
+    RETURN_IF_ERROR(received_.CheckFields());
+    RETURN_IF_ERROR(DecodeSample(received_.request(), call_context_, decoded_, received_.data()));
+    RETURN_IF_ERROR(GrantAnswer(decoded_.answer.memory));
     rows = std::move(decoded_.inputs);
     bytes = received_.bytes();
     return absl::OkStatus();
@@ -97,18 +96,17 @@ class SampleJob final : public UnaryJob<v1::SampleRequest, v1::SampleResponse> {
 class VerifyDraftJob final : public UnaryJob<v1::VerifyDraftRequest, v1::VerifyDraftResponse> {
  public:
   VerifyDraftJob(JobReactor& reactor, const grpc::ByteBuffer& message, grpc::ByteBuffer& response,
-                 RequestLimits limits)
-      : UnaryJob(reactor, message, response, std::move(limits)) {
+                 CallContext call_context)
+      : UnaryJob(reactor, message, response, std::move(call_context)) {
     runs_alone = true;
   }
 
   absl::Status Decode() {
-    absl::Status status = received_.Parse(message_);
+    RETURN_IF_ERROR(received_.Parse(message_));
     LetGo(message_);
-    if (status.ok()) status = received_.CheckFields();
-    if (status.ok()) status = DecodeVerifyDraft(received_.request(), limits_, decoded_);
-    if (status.ok()) status = GrantAnswer(DraftAnswerBytes(decoded_));
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(received_.CheckFields());
+    RETURN_IF_ERROR(DecodeVerifyDraft(received_.request(), call_context_, decoded_));
+    RETURN_IF_ERROR(GrantAnswer(DraftAnswerBytes(decoded_)));
     WorkEstimator estimator;
     for (const DraftInput& draft : decoded_.inputs) work += estimator.OfDraft(draft);
     rows = std::move(decoded_.rows);  // for the batcher to count; moving the vector leaves the rows
@@ -118,8 +116,8 @@ class VerifyDraftJob final : public UnaryJob<v1::VerifyDraftRequest, v1::VerifyD
   }
 
   absl::Status Run(Sampler& sampler) override {
-    MemoryGrant memory(limits_.ledger, Account::kWork);
-    if (absl::Status status = memory.Grow(DraftWorkBytes(decoded_)); !status.ok()) return status;
+    MemoryGrant memory(call_context_.ledger, Account::kWork);
+    RETURN_IF_ERROR(memory.Grow(DraftWorkBytes(decoded_)));
     results_.resize(decoded_.inputs.size());
     return VerifyDrafts(sampler, decoded_.inputs, absl::MakeSpan(results_));
   }
@@ -140,18 +138,17 @@ class VerifyDraftJob final : public UnaryJob<v1::VerifyDraftRequest, v1::VerifyD
 class DescribeJob final : public UnaryJob<v1::DescribeRequest, v1::DescribeResponse> {
  public:
   DescribeJob(JobReactor& reactor, const grpc::ByteBuffer& message, grpc::ByteBuffer& response,
-              RequestLimits limits)
-      : UnaryJob(reactor, message, response, std::move(limits)) {
+              CallContext call_context)
+      : UnaryJob(reactor, message, response, std::move(call_context)) {
     runs_alone = true;
   }
 
   absl::Status Decode() {
-    absl::Status status = received_.Parse(message_);
+    RETURN_IF_ERROR(received_.Parse(message_));
     LetGo(message_);
-    if (status.ok()) status = received_.CheckFields();
-    if (status.ok()) status = DecodeDescribe(received_.request(), limits_, decoded_, top_n_);
-    if (status.ok()) status = GrantAnswer(decoded_.answer.memory);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(received_.CheckFields());
+    ASSIGN_OR_RETURN(top_n_, DecodeDescribe(received_.request(), call_context_, decoded_));
+    RETURN_IF_ERROR(GrantAnswer(decoded_.answer.memory));
     rows = std::move(decoded_.inputs);
     work = WorkEstimator().OfDescription(rows[0]);
     bytes = received_.bytes();
@@ -159,8 +156,8 @@ class DescribeJob final : public UnaryJob<v1::DescribeRequest, v1::DescribeRespo
   }
 
   absl::Status Run(Sampler&) override {
-    MemoryGrant memory(limits_.ledger, Account::kWork);
-    if (absl::Status status = memory.Grow(DescribeWorkBytes(rows[0])); !status.ok()) return status;
+    MemoryGrant memory(call_context_.ledger, Account::kWork);
+    RETURN_IF_ERROR(memory.Grow(DescribeWorkBytes(rows[0])));
     RowResult result;
     const std::vector<StageView> views = DescribeRow(rows[0], top_n_, result);
     EncodeDescribe(decoded_, views, result, response_);
@@ -181,7 +178,7 @@ class DescribeJob final : public UnaryJob<v1::DescribeRequest, v1::DescribeRespo
 template <typename Job>
 grpc::ServerUnaryReactor* Start(Batcher& batcher, OpenCalls& calls,
                                 grpc::CallbackServerContext* context,
-                                const RequestLimits& server_limits, RegionRegistry& regions,
+                                const ServerContext& server_context,
                                 const grpc::ByteBuffer& request, grpc::ByteBuffer& response) {
   auto* reactor = new JobReactor(batcher, calls, context);
   // Refusing must be cheap, so make no job if there is no room for it.
@@ -189,7 +186,7 @@ grpc::ServerUnaryReactor* Start(Batcher& batcher, OpenCalls& calls,
   std::shared_ptr<Job> job;
   if (status.ok()) {
     job = std::make_shared<Job>(*reactor, request, response,
-                                server_limits.ForCaller(reactor->identity(), regions));
+                                server_context.ForCaller(reactor->identity()));
     status = job->Decode();
   }
   if (status.ok()) {
@@ -233,14 +230,13 @@ grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl
 }  // namespace
 
 SamplingService::SamplingService(Batcher& batcher, OpenCalls& calls, const Sampler& sampler,
-                                 RegionRegistry& regions, const RequestLimits& limits,
+                                 const ServerContext& context,
                                  const SequenceLimits& sequence_limits,
                                  v1::GetServerInfoResponse info)
     : batcher_(batcher),
       calls_(calls),
       sampler_(sampler),
-      regions_(regions),
-      limits_(limits),
+      context_(context),
       sequence_limits_(sequence_limits),
       info_(std::move(info)) {
   const auto strictly = [this](absl::string_view name, auto method) {
@@ -255,19 +251,19 @@ SamplingService::SamplingService(Batcher& batcher, OpenCalls& calls, const Sampl
 grpc::ServerUnaryReactor* SamplingService::Sample(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
-  return Start<SampleJob>(batcher_, calls_, context, limits_, regions_, *request, *response);
+  return Start<SampleJob>(batcher_, calls_, context, context_, *request, *response);
 }
 
 grpc::ServerUnaryReactor* SamplingService::VerifyDraft(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
-  return Start<VerifyDraftJob>(batcher_, calls_, context, limits_, regions_, *request, *response);
+  return Start<VerifyDraftJob>(batcher_, calls_, context, context_, *request, *response);
 }
 
 grpc::ServerUnaryReactor* SamplingService::Describe(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
-  return Start<DescribeJob>(batcher_, calls_, context, limits_, regions_, *request, *response);
+  return Start<DescribeJob>(batcher_, calls_, context, context_, *request, *response);
 }
 
 grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerContext* context,
@@ -289,15 +285,15 @@ grpc::ServerUnaryReactor* SamplingService::GetServerInfo(grpc::CallbackServerCon
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* SamplingService::SampleStream(
     grpc::CallbackServerContext* context) {
-  return SequenceStream::Begin(std::make_shared<SequenceStream>(batcher_, calls_, context, limits_,
-                                                                regions_, sequence_limits_));
+  return SequenceStream::Begin(
+      std::make_shared<SequenceStream>(batcher_, calls_, context, context_, sequence_limits_));
 }
 
 grpc::ServerUnaryReactor* SamplingService::RegisterRegion(grpc::CallbackServerContext* context,
                                                           const v1::RegisterRegionRequest* request,
                                                           v1::RegisterRegionResponse*) {
   if (absl::Status status = CheckFields(*request); !status.ok()) return Reply(context, status);
-  return Reply(context, RegisterOne(*request, IdentityOfPeer(context->peer()), regions_));
+  return Reply(context, RegisterOne(*request, IdentityOfPeer(context->peer()), context_.regions));
 }
 
 grpc::ServerUnaryReactor* SamplingService::UnregisterRegion(
@@ -305,13 +301,14 @@ grpc::ServerUnaryReactor* SamplingService::UnregisterRegion(
     v1::UnregisterRegionResponse*) {
   const CallIdentity caller = IdentityOfPeer(context->peer());
   absl::Status status = CheckFields(*request);
-  if (status.ok()) status = regions_.CheckUse(caller);
+  if (status.ok()) status = context_.regions.CheckUse(caller);
   if (!status.ok()) return Reply(context, status);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto released = [reactor] { reactor->Finish(grpc::Status::OK); };
   if (request->name().empty()) {
-    regions_.UnregisterAll(caller, released);
-  } else if (status = regions_.Unregister(request->name(), caller, released); !status.ok()) {
+    context_.regions.UnregisterAll(caller, released);
+  } else if (status = context_.regions.Unregister(request->name(), caller, released);
+             !status.ok()) {
     reactor->Finish(ToGrpcStatus(status));
   }
   return reactor;
@@ -322,9 +319,9 @@ grpc::ServerUnaryReactor* SamplingService::ListRegions(grpc::CallbackServerConte
                                                        v1::ListRegionsResponse* response) {
   const CallIdentity caller = IdentityOfPeer(context->peer());
   absl::Status status = CheckFields(*request);
-  if (status.ok()) status = regions_.CheckUse(caller);
+  if (status.ok()) status = context_.regions.CheckUse(caller);
   if (!status.ok()) return Reply(context, status);
-  for (const RegionRegistry::Listed& listed : regions_.List(caller)) {
+  for (const RegionRegistry::Listed& listed : context_.regions.List(caller)) {
     v1::ListRegionsResponse::Region& region = *response->add_regions();
     region.set_name(listed.name);
     region.set_kind(listed.kind == RegionKind::kSystem ? v1::REGION_KIND_SYSTEM

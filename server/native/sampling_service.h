@@ -36,11 +36,11 @@ class SamplingService final
     : public StrictRequests<
           RawSampleMethods<RegionMethods<OtherMethods<v1::TokenSampler::Service>>>> {
  public:
-  // What is passed by reference must outlive the service. GetServerInfo answers with `info` and the
-  // current fallbacks of the sampler.
+  // What is passed by reference, except `context` itself, must outlive the service. GetServerInfo
+  // answers with `info` and the current fallbacks of the sampler.
   SamplingService(Batcher& batcher, OpenCalls& calls, const Sampler& sampler,
-                  RegionRegistry& regions, const RequestLimits& limits,
-                  const SequenceLimits& sequence_limits, v1::GetServerInfoResponse info);
+                  const ServerContext& context, const SequenceLimits& sequence_limits,
+                  v1::GetServerInfoResponse info);
 
   grpc::ServerUnaryReactor* Sample(grpc::CallbackServerContext* context,
                                    const grpc::ByteBuffer* request,
@@ -71,8 +71,7 @@ class SamplingService final
   Batcher& batcher_;
   OpenCalls& calls_;
   const Sampler& sampler_;
-  RegionRegistry& regions_;
-  const RequestLimits limits_;
+  const ServerContext context_;
   const SequenceLimits sequence_limits_;
   const v1::GetServerInfoResponse info_;
 };

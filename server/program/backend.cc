@@ -11,6 +11,7 @@
 #include "cuda/memory/ipc_memory.h"
 #include "cuda/memory/pinned_memory.h"
 #include "sampler/cpu/cpu_sampler.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 
@@ -20,11 +21,10 @@ namespace {
 class CudaRegion final : public Region {
  public:
   static absl::StatusOr<std::shared_ptr<Region>> Open(const CudaRegionRequest& request) {
-    absl::StatusOr<std::unique_ptr<IpcMemory>> memory =
-        IpcMemory::Open(request.device, request.handle, request.event,
-                        {.offset = request.offset, .byte_size = request.byte_size});
-    if (!memory.ok()) return memory.status();
-    return std::make_shared<CudaRegion>(*std::move(memory), request.byte_size);
+    ASSIGN_OR_RETURN(std::unique_ptr<IpcMemory> memory,
+                     IpcMemory::Open(request.device, request.handle, request.event,
+                                     {.offset = request.offset, .byte_size = request.byte_size}));
+    return std::make_shared<CudaRegion>(std::move(memory), request.byte_size);
   }
 
   CudaRegion(std::unique_ptr<IpcMemory> memory, uint64_t byte_size)
@@ -43,10 +43,9 @@ PagePinning PinForCuda() {
   const bool read_only = PinnedMemory::TakesReadOnly();
   const auto pin = [read_only](const char* pages,
                                size_t size) -> absl::StatusOr<std::shared_ptr<void>> {
-    absl::StatusOr<std::unique_ptr<PinnedMemory>> pinned =
-        PinnedMemory::Pin(pages, size, read_only);
-    if (!pinned.ok()) return pinned.status();
-    return std::shared_ptr<PinnedMemory>(*std::move(pinned));
+    ASSIGN_OR_RETURN(std::unique_ptr<PinnedMemory> pinned,
+                     PinnedMemory::Pin(pages, size, read_only));
+    return std::shared_ptr<PinnedMemory>(std::move(pinned));
   };
   return {.pin = pin, .needs_write = !read_only};
 }
@@ -77,9 +76,8 @@ void LogHostRows(const HostRowPolicy& policy) {
 }
 
 absl::StatusOr<Backend> CpuBackend(int threads, std::string reason) {
-  absl::StatusOr<std::unique_ptr<Sampler>> sampler = CreateCpuSampler({.threads = threads});
-  if (!sampler.ok()) return sampler.status();
-  return Backend{*std::move(sampler), std::move(reason), nullptr};
+  ASSIGN_OR_RETURN(std::unique_ptr<Sampler> sampler, CreateCpuSampler({.threads = threads}));
+  return Backend{std::move(sampler), std::move(reason), nullptr};
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "sampler/status_macros.h"
 #include "server/codec/field_check.h"
 #include "server/listener/descriptors.h"
 #include "server/listener/frames/guarded_connection.h"
@@ -40,11 +41,10 @@ BatcherOptions WithWeights(const ServerOptions& options) {
   return batcher;
 }
 
-RequestLimits CallLimits(const ServerOptions& options, CallerLedgers& callers) {
+RequestLimits LimitsOf(const ServerOptions& options) {
   // A small message may take much more than its size after parsing.
   constexpr uint64_t kLeastParsedBytes = uint64_t{64} << 20;
   RequestLimits limits = options.request;
-  limits.callers = &callers;
   limits.max_parsed_bytes = std::max(options.max_message_bytes, kLeastParsedBytes);
   return limits;
 }
@@ -110,9 +110,9 @@ Server::Server(const ServerOptions& options, Sampler& sampler)
                       return loop == nullptr || loop->IsConnected(peer);
                     })),
       batcher_(sampler, WithWeights(options)),
-      service_(batcher_, calls_, sampler, regions_, CallLimits(options, callers_),
-               options.sequences, MakeInfo(options, sampler)),
-      kserve_service_(batcher_, calls_, regions_, CallLimits(options, callers_)),
+      context_{LimitsOf(options), regions_, callers_},
+      service_(batcher_, calls_, sampler, context_, options.sequences, MakeInfo(options, sampler)),
+      kserve_service_(batcher_, calls_, context_),
       health_(calls_, Services(), kMaxHealthWatches),
       reflection_(batcher_, calls_, AllServices(), kMaxReflectionStreams) {
   ledger_.LimitAccount(Account::kSequences, options.sequences.max_bytes, "--max-sequence-bytes",
@@ -121,7 +121,7 @@ Server::Server(const ServerOptions& options, Sampler& sampler)
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
                                                       Sampler& sampler, OnDeaf on_deaf) {
-  if (absl::Status status = ValidateOptions(options); !status.ok()) return status;
+  RETURN_IF_ERROR(ValidateOptions(options));
   grpc::EnableDefaultHealthCheckService(false);
   // The Abseil of distributions looks for deadlock cycles whenever gRPC takes a lock, which takes a
   // twelfth of a call's time.
@@ -130,9 +130,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                .group = options.socket_group};
   std::vector<Listening> listening;
   for (const std::string& address : options.listen) {
-    absl::StatusOr<Listening> one = Listen(address, access);
-    if (!one.ok()) return one.status();
-    listening.push_back(*std::move(one));
+    ASSIGN_OR_RETURN(Listening one, Listen(address, access));
+    listening.push_back(std::move(one));
   }
   std::unique_ptr<Server> server(new Server(options, sampler));
   grpc::ServerBuilder builder;

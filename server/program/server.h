@@ -85,6 +85,7 @@ class Server {
   RegionRegistry regions_;  // outlives the jobs that read from it
   OpenCalls calls_;
   Batcher batcher_;
+  const ServerContext context_;
   SamplingService service_;
   KserveService kserve_service_;
   HealthService health_;

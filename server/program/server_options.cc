@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "sampler/cpu/cpu_sampler.h"
+#include "sampler/status_macros.h"
 #include "server/calls/call_identity.h"
 #include "server/listener/listen_socket.h"
 
@@ -128,19 +129,19 @@ absl::Status ValidateOptions(const ServerOptions& options) {
     return absl::InvalidArgumentError("--listen must name at least one address");
   }
   for (const std::string& address : options.listen) {
-    if (absl::Status status = ParseListenAddress(address).status(); !status.ok()) return status;
+    RETURN_IF_ERROR(ParseListenAddress(address).status());
   }
-  for (absl::Status status :
-       {ParseSocketMode(options.socket_mode).status(),
-        ParseClientWeights(options.client_weights).status(),
-        CheckChoice<3>("--device", options.device, {"auto", "cpu", "cuda"}),
-        CheckChoice<4>("--log-level", options.log_level, {"debug", "info", "warn", "error"}),
-        CheckChoice<2>("--log-format", options.log_format, {"text", "json"}),
-        CheckChoice<4>("--shared-memory", options.regions.kinds, {"off", "system", "cuda", "all"}),
-        CheckChoice<2>("--shared-memory-peers", options.regions.peers, {"local", "any"}),
-        CheckChoice<2>("--shared-memory-owners", options.regions.owners, {"client", "any"})}) {
-    if (!status.ok()) return status;
-  }
+  RETURN_IF_ERROR(ParseSocketMode(options.socket_mode).status());
+  RETURN_IF_ERROR(ParseClientWeights(options.client_weights).status());
+  RETURN_IF_ERROR(CheckChoice<3>("--device", options.device, {"auto", "cpu", "cuda"}));
+  RETURN_IF_ERROR(
+      CheckChoice<4>("--log-level", options.log_level, {"debug", "info", "warn", "error"}));
+  RETURN_IF_ERROR(CheckChoice<2>("--log-format", options.log_format, {"text", "json"}));
+  RETURN_IF_ERROR(
+      CheckChoice<4>("--shared-memory", options.regions.kinds, {"off", "system", "cuda", "all"}));
+  RETURN_IF_ERROR(CheckChoice<2>("--shared-memory-peers", options.regions.peers, {"local", "any"}));
+  RETURN_IF_ERROR(
+      CheckChoice<2>("--shared-memory-owners", options.regions.owners, {"client", "any"}));
   for (const NumberFlag& flag : kNumberFlags) {
     const uint64_t value = flag.value(options);
     if (value >= flag.low && value <= flag.high) continue;

@@ -47,8 +47,7 @@ struct ServerOptions {
   // others are closed; a message of up to this size can be received if no other is incomplete. Less
   // on small machines: BoundsOfTransport.
   uint64_t max_incomplete_bytes = uint64_t{512} << 20;
-  RequestLimits
-      request;  // except regions, callers, ledger and max_parsed_bytes, which the server sets
+  RequestLimits request;  // except max_parsed_bytes, which the server sets
   RegionOptions regions;
   SequenceLimits sequences;
   BatcherOptions batcher = {.num_executors = 0};    // except client_weights, which the server makes

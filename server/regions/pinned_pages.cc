@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 namespace {
@@ -44,14 +45,12 @@ absl::StatusOr<std::unique_ptr<PinnedPages>> PinnedPages::Pin(int fd, GuardedMap
         absl::StrCat("inotify does not watch its object: ", strerror(errno)));
   }
   // After the watch begins: whatever the owner frees from now on is seen.
-  if (absl::Status status = CheckAllocated(fd); !status.ok()) return status;
+  RETURN_IF_ERROR(CheckAllocated(fd));
   if (pinning.needs_write && !mapping.AllowWrites()) {
     return absl::PermissionDeniedError(
         "a device takes only what the server may write, and it may read the object alone");
   }
-  absl::StatusOr<std::shared_ptr<void>> pin = pinning.pin(mapping.pages(), mapping.page_bytes());
-  if (!pin.ok()) return pin.status();
-  pages->pin_ = *std::move(pin);
+  ASSIGN_OR_RETURN(pages->pin_, pinning.pin(mapping.pages(), mapping.page_bytes()));
   return pages;
 }
 

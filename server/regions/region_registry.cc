@@ -15,6 +15,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "client/usage/counted.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/regions/system_region.h"
 
@@ -90,7 +91,7 @@ absl::Status RegionRegistry::CheckUse(const CallIdentity& caller) const {
 
 absl::Status RegionRegistry::CheckRequest(RegionKind kind, absl::string_view name,
                                           uint64_t byte_size, const CallIdentity& caller) const {
-  if (absl::Status status = CheckUse(caller); !status.ok()) return status;
+  RETURN_IF_ERROR(CheckUse(caller));
   if (!Has(kind)) {
     return absl::FailedPreconditionError(
         absl::StrCat("regions of kind ", kind == RegionKind::kSystem ? "system" : "cuda",
@@ -127,33 +128,28 @@ bool RegionRegistry::Has(RegionKind kind) const {
 
 absl::Status RegionRegistry::Register(const std::string& name, const SystemRegionRequest& request,
                                       const CallIdentity& caller) {
-  absl::Status status = CheckRequest(RegionKind::kSystem, name, request.byte_size, caller);
-  if (!status.ok()) return status;
-  const absl::StatusOr<std::string> key = CheckKey(request.key);
-  if (!key.ok()) return key.status();
-  absl::StatusOr<std::shared_ptr<SystemRegion>> opened =
-      SystemRegion::Open(*key, request.offset, request.byte_size, UserOf(caller));
-  if (!opened.ok()) return opened.status();
-  const std::shared_ptr<SystemRegion> region = *std::move(opened);
-  status = Add({.name = name,
-                .kind = RegionKind::kSystem,
-                .key = *key,
-                .offset = request.offset,
-                .byte_size = request.byte_size},
-               region, caller);
+  RETURN_IF_ERROR(CheckRequest(RegionKind::kSystem, name, request.byte_size, caller));
+  ASSIGN_OR_RETURN(const std::string key, CheckKey(request.key));
+  ASSIGN_OR_RETURN(const std::shared_ptr<SystemRegion> region,
+                   SystemRegion::Open(key, request.offset, request.byte_size, UserOf(caller)));
+  RETURN_IF_ERROR(Add({.name = name,
+                       .kind = RegionKind::kSystem,
+                       .key = key,
+                       .offset = request.offset,
+                       .byte_size = request.byte_size},
+                      region, caller));
   // Pin after Add(), so that the quotas bound pinned memory too.
-  if (!status.ok() || options_.pinning.pin == nullptr) return status;
+  if (options_.pinning.pin == nullptr) return absl::OkStatus();
   if (const absl::Status pinned = region->Pin(options_.pinning, options_.ledger); !pinned.ok()) {
     spdlog::info("region \"{}\" is not pinned, its rows go through staging: {}",
                  absl::CEscape(name), std::string(pinned.message()));
   }
-  return status;
+  return absl::OkStatus();
 }
 
 absl::Status RegionRegistry::Register(const std::string& name, const CudaRegionRequest& request,
                                       const CallIdentity& caller) {
-  absl::Status status = CheckRequest(RegionKind::kCuda, name, request.byte_size, caller);
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(CheckRequest(RegionKind::kCuda, name, request.byte_size, caller));
   if (request.handle.size() != kHandleBytes) {
     return Invalid("cuda_handle must have the ", kHandleBytes,
                    " bytes of a cudaIpcMemHandle_t, got ", request.handle.size());
@@ -171,15 +167,14 @@ absl::Status RegionRegistry::Register(const std::string& name, const CudaRegionR
     return absl::FailedPreconditionError(absl::StrCat(
         "device ", request.device, ": this server has no sampler that reads CUDA IPC memory"));
   }
-  absl::StatusOr<std::shared_ptr<Region>> opened = options_.open_cuda(request);
-  if (!opened.ok()) return opened.status();
+  ASSIGN_OR_RETURN(std::shared_ptr<Region> opened, options_.open_cuda(request));
   return Add({.name = name,
               .kind = RegionKind::kCuda,
               .key = "",
               .offset = request.offset,
               .device = request.device,
               .byte_size = request.byte_size},
-             *std::move(opened), caller);
+             std::move(opened), caller);
 }
 
 absl::Status RegionRegistry::CheckQuotas(absl::string_view connection, int64_t object_owner) const {

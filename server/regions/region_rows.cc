@@ -1,6 +1,6 @@
 #include "server/regions/region_rows.h"
 
-#include "absl/strings/str_cat.h"
+#include "server/codec/invalid_argument.h"
 
 namespace token_sampler {
 
@@ -8,7 +8,7 @@ absl::Status RegionRows::Read(uint64_t offset, size_t size, char* to) const {
   const absl::Status status =
       sparse_ ? region_->CopySparse(offset, size, to) : region_->Copy(offset, size, to);
   if (status.ok()) return status;
-  absl::Status named = Named(status);
+  absl::Status named = NamedStatus(field_, status);
   const MutexLock lock(mutex_);
   failure_.Update(named);
   return named;
@@ -19,12 +19,7 @@ absl::Status RegionRows::Check() const {
     const MutexLock lock(mutex_);
     if (!failure_.ok()) return failure_;
   }
-  return Named(region_->CheckObject());
-}
-
-absl::Status RegionRows::Named(const absl::Status& status) const {
-  return status.ok() ? status
-                     : absl::Status(status.code(), absl::StrCat(field_, ": ", status.message()));
+  return NamedStatus(field_, region_->CheckObject());
 }
 
 }  // namespace token_sampler

@@ -43,9 +43,6 @@ class RegionRows final : public RowSource {
   absl::Status Check() const;
 
  private:
-  // The status with the field's name before its message.
-  absl::Status Named(const absl::Status& status) const;
-
   const std::shared_ptr<const Region> region_;
   const std::string field_;
   const bool sparse_;  // the block had holes when the call came: asked once for all rows

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/usage/counted.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 namespace {
@@ -83,7 +84,7 @@ SystemRegion::~SystemRegion() { close(fd_); }
 
 absl::Status SystemRegion::Pin(const PagePinning& pinning, Ledger* ledger) {
   MemoryGrant& memory = pinned_memory_.emplace(ledger, Account::kRegions);
-  if (absl::Status status = memory.Grow(mapping_->page_bytes()); !status.ok()) return status;
+  RETURN_IF_ERROR(memory.Grow(mapping_->page_bytes()));
   absl::StatusOr<std::unique_ptr<PinnedPages>> pages = PinnedPages::Pin(fd_, *mapping_, pinning);
   if (!pages.ok()) {
     memory.ShrinkTo(0);
@@ -168,7 +169,7 @@ absl::Status SystemRegion::Write(uint64_t offset, absl::string_view bytes) const
         absl::StrCat("object \"", key_, "\" may be read and not written by the server"));
   }
   // A write past the end would make the object larger.
-  if (absl::Status status = CheckObject(); !status.ok()) return status;
+  RETURN_IF_ERROR(CheckObject());
   uint64_t to = offset_ + offset;
   while (!bytes.empty()) {
     const ssize_t put = pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(to));

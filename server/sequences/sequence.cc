@@ -10,6 +10,7 @@
 #include "sampler/rows/key_sort.h"
 #include "sampler/rows/large_memory.h"
 #include "sampler/rows/paced.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 namespace {
@@ -23,8 +24,7 @@ absl::Status FindDifferent(absl::Span<const uint32_t> ids, Pace* pace, MemoryGra
                            std::vector<uint32_t>& different) {
   const uint64_t before = memory.bytes();
   // The copy, and as much again to sort it.
-  absl::Status status = memory.Grow(ids.size() * 2 * sizeof(uint32_t));
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(memory.Grow(ids.size() * 2 * sizeof(uint32_t)));
   AppendIds(ids, pace, different);
   {
     LargeVector<uint32_t> scratch;
@@ -40,7 +40,7 @@ absl::Status FindDifferent(absl::Span<const uint32_t> ids, Pace* pace, MemoryGra
   different.resize(kept);
   different.shrink_to_fit();
   memory.ShrinkTo(before);
-  return status;
+  return absl::OkStatus();
 }
 
 void AppendIds(absl::Span<const uint32_t> from, Pace* pace, std::vector<uint32_t>& ids) {
@@ -67,9 +67,9 @@ absl::StatusOr<std::unique_ptr<Sequence>> Sequence::Create(Start start,
   const uint64_t bytes = sizeof(Sequence) + start.output_ids.capacity() * sizeof(uint32_t) +
                          (stateful ? kMaxStatefulRollback * sizeof(RowState) : 0);
   std::unique_ptr<Sequence> sequence(new Sequence(std::move(start), limits, ledger));
-  if (absl::Status status = sequence->memory_.Grow(bytes); !status.ok()) return status;
-  if (absl::Status status = sequence->IndexOutput(pace); !status.ok()) return status;
-  if (absl::Status status = sequence->CountOutput(pace); !status.ok()) return status;
+  RETURN_IF_ERROR(sequence->memory_.Grow(bytes));
+  RETURN_IF_ERROR(sequence->IndexOutput(pace));
+  RETURN_IF_ERROR(sequence->CountOutput(pace));
   return sequence;
 }
 
@@ -79,8 +79,7 @@ absl::Status Sequence::IndexOutput(Pace* pace) {
   index_.emplace(&of_prompt->rules(), &*of_prompt);
   const std::vector<uint32_t>& output = start_.output_ids;
   if (output.empty()) return absl::OkStatus();
-  absl::Status status = memory_.Grow(index_->BytesFor(output.capacity()));
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(memory_.Grow(index_->BytesFor(output.capacity())));
   index_->Reserve(output.capacity(), ids(), pace);
   index_->AppendAll(ids(), pace);
   return absl::OkStatus();
@@ -89,13 +88,13 @@ absl::Status Sequence::IndexOutput(Pace* pace) {
 absl::Status Sequence::CountOutput(Pace* pace) {
   if (!profile().KeepsCounts()) return absl::OkStatus();
   const std::vector<uint32_t>& output = start_.output_ids;
-  absl::Status status;
   if (output.size() > kScatteredItems) {
     // Reserve all at once: a hash table that grows moves all its entries, in one piece.
     std::vector<uint32_t> different;
-    status = FindDifferent(output, pace, memory_, different);
-    if (status.ok()) status = ReserveCounts(different.size());
+    RETURN_IF_ERROR(FindDifferent(output, pace, memory_, different));
+    RETURN_IF_ERROR(ReserveCounts(different.size()));
   }
+  absl::Status status;
   ForEachScattered(pace, output.size(), [&](size_t i) {
     if (status.ok()) status = ReserveCounts(counts_.ids().size() + 1);
     if (status.ok()) counts_.Add(output[i]);
@@ -111,18 +110,16 @@ absl::Status Sequence::ReserveToken() {
         absl::StrCat("it has ", Counted(tokens, "token"), ", as many as a sequence may have"));
   }
   if (profile().KeepsCounts()) {
-    absl::Status status = ReserveCounts(counts_.ids().size() + 1);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(ReserveCounts(counts_.ids().size() + 1));
   }
   if (output.size() < output.capacity()) return absl::OkStatus();
   const size_t capacity = std::max(kLeastTokens, 2 * output.capacity());
   uint64_t bytes = (capacity - output.capacity()) * sizeof(uint32_t);
   if (index_.has_value()) bytes += index_->BytesFor(capacity) - index_->BytesFor(output.capacity());
-  absl::Status status = memory_.Grow(bytes);
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(memory_.Grow(bytes));
   output.reserve(capacity);
   if (index_.has_value()) index_->Reserve(capacity, ids());
-  return status;
+  return absl::OkStatus();
 }
 
 absl::Status Sequence::ReserveCounts(size_t count) {
@@ -130,9 +127,9 @@ absl::Status Sequence::ReserveCounts(size_t count) {
   if (count <= before) return absl::OkStatus();
   size_t capacity = std::max(kLeastTokens, before);
   while (capacity < count) capacity *= 2;
-  absl::Status status = memory_.Grow((capacity - before) * TokenCounts::kBytesPerToken);
-  if (status.ok()) counts_.Reserve(capacity);
-  return status;
+  RETURN_IF_ERROR(memory_.Grow((capacity - before) * TokenCounts::kBytesPerToken));
+  counts_.Reserve(capacity);
+  return absl::OkStatus();
 }
 
 void Sequence::FillRow(RowInput& row) {

@@ -66,7 +66,7 @@ absl::Status SequenceStream::Open(const v1::OpenSequences& message, Pace* pace) 
 void SequenceStream::Step(const v1::StepSequences& message) {
   auto job =
       std::make_shared<StepJob>(answer_, [this](const absl::Status& status) { Answer(status); });
-  absl::Status status = job->Decode(message, received_.data(), request_limits_, table_);
+  absl::Status status = job->Decode(message, received_.data(), call_context_, table_);
   if (status.ok()) status = answer_memory_.Grow(job->answer().memory);
   if (status.ok()) {
     job->bytes = received_.bytes();

@@ -16,15 +16,14 @@ namespace token_sampler {
 // Takes requests as bytes: see sliced_request.h.
 class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  // Everything referred to, except `server_limits`, must outlive the call.
+  // What is passed by reference, except `server_context` itself, must outlive the call.
   SequenceStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context,
-                 const RequestLimits& server_limits, RegionRegistry& regions,
-                 const SequenceLimits& limits)
+                 const ServerContext& server_context, const SequenceLimits& limits)
       : JobStream(batcher, calls, context),
-        request_limits_(server_limits.ForCaller(identity(), regions)),
-        table_(request_limits_, limits, request_limits_.ledger),
-        received_(request_limits_),
-        answer_memory_(request_limits_.ledger, Account::kAnswers) {}
+        call_context_(server_context.ForCaller(identity())),
+        table_(call_context_, limits, call_context_.ledger),
+        received_(call_context_),
+        answer_memory_(call_context_.ledger, Account::kAnswers) {}
 
  protected:
   void OnRequest(grpc::ByteBuffer& message) override;
@@ -37,7 +36,7 @@ class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer
   void Step(const v1::StepSequences& message);
   void Answer(const absl::Status& status);
 
-  const RequestLimits request_limits_;
+  const CallContext call_context_;
   SequenceTable table_;
   ReceivedMessage<v1::SampleStreamRequest> received_;
   v1::SampleStreamResponse answer_;

@@ -8,6 +8,7 @@
 #include "client/usage/counted.h"
 #include "sampler/rows/adjustments.h"
 #include "sampler/rows/paced.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/codec/params_codec.h"
 
@@ -43,19 +44,17 @@ absl::StatusOr<SequenceTable::Profiles> SequenceTable::MakeProfiles(
     if (message.params_size() > 0) {
       const v1::SamplingParams& params = message.params(index);
       // The message takes at least as much memory as the parameters.
-      absl::Status status = profile->memory.Grow(sizeof(SequenceProfile) + params.SpaceUsedLong());
-      if (status.ok()) status = DecodeParams(params, index, profile->params);
-      if (!status.ok()) return status;
+      RETURN_IF_ERROR(profile->memory.Grow(sizeof(SequenceProfile) + params.SpaceUsedLong()));
+      RETURN_IF_ERROR(DecodeParams(params, index, profile->params));
     }
     // Parameters valid for logits are valid for weights, except the temperature.
-    if (absl::Status status = profile->Check(InputKind::kLogits); !status.ok()) return status;
+    RETURN_IF_ERROR(profile->Check(InputKind::kLogits));
     if (profile->params.num_samples != 1) {
       return Invalid(profile->name, ".num_samples must be 1, got ", profile->params.num_samples,
                      "; fork the sequence instead");
     }
     if (RepetitionRules::Apply(profile->params)) {
-      absl::Status status = profile->memory.Grow(RepetitionRules::BytesFor(profile->params));
-      if (!status.ok()) return status;
+      RETURN_IF_ERROR(profile->memory.Grow(RepetitionRules::BytesFor(profile->params)));
       profile->repetition_rules.emplace(profile->params, profile->vocab);
     }
     profiles.push_back(std::move(profile));
@@ -68,17 +67,15 @@ absl::StatusOr<std::shared_ptr<SequencePrompt>> SequenceTable::MakePrompt(
     Pace* pace) {
   auto prompt = std::make_shared<SequencePrompt>(ledger_);
   const auto tokens = static_cast<size_t>(ids.size());
-  absl::Status status = prompt->memory.Grow(kEntryBytes + tokens * sizeof(uint32_t));
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(prompt->memory.Grow(kEntryBytes + tokens * sizeof(uint32_t)));
   AppendIds(ids, pace, prompt->ids);
   if (profile.KeepsCounts()) {
-    status = FindDifferent(prompt->ids, pace, prompt->memory, prompt->set);
-    if (status.ok()) status = prompt->memory.Grow(prompt->set.size() * sizeof(uint32_t));
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(FindDifferent(prompt->ids, pace, prompt->memory, prompt->set));
+    RETURN_IF_ERROR(prompt->memory.Grow(prompt->set.size() * sizeof(uint32_t)));
   }
   if (!profile.repetition_rules.has_value()) return prompt;
   RepetitionIndex& index = prompt->index.emplace(&*profile.repetition_rules, nullptr);
-  if (status = prompt->memory.Grow(index.BytesFor(tokens)); !status.ok()) return status;
+  RETURN_IF_ERROR(prompt->memory.Grow(index.BytesFor(tokens)));
   if (tokens == 0) return prompt;
   const HistoryIds history(prompt->ids, {});
   index.Reserve(tokens, history, pace);
@@ -96,22 +93,17 @@ absl::StatusOr<std::unique_ptr<Sequence>> SequenceTable::MakeSequence(
   Sequence::Start start;
   start.profile = profiles[message.params()];
   const int64_t vocab = start.profile->vocab;
-  absl::Status status;
   if (!skip_unknown_ids) {
-    status.Update(CheckIds(name + ".prompt_ids", message.prompt_ids(), vocab, pace));
-    status.Update(CheckIds(name + ".output_ids", message.output_ids(), vocab, pace));
+    RETURN_IF_ERROR(CheckIds(name + ".prompt_ids", message.prompt_ids(), vocab, pace));
+    RETURN_IF_ERROR(CheckIds(name + ".output_ids", message.output_ids(), vocab, pace));
   }
-  if (!status.ok()) return status;
   const auto prompt_tokens = static_cast<uint64_t>(message.prompt_ids_size());
   const auto output_tokens = static_cast<uint64_t>(message.output_ids_size());
   if (prompt_tokens + output_tokens > limits_.max_tokens) {
     return Invalid(name, " must have at most ", Counted(limits_.max_tokens, "token"), ", got ",
                    prompt_tokens + output_tokens);
   }
-  absl::StatusOr<std::shared_ptr<SequencePrompt>> prompt =
-      MakePrompt(message.prompt_ids(), *start.profile, pace);
-  if (!prompt.ok()) return prompt.status();
-  start.prompt = *std::move(prompt);
+  ASSIGN_OR_RETURN(start.prompt, MakePrompt(message.prompt_ids(), *start.profile, pace));
   AppendIds(message.output_ids(), pace, start.output_ids);
   start.key.seed = seed;
   start.key.stream = message.stream();
@@ -136,17 +128,14 @@ uint32_t SequenceTable::FreeStream(uint64_t seed) const {
 
 absl::Status SequenceTable::Open(const v1::OpenSequences& message, Pace* pace,
                                  v1::SampleStreamResponse& answer) {
-  if (message.vocab() < 1 || message.vocab() > request_limits_.max_vocab) {
-    return Invalid("open.vocab must be in [1, ", request_limits_.max_vocab, "], got ",
+  if (message.vocab() < 1 || message.vocab() > call_context_.limits.max_vocab) {
+    return Invalid("open.vocab must be in [1, ", call_context_.limits.max_vocab, "], got ",
                    message.vocab());
   }
   if (message.sequences().empty()) return Invalid("open.sequences must have at least one entry");
-  absl::StatusOr<Profiles> profiles = MakeProfiles(message);
-  if (!profiles.ok()) return profiles.status();
-  std::vector<RowKey> keys;
-  absl::Status status =
-      DecodeKeys({}, {"sequence", static_cast<size_t>(message.sequences_size())}, keys);
-  if (!status.ok()) return status;
+  ASSIGN_OR_RETURN(Profiles profiles, MakeProfiles(message));
+  ASSIGN_OR_RETURN(const std::vector<RowKey> keys,
+                   DecodeKeys({}, {"sequence", static_cast<size_t>(message.sequences_size())}));
   v1::SampleStreamResponse taken;
   Sequences opened;
   for (int i = 0; i < message.sequences_size(); ++i) {
@@ -155,18 +144,18 @@ absl::Status SequenceTable::Open(const v1::OpenSequences& message, Pace* pace,
     const std::string name = absl::StrCat("open.sequences[", i, "]");
     const uint64_t id = sequence.sequence_id();
     if (!sequence.has_sequence_id()) return Invalid(name, ".sequence_id must be set");
-    if (status = CheckNew(id); !status.ok()) return status;
+    RETURN_IF_ERROR(CheckNew(id));
     const uint64_t seed = sequence.has_seed() ? sequence.seed() : keys[static_cast<size_t>(i)].seed;
-    absl::StatusOr<std::unique_ptr<Sequence>> made =
-        MakeSequence(sequence, name, seed, message.skip_unknown_ids(), *profiles, pace);
-    if (!made.ok()) return made.status();
+    ASSIGN_OR_RETURN(
+        std::unique_ptr<Sequence> made,
+        MakeSequence(sequence, name, seed, message.skip_unknown_ids(), profiles, pace));
     taken.add_seeds(seed);
     if (message.skip_unknown_ids()) {
       taken.add_skipped_ids(CountUnknownIds(
           {.prompt_ids = sequence.prompt_ids(), .output_ids = sequence.output_ids()},
           message.vocab()));
     }
-    if (!opened.emplace(id, *std::move(made)).second) {
+    if (!opened.emplace(id, std::move(made)).second) {
       return absl::AlreadyExistsError(absl::StrCat(name, " opens sequence ", id, " again"));
     }
   }
@@ -181,16 +170,13 @@ uint64_t SequenceTable::ForkWork(const v1::ForkSequence& message) const {
 }
 
 absl::Status SequenceTable::Fork(const v1::ForkSequence& message, Pace* pace) {
-  const absl::StatusOr<Sequence*> parent = Find(message.sequence_id());
-  if (!parent.ok()) return parent.status();
+  ASSIGN_OR_RETURN(Sequence* const parent, Find(message.sequence_id()));
   if (!message.has_new_sequence_id()) return Invalid("fork.new_sequence_id must be set");
-  absl::Status status = CheckNew(message.new_sequence_id());
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(CheckNew(message.new_sequence_id()));
   const uint32_t stream =
-      message.has_new_stream() ? message.new_stream() : FreeStream((*parent)->key().seed);
-  absl::StatusOr<std::unique_ptr<Sequence>> fork = (*parent)->Fork(stream, ledger_, pace);
-  if (!fork.ok()) return fork.status();
-  sequences_.emplace(message.new_sequence_id(), *std::move(fork));
+      message.has_new_stream() ? message.new_stream() : FreeStream(parent->key().seed);
+  ASSIGN_OR_RETURN(std::unique_ptr<Sequence> fork, parent->Fork(stream, ledger_, pace));
+  sequences_.emplace(message.new_sequence_id(), std::move(fork));
   return absl::OkStatus();
 }
 
@@ -201,16 +187,13 @@ uint64_t SequenceTable::RollbackWork(const v1::RollbackSequence& message) const 
 }
 
 absl::Status SequenceTable::Rollback(const v1::RollbackSequence& message, Pace* pace) {
-  const absl::StatusOr<Sequence*> sequence = Find(message.sequence_id());
-  if (!sequence.ok()) return sequence.status();
-  return (*sequence)->Rollback(message.num_tokens(), pace);
+  ASSIGN_OR_RETURN(Sequence* const sequence, Find(message.sequence_id()));
+  return sequence->Rollback(message.num_tokens(), pace);
 }
 
 absl::Status SequenceTable::Close(const v1::CloseSequences& message) {
   for (const uint64_t id : message.sequence_ids()) {
-    if (const absl::StatusOr<Sequence*> sequence = Find(id); !sequence.ok()) {
-      return sequence.status();
-    }
+    RETURN_IF_ERROR(Find(id).status());
   }
   for (const uint64_t id : message.sequence_ids()) sequences_.erase(id);
   return absl::OkStatus();

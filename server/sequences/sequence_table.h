@@ -26,8 +26,8 @@ class SequenceTable {
   static constexpr uint64_t kTokenWork = 100;
 
   // All arguments must outlive the table.
-  SequenceTable(const RequestLimits& request_limits, const SequenceLimits& limits, Ledger* ledger)
-      : request_limits_(request_limits), limits_(limits), ledger_(ledger) {}
+  SequenceTable(const CallContext& call_context, const SequenceLimits& limits, Ledger* ledger)
+      : call_context_(call_context), limits_(limits), ledger_(ledger) {}
 
   // Opens sequences. Adds their seeds to `answer`, in the order of the message, and their counts of
   // skipped ids if the message allows unknown ids. Asks `pace`, unless it is null; if this throws
@@ -65,7 +65,7 @@ class SequenceTable {
   // One above the highest stream of the open sequences that have this seed.
   uint32_t FreeStream(uint64_t seed) const;
 
-  const RequestLimits& request_limits_;
+  const CallContext& call_context_;
   const SequenceLimits& limits_;
   Ledger* const ledger_;
   Sequences sequences_;

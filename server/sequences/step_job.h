@@ -26,7 +26,7 @@ class StepJob final : public SamplingJob {
   // Rows point into the message, the sequences and the values of the tensor, which are `data`
   // unless it is null: all must live until Done(). On an error, call Done() with it.
   absl::Status Decode(const v1::StepSequences& message, const SlicedBytes* data,
-                      const RequestLimits& limits, const SequenceTable& table);
+                      const CallContext& context, const SequenceTable& table);
 
   // The size of the answer to the decoded rows.
   const AnswerSize& answer() const { return decoded_.answer; }
@@ -42,7 +42,6 @@ class StepJob final : public SamplingJob {
   const Finish finish_;
   std::vector<uint64_t> ids_;         // [rows]
   std::vector<Sequence*> sequences_;  // [rows]
-  std::vector<size_t> sampled_rows_;  // the row in the message of each of SamplingJob::rows
   DecodedSample decoded_;
 };
 

@@ -37,7 +37,7 @@ void LeaveToKernel(uint64_t seed, RandomBatch& batch) {
   for (auto& row : batch.rows) {
     SamplingParams& params = row->params;
     params = AdjustmentsOf(params);
-    if (one_in(2) || !CheckHistory(row->input).empty()) {
+    if (one_in(2) || !CheckHistory(row->input).ok()) {
       params = {};
       row->input.history = nullptr;
       row->input.bitmask = nullptr;

@@ -35,7 +35,7 @@ void ReadSample(const std::string& message, Reading& reading) {
   if (!Parse(message, reading, request, data)) return;
   DecodedSample decoded;
   if (CheckFields(request).ok())
-    static_cast<void>(DecodeSample(request, reading.limits, decoded, &data));
+    static_cast<void>(DecodeSample(request, reading.context, decoded, &data));
 }
 
 void ReadStream(const std::string& message, Reading& reading) {
@@ -50,7 +50,7 @@ void ReadVerifyDraft(const std::string& message, Reading& reading) {
   if (!Parse(message, reading, request, none)) return;
   DecodedDrafts decoded;
   if (CheckFields(request).ok())
-    static_cast<void>(DecodeVerifyDraft(request, reading.limits, decoded));
+    static_cast<void>(DecodeVerifyDraft(request, reading.context, decoded));
 }
 
 void ReadDescribe(const std::string& message, Reading& reading) {
@@ -58,9 +58,8 @@ void ReadDescribe(const std::string& message, Reading& reading) {
   SlicedBytes none;
   if (!Parse(message, reading, request, none)) return;
   DecodedSample decoded;
-  uint32_t top_n = 0;
-  if (CheckFields(request).ok())
-    static_cast<void>(DecodeDescribe(request, reading.limits, decoded, top_n));
+  if (!CheckFields(request).ok()) return;
+  static_cast<void>(DecodeDescribe(request, reading.context, decoded));
 }
 
 void ReadInfer(const std::string& message, Reading& reading) {
@@ -68,9 +67,9 @@ void ReadInfer(const std::string& message, Reading& reading) {
   SlicedBytes none;
   if (!Parse(message, reading, request, none)) return;
   InferCall call;
-  if (!TranslateRequest(reading.limits, request, call).ok()) return;
+  if (!TranslateRequest(reading.context, request, call).ok()) return;
   DecodedSample decoded;
-  static_cast<void>(DecodeSample(call.request, reading.limits, decoded));
+  static_cast<void>(DecodeSample(call.request, reading.context, decoded));
 }
 
 // Returns a valid request. The fuzzer's bytes are added to it, and protobuf merges the two.

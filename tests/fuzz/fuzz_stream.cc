@@ -117,7 +117,7 @@ class Stream {
                     v1::SampleStreamResponse& answer, MemoryGrant& answer_memory) {
     absl::Status done;
     StepJob job(answer, [&done](const absl::Status& status) { done = status; });
-    absl::Status status = job.Decode(step, &data, reading_.limits, *table_);
+    absl::Status status = job.Decode(step, &data, reading_.context, *table_);
     if (status.ok()) status = answer_memory.Grow(job.answer().memory);
     if (status.ok()) status = Sample(job);
     job.Done(status);
@@ -153,7 +153,7 @@ class Stream {
   SequenceLimits sequence_limits_ = {.max_tokens = kMostTokens};
   double sampling_seconds_ = 0.0;
   std::unique_ptr<SequenceTable> table_ =
-      std::make_unique<SequenceTable>(reading_.limits, sequence_limits_, &reading_.ledger);
+      std::make_unique<SequenceTable>(reading_.context, sequence_limits_, &reading_.ledger);
 };
 
 // Makes requests that are mostly valid, because only those get far.

@@ -29,7 +29,7 @@ struct Reading {
   explicit Reading(uint64_t budget = uint64_t{1} << 30) : ledger(budget) {}
 
   Ledger ledger;
-  RequestLimits limits = {.max_rows = 4096, .max_vocab = 1 << 16, .ledger = &ledger};
+  CallContext context = {.limits = {.max_rows = 4096, .max_vocab = 1 << 16}, .ledger = &ledger};
   MemoryGrant grant{&ledger, Account::kRequests};
 };
 
@@ -41,7 +41,8 @@ bool Parse(const std::string& message, Reading& reading, Request& request, Slice
   bytes.Add(message);
   ParsedSize size;
   if (!MeasureParsed(*Request::descriptor(), bytes,
-                     {reading.limits.max_rows, reading.limits.max_parsed_bytes}, size)
+                     {reading.context.limits.max_rows, reading.context.limits.max_parsed_bytes},
+                     size)
            .ok() ||
       !reading.grant.Grow(size.kept + size.scratch).ok()) {
     return false;

@@ -331,7 +331,7 @@ TEST(StateTest, IsCheckedRowByRow) {
   row.state = &state;
   RowResult result = SampleRow(row);
   EXPECT_EQ(result.code, RowCode::kInvalidInput);
-  EXPECT_EQ(result.message, "states.mirostat_mu is set, but what it belongs to is off");
+  EXPECT_EQ(result.message, "states.mirostat_mu must not be set while mirostat is off");
   row.params = &on;
   EXPECT_EQ(SampleRow(row).code, RowCode::kOk);
   state.mirostat_mu = std::nan("");

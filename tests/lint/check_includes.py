@@ -2,8 +2,8 @@
 """Checks who includes whom. Usage: check_includes.py ROOT
 
 The direction of dependencies is sampler <- cuda, sampler <- server/batching <- server/listener <- server, client/usage <-
-server, and client, which knows only the generated messages. Includes of the project's own headers start
-at the root.
+server, and client, which knows only the generated messages and the macros of sampler/status_macros.h. Includes
+of the project's own headers start at the root.
 """
 
 import pathlib
@@ -13,6 +13,7 @@ import sys
 GRPC = ("grpc/", "grpcpp/", "google/protobuf/")
 PROTO = ("token_sampler/v1/",)
 KSERVE_PROTO = ("inference/", "grpc/health/v1/", "grpc/reflection/v1alpha/")
+MACROS = "sampler/status_macros.h"
 CUDA = ("cuda", "cub/", "thrust/", "cooperative_groups")
 
 # Folder -> what its files may include, as prefixes. The deepest folder that holds a file decides.
@@ -23,8 +24,8 @@ ALLOWED = {
     + PROTO + KSERVE_PROTO + GRPC,
     "server/batching": ("server/batching/", "sampler/", "absl/"),
     "server/memory": ("server/memory/", "sampler/", "absl/"),
-    "server/listener": ("server/listener/", "server/batching/", "absl/"),
-    "client": ("client/", "token_sampler/", "absl/", "CLI/", "nlohmann/") + GRPC,
+    "server/listener": ("server/listener/", "server/batching/", MACROS, "absl/"),
+    "client": ("client/", MACROS, "token_sampler/", "absl/", "CLI/", "nlohmann/") + GRPC,
     "client/usage": ("client/usage/", "absl/", "CLI/"),
     # The installed headers: plain types, no messages.
     "client/include": ("token_sampler/sampler_client.h", "absl/"),

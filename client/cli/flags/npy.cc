@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/flags/input_file.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::client {
 namespace {
@@ -40,11 +41,10 @@ class HeaderParser {
     std::vector<std::string> keys;
     if (!Take('{')) return Expected("'{'");
     while (!Take('}')) {
-      absl::StatusOr<std::string> key = String();
-      if (!key.ok()) return key.status();
+      ASSIGN_OR_RETURN(std::string key, String());
       if (!Take(':')) return Expected("':'");
-      if (absl::Status status = Value(*key, header); !status.ok()) return status;
-      keys.push_back(*std::move(key));
+      RETURN_IF_ERROR(Value(key, header));
+      keys.push_back(std::move(key));
       if (!Take(',') && Peek() != '}') return Expected("',' or '}'");
     }
     if (Peek() != '\0' || !rest_.empty()) return Expected("nothing");
@@ -98,9 +98,7 @@ class HeaderParser {
       if (Peek() == '[') {
         return absl::InvalidArgumentError("dtype must be floating point, got a structure");
       }
-      absl::StatusOr<std::string> descr = String();
-      if (!descr.ok()) return descr.status();
-      header.descr = *std::move(descr);
+      ASSIGN_OR_RETURN(header.descr, String());
       return absl::OkStatus();
     }
     if (key == "fortran_order") {
@@ -255,28 +253,24 @@ absl::Status ReadValues(std::istream& stream, Matrix& matrix) {
 }
 
 absl::StatusOr<Matrix> ReadNpyUnnamed(std::istream& stream, std::optional<DataType> wanted) {
-  absl::StatusOr<Header> header = ReadHeader(stream);
-  if (!header.ok()) return header.status();
+  ASSIGN_OR_RETURN(Header header, ReadHeader(stream));
   Matrix matrix;
-  absl::StatusOr<DataType> dtype = ResolveType(header->descr, wanted);
-  if (!dtype.ok()) return dtype.status();
-  matrix.dtype = *dtype;
-  if (absl::Status status = ResolveShape(*header, matrix); !status.ok()) return status;
-  if (absl::Status status = ReadValues(stream, matrix); !status.ok()) return status;
+  ASSIGN_OR_RETURN(matrix.dtype, ResolveType(header.descr, wanted));
+  RETURN_IF_ERROR(ResolveShape(header, matrix));
+  RETURN_IF_ERROR(ReadValues(stream, matrix));
   return matrix;
 }
 
 absl::StatusOr<NpyWords> ReadWords(std::istream& stream) {
-  const absl::StatusOr<Header> header = ReadHeader(stream);
-  if (!header.ok()) return header.status();
-  if (header->descr != "<i4" && header->descr != "<u4") {
+  ASSIGN_OR_RETURN(const Header header, ReadHeader(stream));
+  if (header.descr != "<i4" && header.descr != "<u4") {
     return absl::InvalidArgumentError(
-        absl::StrCat("dtype must be <i4 or <u4, got '", absl::CHexEscape(header->descr), "'"));
+        absl::StrCat("dtype must be <i4 or <u4, got '", absl::CHexEscape(header.descr), "'"));
   }
   Matrix words;  // of values of the same size
   static_assert(sizeof(int32_t) == sizeof(float));
-  if (absl::Status status = ResolveShape(*header, words); !status.ok()) return status;
-  if (absl::Status status = ReadValues(stream, words); !status.ok()) return status;
+  RETURN_IF_ERROR(ResolveShape(header, words));
+  RETURN_IF_ERROR(ReadValues(stream, words));
   return NpyWords{words.rows, words.vocab,
                   std::string(static_cast<const char*>(words.values), words.byte_size)};
 }
@@ -295,17 +289,16 @@ absl::StatusOr<Matrix> ReadNpy(std::istream& stream, absl::string_view name,
 }
 
 absl::StatusOr<Matrix> ReadNpy(const std::string& path, std::optional<DataType> dtype) {
-  absl::StatusOr<std::ifstream> file =
-      OpenFile(path, "a .npy file of floating-point values, [rows, vocab] or [vocab]");
-  if (!file.ok()) return file.status();
-  return ReadNpy(*file, path, dtype);
+  ASSIGN_OR_RETURN(
+      std::ifstream file,
+      OpenFile(path, "a .npy file of floating-point values, [rows, vocab] or [vocab]"));
+  return ReadNpy(file, path, dtype);
 }
 
 absl::StatusOr<NpyWords> ReadNpyWords(const std::string& path) {
-  absl::StatusOr<std::ifstream> file =
-      OpenFile(path, "a .npy file of int32 words, [words] or [rows, words]");
-  if (!file.ok()) return file.status();
-  absl::StatusOr<NpyWords> words = ReadWords(*file);
+  ASSIGN_OR_RETURN(std::ifstream file,
+                   OpenFile(path, "a .npy file of int32 words, [words] or [rows, words]"));
+  absl::StatusOr<NpyWords> words = ReadWords(file);
   if (words.ok()) return words;
   return Named(path, words.status());
 }

@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/flags/flags.h"
 #include "client/cli/flags/npy.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::client {
 namespace {
@@ -135,21 +136,20 @@ std::string StateText(const RowState& state) {
 
 absl::StatusOr<std::string> ReadBitmask(const std::string& path, int64_t vocab, int64_t rows,
                                         int64_t first, int64_t count) {
-  absl::StatusOr<NpyWords> words = ReadNpyWords(path);
-  if (!words.ok()) return words.status();
+  ASSIGN_OR_RETURN(NpyWords words, ReadNpyWords(path));
   const int64_t wanted = (vocab + 31) / 32;
-  if (words->columns != wanted || (words->rows != 1 && words->rows != rows)) {
+  if (words.columns != wanted || (words.rows != 1 && words.rows != rows)) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": shape must be [", wanted, "] or [",
-                                                   rows, ", ", wanted, "], got [", words->rows,
-                                                   ", ", words->columns, "]"));
+                                                   rows, ", ", wanted, "], got [", words.rows, ", ",
+                                                   words.columns, "]"));
   }
-  const size_t row_bytes = words->bytes.size() / static_cast<size_t>(words->rows);
-  if (words->rows > 1 || rows == 1) {
-    return words->bytes.substr(row_bytes * static_cast<size_t>(first),
-                               row_bytes * static_cast<size_t>(count));
+  const size_t row_bytes = words.bytes.size() / static_cast<size_t>(words.rows);
+  if (words.rows > 1 || rows == 1) {
+    return words.bytes.substr(row_bytes * static_cast<size_t>(first),
+                              row_bytes * static_cast<size_t>(count));
   }
   std::string repeated;
-  for (int64_t row = 0; row < count; ++row) repeated += words->bytes;
+  for (int64_t row = 0; row < count; ++row) repeated += words.bytes;
   return repeated;
 }
 

@@ -9,17 +9,17 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/flags/input_file.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::client {
 namespace {
 
 absl::StatusOr<std::vector<std::string>> ReadLines(const std::string& path,
                                                    absl::string_view expected) {
-  absl::StatusOr<std::ifstream> file = OpenFile(path, expected);
-  if (!file.ok()) return file.status();
+  ASSIGN_OR_RETURN(std::ifstream file, OpenFile(path, expected));
   std::vector<std::string> lines;
-  for (std::string line; std::getline(*file, line);) lines.push_back(std::move(line));
-  if (file->bad()) return absl::InvalidArgumentError(absl::StrCat(path, ": ", CannotBeRead()));
+  for (std::string line; std::getline(file, line);) lines.push_back(std::move(line));
+  if (file.bad()) return absl::InvalidArgumentError(absl::StrCat(path, ": ", CannotBeRead()));
   return lines;
 }
 
@@ -36,11 +36,9 @@ absl::StatusOr<std::vector<std::string>> ReadVocabulary(const std::string& path,
 }
 
 absl::StatusOr<std::map<int64_t, std::string>> ReadContexts(const std::string& path) {
-  absl::StatusOr<std::vector<std::string>> lines =
-      ReadLines(path, "a tab-separated file with the columns row and context");
-  if (!lines.ok()) return lines.status();
-  const std::vector<std::string> titles =
-      absl::StrSplit(lines->empty() ? "" : lines->front(), '\t');
+  ASSIGN_OR_RETURN(std::vector<std::string> lines,
+                   ReadLines(path, "a tab-separated file with the columns row and context"));
+  const std::vector<std::string> titles = absl::StrSplit(lines.empty() ? "" : lines.front(), '\t');
   const auto column = [&titles](absl::string_view title) {
     return static_cast<size_t>(std::find(titles.begin(), titles.end(), title) - titles.begin());
   };
@@ -51,8 +49,8 @@ absl::StatusOr<std::map<int64_t, std::string>> ReadContexts(const std::string& p
         absl::StrCat(path, ": its first line must name the columns row and context"));
   }
   std::map<int64_t, std::string> contexts;
-  for (size_t i = 1; i < lines->size(); ++i) {
-    const std::vector<std::string> cells = absl::StrSplit((*lines)[i], '\t');
+  for (size_t i = 1; i < lines.size(); ++i) {
+    const std::vector<std::string> cells = absl::StrSplit(lines[i], '\t');
     int64_t row = 0;
     if (cells.size() != titles.size() || !absl::SimpleAtoi(cells[row_column], &row)) {
       return absl::InvalidArgumentError(absl::StrCat(path, ":", i + 1, ": must have ",

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/kserve/sampler_model.h"
 #include "server/kserve/translation/proto_field.h"
@@ -58,7 +59,7 @@ absl::Status SetPerRow(const InferTensor& tensor, absl::string_view name,
     const size_t row = index++ / columns;
     if (skip_padding && IsPadding(value, field)) return absl::OkStatus();
     google::protobuf::Message& message = *message_of_row(static_cast<int>(row));
-    return NamedStatus(
+    return WithField(
         path, field.list ? AddToField(message, name, value) : SetField(message, name, value));
   });
 }
@@ -111,7 +112,7 @@ absl::Status TranslateSequences(const InferTensor& tensor, size_t columns,
 
 }  // namespace
 
-absl::Status TranslateMatrix(const RequestLimits& limits, std::vector<InferTensor>& tensors,
+absl::Status TranslateMatrix(const CallContext& context, std::vector<InferTensor>& tensors,
                              v1::SampleRequest& request) {
   InferTensor* matrix = nullptr;
   for (InferTensor& tensor : tensors) {
@@ -126,10 +127,10 @@ absl::Status TranslateMatrix(const RequestLimits& limits, std::vector<InferTenso
     return Invalid(field, ".datatype must be FP32, FP16, BF16 or FP64, got ", matrix->datatype);
   }
   const std::vector<int64_t>& shape = matrix->shape;
-  if (shape.size() != 2 || shape[0] < 1 || shape[0] > limits.max_rows || shape[1] < 1 ||
-      shape[1] > limits.max_vocab) {
-    return Invalid(field, ".shape must be [rows, vocab], at most [", limits.max_rows, ", ",
-                   limits.max_vocab, "], got [", absl::StrJoin(shape, ", "), "]");
+  if (shape.size() != 2 || shape[0] < 1 || shape[0] > context.limits.max_rows || shape[1] < 1 ||
+      shape[1] > context.limits.max_vocab) {
+    return Invalid(field, ".shape must be [rows, vocab], at most [", context.limits.max_rows, ", ",
+                   context.limits.max_vocab, "], got [", absl::StrJoin(shape, ", "), "]");
   }
   if (matrix->name == "weights") request.set_input_kind(v1::INPUT_KIND_WEIGHTS);
   v1::Tensor& native = *request.mutable_tensor();
@@ -170,7 +171,7 @@ absl::Status TranslateInput(InferTensor& tensor, v1::SampleRequest& request) {
   const ModelInputField* field = FindInputField(tensor.name);  // its name has been checked
   const uint32_t rows = request.tensor().rows();
   size_t columns = 0;
-  if (absl::Status status = CheckShape(tensor, *field, rows, columns); !status.ok()) return status;
+  RETURN_IF_ERROR(CheckShape(tensor, *field, rows, columns));
   switch (field->role) {
     case InputRole::kParams:
       return SetPerRow(tensor, field->name, *field, columns, field->list,
@@ -179,8 +180,8 @@ absl::Status TranslateInput(InferTensor& tensor, v1::SampleRequest& request) {
       return TranslateSequences(tensor, columns, request);
     case InputRole::kKey:
       return ReadValues(tensor, [&](const FieldValue& value) {
-        return NamedStatus("inputs." + field->name,
-                           AddToField(*request.mutable_keys(), field->name + "s", value));
+        return WithField("inputs." + field->name,
+                         AddToField(*request.mutable_keys(), field->name + "s", value));
       });
     case InputRole::kHistory: {
       v1::Histories& histories = *request.mutable_histories();

@@ -15,7 +15,7 @@ namespace token_sampler {
 // Translates `logits` or `weights` to the native tensor. Checks the number of rows, because other
 // inputs make messages for each row. InvalidArgument when there is none of the two or both, or when
 // its datatype or shape is wrong.
-absl::Status TranslateMatrix(const RequestLimits& limits, std::vector<InferTensor>& tensors,
+absl::Status TranslateMatrix(const CallContext& context, std::vector<InferTensor>& tensors,
                              v1::SampleRequest& request);
 
 // Translates one other input. `request` must have its tensor and, for an input that is a sampling

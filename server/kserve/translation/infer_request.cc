@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/usage/nearest_name.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/kserve/translation/infer_inputs.h"
 #include "server/kserve/translation/infer_tensor.h"
@@ -37,10 +38,10 @@ absl::Status CheckUnknownFields(const google::protobuf::Message& message) {
 }
 
 absl::Status CheckKnown(const inference::ModelInferRequest& request) {
-  absl::Status status = CheckUnknownFields(request);
-  for (const auto& input : request.inputs()) status.Update(CheckUnknownFields(input));
-  for (const auto& output : request.outputs()) status.Update(CheckUnknownFields(output));
-  return status;
+  RETURN_IF_ERROR(CheckUnknownFields(request));
+  for (const auto& input : request.inputs()) RETURN_IF_ERROR(CheckUnknownFields(input));
+  for (const auto& output : request.outputs()) RETURN_IF_ERROR(CheckUnknownFields(output));
+  return absl::OkStatus();
 }
 
 absl::Status TranslateTimeout(const FieldValue& value, InferCall& call) {
@@ -120,7 +121,7 @@ absl::Status TranslateParameter(const std::string& name, const inference::InferP
   } else {
     status = SetField(params, name, value);
   }
-  return absl::IsNotFound(status) ? UnknownParameter(name) : NamedStatus(path, status);
+  return absl::IsNotFound(status) ? UnknownParameter(name) : WithField(path, status);
 }
 
 bool HasTensor(const std::vector<InferTensor>& tensors, absl::string_view name) {
@@ -132,8 +133,7 @@ absl::Status TranslateParameters(const inference::ModelInferRequest& request,
                                  const std::vector<InferTensor>& tensors, InferCall& call) {
   v1::SamplingParams params;
   for (const auto& [name, parameter] : request.parameters()) {
-    absl::Status status = TranslateParameter(name, parameter, call, params);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(TranslateParameter(name, parameter, call, params));
     if (HasTensor(tensors, name))
       return Invalid(name, " must not be both an input and a parameter");
   }
@@ -179,20 +179,17 @@ absl::Status CheckOutputsWanted(const InferCall& call) {
 
 // Finds the place in shared memory for the output, if its parameters name one.
 absl::Status PlaceOutput(
-    const RequestLimits& limits,
+    const CallContext& context,
     const google::protobuf::Map<std::string, inference::InferParameter>& parameters,
     InferOutput& output) {
   const std::string name = absl::StrCat("outputs.", output.field->name);
   absl::Status status = ReadSharedPlace(name, parameters, output.place);
   if (!status.ok() || !output.place.has_value()) return status;
-  absl::StatusOr<std::shared_ptr<const Region>> region =
-      FindSharedPlace(name, *output.place, limits);
-  if (!region.ok()) return region.status();
-  output.region = *std::move(region);
+  ASSIGN_OR_RETURN(output.region, FindSharedPlace(name, *output.place, context));
   return absl::OkStatus();
 }
 
-absl::Status TranslateOutputs(const RequestLimits& limits,
+absl::Status TranslateOutputs(const CallContext& context,
                               const inference::ModelInferRequest& request, InferCall& call) {
   for (const auto& requested : request.outputs()) {
     InferOutput output = {.field = FindOutputField(requested.name())};
@@ -206,8 +203,7 @@ absl::Status TranslateOutputs(const RequestLimits& limits,
                     [&](const InferOutput& other) { return other.field == output.field; })) {
       return Invalid("outputs must name ", requested.name(), " once");
     }
-    absl::Status status = PlaceOutput(limits, requested.parameters(), output);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(PlaceOutput(context, requested.parameters(), output));
     call.outputs.push_back(std::move(output));
   }
   if (call.outputs.empty()) {
@@ -215,7 +211,7 @@ absl::Status TranslateOutputs(const RequestLimits& limits,
       if (field.by_default) call.outputs.push_back({.field = &field});
     }
   }
-  if (absl::Status status = CheckOutputsWanted(call); !status.ok()) return status;
+  RETURN_IF_ERROR(CheckOutputsWanted(call));
   v1::OutputOptions& options = *call.request.mutable_outputs();
   for (const InferOutput& output : call.outputs) {
     const ModelOutputField* field = output.field;
@@ -230,13 +226,13 @@ absl::Status TranslateOutputs(const RequestLimits& limits,
       continue;
     }
     // The table of outputs names only boolean fields.
-    if (absl::Status status = SetField(options, field->option, true); !status.ok()) return status;
+    RETURN_IF_ERROR(SetField(options, field->option, true));
   }
   return absl::OkStatus();
 }
 
 // Grows `memory` by the bytes of the native request made of the tensors, besides the matrix.
-absl::Status GrantTranslation(const RequestLimits& limits, uint32_t rows,
+absl::Status GrantTranslation(const CallContext& context, uint32_t rows,
                               const std::vector<InferTensor>& tensors, MemoryGrant& memory) {
   // The parameters of a row, as a message and decoded.
   constexpr uint64_t kRowBytes = 4096;
@@ -244,10 +240,10 @@ absl::Status GrantTranslation(const RequestLimits& limits, uint32_t rows,
   for (const InferTensor& tensor : tensors) {
     if (!IsMatrix(tensor.name)) bytes += TranslatedBytes(tensor);
   }
-  if (bytes > limits.max_parsed_bytes) {
+  if (bytes > context.limits.max_parsed_bytes) {
     return Invalid("inputs other than logits and weights must take at most ",
-                   limits.max_parsed_bytes, " bytes once they are translated, these would take ",
-                   bytes);
+                   context.limits.max_parsed_bytes,
+                   " bytes once they are translated, these would take ", bytes);
   }
   return memory.Grow(rows * kRowBytes + bytes);
 }
@@ -268,28 +264,26 @@ absl::Status CheckModel(absl::string_view name, absl::string_view version) {
   return absl::OkStatus();
 }
 
-absl::Status TranslateRequest(const RequestLimits& limits, inference::ModelInferRequest& request,
+absl::Status TranslateRequest(const CallContext& context, inference::ModelInferRequest& request,
                               InferCall& call) {
   call.id = request.id();
   call.names = CallerNames(request);
-  absl::Status status = CheckModel(request.model_name(), request.model_version());
-  status.Update(CheckKnown(request));
-  status.Update(CheckInputNames(request));
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(CheckModel(request.model_name(), request.model_version()));
+  RETURN_IF_ERROR(CheckKnown(request));
+  RETURN_IF_ERROR(CheckInputNames(request));
   std::vector<InferTensor> tensors;
-  MemoryGrant& memory = call.memory.emplace(limits.ledger, Account::kRequests);
-  if (status = TakeInputs(limits, request, memory, tensors); !status.ok()) return status;
-  if (status = TranslateMatrix(limits, tensors, call.request); !status.ok()) return status;
-  status = GrantTranslation(limits, call.request.tensor().rows(), tensors, memory);
-  if (!status.ok()) return status;
-  if (status = TranslateParameters(request, tensors, call); !status.ok()) return status;
+  MemoryGrant& memory = call.memory.emplace(context.ledger, Account::kRequests);
+  RETURN_IF_ERROR(TakeInputs(context, request, memory, tensors));
+  RETURN_IF_ERROR(TranslateMatrix(context, tensors, call.request));
+  RETURN_IF_ERROR(GrantTranslation(context, call.request.tensor().rows(), tensors, memory));
+  RETURN_IF_ERROR(TranslateParameters(request, tensors, call));
   for (InferTensor& tensor : tensors) {
     if (IsMatrix(tensor.name)) continue;
     call.input_bytes += tensor.data.size();
-    if (status = TranslateInput(tensor, call.request); !status.ok()) return status;
+    RETURN_IF_ERROR(TranslateInput(tensor, call.request));
   }
-  if (status = FinishHistories(call.request); !status.ok()) return status;
-  return TranslateOutputs(limits, request, call);
+  RETURN_IF_ERROR(FinishHistories(call.request));
+  return TranslateOutputs(context, request, call);
 }
 
 }  // namespace token_sampler

@@ -50,7 +50,7 @@ absl::Status CheckModel(absl::string_view name, absl::string_view version);
 // for another model; InvalidArgument names what is malformed, unknown, not supported or larger than
 // a parsed request may be; ResourceExhausted when there is no memory for it. The codec still has to
 // check the native request, of which only the size of the tensor has been checked.
-absl::Status TranslateRequest(const RequestLimits& limits, inference::ModelInferRequest& request,
+absl::Status TranslateRequest(const CallContext& context, inference::ModelInferRequest& request,
                               InferCall& call);
 
 }  // namespace token_sampler

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/kserve/model_outputs.h"
 #include "server/kserve/sampler_model.h"
@@ -63,10 +64,7 @@ absl::Status WriteShared(const InferOutput& wanted, absl::string_view data,
     return Invalid(name, ".parameters.shared_memory_byte_size must be at least the ", data.size(),
                    " bytes of the output, got ", place.byte_size);
   }
-  const absl::Status status = wanted.region->Write(place.offset, data);
-  if (!status.ok()) {
-    return absl::Status(status.code(), absl::StrCat(name, ": ", status.message()));
-  }
+  RETURN_IF_ERROR(NamedStatus(name, wanted.region->Write(place.offset, data)));
   WriteSharedPlace({place.region, place.offset, data.size()}, *output.mutable_parameters());
   return absl::OkStatus();
 }
@@ -94,8 +92,8 @@ absl::Status TranslateResponse(const InferCall& call, uint32_t draws,
     for (const AnsweredRow& row : rows) field.append(row, width, data);
     if (!wanted.place.has_value()) {
       contents = std::move(data);
-    } else if (absl::Status status = WriteShared(wanted, data, output); !status.ok()) {
-      return status;
+    } else {
+      RETURN_IF_ERROR(WriteShared(wanted, data, output));
     }
   }
   return absl::OkStatus();

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/usage/counted.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/kserve/sampler_model.h"
 
@@ -105,8 +106,7 @@ absl::Status ReadBytes(const InferTensor& tensor,
       return Invalid("inputs.", tensor.name,
                      ": the last element of BYTES ends behind the tensor's contents");
     }
-    absl::Status status = take(std::string(rest.substr(kLengthBytes, length)));
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(take(std::string(rest.substr(kLengthBytes, length))));
     rest.remove_prefix(kLengthBytes + length);
   }
   return absl::OkStatus();
@@ -118,7 +118,7 @@ absl::Status VisitElements(const InferTensor& tensor, const Visit& visit) {
   for (size_t i = 0; i < tensor.data.size(); i += sizeof(Element)) {
     Element element;
     std::memcpy(&element, tensor.data.data() + i, sizeof(element));
-    if (absl::Status status = visit(element); !status.ok()) return status;
+    RETURN_IF_ERROR(visit(element));
   }
   return absl::OkStatus();
 }
@@ -161,11 +161,9 @@ absl::Status CountElements(const InferTensor& tensor, uint64_t& elements) {
 // Checks that an input of `bytes` bytes can have as many elements as its shape says.
 absl::Status CheckSize(const InferTensor& tensor, uint64_t bytes) {
   uint64_t elements = 0;
-  if (absl::Status status = CountElements(tensor, elements); !status.ok()) return status;
+  RETURN_IF_ERROR(CountElements(tensor, elements));
   size_t element_size = 0;
-  if (absl::Status status = DatatypeSize(tensor.datatype, element_size); !status.ok()) {
-    return status;
-  }
+  RETURN_IF_ERROR(DatatypeSize(tensor.datatype, element_size));
   const bool exact = element_size > 0;
   const uint64_t wanted = elements * (exact ? element_size : kLengthBytes + kMaxNameBytes);
   if (exact ? bytes == wanted : bytes <= wanted) return absl::OkStatus();
@@ -176,33 +174,31 @@ absl::Status CheckSize(const InferTensor& tensor, uint64_t bytes) {
 
 // Reads a tensor out of shared memory, except logits and weights, which the sampler reads there.
 // `copied` counts the bytes that the call has read in this way.
-absl::Status TakeShared(const RequestLimits& limits, InferTensor& tensor, MemoryGrant& memory,
+absl::Status TakeShared(const CallContext& context, InferTensor& tensor, MemoryGrant& memory,
                         uint64_t& copied) {
   const std::string field = absl::StrCat("inputs.", tensor.name);
   const SharedPlace& place = *tensor.shared;
-  const absl::StatusOr<std::shared_ptr<const Region>> region =
-      FindSharedPlace(field, place, limits);
-  if (!region.ok()) return region.status();
-  if (absl::Status status = CheckSize(tensor, place.byte_size); !status.ok()) return status;
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Region> region,
+                   FindSharedPlace(field, place, context));
+  RETURN_IF_ERROR(CheckSize(tensor, place.byte_size));
   if (IsMatrix(tensor.name)) return absl::OkStatus();
   copied += place.byte_size;
   if (copied > kMaxCopiedBytes) {
     return Invalid(field, ": inputs in shared memory may have ", kMaxCopiedBytes,
                    " bytes per call besides logits and weights, got ", copied);
   }
-  if (absl::Status granted = memory.Grow(place.byte_size); !granted.ok()) return granted;
+  RETURN_IF_ERROR(memory.Grow(place.byte_size));
   tensor.data.resize(place.byte_size);
-  const absl::Status status = (*region)->Read(place.offset, place.byte_size, tensor.data.data());
+  const absl::Status status = region->Read(place.offset, place.byte_size, tensor.data.data());
   tensor.shared.reset();
-  return status.ok() ? status
-                     : absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
+  return NamedStatus(field, status);
 }
 
 // Checks that a tensor of BYTES has as many elements as its shape says: their sizes differ.
 absl::Status CheckNames(const InferTensor& tensor) {
   if (tensor.datatype != "BYTES" || tensor.shared.has_value()) return absl::OkStatus();
   uint64_t elements = 0;
-  if (absl::Status status = CountElements(tensor, elements); !status.ok()) return status;
+  RETURN_IF_ERROR(CountElements(tensor, elements));
   uint64_t got = 0;
   absl::Status status = ReadBytes(tensor, [&](const FieldValue&) {
     ++got;
@@ -233,7 +229,7 @@ inference::DataType ConfigDatatype(absl::string_view datatype) {
   return FindDatatype(datatype)->config;
 }
 
-absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferRequest& request,
+absl::Status TakeInputs(const CallContext& context, inference::ModelInferRequest& request,
                         MemoryGrant& memory, std::vector<InferTensor>& tensors) {
   std::set<absl::string_view> names;
   int contents = 0;  // how many inputs are not in shared memory
@@ -245,9 +241,8 @@ absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferReques
     tensor.name = input.name();
     tensor.datatype = input.datatype();
     tensor.shape.assign(input.shape().begin(), input.shape().end());
-    absl::Status status =
-        ReadSharedPlace(absl::StrCat("inputs.", input.name()), input.parameters(), tensor.shared);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(
+        ReadSharedPlace(absl::StrCat("inputs.", input.name()), input.parameters(), tensor.shared));
     contents += tensor.shared.has_value() ? 0 : 1;
   }
   const int raw_contents = request.raw_input_contents_size();
@@ -266,21 +261,19 @@ absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferReques
           "inputs.", input.name(), " must not have contents when ",
           raw_contents > 0 ? "raw_input_contents has entries" : "it is in shared memory");
     }
-    absl::Status status;
     if (tensor.shared.has_value()) {
-      status = TakeShared(limits, tensor, memory, copied);
+      RETURN_IF_ERROR(TakeShared(context, tensor, memory, copied));
     } else {
       if (raw_contents > 0) {
         tensor.data = std::move(*request.mutable_raw_input_contents(next_raw++));
       } else {
         // An element takes no more bytes than in the message, in a string that grows by doubling.
-        status = memory.Grow(2 * input.contents().SpaceUsedLong());
-        if (status.ok()) status = FlattenContents(input.contents(), tensor);
+        RETURN_IF_ERROR(memory.Grow(2 * input.contents().SpaceUsedLong()));
+        RETURN_IF_ERROR(FlattenContents(input.contents(), tensor));
       }
-      if (status.ok()) status = CheckSize(tensor, tensor.data.size());
+      RETURN_IF_ERROR(CheckSize(tensor, tensor.data.size()));
     }
-    if (status.ok()) status = CheckNames(tensor);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(CheckNames(tensor));
   }
   return absl::OkStatus();
 }

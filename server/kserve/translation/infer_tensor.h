@@ -40,7 +40,7 @@ struct InferTensor {
 // datatype is unknown, an input has no contents or not as many as its shape says, contents are both
 // raw and typed, or two inputs share a name; the errors of FindSharedPlace(), Region::Read() and
 // `memory`.
-absl::Status TakeInputs(const RequestLimits& limits, inference::ModelInferRequest& request,
+absl::Status TakeInputs(const CallContext& context, inference::ModelInferRequest& request,
                         MemoryGrant& memory, std::vector<InferTensor>& tensors);
 
 // Calls `take` with each element in turn, as a bool, an integer, a double or a string, until it

@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 
 namespace token_sampler {
@@ -69,9 +70,8 @@ absl::StatusOr<double> ToDouble(const FieldValue& value) {
 }
 
 absl::StatusOr<float> ToFloat(const FieldValue& value) {
-  const absl::StatusOr<double> number = ToDouble(value);
-  if (!number.ok()) return number.status();
-  return static_cast<float>(*number);
+  ASSIGN_OR_RETURN(const double number, ToDouble(value));
+  return static_cast<float>(number);
 }
 
 // The prefix of the names of an enum's values, such as "STAGE_PRESET_": what precedes UNSPECIFIED
@@ -199,7 +199,7 @@ std::optional<absl::int128> AsInteger(const FieldValue& value) {
   return absl::int128(*number);
 }
 
-absl::Status NamedStatus(absl::string_view name, const absl::Status& status) {
+absl::Status WithField(absl::string_view name, const absl::Status& status) {
   if (!absl::IsInvalidArgument(status)) return status;
   return Invalid(name, " ", status.message());
 }

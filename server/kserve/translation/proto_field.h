@@ -41,7 +41,7 @@ std::optional<absl::int128> AsInteger(const FieldValue& value);
 // Sets the field of this name, which must not be a list. Integers may set floating-point fields;
 // integer fields take what AsInteger() accepts; enum fields take the name of a value, with or
 // without the prefix that all values share. InvalidArgument states what is accepted and the value,
-// but not the field, which NamedStatus() adds: the caller may know it by another name. NotFound
+// but not the field, which WithField() adds: the caller may know it by another name. NotFound
 // when there is no such field.
 absl::Status SetField(google::protobuf::Message& message, absl::string_view name,
                       const FieldValue& value);
@@ -51,7 +51,7 @@ absl::Status AddToField(google::protobuf::Message& message, absl::string_view na
                         const FieldValue& value);
 
 // Puts the name of the field before the message of an InvalidArgument of these functions.
-absl::Status NamedStatus(absl::string_view name, const absl::Status& status);
+absl::Status WithField(absl::string_view name, const absl::Status& status);
 
 // The value as text, as a client would write it.
 std::string ToString(const FieldValue& value);

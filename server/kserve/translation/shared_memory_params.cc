@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "sampler/status_macros.h"
 #include "server/codec/invalid_argument.h"
 #include "server/kserve/translation/proto_field.h"
 
@@ -35,18 +36,16 @@ absl::Status ReadSharedPlace(
   place.emplace();
   for (const auto& [name, parameter] : parameters) {
     const std::string field = absl::StrCat(tensor, ".parameters.", name);
-    absl::Status status;
     if (name == kRegion) {
       if (!parameter.has_string_param()) return Invalid(field, " must be a string");
       place->region = parameter.string_param();
     } else if (name == kByteSize) {
-      status = ReadBytes(field, parameter, place->byte_size);
+      RETURN_IF_ERROR(ReadBytes(field, parameter, place->byte_size));
     } else if (name == kOffset) {
-      status = ReadBytes(field, parameter, place->offset);
+      RETURN_IF_ERROR(ReadBytes(field, parameter, place->offset));
     } else {
-      status = Invalid(field, " is not supported by this server");
+      return Invalid(field, " is not supported by this server");
     }
-    if (!status.ok()) return status;
   }
   for (const char* needed : {kRegion, kByteSize}) {
     if (parameters.contains(needed)) continue;
@@ -67,10 +66,10 @@ void WriteSharedPlace(const SharedPlace& place,
 
 absl::StatusOr<std::shared_ptr<const Region>> FindSharedPlace(absl::string_view tensor,
                                                               const SharedPlace& place,
-                                                              const RequestLimits& limits) {
+                                                              const CallContext& context) {
   const RowBlock block = {
       .offset = place.offset, .rows = 1, .row_bytes = place.byte_size, .stride = place.byte_size};
-  return FindRegion(place.region, block, tensor, limits);
+  return FindRegion(place.region, block, tensor, context);
 }
 
 }  // namespace token_sampler

@@ -38,7 +38,7 @@ void WriteSharedPlace(const SharedPlace& place,
 // Finds the region and checks that the place is inside it. The errors of FindRegion().
 absl::StatusOr<std::shared_ptr<const Region>> FindSharedPlace(absl::string_view tensor,
                                                               const SharedPlace& place,
-                                                              const RequestLimits& limits);
+                                                              const CallContext& context);
 
 }  // namespace token_sampler
 

@@ -156,7 +156,7 @@ Found Collect(const SamplingParams& params, uint32_t vocab, const RowHistory& hi
   row.vocab = vocab;
   row.params = &params;
   row.history = &history;
-  EXPECT_EQ(CheckHistory(row), "");
+  EXPECT_TRUE(CheckHistory(row).ok());
   lists.Collect(row);
   Found found(lists);
   std::set<uint32_t> all(found.repeated);

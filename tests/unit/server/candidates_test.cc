@@ -26,13 +26,13 @@ namespace {
 
 using ::testing::HasSubstr;
 
-const RequestLimits kLimits = {.max_rows = 64, .max_vocab = 1u << 20};
+const CallContext kContext = {.limits = {.max_rows = 64, .max_vocab = 1u << 20}};
 
 v1::SampleResponse Sample(const v1::SampleRequest& request, absl::Status& status) {
   static Sampler& sampler = *CreateReferenceSampler().release();
   DecodedSample decoded;
   v1::SampleResponse response;
-  status = DecodeSample(request, kLimits, decoded);
+  status = DecodeSample(request, kContext, decoded);
   if (!status.ok()) return response;
   std::vector<RowResult> results(decoded.inputs.size());
   EXPECT_TRUE(sampler.Sample(decoded.inputs, absl::MakeSpan(results)).ok());

@@ -30,15 +30,15 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-const RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
+const CallContext kContext = {.limits = {.max_rows = 8, .max_vocab = 1000}};
 
 // Returns the error of the call; if it succeeds, the error of its first row that fails.
-std::string ErrorOf(inference::ModelInferRequest request, const RequestLimits& limits = kLimits) {
+std::string ErrorOf(inference::ModelInferRequest request, const CallContext& context = kContext) {
   inference::ModelInferResponse response;
   InferenceStatistics statistics;
   absl::Status answered;
   InferJob job(response, statistics, [&](const absl::Status& status) { answered = status; });
-  const absl::Status decoded = job.Decode(request, limits);
+  const absl::Status decoded = job.Decode(request, context);
   if (!decoded.ok()) return std::string(decoded.message());
   job.results.resize(job.rows.size());
   job.Done(absl::OkStatus());
@@ -170,10 +170,10 @@ TEST(InferErrorTest, NamesTheTensorThatLiesInARegion) {
   CudaRegionRequest opened;
   opened.handle = std::string(64, 'h');
   opened.byte_size = 24;
-  RequestLimits limits = kLimits;
-  limits.regions = &regions;
-  limits.caller = IdentityOfPeer("unix:1000/1");
-  ASSERT_TRUE(regions.Register("here", opened, limits.caller).ok());
+  CallContext context = kContext;
+  context.regions = &regions;
+  context.caller = IdentityOfPeer("unix:1000/1");
+  ASSERT_TRUE(regions.Register("here", opened, context.caller).ok());
   for (const std::string name : {"logits", "weights"}) {
     inference::ModelInferRequest request = Request();
     request.clear_raw_input_contents();
@@ -181,11 +181,11 @@ TEST(InferErrorTest, NamesTheTensorThatLiesInARegion) {
     auto& parameters = *request.mutable_inputs(0)->mutable_parameters();
     parameters["shared_memory_region"].set_string_param("here");
     parameters["shared_memory_byte_size"].set_double_param(24);
-    EXPECT_EQ(ErrorOf(request, limits), absl::StrCat("inputs.", name, ": it is gone"));
+    EXPECT_EQ(ErrorOf(request, context), absl::StrCat("inputs.", name, ": it is gone"));
     request.mutable_inputs(0)->set_shape(0, 1);
     parameters["shared_memory_byte_size"].set_int64_param(12);
     parameters["shared_memory_offset"].set_int64_param(2);
-    EXPECT_EQ(ErrorOf(request, limits),
+    EXPECT_EQ(ErrorOf(request, context),
               absl::StrCat("inputs.", name,
                            ".parameters.shared_memory_offset must be a multiple of the 4 bytes of "
                            "a value, got 2"));
@@ -198,8 +198,8 @@ TEST(InferErrorTest, KeptSetsAreNamedByTheOutputThatWasAskedFor) {
   request.clear_inputs();
   AddInput(request, "logits", "FP16", {9000, 2000}, std::string(36'000'000, '\0'));
   request.add_outputs()->set_name("kept_logprobs");
-  const RequestLimits limits = {.max_rows = 10'000, .max_vocab = 10'000};
-  EXPECT_THAT(ErrorOf(request, limits), HasSubstr("outputs.kept_logprobs could hold 18000000"));
+  const CallContext context = {.limits = {.max_rows = 10'000, .max_vocab = 10'000}};
+  EXPECT_THAT(ErrorOf(request, context), HasSubstr("outputs.kept_logprobs could hold 18000000"));
 }
 
 TEST(InferErrorTest, WholeNumbersMayComeAsFloatingPoint) {
@@ -212,7 +212,7 @@ TEST(InferErrorTest, WholeNumbersMayComeAsFloatingPoint) {
   AddInput(request, "stop_ids", "FP32", {2, 2}, Bytes<float>({1, -1, -1, 2}));
   AddInput(request, "prompt_ids", "FP32", {2, 1}, Bytes<float>({1, -1}));
   InferCall call;
-  const absl::Status status = TranslateRequest(kLimits, request, call);
+  const absl::Status status = TranslateRequest(kContext, request, call);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(call.request.params(0).ShortDebugString(), "num_samples: 1 top_k: 2 stop_ids: 1");
   EXPECT_EQ(call.request.params(1).ShortDebugString(), "num_samples: 2 top_k: 2 stop_ids: 2");
@@ -316,7 +316,7 @@ TEST(InferErrorTest, NestedListsAreEncodedAsDocumented) {
   AddInput(request, "bad_words", "INT32", {2, static_cast<int64_t>(row.size())},
            Bytes<int32_t>(rows));
   InferCall call;
-  ASSERT_TRUE(TranslateRequest(kLimits, request, call).ok());
+  ASSERT_TRUE(TranslateRequest(kContext, request, call).ok());
   std::vector<std::string> banned;
   for (const v1::TokenSequence& sequence : call.request.params(1).bad_words()) {
     banned.push_back(absl::StrJoin(sequence.token_ids(), " "));

@@ -29,14 +29,14 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
+const CallContext kContext = {.limits = {.max_rows = 8, .max_vocab = 1000}};
 
 InferCall Translate(inference::ModelInferRequest request) {
   InferCall call;
-  const absl::Status status = TranslateRequest(kLimits, request, call);
+  const absl::Status status = TranslateRequest(kContext, request, call);
   EXPECT_TRUE(status.ok()) << status;
   DecodedSample decoded;
-  const absl::Status decodes = DecodeSample(call.request, kLimits, decoded);
+  const absl::Status decodes = DecodeSample(call.request, kContext, decoded);
   EXPECT_TRUE(decodes.ok()) << decodes;
   return call;
 }
@@ -44,7 +44,7 @@ InferCall Translate(inference::ModelInferRequest request) {
 std::string Refusal(inference::ModelInferRequest request,
                     absl::StatusCode code = absl::StatusCode::kInvalidArgument) {
   InferCall call;
-  const absl::Status status = TranslateRequest(kLimits, request, call);
+  const absl::Status status = TranslateRequest(kContext, request, call);
   EXPECT_EQ(status.code(), code) << status;
   return std::string(status.message());
 }
@@ -185,7 +185,7 @@ TEST(InferRequestTest, NoInputHasTheNameOfAnotherParameter) {
     inference::ModelInferRequest request = Request();
     Parameter(request, std::string(name)).set_string_param("no value of any");
     InferCall call;
-    EXPECT_THAT(std::string(TranslateRequest(kLimits, request, call).message()),
+    EXPECT_THAT(std::string(TranslateRequest(kContext, request, call).message()),
                 Not(HasSubstr("is not supported by this server")));
   }
 }
@@ -372,9 +372,9 @@ class SharedInputTest : public ::testing::Test {
     CudaRegionRequest request;
     request.handle = std::string(64, 'h');
     request.byte_size = 1;
-    limits_.regions = &regions_;
-    limits_.caller = IdentityOfPeer("unix:1000/1");
-    EXPECT_TRUE(regions_.Register("zeros", request, limits_.caller).ok());
+    context_.regions = &regions_;
+    context_.caller = IdentityOfPeer("unix:1000/1");
+    EXPECT_TRUE(regions_.Register("zeros", request, context_.caller).ok());
   }
 
   // Adds an input that is in the region.
@@ -390,14 +390,14 @@ class SharedInputTest : public ::testing::Test {
 
   std::string RefusalOf(inference::ModelInferRequest request) const {
     InferCall call;
-    const absl::Status status = TranslateRequest(limits_, request, call);
+    const absl::Status status = TranslateRequest(context_, request, call);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
     return std::string(status.message());
   }
 
   uint64_t bytes_read_ = 0;
   RegionRegistry regions_;
-  RequestLimits limits_ = kLimits;
+  CallContext context_ = kContext;
 };
 
 TEST_F(SharedInputTest, WhatIsRefusedIsNotReadBefore) {
@@ -437,7 +437,7 @@ TEST_F(SharedInputTest, JobsCountWhatTheirInputsTake) {
   inference::ModelInferResponse response;
   InferenceStatistics statistics;
   InferJob job(response, statistics, [](const absl::Status&) {});
-  ASSERT_TRUE(job.Decode(request, limits_).ok());
+  ASSERT_TRUE(job.Decode(request, context_).ok());
   EXPECT_EQ(bytes_read_, 800u);
   EXPECT_EQ(job.bytes, 2 * 3 * sizeof(float) + 8 + 800);
 }

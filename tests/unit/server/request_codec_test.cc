@@ -24,7 +24,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
+const CallContext kContext = {.limits = {.max_rows = 8, .max_vocab = 1000}};
 
 std::string Bytes(const std::vector<float>& values) {
   std::string bytes(values.size() * sizeof(float), '\0');
@@ -60,7 +60,7 @@ Outcome Sample(const v1::SampleRequest& request) {
   Outcome outcome;
   DecodedSample decoded;
   outcome.status = CheckFields(request);
-  if (outcome.status.ok()) outcome.status = DecodeSample(request, kLimits, decoded);
+  if (outcome.status.ok()) outcome.status = DecodeSample(request, kContext, decoded);
   if (!outcome.status.ok()) return outcome;
   std::vector<RowResult> results(decoded.inputs.size());
   outcome.status = CreateReferenceSampler()->Sample(decoded.inputs, absl::MakeSpan(results));
@@ -320,8 +320,8 @@ TEST(ParamsTest, EveryFieldArrives) {
     states { adaptive_p_sum: 2 adaptive_p_weight: 3 }
     outputs { entropy: true gumbel_softmax: 0.25 })");
   DecodedSample decoded;
-  ASSERT_TRUE(DecodeSample(request, kLimits, decoded).ok());
-  const SamplingParams& first = decoded.profiles[0];
+  ASSERT_TRUE(DecodeSample(request, kContext, decoded).ok());
+  const SamplingParams& first = decoded.profiles.params[0];
   EXPECT_EQ(first.greedy_threshold, .9);
   EXPECT_EQ(first.invalid_values, InvalidValuePolicy::kSanitizeUniform);
   EXPECT_EQ(first.top_k_ties, TiePolicy::kKeepAll);
@@ -346,7 +346,7 @@ TEST(ParamsTest, EveryFieldArrives) {
   EXPECT_EQ(first.dry.allowed_length, 10u);
   EXPECT_EQ(first.dry.last_n, 11);
   EXPECT_THAT(first.dry.breakers, ElementsAre(ElementsAre(1, 2)));
-  const SamplingParams& second = decoded.profiles[1];
+  const SamplingParams& second = decoded.profiles.params[1];
   EXPECT_EQ(second.adaptive_p->target, .8);
   EXPECT_EQ(second.adaptive_p->decay, .7);
   EXPECT_EQ(second.stage_order, kHfOrder);

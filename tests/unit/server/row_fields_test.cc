@@ -26,7 +26,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Lt;
 
-const RequestLimits kLimits = {.max_rows = 4096, .max_vocab = 1000};
+const CallContext kContext = {.limits = {.max_rows = 4096, .max_vocab = 1000}};
 
 // Makes a request with the same weights in every row, and with more fields in text format.
 v1::SampleRequest Request(uint32_t rows, const std::vector<float>& weights,
@@ -56,7 +56,7 @@ v1::SampleRequest LogitRequest(uint32_t rows, const std::vector<float>& logits,
 v1::SampleResponse Sample(const v1::SampleRequest& request) {
   v1::SampleResponse response;
   DecodedSample decoded;
-  const absl::Status status = DecodeSample(request, kLimits, decoded);
+  const absl::Status status = DecodeSample(request, kContext, decoded);
   EXPECT_TRUE(status.ok()) << status;
   std::vector<RowResult> results(decoded.inputs.size());
   EXPECT_TRUE(CreateReferenceSampler()->Sample(decoded.inputs, absl::MakeSpan(results)).ok());
@@ -66,7 +66,7 @@ v1::SampleResponse Sample(const v1::SampleRequest& request) {
 
 std::string Refusal(const v1::SampleRequest& request) {
   DecodedSample decoded;
-  const absl::Status status = DecodeSample(request, kLimits, decoded);
+  const absl::Status status = DecodeSample(request, kContext, decoded);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
   return std::string(status.message());
 }
@@ -277,8 +277,7 @@ TEST(UnknownIdsTest, AreCountedByDescribe) {
       1, {1, 2, 0},
       "histories { prompt_ids { lengths: 2 token_ids: [1, 5] } skip_unknown_ids: true }");
   DecodedSample decoded;
-  uint32_t top_n = 0;
-  ASSERT_TRUE(DecodeDescribe(request, kLimits, decoded, top_n).ok());
+  ASSERT_TRUE(DecodeDescribe(request, kContext, decoded).ok());
   v1::DescribeResponse response;
   EncodeDescribe(decoded, {}, {}, response);
   EXPECT_THAT(response.skipped_ids(), ElementsAre(1));

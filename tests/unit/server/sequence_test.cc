@@ -98,7 +98,7 @@ class SequenceTest : public ::testing::TestWithParam<size_t> {
   }
 
   Ledger ledger_{uint64_t{1} << 30};
-  const RequestLimits request_limits_ = {};
+  const CallContext context_ = {};
   const SequenceLimits limits_ = {};
   const OutputOptions outputs_ = {.logprobs = true, .kept_set = true, .weights = true};
   const std::unique_ptr<Sampler> sampler_ = CreateReferenceSampler();
@@ -115,7 +115,7 @@ TEST_P(SequenceTest, GivesTheRowsOfItsHistory) {
   };
   for (int round = 0; round < 20; ++round) {
     const Ids prompt = some_ids(below(40));
-    SequenceTable table(request_limits_, limits_, &ledger_);
+    SequenceTable table(context_, limits_, &ledger_);
     std::vector<Ids> outputs = {some_ids(below(20))};
     v1::SampleStreamResponse answer;
     ASSERT_TRUE(table.Open(OpenMessage(params, prompt, outputs[0]), nullptr, answer).ok());
@@ -165,7 +165,7 @@ TEST_P(SequenceTest, GivesTheRowsOfItsHistory) {
 INSTANTIATE_TEST_SUITE_P(Params, SequenceTest, ::testing::Range<size_t>(0, AllParams().size()));
 
 TEST_F(SequenceTest, AForkSharesWhatIsKeptOfThePrompt) {
-  SequenceTable table(request_limits_, limits_, &ledger_);
+  SequenceTable table(context_, limits_, &ledger_);
   v1::SampleStreamResponse answer;
   const Ids prompt(100'000, 3);
   ASSERT_TRUE(table.Open(OpenMessage(AllParams()[1], prompt, {}), nullptr, answer).ok());
@@ -189,7 +189,7 @@ TEST_F(SequenceTest, LongSequencesAreMadeInPieces) {
   v1::ForkSequence fork_message;
   fork_message.set_sequence_id(0);
   fork_message.set_new_sequence_id(1);
-  SequenceTable table(request_limits_, limits_, &ledger_);
+  SequenceTable table(context_, limits_, &ledger_);
   v1::SampleStreamResponse answer;
   // A call that is interrupted leaves nothing behind.
   for (const int64_t go_on : {0, 20, 100, 200}) {
@@ -228,7 +228,7 @@ TEST_F(SequenceTest, ManyTokensAreTakenBackInPieces) {
   SamplingParams params = AllParams()[4];
   Ids ids(kKept + kTaken);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<uint32_t>(i % 7 % kVocab);
-  SequenceTable table(request_limits_, limits_, &ledger_);
+  SequenceTable table(context_, limits_, &ledger_);
   v1::SampleStreamResponse answer;
   ASSERT_TRUE(table.Open(OpenMessage(params, {}, ids), nullptr, answer).ok());
   v1::RollbackSequence message;
@@ -255,7 +255,7 @@ TEST_F(SequenceTest, ManyTokensAreTakenBackInPieces) {
 // The ledger is asked before memory is taken.
 TEST_F(SequenceTest, MemoryBeyondTheBudgetIsRefused) {
   Ledger little(150'000);
-  SequenceTable table(request_limits_, limits_, &little);
+  SequenceTable table(context_, limits_, &little);
   v1::SampleStreamResponse answer;
   const Ids ids(10'000, 3);
   const absl::Status opened = table.Open(OpenMessage(AllParams()[1], ids, {}), nullptr, answer);

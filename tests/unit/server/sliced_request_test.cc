@@ -252,7 +252,7 @@ Outcome SampleCall(const v1::SampleRequest& request, const SlicedBytes* data) {
   static Sampler& sampler = *CreateReferenceSampler().release();
   DecodedSample decoded;
   Outcome outcome;
-  outcome.status = DecodeSample(request, RequestLimits(), decoded, data);
+  outcome.status = DecodeSample(request, CallContext(), decoded, data);
   if (!outcome.status.ok()) return outcome;
   for (const RowInput& row : decoded.inputs) outcome.in_pieces |= row.source != nullptr;
   std::vector<RowResult> results(decoded.inputs.size());
@@ -285,7 +285,7 @@ TEST(SlicedSampleRequestTest, IsAnsweredAsTheWholeMessageIs) {
     v1::SampleRequest whole;
     ASSERT_TRUE(whole.ParseFromString(message));
     const Outcome expected = SampleCall(whole, nullptr);
-    ReceivedMessage<v1::SampleRequest> received{RequestLimits()};
+    ReceivedMessage<v1::SampleRequest> received{CallContext()};
     ASSERT_TRUE(received.Parse(InSlices(message, random)).ok());
     const Outcome outcome = SampleCall(received.request(), received.data());
     ASSERT_EQ(outcome.status, expected.status) << whole.ShortDebugString();

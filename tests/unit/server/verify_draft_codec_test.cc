@@ -21,7 +21,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-const RequestLimits kLimits = {.max_rows = 8, .max_vocab = 1000};
+const CallContext kContext = {.limits = {.max_rows = 8, .max_vocab = 1000}};
 
 void SetTensor(uint32_t rows, const std::vector<float>& values, v1::Tensor& tensor) {
   tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
@@ -57,7 +57,7 @@ struct Outcome {
 Outcome Verify(const v1::VerifyDraftRequest& request) {
   Outcome outcome;
   DecodedDrafts decoded;
-  outcome.status = DecodeVerifyDraft(request, kLimits, decoded);
+  outcome.status = DecodeVerifyDraft(request, kContext, decoded);
   if (!outcome.status.ok()) return outcome;
   std::vector<DraftResult> results(decoded.inputs.size());
   outcome.status = VerifyDrafts(*CreateReferenceSampler(), decoded.inputs, absl::MakeSpan(results));
