@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <functional>
 #include <iterator>
-#include <map>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -15,21 +16,22 @@
 #include "absl/strings/str_join.h"
 #include "cuda/launch/lane.h"
 #include "cuda/launch/lane_pool.h"
+#include "cuda/plan/call_plan.h"
 #include "cuda/plan/host_row_trial.h"
-#include "cuda/plan/job_plan.h"
 #include "sampler/cpu/cpu_sampler.h"
-#include "sampler/rows/row_source.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler {
 namespace {
 
+using cuda::CallPlan;
 using cuda::DeviceGuard;
-using cuda::DeviceTraits;
+using cuda::kHostRows;
 using cuda::Lane;
-using cuda::LaneLimits;
+using cuda::LaneCapacity;
 using cuda::LanePool;
+using cuda::PlanCall;
 using cuda::ToStatus;
-using cuda::WhyNotKernel;
 
 // With two, one call's rows are copied while another's are sampled.
 constexpr int kLanesPerDevice = 2;
@@ -50,45 +52,31 @@ class CudaSampler final : public Sampler {
   int parallel_calls() const override { return static_cast<int>(lanes_.size()); }
 
   absl::Status Sample(absl::Span<const RowInput> rows, absl::Span<RowResult> results) override {
-    if (absl::Status lost = lanes_.lost(); !lost.ok()) return lost;
-    std::vector<size_t> for_cpu;
-    std::vector<std::unique_ptr<Lane>> taken;
+    RETURN_IF_ERROR(lanes_.lost());
+    const CallPlan plan =
+        PlanCall(rows,
+                 {.has = [this](int device) { return lanes_.Has(device); },
+                  .fit = [this](const RowInput& row) { return lanes_.Fits(row); }},
+                 host_rows_);
+    for (const auto& [reason, num_rows] : plan.cpu_reasons) Count(reason, num_rows);
     std::vector<size_t> failed;
-    absl::Status status;
-    for (const auto& [device, chosen] : ShareOut(rows, for_cpu)) {
-      absl::StatusOr<std::unique_ptr<Lane>> lane = lanes_.Take(device);
-      status = lane.status();
-      if (!status.ok()) break;
-      taken.push_back(*std::move(lane));
-      status =
-          taken.back()->Start(rows, Fitting(*taken.back(), rows, chosen, for_cpu), results, failed);
-      if (!status.ok()) break;
-    }
-    // Use the CPU while the devices are busy.
-    if (status.ok()) status = SampleOnCpu(rows, for_cpu, results);
-    for (const std::unique_ptr<Lane>& lane : taken) {
-      if (status.ok()) status = lane->Finish(results, failed);
-    }
-    for (std::unique_ptr<Lane>& lane : taken) GiveBack(std::move(lane), status);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(Run(plan, rows, results, failed));
     // The CPU sampler reports what is wrong with failed rows, or draws if their owner has changed
     // them meanwhile.
-    status = SampleOnCpu(rows, failed, results);
+    RETURN_IF_ERROR(SampleOnCpu(rows, failed, results));
     for (const size_t i : failed) {
-      if (status.ok() && HasTokens(results[i].code)) Count("values");
+      if (HasTokens(results[i].code)) Count("values", 1);
     }
-    return status;
+    return absl::OkStatus();
   }
 
   // Call it before anyone else uses the sampler.
   absl::Status MeasureHostRows(const CudaSamplerOptions& options) {
-    const absl::StatusOr<HostRowPolicy> policy =
-        cuda::TryHostRows(*cpu_, *this, options.measured_vocab, [] {
+    ASSIGN_OR_RETURN(
+        host_rows_, cuda::TryHostRows(*cpu_, *this, options.measured_vocab, [] {
           return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
               .count();
-        });
-    if (!policy.ok()) return policy.status();
-    host_rows_ = *policy;
+        }));
     if (options.on_host_rows) options.on_host_rows(host_rows_);
     return absl::OkStatus();
   }
@@ -99,78 +87,48 @@ class CudaSampler final : public Sampler {
   }
 
  private:
-  // The rows that the kernel takes, by the device whose memory holds them. Rows in no device's
-  // memory go to the first device that has rows anyway, or else to any. Other rows are added to
-  // `for_cpu`.
-  std::map<int, std::vector<size_t>> ShareOut(absl::Span<const RowInput> rows,
-                                              std::vector<size_t>& for_cpu) {
-    std::map<int, std::vector<size_t>> shares;
-    std::vector<size_t> of_no_device;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      if (const absl::string_view why = WhyNotKernel(rows[i]); !why.empty()) {
-        Count(why);
-        for_cpu.push_back(i);
-        continue;
-      }
-      const RowSource* const source = rows[i].source;
-      const DeviceMemory* const memory = source == nullptr ? nullptr : source->device_memory();
-      const bool lies_there = memory != nullptr && lanes_.Has(memory->device);
-      (lies_there ? shares[memory->device] : of_no_device).push_back(i);
-    }
-    LeaveToCpu(rows, of_no_device, for_cpu);
-    if (of_no_device.empty()) return shares;
-    if (shares.empty()) shares[LanePool::kAnyDevice];
-    std::vector<size_t>& first = shares.begin()->second;
-    first.insert(first.end(), of_no_device.begin(), of_no_device.end());
-    return shares;
+  // Samples the rows where the plan says. Adds the indexes of rows that the kernel refused to
+  // `failed`.
+  absl::Status Run(const CallPlan& plan, absl::Span<const RowInput> rows,
+                   absl::Span<RowResult> results, std::vector<size_t>& failed) {
+    std::vector<std::unique_ptr<Lane>> taken;
+    const absl::Status status = RunOn(taken, plan, rows, results, failed);
+    for (std::unique_ptr<Lane>& lane : taken) GiveBack(std::move(lane), status);
+    return status;
   }
 
-  // Moves rows from `from_host` to `for_cpu` as the policy decides.
-  void LeaveToCpu(absl::Span<const RowInput> rows, std::vector<size_t>& from_host,
-                  std::vector<size_t>& for_cpu) {
-    HostRows of_work[kRowWorks] = {};
-    for (const size_t i : from_host) {
-      HostRows& same = of_work[static_cast<size_t>(WorkOf(*rows[i].params))];
-      same.tokens += static_cast<size_t>(rows[i].vocab);
-      same.bytes += ValueBytes(rows[i]);
+  // Does the work of Run with lanes that it adds to `taken`, also if it fails.
+  absl::Status RunOn(std::vector<std::unique_ptr<Lane>>& taken, const CallPlan& plan,
+                     absl::Span<const RowInput> rows, absl::Span<RowResult> results,
+                     std::vector<size_t>& failed) {
+    for (const auto& [device, chosen] : plan.on_device) {
+      ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, lanes_.Take(device));
+      taken.push_back(std::move(lane));
+      RETURN_IF_ERROR(taken.back()->Start(rows, chosen, results, failed));
     }
-    const auto for_device =
-        std::stable_partition(from_host.begin(), from_host.end(), [&](size_t i) {
-          const RowWork work = WorkOf(*rows[i].params);
-          return !host_rows_.ForCpu(work, of_work[static_cast<size_t>(work)]);
-        });
-    for (auto i = for_device; i != from_host.end(); ++i) {
-      AddTo("host_rows");
-      for_cpu.push_back(*i);
+    // Use the CPU while the devices are busy.
+    RETURN_IF_ERROR(SampleOnCpu(rows, plan.on_cpu, results));
+    for (const std::unique_ptr<Lane>& lane : taken) {
+      RETURN_IF_ERROR(lane->Finish(results, failed));
     }
-    from_host.erase(for_device, from_host.end());
+    return absl::OkStatus();
   }
 
-  // The `chosen` rows that fit the lane. The others are added to `for_cpu`.
-  std::vector<size_t> Fitting(const Lane& lane, absl::Span<const RowInput> rows,
-                              const std::vector<size_t>& chosen, std::vector<size_t>& for_cpu) {
-    std::vector<size_t> fitting;
-    for (const size_t i : chosen) {
-      const bool fits = lane.Fits(rows[i]);
-      if (!fits) Count("vocab");
-      (fits ? fitting : for_cpu).push_back(i);
-    }
-    return fitting;
+  // Counts rows that the CPU samples, and reports a reason when it is new; but not that of rows
+  // which the CPU samples faster.
+  void Count(absl::string_view reason, uint64_t num_rows) {
+    if (AddTo(reason, num_rows) && reason != kHostRows && on_fallback_) on_fallback_(reason);
   }
 
-  void Count(absl::string_view why) {
-    if (AddTo(why) && on_fallback_) on_fallback_(why);
-  }
-
-  // Counts a row. True when the reason is new.
-  bool AddTo(absl::string_view reason) {
+  // Returns true if the reason is new.
+  bool AddTo(absl::string_view reason, uint64_t num_rows) {
     const std::lock_guard<std::mutex> lock(fallbacks_mutex_);
     for (Fallback& known : fallbacks_) {
       if (known.reason != reason) continue;
-      ++known.rows;
+      known.rows += num_rows;
       return false;
     }
-    fallbacks_.push_back({std::string(reason), 1});
+    fallbacks_.push_back({std::string(reason), num_rows});
     return true;
   }
 
@@ -205,20 +163,18 @@ class CudaSampler final : public Sampler {
 absl::Status AddDevice(int device, const CudaSamplerOptions& options,
                        std::vector<std::unique_ptr<Lane>>& lanes, std::vector<std::string>& names) {
   const DeviceGuard guard(device);
-  if (!guard.status().ok()) return guard.status();
-  DeviceTraits traits = {};
-  absl::Status status = ToStatus(cuda::PrepareSampleRows(traits), "asking what the device can do");
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(guard.status());
+  LaneCapacity capacity = {.device = device, .traits = {}, .limits = {}};
+  capacity.limits.value_bytes = options.buffer_bytes;
+  RETURN_IF_ERROR(
+      ToStatus(cuda::PrepareSampleRows(capacity.traits), "asking what the device can do"));
   cudaDeviceProp properties = {};
-  status = ToStatus(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
-  if (!status.ok()) return status;
-  LaneLimits limits;
-  limits.value_bytes = options.buffer_bytes;
+  RETURN_IF_ERROR(
+      ToStatus(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties"));
   std::vector<std::unique_ptr<Lane>> created;
   for (int i = 0; i < kLanesPerDevice; ++i) {
-    absl::StatusOr<std::unique_ptr<Lane>> lane = Lane::Create(device, traits, limits);
-    if (!lane.ok()) return lane.status();
-    created.push_back(*std::move(lane));
+    ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, Lane::Create(capacity));
+    created.push_back(std::move(lane));
   }
   std::move(created.begin(), created.end(), std::back_inserter(lanes));
   names.emplace_back(properties.name);
@@ -243,8 +199,8 @@ absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOpti
         absl::StrCat("no CUDA device answers: ", cudaGetErrorString(error)));
   }
   if (count == 0) return absl::FailedPreconditionError("no CUDA device answers: none found");
-  absl::StatusOr<std::unique_ptr<Sampler>> cpu = CreateCpuSampler({.threads = options.cpu_threads});
-  if (!cpu.ok()) return cpu.status();
+  ASSIGN_OR_RETURN(std::unique_ptr<Sampler> cpu,
+                   CreateCpuSampler({.threads = options.cpu_threads}));
   std::vector<std::unique_ptr<Lane>> lanes;
   std::vector<std::string> names;
   std::string left_out;
@@ -259,9 +215,9 @@ absl::StatusOr<std::unique_ptr<Sampler>> CreateCudaSampler(const CudaSamplerOpti
   }
   if (lanes.empty()) return first_error;
   auto sampler = std::make_unique<CudaSampler>(absl::StrCat(JoinNames(names), left_out),
-                                               *std::move(cpu), std::move(lanes), options);
+                                               std::move(cpu), std::move(lanes), options);
   if (options.measured_vocab > 0) {
-    if (absl::Status status = sampler->MeasureHostRows(options); !status.ok()) return status;
+    RETURN_IF_ERROR(sampler->MeasureHostRows(options));
   }
   return sampler;
 }

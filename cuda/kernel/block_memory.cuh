@@ -89,7 +89,7 @@ __device__ inline Uint128 UniformOf(const BlockMemory& memory, uint32_t draw) {
   return draw == 0 ? memory.uniform : UniformBits(memory.job.key, RandomDomain::kToken, draw);
 }
 
-__device__ inline uint32_t Lane() { return threadIdx.x % kWarp; }
+__device__ inline uint32_t LaneOfThread() { return threadIdx.x % kWarp; }
 __device__ inline uint32_t WarpOfThread() { return threadIdx.x / kWarp; }
 
 // Copies a job from device memory to shared memory. All threads of the block call it.
@@ -159,9 +159,9 @@ template <typename Op>
 __device__ uint64_t BlockReduce(BlockMemory& memory, uint64_t value, Op op) {
   value = WarpReduce(value, op);
   __syncthreads();
-  if (Lane() == 0) memory.warp_values[WarpOfThread()] = value;
+  if (LaneOfThread() == 0) memory.warp_values[WarpOfThread()] = value;
   __syncthreads();
-  return ReduceLanes<kWarps>(memory.warp_values[Lane() % kWarps], op);
+  return ReduceLanes<kWarps>(memory.warp_values[LaneOfThread() % kWarps], op);
 }
 
 // Returns the array for sums over warps.
@@ -177,17 +177,17 @@ struct BlockSums {
     T sum = value;
     for (uint32_t distance = 1; distance < kWarp; distance *= 2) {
       const T lower = FromLaneBelow(sum, distance);
-      if (Lane() >= distance) sum = sum + lower;
+      if (LaneOfThread() >= distance) sum = sum + lower;
     }
     const T previous = FromLaneBelow(sum, 1);
     T* const sums = WarpSums(memory, value);
     __syncthreads();
-    if (Lane() == kWarp - 1) sums[WarpOfThread()] = sum;
+    if (LaneOfThread() == kWarp - 1) sums[WarpOfThread()] = sum;
     __syncthreads();
-    const uint32_t warp = Lane() % kWarps;
+    const uint32_t warp = LaneOfThread() % kWarps;
     const T of_warp = sums[warp];
     before = ReduceLanes<kWarps>(warp < WarpOfThread() ? of_warp : T{}, Sum());
-    if (Lane() > 0) before = before + previous;
+    if (LaneOfThread() > 0) before = before + previous;
     total = ReduceLanes<kWarps>(of_warp, Sum());
   }
 
@@ -261,7 +261,7 @@ class Exchange {
   // such block.
   template <typename T>
   __device__ T OfLane() const {
-    const uint32_t rank = Lane() % kMaxClusterBlocks;
+    const uint32_t rank = LaneOfThread() % kMaxClusterBlocks;
     return rank < ClusterBlocks() ? Of<T>(rank) : T{};
   }
 
@@ -279,7 +279,7 @@ __device__ T ReduceRanks(T value, Op op) {
 // Sums the values of the blocks before this one.
 template <typename T>
 __device__ T SumOfLowerRanks(const T& value) {
-  return ReduceRanks(Lane() % kMaxClusterBlocks < ClusterRank() ? value : T{}, Sum());
+  return ReduceRanks(LaneOfThread() % kMaxClusterBlocks < ClusterRank() ? value : T{}, Sum());
 }
 
 // Reduces the values of all threads of the cluster. `op` must allow that it gets a value more than
@@ -288,7 +288,7 @@ template <typename Op>
 __device__ uint64_t ClusterReduce(BlockMemory& memory, Exchange& exchange, uint64_t value, Op op) {
   value = BlockReduce(memory, value, op);
   exchange.Publish([&] { return value; });
-  const uint64_t of_rank = exchange.Of<uint64_t>(Lane() % ClusterBlocks());
+  const uint64_t of_rank = exchange.Of<uint64_t>(LaneOfThread() % ClusterBlocks());
   return ReduceRanks(of_rank, op);
 }
 

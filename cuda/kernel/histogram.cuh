@@ -60,7 +60,7 @@ __device__ void FillBins(const Part& part, const Weigh& weigh, bool with_mass,
   });
   last_count = WarpReduce(last_count, Sum());
   last_mass = WarpReduce(last_mass, Sum());
-  if (Lane() == 0 && last_count > 0) {
+  if (LaneOfThread() == 0 && last_count > 0) {
     atomicAdd(&memory.counts[kBins - 1], last_count);
     AddMass(last_mass, kBins - 1, memory);
   }

@@ -70,7 +70,7 @@ __device__ inline Leads FindLeads(BlockMemory& memory, Exchange& exchange, uint6
         if (threadIdx.x != kThreads - 1) return;
         memory.uniform = UniformBits(memory.job.key, RandomDomain::kToken, 0);
       });
-  const Lead lead = exchange.Of<Lead>(Lane() % ClusterBlocks());
+  const Lead lead = exchange.Of<Lead>(LaneOfThread() % ClusterBlocks());
   const uint32_t share = ReduceRanks(lead.of_share, Min());
   const uint32_t among_all = ReduceRanks(lead.among_all, Max());
   return {ReduceRanks(lead.key, Max()), share > among_all ? share : among_all};

@@ -52,7 +52,7 @@ struct Comparison {
     const uint32_t with_keys = num_keys > kWarp ? (num_keys + kWarp - 1) / kWarp : 1;  // warps
     const uint32_t num_shares = kWarps / with_keys;
     const uint32_t share = WarpOfThread() / with_keys;
-    place = WarpOfThread() % with_keys * kWarp + Lane();
+    place = WarpOfThread() % with_keys * kWarp + LaneOfThread();
     has_key = place < num_keys && share < num_shares;
     const uint32_t each = (num_others + num_shares - 1) / num_shares;
     begin = share * each;
@@ -199,7 +199,7 @@ class ListedRow {
   __device__ void Weigh() {
     if (is_weighed_) return;
     is_weighed_ = true;
-    for (uint32_t i = Lane(); i < count_; i += kWarp) {
+    for (uint32_t i = LaneOfThread(); i < count_; i += kWarp) {
       memory_.copied[i] = weigh_.OfKey(memory_.sorted[i]);
     }
   }
@@ -207,7 +207,7 @@ class ListedRow {
   __device__ uint64_t Total() {
     Weigh();
     uint64_t sum = 0;
-    for (uint32_t i = Lane(); i < count_; i += kWarp) sum += memory_.copied[i];
+    for (uint32_t i = LaneOfThread(); i < count_; i += kWarp) sum += memory_.copied[i];
     return WarpReduce(sum, Sum());
   }
 
@@ -215,7 +215,7 @@ class ListedRow {
   __device__ uint32_t PrefixAtLeast(uint64_t threshold) {
     Weigh();
     for (uint32_t base = 0; base < count_; base += kWarp) {
-      const uint32_t i = base + Lane();
+      const uint32_t i = base + LaneOfThread();
       const uint32_t failing =
           __ballot_sync(kAllLanes, i < count_ && memory_.copied[i] < threshold ? 1 : 0);
       if (failing != 0) return base + static_cast<uint32_t>(__ffs(static_cast<int>(failing))) - 1;
@@ -228,11 +228,11 @@ class ListedRow {
   __device__ uint32_t PrefixUpTo(uint64_t target) {
     uint64_t before = 0;
     for (uint32_t base = 0;; base += kWarp) {
-      const uint32_t i = base + Lane();
+      const uint32_t i = base + LaneOfThread();
       uint64_t sum = i < count_ ? memory_.copied[i] : 0;
       for (uint32_t distance = 1; distance < kWarp; distance *= 2) {
         const uint64_t lower = __shfl_up_sync(kAllLanes, sum, distance);
-        if (Lane() >= distance) sum += lower;
+        if (LaneOfThread() >= distance) sum += lower;
       }
       sum += before;
       const uint32_t reaching = __ballot_sync(kAllLanes, sum >= target ? 1 : 0);

@@ -173,15 +173,15 @@ class RowPart {
       log2_width = is_float ? 2 : 3;
     }
     const uint32_t vectors = (size_ - head) >> log2_width;
-    for (uint32_t i = Lane();; i += kWarp) {
+    for (uint32_t i = LaneOfThread();; i += kWarp) {
       const uint32_t vector = thread + (i >> log2_width) * kThreads;
       if (vector >= vectors) break;
       const uint32_t index = head + (vector << log2_width) + (i & ((1u << log2_width) - 1));
       f(index, ValueAt(index));
     }
     const uint32_t after = head + (vectors << log2_width) + thread;
-    if (Lane() == 0 && thread < head) f(thread, ValueAt(thread));
-    if (Lane() == 0 && after < size_) f(after, ValueAt(after));
+    if (LaneOfThread() == 0 && thread < head) f(thread, ValueAt(thread));
+    if (LaneOfThread() == 0 && after < size_) f(after, ValueAt(after));
   }
 
   // Reads the part and bans the tokens that the mask leaves out. Returns the greatest key that this

@@ -375,15 +375,15 @@ class RowOnCluster {
   __device__ void Walk(uint32_t begin, uint32_t end, uint64_t target, uint32_t* token) const {
 #pragma unroll 1
     for (uint32_t base = begin; base < end; base += kWarp) {
-      const uint32_t index = base + Lane();
+      const uint32_t index = base + LaneOfThread();
       uint64_t sum = index < end ? MassAt<false>(index, weigh_) : 0;
       for (uint32_t distance = 1; distance < kWarp; distance *= 2) {
         const uint64_t lower = __shfl_up_sync(kAllLanes, sum, distance);
-        if (Lane() >= distance) sum += lower;
+        if (LaneOfThread() >= distance) sum += lower;
       }
       const uint32_t beyond = __ballot_sync(kAllLanes, sum > target ? 1 : 0);
       if (beyond != 0) {
-        if (static_cast<int>(Lane()) + 1 == __ffs(static_cast<int>(beyond))) {
+        if (static_cast<int>(LaneOfThread()) + 1 == __ffs(static_cast<int>(beyond))) {
           *token = part_.TokenAt(index);
         }
         return;

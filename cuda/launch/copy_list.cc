@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/launch/cuda_handles.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::cuda {
 namespace {
@@ -44,15 +45,14 @@ bool CopyList::Extend(Copy& copy, const char* from, size_t to, size_t size) {
 
 absl::Status CopyList::Submit(char* to, cudaStream_t stream) const {
   for (const Copy& copy : copies_) {
-    const absl::Status status =
+    RETURN_IF_ERROR(
         copy.rows == 1
             ? ToStatus(cudaMemcpyAsync(to + copy.to, copy.from, copy.width, cudaMemcpyHostToDevice,
                                        stream),
                        "cudaMemcpyAsync")
             : ToStatus(cudaMemcpy2DAsync(to + copy.to, copy.to_pitch, copy.from, copy.from_pitch,
                                          copy.width, copy.rows, cudaMemcpyHostToDevice, stream),
-                       "cudaMemcpy2DAsync");
-    if (!status.ok()) return status;
+                       "cudaMemcpy2DAsync"));
   }
   return absl::OkStatus();
 }

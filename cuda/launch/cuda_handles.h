@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::cuda {
 
@@ -64,17 +65,17 @@ using Stream = std::unique_ptr<std::remove_pointer_t<cudaStream_t>, StreamDestro
 template <typename T>
 absl::Status Allocate(size_t count, DeviceArray<T>& array) {
   void* memory = nullptr;
-  absl::Status status = ToStatus(cudaMalloc(&memory, count * sizeof(T)), "cudaMalloc");
-  if (status.ok()) array.reset(static_cast<T*>(memory));
-  return status;
+  RETURN_IF_ERROR(ToStatus(cudaMalloc(&memory, count * sizeof(T)), "cudaMalloc"));
+  array.reset(static_cast<T*>(memory));
+  return absl::OkStatus();
 }
 
 template <typename T>
 absl::Status Allocate(size_t count, PinnedArray<T>& array, unsigned flags = cudaHostAllocDefault) {
   void* memory = nullptr;
-  absl::Status status = ToStatus(cudaHostAlloc(&memory, count * sizeof(T), flags), "cudaHostAlloc");
-  if (status.ok()) array.reset(static_cast<T*>(memory));
-  return status;
+  RETURN_IF_ERROR(ToStatus(cudaHostAlloc(&memory, count * sizeof(T), flags), "cudaHostAlloc"));
+  array.reset(static_cast<T*>(memory));
+  return absl::OkStatus();
 }
 
 // Pinned memory to which the device writes directly.
@@ -84,25 +85,24 @@ struct MappedArray {
   T* device = nullptr;  // its address on the device
 
   absl::Status Allocate(size_t count) {
-    absl::Status status = cuda::Allocate(count, host, cudaHostAllocMapped);
-    if (!status.ok()) return status;
+    RETURN_IF_ERROR(cuda::Allocate(count, host, cudaHostAllocMapped));
     void* address = nullptr;
-    status =
-        ToStatus(cudaHostGetDevicePointer(&address, host.get(), 0), "cudaHostGetDevicePointer");
+    RETURN_IF_ERROR(
+        ToStatus(cudaHostGetDevicePointer(&address, host.get(), 0), "cudaHostGetDevicePointer"));
     device = static_cast<T*>(address);
-    return status;
+    return absl::OkStatus();
   }
 };
 
-// Pinned memory, and the same amount on the device.
+// Pinned memory, and the same amount on the device to which it is copied.
 template <typename T>
-struct StagedArray {
+struct UploadArray {
   PinnedArray<T> host;
   DeviceArray<T> device;
 
   absl::Status Allocate(size_t count) {
-    absl::Status status = cuda::Allocate(count, host);
-    return status.ok() ? cuda::Allocate(count, device) : status;
+    RETURN_IF_ERROR(cuda::Allocate(count, host));
+    return cuda::Allocate(count, device);
   }
   absl::Status CopyToDevice(size_t first, size_t count, cudaStream_t stream) const {
     if (count == 0) return absl::OkStatus();
@@ -114,10 +114,10 @@ struct StagedArray {
 
 inline absl::Status Create(Stream& stream) {
   cudaStream_t created = nullptr;
-  absl::Status status = ToStatus(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking),
-                                 "cudaStreamCreateWithFlags");
-  if (status.ok()) stream.reset(created);
-  return status;
+  RETURN_IF_ERROR(ToStatus(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking),
+                           "cudaStreamCreateWithFlags"));
+  stream.reset(created);
+  return absl::OkStatus();
 }
 
 }  // namespace token_sampler::cuda

@@ -5,6 +5,7 @@
 
 #include "cuda/plan/job_plan.h"
 #include "sampler/rows/row_source.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::cuda {
 namespace {
@@ -14,83 +15,78 @@ constexpr size_t kRowAlignment = 16;
 
 }  // namespace
 
-const DeviceMemory* Lane::OnDevice(const RowInput& row) const {
+const DeviceMemory* LaneCapacity::OnDevice(const RowInput& row) const {
   const DeviceMemory* const memory = row.source == nullptr ? nullptr : row.source->device_memory();
-  return memory != nullptr && memory->device == device_ ? memory : nullptr;
+  return memory != nullptr && memory->device == device ? memory : nullptr;
 }
 
-size_t Lane::StagedBytes(const RowInput& row) const {
+size_t LaneCapacity::UploadBytes(const RowInput& row) const {
   if (OnDevice(row) != nullptr) return 0;
   return (ValueBytes(row) + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
 }
 
-absl::StatusOr<std::unique_ptr<Lane>> Lane::Create(int device, const DeviceTraits& traits,
-                                                   const LaneLimits& limits) {
-  std::unique_ptr<Lane> lane(new Lane(device, traits, limits));
-  if (absl::Status status = lane->Allocate(); !status.ok()) return status;
+bool LaneCapacity::Fits(const RowInput& row) const {
+  const size_t edits = MostAdjustedTokens(row);
+  return UploadBytes(row) <= limits.value_bytes && row.params->num_samples <= limits.tokens &&
+         MaskWords(row) <= limits.mask_words && edits <= limits.edits &&
+         (edits == 0 || FitsShared(row));
+}
+
+bool LaneCapacity::FitsShared(const RowInput& row) const {
+  return ChooseShape(traits, 1, static_cast<uint32_t>(row.vocab)).values_in_shared;
+}
+
+absl::StatusOr<std::unique_ptr<Lane>> Lane::Create(const LaneCapacity& capacity) {
+  std::unique_ptr<Lane> lane(new Lane(capacity));
+  RETURN_IF_ERROR(lane->Allocate());
   return lane;
 }
 
 absl::Status Lane::Allocate() {
-  const DeviceGuard guard(device_);
-  absl::Status status = guard.status();
-  for (Slot& slot : slots_) {
-    if (status.ok()) status = AllocateSlot(slot);
-  }
-  return status;
+  const DeviceGuard guard(capacity_.device);
+  RETURN_IF_ERROR(guard.status());
+  for (Slot& slot : slots_) RETURN_IF_ERROR(AllocateSlot(slot));
+  return absl::OkStatus();
 }
 
 absl::Status Lane::AllocateSlot(Slot& slot) {
-  absl::Status status = slot.values.Allocate(limits_.value_bytes);
-  if (status.ok()) status = slot.jobs.Allocate(limits_.rows);
-  if (status.ok()) status = slot.masks.Allocate(limits_.mask_words);
-  if (status.ok()) status = slot.edits.Allocate(limits_.edits);
-  if (status.ok()) status = slot.tokens.Allocate(limits_.tokens);
-  if (status.ok()) status = slot.statuses.Allocate(limits_.rows);
-  if (status.ok()) status = cuda::Create(slot.stream);
-  slot.rows.resize(limits_.rows);
-  slot.pinned.resize(limits_.rows);
+  RETURN_IF_ERROR(slot.values.Allocate(capacity_.limits.value_bytes));
+  RETURN_IF_ERROR(slot.jobs.Allocate(capacity_.limits.rows));
+  RETURN_IF_ERROR(slot.masks.Allocate(capacity_.limits.mask_words));
+  RETURN_IF_ERROR(slot.edits.Allocate(capacity_.limits.edits));
+  RETURN_IF_ERROR(slot.tokens.Allocate(capacity_.limits.tokens));
+  RETURN_IF_ERROR(slot.statuses.Allocate(capacity_.limits.rows));
+  RETURN_IF_ERROR(cuda::Create(slot.stream));
+  slot.rows.resize(capacity_.limits.rows);
+  slot.pinned.resize(capacity_.limits.rows);
   Forget(slot);
-  return status;
-}
-
-bool Lane::Fits(const RowInput& row) const {
-  const size_t edits = MostAdjustedTokens(row);
-  return StagedBytes(row) <= limits_.value_bytes && row.params->num_samples <= limits_.tokens &&
-         MaskWords(row) <= limits_.mask_words && edits <= limits_.edits &&
-         (edits == 0 || FitsShared(row));
-}
-
-bool Lane::FitsShared(const RowInput& row) const {
-  return ChooseShape(traits_, 1, static_cast<uint32_t>(row.vocab)).values_in_shared;
+  return absl::OkStatus();
 }
 
 bool Lane::HasRoom(const Slot& slot, const RowInput& row) const {
-  return slot.num_rows() < limits_.rows &&
-         slot.value_bytes + StagedBytes(row) <= limits_.value_bytes &&
-         slot.num_tokens + row.params->num_samples <= limits_.tokens &&
-         slot.num_mask_words + MaskWords(row) <= limits_.mask_words &&
-         slot.num_edits + MostAdjustedTokens(row) <= limits_.edits;
+  return slot.num_rows() < capacity_.limits.rows &&
+         slot.value_bytes + capacity_.UploadBytes(row) <= capacity_.limits.value_bytes &&
+         slot.num_tokens + row.params->num_samples <= capacity_.limits.tokens &&
+         slot.num_mask_words + MaskWords(row) <= capacity_.limits.mask_words &&
+         slot.num_edits + MostAdjustedTokens(row) <= capacity_.limits.edits;
 }
 
 absl::Status Lane::Start(absl::Span<const RowInput> rows, const std::vector<size_t>& chosen,
                          absl::Span<RowResult> results, std::vector<size_t>& failed) {
   for (const size_t index : chosen) {
     if (!HasRoom(slots_[filled_], rows[index])) {
-      absl::Status status = Submit(slots_[filled_]);
-      if (!status.ok()) return status;
+      RETURN_IF_ERROR(Submit(slots_[filled_]));
       filled_ ^= 1;
-      status = Collect(slots_[filled_], results, failed);
-      if (!status.ok()) return status;
+      RETURN_IF_ERROR(Collect(slots_[filled_], results, failed));
     }
-    Stage(rows[index], index, slots_[filled_], results[index]);
+    Add(rows[index], index, slots_[filled_], results[index]);
   }
   return Submit(slots_[filled_]);
 }
 
 absl::Status Lane::Finish(absl::Span<RowResult> results, std::vector<size_t>& failed) {
   for (Slot& slot : slots_) {
-    if (absl::Status status = Collect(slot, results, failed); !status.ok()) return status;
+    RETURN_IF_ERROR(Collect(slot, results, failed));
   }
   return absl::OkStatus();
 }
@@ -109,7 +105,7 @@ absl::Status Lane::Recover() {
 
 void Lane::Forget(Slot& slot) const {
   slot.in_shared = {};
-  slot.in_device_memory = {.first = limits_.rows};
+  slot.in_device_memory = {.first = capacity_.limits.rows};
   slot.copies.Clear();
   slot.written.clear();
   slot.value_bytes = 0;
@@ -119,9 +115,9 @@ void Lane::Forget(Slot& slot) const {
 }
 
 // Adds the row to its group. Returns the index of its job.
-uint32_t Lane::AddRow(const RowInput& row, size_t index, const RowSource* pinned,
-                      Slot& slot) const {
-  const bool fits = FitsShared(row);
+uint32_t Lane::AddToGroup(const RowInput& row, size_t index, const RowSource* pinned,
+                          Slot& slot) const {
+  const bool fits = capacity_.FitsShared(row);
   Group& group = fits ? slot.in_shared : slot.in_device_memory;
   const uint32_t place = fits ? group.rows : --group.first;
   ++group.rows;
@@ -131,14 +127,14 @@ uint32_t Lane::AddRow(const RowInput& row, size_t index, const RowSource* pinned
   return place;
 }
 
-void Lane::Stage(const RowInput& row, size_t index, Slot& slot, RowResult& result) {
+void Lane::Add(const RowInput& row, size_t index, Slot& slot, RowResult& result) {
   RowJob job = PlanJob(row);
   job.values = slot.values.device.get() + slot.value_bytes;
   job.first_token = slot.num_tokens;
-  char* const staged = slot.values.host.get() + slot.value_bytes;
+  char* const upload = slot.values.host.get() + slot.value_bytes;
   const RowSource* from = nullptr;
   const char* const pinned = row.source == nullptr ? nullptr : row.source->pinned_memory();
-  if (const DeviceMemory* const memory = OnDevice(row); memory != nullptr) {
+  if (const DeviceMemory* const memory = capacity_.OnDevice(row); memory != nullptr) {
     job.values = memory->address + row.source_offset;
     auto* const written = static_cast<cudaEvent_t>(memory->written);
     const bool waited_for =
@@ -149,19 +145,19 @@ void Lane::Stage(const RowInput& row, size_t index, Slot& slot, RowResult& resul
     slot.copies.Add(from, pinned + row.source_offset, slot.value_bytes, ValueBytes(row));
   } else {
     if (row.source == nullptr) {
-      std::memcpy(staged, row.values, ValueBytes(row));
-    } else if (!ReadValues(row, staged, result)) {
+      std::memcpy(upload, row.values, ValueBytes(row));
+    } else if (!ReadValues(row, upload, result)) {
       return;
     }
-    slot.copies.Add(nullptr, staged, slot.value_bytes, StagedBytes(row));
+    slot.copies.Add(nullptr, upload, slot.value_bytes, capacity_.UploadBytes(row));
   }
-  StageAdjustments(row, slot, job);
-  slot.jobs.host[AddRow(row, index, from, slot)] = job;
-  slot.value_bytes += StagedBytes(row);
+  AddAdjustments(row, slot, job);
+  slot.jobs.host[AddToGroup(row, index, from, slot)] = job;
+  slot.value_bytes += capacity_.UploadBytes(row);
   slot.num_tokens += job.num_samples;
 }
 
-void Lane::StageAdjustments(const RowInput& row, Slot& slot, RowJob& job) {
+void Lane::AddAdjustments(const RowInput& row, Slot& slot, RowJob& job) {
   if (const size_t words = MaskWords(row); words > 0) {
     job.mask = slot.masks.device.get() + slot.num_mask_words;
     WriteMask(row, slot.masks.host.get() + slot.num_mask_words);
@@ -178,37 +174,31 @@ absl::Status Lane::Submit(Slot& slot) {
   if (slot.num_rows() == 0) return absl::OkStatus();
   cudaStream_t const stream = slot.stream.get();
   // A stream takes only kernels of its own device.
-  const DeviceGuard guard(device_);
-  absl::Status status = guard.status();
-  if (status.ok()) status = slot.copies.Submit(slot.values.device.get(), stream);
+  const DeviceGuard guard(capacity_.device);
+  RETURN_IF_ERROR(guard.status());
+  RETURN_IF_ERROR(slot.copies.Submit(slot.values.device.get(), stream));
   for (cudaEvent_t const written : slot.written) {
-    if (status.ok()) {
-      status = ToStatus(cudaStreamWaitEvent(stream, written, 0), "cudaStreamWaitEvent");
-    }
+    RETURN_IF_ERROR(ToStatus(cudaStreamWaitEvent(stream, written, 0), "cudaStreamWaitEvent"));
   }
-  if (status.ok()) status = slot.masks.CopyToDevice(0, slot.num_mask_words, stream);
-  if (status.ok()) status = slot.edits.CopyToDevice(0, slot.num_edits, stream);
-  for (const Group* group : {&slot.in_shared, &slot.in_device_memory}) {
-    if (status.ok()) status = Launch(slot, *group);
-  }
-  return status;
+  RETURN_IF_ERROR(slot.masks.CopyToDevice(0, slot.num_mask_words, stream));
+  RETURN_IF_ERROR(slot.edits.CopyToDevice(0, slot.num_edits, stream));
+  RETURN_IF_ERROR(Launch(slot, slot.in_shared));
+  return Launch(slot, slot.in_device_memory);
 }
 
 absl::Status Lane::Launch(const Slot& slot, const Group& group) const {
   if (group.rows == 0) return absl::OkStatus();
   cudaStream_t const stream = slot.stream.get();
-  absl::Status status = slot.jobs.CopyToDevice(group.first, group.rows, stream);
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(slot.jobs.CopyToDevice(group.first, group.rows, stream));
   return ToStatus(LaunchSampleRows(slot.jobs.device.get() + group.first, group.rows,
-                                   ChooseShape(traits_, group.rows, group.max_vocab),
+                                   ChooseShape(capacity_.traits, group.rows, group.max_vocab),
                                    slot.tokens.device, slot.statuses.device + group.first, stream),
                   "launch of SampleRows");
 }
 
 absl::Status Lane::Collect(Slot& slot, absl::Span<RowResult> results, std::vector<size_t>& failed) {
   if (slot.num_rows() == 0) return absl::OkStatus();
-  absl::Status status = ToStatus(cudaStreamSynchronize(slot.stream.get()), "cudaStreamSynchronize");
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(ToStatus(cudaStreamSynchronize(slot.stream.get()), "cudaStreamSynchronize"));
   const std::vector<const RowSource*> lost = slot.copies.Lost();
   for (const Group* group : {&slot.in_shared, &slot.in_device_memory}) {
     CollectGroup(slot, *group, lost, results, failed);

@@ -23,7 +23,7 @@
 
 namespace token_sampler::cuda {
 
-// The capacity of a slot.
+// What a slot has room for.
 struct LaneLimits {
   size_t value_bytes = size_t{32} << 20;
   uint32_t rows = 1024;
@@ -32,16 +32,30 @@ struct LaneLimits {
   uint32_t edits = 1 << 17;
 };
 
+// What a lane of a device can take.
+struct LaneCapacity {
+  int device;
+  DeviceTraits traits;
+  LaneLimits limits;
+
+  // True if a row that the kernel takes fits an empty slot.
+  bool Fits(const RowInput& row) const;
+  // True if the row fits shared memory: the kernel then reads device memory only once.
+  bool FitsShared(const RowInput& row) const;
+  // The row's place in the memory of the device; null if it must be copied there.
+  const DeviceMemory* OnDevice(const RowInput& row) const;
+  // The bytes of a slot that the row takes for its copy.
+  size_t UploadBytes(const RowInput& row) const;
+};
+
 class Lane {
  public:
   // Internal when the device refuses the memory.
-  static absl::StatusOr<std::unique_ptr<Lane>> Create(int device, const DeviceTraits& traits,
-                                                      const LaneLimits& limits);
+  static absl::StatusOr<std::unique_ptr<Lane>> Create(const LaneCapacity& capacity);
 
-  int device() const { return device_; }
+  int device() const { return capacity_.device; }
 
-  // True when a row that the kernel takes fits a slot.
-  bool Fits(const RowInput& row) const;
+  const LaneCapacity& capacity() const { return capacity_; }
 
   // Samples rows[i] into results[i] for all i in `chosen`, whose rows must fit. Returns while the
   // last rows are under way; Finish() waits for them. Both add the i of failed rows to `failed`.
@@ -62,10 +76,10 @@ class Lane {
   };
 
   struct Slot {
-    StagedArray<char> values;
-    StagedArray<RowJob> jobs;
-    StagedArray<uint32_t> masks;
-    StagedArray<TokenEdit> edits;
+    UploadArray<char> values;
+    UploadArray<RowJob> jobs;
+    UploadArray<uint32_t> masks;
+    UploadArray<TokenEdit> edits;
     MappedArray<uint32_t> tokens;
     MappedArray<JobStatus> statuses;
     Stream stream;
@@ -85,24 +99,18 @@ class Lane {
     uint32_t num_rows() const { return in_shared.rows + in_device_memory.rows; }
   };
 
-  Lane(int device, const DeviceTraits& traits, const LaneLimits& limits)
-      : device_(device), traits_(traits), limits_(limits) {}
+  explicit Lane(const LaneCapacity& capacity) : capacity_(capacity) {}
 
-  // Where the device can read the row in its own memory, or null: then it must be copied.
-  const DeviceMemory* OnDevice(const RowInput& row) const;
-  size_t StagedBytes(const RowInput& row) const;
   absl::Status Allocate();
   absl::Status AllocateSlot(Slot& slot);
   bool HasRoom(const Slot& slot, const RowInput& row) const;
   // Adds a row to the slot. A row in the device's memory stays there. A row in pinned memory is
   // copied from there when the slot is submitted. Any other is read into staging: if that fails,
   // the row fails at once.
-  void Stage(const RowInput& row, size_t index, Slot& slot, RowResult& result);
-  void StageAdjustments(const RowInput& row, Slot& slot, RowJob& job);
-  // True when the row fits shared memory: the kernel then reads device memory only once.
-  bool FitsShared(const RowInput& row) const;
+  void Add(const RowInput& row, size_t index, Slot& slot, RowResult& result);
+  void AddAdjustments(const RowInput& row, Slot& slot, RowJob& job);
   void Forget(Slot& slot) const;
-  uint32_t AddRow(const RowInput& row, size_t index, const RowSource* pinned, Slot& slot) const;
+  uint32_t AddToGroup(const RowInput& row, size_t index, const RowSource* pinned, Slot& slot) const;
   absl::Status Submit(Slot& slot);
   absl::Status Launch(const Slot& slot, const Group& group) const;
   absl::Status Collect(Slot& slot, absl::Span<RowResult> results, std::vector<size_t>& failed);
@@ -111,9 +119,7 @@ class Lane {
                            const std::vector<const RowSource*>& lost, absl::Span<RowResult> results,
                            std::vector<size_t>& failed);
 
-  const int device_;
-  const DeviceTraits traits_;
-  const LaneLimits limits_;
+  const LaneCapacity capacity_;
   EditLister edit_lister_;
   Slot slots_[2];
   int filled_ = 0;  // the slot being filled; the other may be under way

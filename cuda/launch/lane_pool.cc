@@ -1,26 +1,39 @@
 #include "cuda/launch/lane_pool.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "sampler/rows/row_source.h"
+#include "sampler/status_macros.h"
 
 namespace token_sampler::cuda {
 namespace {
 
-std::set<int> DevicesOf(const std::vector<std::unique_ptr<Lane>>& lanes) {
-  std::set<int> devices;
-  for (const std::unique_ptr<Lane>& lane : lanes) devices.insert(lane->device());
-  return devices;
+std::map<int, LaneCapacity> CapacitiesOf(const std::vector<std::unique_ptr<Lane>>& lanes) {
+  std::map<int, LaneCapacity> capacities;
+  for (const std::unique_ptr<Lane>& lane : lanes) {
+    capacities.emplace(lane->device(), lane->capacity());
+  }
+  return capacities;
 }
 
 }  // namespace
 
 LanePool::LanePool(std::vector<std::unique_ptr<Lane>> lanes)
-    : size_(lanes.size()), devices_(DevicesOf(lanes)), idle_(std::move(lanes)) {}
+    : size_(lanes.size()), capacities_(CapacitiesOf(lanes)), idle_(std::move(lanes)) {}
+
+bool LanePool::Fits(const RowInput& row) const {
+  const DeviceMemory* const memory = row.source == nullptr ? nullptr : row.source->device_memory();
+  if (memory != nullptr && Has(memory->device)) return capacities_.at(memory->device).Fits(row);
+  return std::all_of(capacities_.begin(), capacities_.end(),
+                     [&row](const auto& entry) { return entry.second.Fits(row); });
+}
 
 absl::StatusOr<std::unique_ptr<Lane>> LanePool::Take(int device) {
   std::unique_lock<std::mutex> lock(mutex_);
   std::unique_ptr<Lane> lane;
   returned_.wait(lock, [&] { return !lost_.ok() || (lane = TakeIdle(device)) != nullptr; });
-  if (!lost_.ok()) return lost_;
+  RETURN_IF_ERROR(lost_);
   return lane;
 }
 

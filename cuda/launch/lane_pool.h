@@ -5,28 +5,30 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cuda/launch/lane.h"
+#include "cuda/plan/call_plan.h"
 
 namespace token_sampler::cuda {
 
 // Thread-safe.
 class LanePool {
  public:
-  static constexpr int kAnyDevice = -1;
-
   explicit LanePool(std::vector<std::unique_ptr<Lane>> lanes);
 
   size_t size() const { return size_; }
-  bool Has(int device) const { return devices_.contains(device); }
+  bool Has(int device) const { return capacities_.contains(device); }
+  // True if the device in whose memory the row is, or each device if it is in none, has room for a
+  // row that the kernel takes.
+  bool Fits(const RowInput& row) const;
 
-  // Waits for a lane of `device`, which the pool must have, or of any device. A thread that takes
+  // Waits for a lane of `device`, which the pool must have, or of kAnyDevice. A thread that takes
   // several lanes must take them in ascending order of their devices, so that no two threads wait
   // for each other. Returns the error if a device is lost.
   absl::StatusOr<std::unique_ptr<Lane>> Take(int device);
@@ -42,7 +44,7 @@ class LanePool {
   std::unique_ptr<Lane> TakeIdle(int device);
 
   const size_t size_;
-  const std::set<int> devices_;
+  const std::map<int, LaneCapacity> capacities_;  // by device
   mutable std::mutex mutex_;
   std::condition_variable returned_;
   std::vector<std::unique_ptr<Lane>> idle_;  // guarded by mutex_
