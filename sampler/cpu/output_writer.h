@@ -6,23 +6,14 @@
 
 #include <cstdint>
 
+#include "sampler/cpu/distribution.h"
 #include "sampler/cpu/filter/cutoff_finder.h"
 #include "sampler/cpu/kernels/kernels.h"
-#include "sampler/cpu/scanned_row.h"
 #include "sampler/cpu/token_list.h"
 #include "sampler/rows/large_memory.h"
 #include "sampler/sampler.h"
 
 namespace token_sampler::cpu {
-
-// The tokens of a row up to `last` in the order, and how they are weighed.
-struct Distribution {
-  ScannedRow* row;
-  Cutoff last;
-  Weigher weigher;
-  double temperature;
-  uint64_t total;  // the sum of their weights
-};
 
 // Not thread-safe. Reuses its memory from row to row.
 class OutputWriter {

@@ -12,7 +12,6 @@
 #include "sampler/arithmetic/token_order.h"
 #include "sampler/arithmetic/weight.h"
 #include "sampler/arithmetic/wide_integer.h"
-#include "sampler/params/stage_table.h"
 #include "sampler/rows/adjustments.h"
 #include "sampler/rows/key_sort.h"
 #include "sampler/rows/large_memory.h"
@@ -22,23 +21,6 @@
 #include "sampler/stages/stage_math.h"
 
 namespace token_sampler::cpu {
-namespace {
-
-// True if the row is greedy and the stages before temperature cannot change which tokens are taken.
-bool TakesFirstOfAll(const RowInput& row) {
-  const SamplingParams& params = *row.params;
-  if (params.dynamic_temperature.has_value() || TemperatureAt(params, row.key.step) != 0.0) {
-    return false;
-  }
-  const bool first_alone = params.num_samples == 1 || params.replacement;
-  for (const Stage stage : params.stage_order) {
-    if (stage == Stage::kTemperature) return true;
-    if (StageIsOn(params, stage) && !(InfoOf(stage).keeps_first && first_alone)) return false;
-  }
-  return false;
-}
-
-}  // namespace
 
 bool RowSampler::Takes(const RowInput& row) {
   return (row.outputs == nullptr || row.outputs->gumbel_softmax == 0.0) && CheckState(row).ok();
@@ -99,45 +81,25 @@ void RowSampler::SampleAsFloat32(const RowInput& input, ThreadPool* pool, RowRes
     row = Repair(input, pool, result);
   }
   if (row == nullptr) return;
-  const bool first_of_all = TakesFirstOfAll(input);
-  if (!first_of_all) {
-    filter_.Run(*row);
-    row = &filter_.row();
-  }
-  const bool greedy = first_of_all || filter_.greedy();
-  const Cutoff last = first_of_all ? Cutoff{row->floor(), kLastId} : filter_.last();
-  if (!(greedy ? TakeFirst(*row, last, result) : Draw(*row, result))) return;
+  const Distribution& kept = filter_.Run(*row);
+  if (!(kept.greedy ? TakeFirst(kept, result) : Draw(kept, result))) return;
   if (input.params->stateful()) {
     const uint32_t drawn = result.token_ids[0];
-    result.state = NextState(
-        input, first_of_all ? DrawnProbabilities() : filter_.ProbabilitiesOf(drawn), drawn);
+    result.state = NextState(input, filter_.ProbabilitiesOf(drawn), drawn);
   }
   if (input.outputs == nullptr) return;
   Ask(input.pace);
-
-  Distribution kept;
-  kept.row = row;
-  kept.weigher = first_of_all ? row->MakeWeigher(1.0) : filter_.weigher();
-  kept.temperature = first_of_all ? 1.0 : filter_.temperature();
-  if (greedy) {
-    kept.last = {row->max(), row->First()};
-    kept.total = kept.weigher.WeightOf(row->max());
-  } else {
-    kept.last = filter_.last();
-    kept.total = filter_.total();
-  }
-  WriteOutputs(*input.outputs, kept, result);
-  if (!input.outputs->weights) return;
-  if (greedy) {
-    result.greedy = true;
-    result.weighed_ids = {row->First()};
-    result.weights = {1};
-  } else {
-    WriteWeights(result);
-  }
+  WriteOutputs(*input.outputs, kept.OfFirstDraw(), result);
+  if (input.outputs->weights) WriteWeights(kept, result);
 }
 
-void RowSampler::WriteWeights(RowResult& result) {
+void RowSampler::WriteWeights(const Distribution& kept, RowResult& result) {
+  if (kept.greedy) {
+    result.greedy = true;
+    result.weighed_ids = {kept.row->First()};
+    result.weights = {1};
+    return;
+  }
   filter_.List();
   const TokenList& list = filter_.list();
   std::vector<uint32_t>& ids = result.weighed_ids;
@@ -163,8 +125,10 @@ void RowSampler::WriteOutputs(const OutputOptions& outputs, const Distribution& 
   if (outputs.logprob_mode == LogprobMode::kProcessed) {
     writer_.WriteDistribution(outputs, kept, result);
   } else if (WantsDistribution(outputs)) {
-    Distribution raw = {
-        &received_, {received_.floor(), kLastId}, received_.MakeWeigher(1.0), 1.0, kept.total};
+    Distribution raw = {.row = &received_,
+                        .last = {received_.floor(), kLastId},
+                        .weigher = received_.MakeWeigher(1.0),
+                        .total = kept.total};
     const bool as_drawn = kept.row == raw.row && kept.temperature == 1.0 &&
                           kept.last.value == raw.last.value && kept.last.id == kLastId;
     if (!as_drawn) {
@@ -177,7 +141,8 @@ void RowSampler::WriteOutputs(const OutputOptions& outputs, const Distribution& 
 
 // ---- Draws ----
 
-bool RowSampler::TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& result) {
+bool RowSampler::TakeFirst(const Distribution& kept, RowResult& result) {
+  ScannedRow& row = *kept.row;
   const SamplingParams& params = *row.input().params;
   const uint32_t wanted = params.num_samples;
   if (wanted == 1 || params.replacement) {
@@ -189,7 +154,7 @@ bool RowSampler::TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& resul
     return true;
   }
   row.CollectFirst(wanted, list_);
-  list_.Retain(last, kernels_);
+  list_.Retain(kept.last, kernels_);
   if (FailsWithTooFew(params, list_.count, result)) return false;
   keys_.clear();
   keys_.reserve(list_.count);
@@ -203,11 +168,13 @@ bool RowSampler::TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& resul
   return true;
 }
 
-bool RowSampler::Draw(ScannedRow& row, RowResult& result) {
-  if (row.input().params->num_samples > 1) return DrawSeveral(row.input(), result);
-  const Uint128 uniform = UniformBits(row.input().key, RandomDomain::kToken, 0);
-  const uint64_t target = ScaleUniform(uniform, filter_.total());
-  result.token_ids.push_back(filter_.listed() ? DrawFromList(target) : DrawFromBlocks(row, target));
+bool RowSampler::Draw(const Distribution& kept, RowResult& result) {
+  const RowInput& row = kept.row->input();
+  if (row.params->num_samples > 1) return DrawSeveral(kept, result);
+  const Uint128 uniform = UniformBits(row.key, RandomDomain::kToken, 0);
+  const uint64_t target = ScaleUniform(uniform, kept.total);
+  result.token_ids.push_back(filter_.Listed() ? DrawFromList(target)
+                                              : DrawFromBlocks(kept, target));
   return true;
 }
 
@@ -221,11 +188,12 @@ uint32_t RowSampler::DrawFromList(uint64_t target) {
   return list.ids[i];
 }
 
-uint32_t RowSampler::DrawFromBlocks(const ScannedRow& row, uint64_t target) {
+uint32_t RowSampler::DrawFromBlocks(const Distribution& kept, uint64_t target) {
   int64_t block = 0;
   for (; filter_.block_mass(block) <= target; ++block) target -= filter_.block_mass(block);
-  Weigher weigher = filter_.weigher();
-  const Cutoff& last = filter_.last();
+  const ScannedRow& row = *kept.row;
+  const Cutoff last = kept.last;
+  Weigher weigher = kept.weigher;
   weigher.floor = std::max(weigher.floor, last.value);
   uint64_t* weights = block_weights_.Reserve(kBlock);
   row.WeighBlock(block, weigher, weights);
@@ -239,10 +207,11 @@ uint32_t RowSampler::DrawFromBlocks(const ScannedRow& row, uint64_t target) {
   }
 }
 
-bool RowSampler::DrawSeveral(const RowInput& row, RowResult& result) {
+bool RowSampler::DrawSeveral(const Distribution& kept, RowResult& result) {
+  const RowInput& row = kept.row->input();
   filter_.List();
   if (FailsWithTooFew(*row.params, filter_.list().count, result)) return false;
-  several_draws_.Draw(row, filter_.list(), filter_.weigher(), result);
+  several_draws_.Draw(row, filter_.list(), kept.weigher, result);
   return true;
 }
 

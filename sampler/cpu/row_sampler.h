@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "sampler/cpu/buffer.h"
+#include "sampler/cpu/distribution.h"
 #include "sampler/cpu/filter/row_filter.h"
 #include "sampler/cpu/kernels/kernels.h"
 #include "sampler/cpu/output_writer.h"
@@ -54,18 +55,19 @@ class RowSampler {
   // Adjusts received_, for Prepare.
   ScannedRow* Adjust(ThreadPool* pool, RowResult& result);
 
-  // TakeFirst takes the first tokens of the order, none after `last`. The others draw with random
-  // numbers. All return false, with the result set, if too few tokens are left.
-  bool TakeFirst(ScannedRow& row, const Cutoff& last, RowResult& result);
-  bool Draw(ScannedRow& row, RowResult& result);
-  bool DrawSeveral(const RowInput& row, RowResult& result);
+  // Take tokens of `kept`, which filter_ returned: TakeFirst the first ones of the order, the
+  // others by draws with random numbers. Return false, with the result set, if too few tokens are
+  // left.
+  bool TakeFirst(const Distribution& kept, RowResult& result);
+  bool Draw(const Distribution& kept, RowResult& result);
+  bool DrawSeveral(const Distribution& kept, RowResult& result);
 
   // Return the token of one draw: from the list or from the blocks of filter_.
   uint32_t DrawFromList(uint64_t target);
-  uint32_t DrawFromBlocks(const ScannedRow& row, uint64_t target);
+  uint32_t DrawFromBlocks(const Distribution& kept, uint64_t target);
 
-  // Writes the tokens of filter_ that can be drawn, with their weights.
-  void WriteWeights(RowResult& result);
+  // Writes the tokens of `kept`, which filter_ returned, that can be drawn, with their weights.
+  void WriteWeights(const Distribution& kept, RowResult& result);
 
   // Writes the outputs of a row whose survivors are `kept`.
   void WriteOutputs(const OutputOptions& outputs, const Distribution& kept, RowResult& result);

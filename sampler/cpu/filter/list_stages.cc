@@ -21,9 +21,10 @@ void RowFilter::KeepEta(double eta) {
   const uint64_t total = list_.TotalWeight();
   // p >= sqrt(eta) * exp(-entropy), in logarithms: that of the total weight is on both sides and
   // cancels.
-  const double threshold = 0.5 * Log(eta) + MeanLogWeight(SumLog2Weights(list_, weigher_), total);
+  const double threshold =
+      0.5 * Log(eta) + MeanLogWeight(SumLog2Weights(list_, kept_.weigher), total);
   KeepListed(std::min(LeastOfWeight(CeilFraction(eta, total), list_),
-                      LeastOfLogWeight(threshold, list_, weigher_)));
+                      LeastOfLogWeight(threshold, list_, kept_.weigher)));
 }
 
 void RowFilter::KeepPLess() {
@@ -35,16 +36,16 @@ void RowFilter::KeepPLess() {
 
 void RowFilter::KeepMirostat() {
   used_mirostat_ = true;
-  const RowInput& row = row_->input();
+  const RowInput& row = kept_.row->input();
   const double mu = MirostatMu(row);
   if (row.params->mirostat->version == 2) {
     List();
     const double log_total = LogOfWeight(list_.TotalWeight(), FractionBits(row.vocab));
-    KeepListed(LeastOfLogWeight(log_total - mu * kLn2, list_, weigher_));
+    KeepListed(LeastOfLogWeight(log_total - mu * kLn2, list_, kept_.weigher));
     return;
   }
-  row_->CollectFirst(kMirostatFitted, first_);
-  first_.Retain(last_, kernels_);
+  kept_.row->CollectFirst(kMirostatFitted, first_);
+  first_.Retain(kept_.last, kernels_);
   uint64_t* keys = keys_.Reserve(first_.count);
   for (size_t i = 0; i < first_.count; ++i) keys[i] = first_.KeyOf(i);
   const size_t fitted = std::min(first_.count, kMirostatFitted);
@@ -52,9 +53,9 @@ void RowFilter::KeepMirostat() {
   fitted_.clear();
   for (size_t i = 0; i < fitted; ++i) {
     const float value = FromOrderedBits(static_cast<uint32_t>(keys[i] >> 32));
-    fitted_.push_back({TokenOfOrderKey(keys[i]), value, weigher_.WeightOf(value)});
+    fitted_.push_back({TokenOfOrderKey(keys[i]), value, kept_.weigher.WeightOf(value)});
   }
-  const FirstSurvivors first = {fitted_, row.kind, FractionBits(row.vocab), temperature_};
+  const FirstSurvivors first = {fitted_, row.kind, FractionBits(row.vocab), kept_.temperature};
   KeepTopK(std::max<uint64_t>(Mirostat1Count(mu, row.vocab, first), 1), TiePolicy::kExactlyK);
 }
 

@@ -26,14 +26,15 @@ constexpr uint64_t kListShare = 8;
 ValueRange RowFilter::MinPRange(uint64_t threshold) const {
   // The relative error of weights is below 2^-20, besides their rounding to an integer.
   constexpr double kMargin = 0x1p-20;
-  const float floor = last_.value;
-  const float max = row_->max();
-  const float reference = weigher_.max;
+  const float floor = kept_.last.value;
+  const float max = kept_.row->max();
+  const float reference = kept_.weigher.max;
   const auto value_of = [&](double weight, double direction) {
     if (weight <= 0) return -double{kInfinity};
-    if (weigher_.plain) return weight / weigher_.plain_scale;
-    const double octaves = std::log2(weight) - weigher_.scale.fraction_bits;
-    const double difference = octaves / (double{weigher_.scale.high} + double{weigher_.scale.low});
+    if (kept_.weigher.plain) return weight / kept_.weigher.plain_scale;
+    const double octaves = std::log2(weight) - kept_.weigher.scale.fraction_bits;
+    const double difference =
+        octaves / (double{kept_.weigher.scale.high} + double{kept_.weigher.scale.low});
     return double{reference} + difference +
            direction * kMargin * (std::abs(reference) - difference);
   };
@@ -50,8 +51,8 @@ ValueRange RowFilter::MinPRange(uint64_t threshold) const {
 float RowFilter::MinPValue(uint64_t threshold) {
   // The prefix ends before the first token whose weight is too small. Ties have the same weight.
   const ValueRange range = MinPRange(threshold);
-  row_->Collect(range, list_);
-  list_.Weigh(weigher_, kernels_);
+  kept_.row->Collect(range, list_);
+  list_.Weigh(kept_.weigher, kernels_);
   float value = range.low;
   list_.ForEach([&](size_t i) {
     if (list_.weights[i] < threshold) value = std::max(value, NextAbove(list_.values[i]));
@@ -60,98 +61,100 @@ float RowFilter::MinPValue(uint64_t threshold) {
 }
 
 void RowFilter::KeepMinP(double min_p) {
-  KeepWeight(CeilFraction(min_p, weigher_.WeightOf(row_->max())));
+  KeepWeight(CeilFraction(min_p, kept_.weigher.WeightOf(kept_.row->max())));
 }
 
 void RowFilter::KeepWeight(uint64_t threshold) {
-  if (listed_) {
+  if (Listed()) {
     KeepListed(LeastOfWeight(threshold, list_));
-  } else if (threshold > weigher_.WeightOf(row_->max())) {
+  } else if (threshold > kept_.weigher.WeightOf(kept_.row->max())) {
     EndAt(kInfinity);
   } else if (threshold > 0) {
     EndAt(MinPValue(threshold));
-    if (row_->ColumnsAtLeast(last_.value) < row_->columns() / kListShare) List();
+    if (kept_.row->ColumnsAtLeast(kept_.last.value) < kept_.row->columns() / kListShare) List();
   }
 }
 
 void RowFilter::KeepListed(float value) {
-  if (value <= last_.value) return;
+  if (value <= kept_.last.value) return;
   EndAt(value);
-  list_.Retain(last_, kernels_);
+  list_.Retain(kept_.last, kernels_);
 }
 
 // ---- top-k ----
 
 void RowFilter::KeepTopK(uint64_t count, TiePolicy ties) {
-  if (!listed_) {
-    if (count >= static_cast<uint64_t>(row_->input().vocab)) return;
-    row_->CollectFirst(count, list_);
-    if (last_.value > row_->floor() || last_.id != kLastId) list_.Retain(last_, kernels_);
+  if (!Listed()) {
+    if (count >= static_cast<uint64_t>(kept_.row->input().vocab)) return;
+    kept_.row->CollectFirst(count, list_);
+    if (kept_.last.value > kept_.row->floor() || kept_.last.id != kLastId)
+      list_.Retain(kept_.last, kernels_);
   }
   bool short_of_ties = false;
   if (count <= list_.count) {
     const Cutoff end = cutoffs_.FindByCount(list_, count);
     if (ties == TiePolicy::kKeepAll) {
-      short_of_ties = !listed_;
+      short_of_ties = !Listed();
       EndAt(end.value);
     } else {
-      last_ = end;
+      kept_.last = end;
     }
-    list_.Retain(last_, kernels_);
+    list_.Retain(kept_.last, kernels_);
   }
   if (short_of_ties) {
     List();
-  } else if (!listed_) {
-    list_.Weigh(weigher_, kernels_);
+  } else if (!Listed()) {
+    list_.Weigh(kept_.weigher, kernels_);
   }
-  listed_ = true;
+  known_ = Known::kList;
 }
 
 // ---- top-p ----
 
 void RowFilter::KeepMass(uint64_t mass) {
-  listed_ = true;
-  last_ = cutoffs_.FindByMass(list_, mass);
-  list_.Retain(last_, kernels_);
+  known_ = Known::kList;
+  kept_.last = cutoffs_.FindByMass(list_, mass);
+  list_.Retain(kept_.last, kernels_);
 }
 
 bool RowFilter::KeepTopPOfHead(double top_p, const Weigher& weigher) {
   // If the nucleus ends at the same token for the least and the most that the rest of the row can
   // weigh, its exact weight is not needed.
   const uint64_t least = guess_.head().TotalWeight();
-  const double most = static_cast<double>(least) + row_->MassBound(weigher, guess_.head_value());
+  const double most =
+      static_cast<double>(least) + kept_.row->MassBound(weigher, guess_.head_value());
   if (most * top_p > static_cast<double>(least)) return false;
   const uint64_t least_mass = std::max<uint64_t>(CeilFraction(top_p, least), 1);
   const uint64_t most_mass = CeilFraction(top_p, static_cast<uint64_t>(most));
   // The nucleus exceeds its mass by less than the weight of its last token.
-  if (least == 0 || most_mass - least_mass >= weigher.WeightOf(row_->max())) return false;
+  if (least == 0 || most_mass - least_mass >= weigher.WeightOf(kept_.row->max())) return false;
   const Cutoff last = cutoffs_.FindByMass(guess_.head(), least_mass);
   std::swap(list_, guess_.head());
   list_.Retain(last, kernels_);
   if (list_.TotalWeight() < most_mass) return false;
-  last_ = last;
-  listed_ = true;
+  kept_.last = last;
+  known_ = Known::kList;
   return true;
 }
 
 void RowFilter::KeepTopP(double top_p) {
   if (top_p >= 1.0) return;
-  if (listed_) {
+  if (Listed()) {
     KeepMass(std::max<uint64_t>(CeilFraction(top_p, list_.TotalWeight()), 1));
     return;
   }
-  Weigher weigher = weigher_;
-  weigher.floor = std::max(weigher.floor, last_.value);
-  if (row_->ColumnsAtLeast(weigher.floor) < row_->columns() / kListShare) {
+  Weigher weigher = kept_.weigher;
+  weigher.floor = std::max(weigher.floor, kept_.last.value);
+  if (kept_.row->ColumnsAtLeast(weigher.floor) < kept_.row->columns() / kListShare) {
     ListFrom(weigher.floor);
     KeepMass(std::max<uint64_t>(CeilFraction(top_p, list_.TotalWeight()), 1));
     return;
   }
-  const ValueRange guess = guess_.Find(*row_, weigher, top_p);
+  const ValueRange guess = guess_.Find(*kept_.row, weigher, top_p);
   const bool to_top = guess.high == kInfinity;
   if (to_top && KeepTopPOfHead(top_p, weigher)) return;
   const RowMass row_mass =
-      row_->WeighBlocks(weigher, to_top ? weigher.floor : guess.high, block_mass_);
+      kept_.row->WeighBlocks(weigher, to_top ? weigher.floor : guess.high, block_mass_);
   const uint64_t mass = std::max<uint64_t>(CeilFraction(top_p, row_mass.all), 1);
 
   const uint64_t above = to_top ? 0 : row_mass.above;
@@ -160,20 +163,20 @@ void RowFilter::KeepTopP(double top_p) {
     KeepMass(mass);
     return;
   }
-  row_->Collect(guess, list_);
+  kept_.row->Collect(guess, list_);
   list_.Weigh(weigher, kernels_);
   if (above + list_.TotalWeight() < mass) {
-    row_->Collect({weigher.floor, guess.high}, list_);
+    kept_.row->Collect({weigher.floor, guess.high}, list_);
     list_.Weigh(weigher, kernels_);
   }
   if (to_top) {
     KeepMass(mass);
     return;
   }
-  last_ = cutoffs_.FindByMass(list_, mass - above);
-  total_ = above;
+  kept_.last = cutoffs_.FindByMass(list_, mass - above);
+  kept_.total = above;
   AddToBlocks();
-  summed_ = true;
+  known_ = Known::kBlockMass;
 }
 
 }  // namespace token_sampler::cpu

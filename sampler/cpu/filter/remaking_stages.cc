@@ -13,15 +13,14 @@
 namespace token_sampler::cpu {
 
 void RowFilter::Remake(InputKind kind) {
-  row_ = &remade_[num_remade_++].Make(*row_, kind, list_);
-  last_ = {row_->floor(), kLastId};
+  kept_.row = &remade_[num_remade_++].Make(*kept_.row, kind, list_);
+  kept_.last = {kept_.row->floor(), kLastId};
   least_.reset();
-  summed_ = false;
 }
 
 void RowFilter::RemoveTopChoices() {
-  const SamplingParams& params = *row_->input().params;
-  if (!XtcActs(row_->input())) return;
+  const SamplingParams& params = *kept_.row->input().params;
+  if (!XtcActs(kept_.row->input())) return;
   List();
   // XTC keeps the last token that reaches the threshold: with at least 1, that token can be drawn.
   const uint64_t threshold =
@@ -36,14 +35,15 @@ void RowFilter::RemoveTopChoices() {
   });
   if (choices < 2 || list_.count - (choices - 1) < params.min_tokens_to_keep) return;
   list_.RetainIf([&](size_t i) { return list_.KeyOf(i) <= last; });
-  Remake(row_->input().kind);
+  Remake(kept_.row->input().kind);
 }
 
 void RowFilter::ActAdaptiveP() {
   List();
   const uint64_t total = list_.TotalWeight();
-  before_adaptive_p_ = {row_, weigher_, total};
-  const double target = AdaptivePTarget(row_->input());
+  before_adaptive_p_ = kept_;
+  before_adaptive_p_->total = total;
+  const double target = AdaptivePTarget(kept_.row->input());
   list_.ForEach([&](size_t i) {
     list_.values[i] =
         AdaptivePLogit(static_cast<double>(list_.weights[i]) / static_cast<double>(total), target);

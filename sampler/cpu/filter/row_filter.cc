@@ -28,25 +28,38 @@ bool KeepsMore(const Cutoff& a, const Cutoff& b) {
   return a.value != b.value ? a.value < b.value : a.id > b.id;
 }
 
+// True if the row is greedy and the stages before temperature cannot change which tokens are taken.
+bool TakesFirstOfAll(const RowInput& row) {
+  const SamplingParams& params = *row.params;
+  if (params.dynamic_temperature.has_value() || TemperatureAt(params, row.key.step) != 0.0) {
+    return false;
+  }
+  const bool one_token = params.num_samples == 1 || params.replacement;
+  for (const Stage stage : params.stage_order) {
+    if (stage == Stage::kTemperature) return true;
+    if (StageIsOn(params, stage) && !(InfoOf(stage).keeps_first && one_token)) return false;
+  }
+  return false;
+}
+
 }  // namespace
 
 void RowFilter::Begin(ScannedRow& row) {
-  row_ = &row;
-  listed_ = false;
-  greedy_ = false;
+  kept_ = {.row = &row, .last = {row.floor(), kLastId}};
+  known_ = Known::kEnd;
+  least_.reset();
+  num_remade_ = 0;
   used_mirostat_ = false;
   before_adaptive_p_.reset();
-  num_remade_ = 0;
-  least_.reset();
-  last_ = {row.floor(), kLastId};
   SetTemperature(1.0);
 }
 
-void RowFilter::Run(ScannedRow& row) {
+const Distribution& RowFilter::Run(ScannedRow& row) {
   Begin(row);
   const SamplingParams& params = *row.input().params;
+  kept_.greedy = TakesFirstOfAll(row.input());
   const StageOrder& order = params.stage_order;
-  for (const Stage* stage = order.begin(); stage != order.end() && !greedy_; ++stage) {
+  for (const Stage* stage = order.begin(); stage != order.end() && !kept_.greedy; ++stage) {
     // Min-p and top-k keep prefixes of the same order, so they commute. If top-k is next, run it
     // first: its list is short.
     if (*stage == Stage::kMinP && StageIsOn(params, *stage) && stage + 1 != order.end() &&
@@ -56,12 +69,13 @@ void RowFilter::Run(ScannedRow& row) {
     Act(*stage);
     Ask(row.input().pace);
   }
-  if (!greedy_ || used_mirostat_) Sum();
+  if (!kept_.greedy || used_mirostat_) Sum();
+  return kept_;
 }
 
 void RowFilter::Act(Stage stage) {
-  const SamplingParams& params = *row_->input().params;
-  const Cutoff before = last_;
+  const SamplingParams& params = *kept_.row->input().params;
+  const Cutoff before = kept_.last;
   if (stage == Stage::kTemperature) return ActTemperature();
   if (!StageIsOn(params, stage)) return;
   switch (stage) {
@@ -74,23 +88,23 @@ void RowFilter::Act(Stage stage) {
       KeepTopK(CountOfTopK(params), params.top_k_ties);
       break;
     case Stage::kTopP:
-      KeepTopP(EffectiveTopP(row_->input()));
+      KeepTopP(EffectiveTopP(kept_.row->input()));
       break;
     case Stage::kTopKTopP:
       // Keeps the shorter of two prefixes. Top-p acts first, because top-k must not change its
       // masses.
-      KeepTopP(EffectiveTopP(row_->input()));
+      KeepTopP(EffectiveTopP(kept_.row->input()));
       KeepLeast();
       if (params.top_k > 0) KeepTopK(CountOfTopK(params), params.top_k_ties);
       break;
     case Stage::kTypical:
       List();
-      typical_.Keep(params, weigher_, list_);
-      Remake(row_->input().kind);
+      typical_.Keep(params, kept_.weigher, list_);
+      Remake(kept_.row->input().kind);
       break;
     case Stage::kEpsilon:
       Sum();
-      KeepWeight(CeilFraction(params.epsilon_cutoff, total_));
+      KeepWeight(CeilFraction(params.epsilon_cutoff, kept_.total));
       KeepLeastAndTies(before);
       break;
     case Stage::kEta:
@@ -99,14 +113,14 @@ void RowFilter::Act(Stage stage) {
       break;
     case Stage::kTopNSigma:
       List();
-      KeepListed(LeastOfSigmas(params.top_n_sigma, row_->max(), list_));
+      KeepListed(LeastOfSigmas(params.top_n_sigma, kept_.row->max(), list_));
       break;
     case Stage::kTopA: {
       Sum();
-      const uint64_t first = weigher_.WeightOf(row_->max());
+      const uint64_t first = kept_.weigher.WeightOf(kept_.row->max());
       const Uint128 least = Uint128{CeilFraction(params.top_a, first)} * first;
       // weight * total >= least, solved for the weight.
-      KeepWeight(static_cast<uint64_t>((least + (total_ - 1)) / total_));
+      KeepWeight(static_cast<uint64_t>((least + (kept_.total - 1)) / kept_.total));
       break;
     }
     case Stage::kPLess:
@@ -126,75 +140,78 @@ void RowFilter::Act(Stage stage) {
 }
 
 Cutoff RowFilter::EndOfFirst(uint64_t count) {
-  row_->CollectFirst(count, first_);
+  kept_.row->CollectFirst(count, first_);
   return count <= first_.count ? cutoffs_.FindByCount(first_, count)
-                               : Cutoff{row_->floor(), kLastId};
+                               : Cutoff{kept_.row->floor(), kLastId};
 }
 
 const Cutoff& RowFilter::EndOfLeast() {
-  if (!least_.has_value()) least_ = EndOfFirst(row_->input().params->min_tokens_to_keep);
+  if (!least_.has_value()) least_ = EndOfFirst(kept_.row->input().params->min_tokens_to_keep);
   return *least_;
 }
 
 void RowFilter::KeepLeast() {
-  const uint32_t count = row_->input().params->min_tokens_to_keep;
-  if (count == 1 && last_.value <= row_->max()) return;
+  const uint32_t count = kept_.row->input().params->min_tokens_to_keep;
+  if (count == 1 && kept_.last.value <= kept_.row->max()) return;
   KeepUpTo(EndOfLeast());
 }
 
 void RowFilter::KeepLeastAndTies(const Cutoff& before) {
-  if (row_->input().params->top_k_ties != TiePolicy::kKeepAll) return;
+  if (kept_.row->input().params->top_k_ties != TiePolicy::kKeepAll) return;
   const Cutoff end = {EndOfLeast().value, kLastId};
   KeepUpTo(KeepsMore(end, before) ? before : end);
 }
 
 void RowFilter::KeepUpTo(const Cutoff& end) {
-  if (!KeepsMore(end, last_)) return;
-  last_ = end;
-  listed_ = false;
-  summed_ = false;
+  if (!KeepsMore(end, kept_.last)) return;
+  kept_.last = end;
+  known_ = Known::kEnd;
   List();
 }
 
 void RowFilter::List() {
-  if (listed_) return;
-  ListFrom(last_.value);
-  if (last_.id != kLastId) list_.Retain(last_, kernels_);
+  if (Listed()) return;
+  ListFrom(kept_.last.value);
+  if (kept_.last.id != kLastId) list_.Retain(kept_.last, kernels_);
 }
 
 void RowFilter::ListFrom(float value) {
-  row_->Collect({value, kInfinity}, list_);
-  list_.Weigh(weigher_, kernels_);
-  listed_ = true;
+  kept_.row->Collect({value, kInfinity}, list_);
+  list_.Weigh(kept_.weigher, kernels_);
+  known_ = Known::kList;
 }
 
 void RowFilter::EndAt(float value) {
-  if (value <= last_.value) return;
-  last_ = {value, kLastId};
-  summed_ = false;
+  if (value <= kept_.last.value) return;
+  kept_.last = {value, kLastId};
+  if (!Listed()) known_ = Known::kEnd;
 }
 
 void RowFilter::SetTemperature(double temperature) {
-  temperature_ = temperature;
-  weigher_ = row_->MakeWeigher(temperature);
-  summed_ = false;
-  if (listed_) list_.Weigh(weigher_, kernels_);
+  kept_.temperature = temperature;
+  kept_.weigher = kept_.row->MakeWeigher(temperature);
+  if (Listed()) {
+    list_.Weigh(kept_.weigher, kernels_);
+  } else {
+    known_ = Known::kEnd;
+  }
 }
 
 void RowFilter::Sum() {
-  if (listed_) {
-    total_ = list_.TotalWeight();
+  if (known_ == Known::kBlockMass) return;
+  if (Listed()) {
+    kept_.total = list_.TotalWeight();
     return;
   }
-  if (summed_) return;
-  summed_ = true;
-  Weigher weigher = weigher_;
-  const bool ends_within_ties = last_.id != kLastId;
-  weigher.floor = std::max(weigher.floor, ends_within_ties ? NextAbove(last_.value) : last_.value);
-  total_ = row_->WeighBlocks(weigher, weigher.floor, block_mass_).all;
+  known_ = Known::kBlockMass;
+  Weigher weigher = kept_.weigher;
+  const bool ends_within_ties = kept_.last.id != kLastId;
+  weigher.floor =
+      std::max(weigher.floor, ends_within_ties ? NextAbove(kept_.last.value) : kept_.last.value);
+  kept_.total = kept_.row->WeighBlocks(weigher, weigher.floor, block_mass_).all;
   if (!ends_within_ties) return;
-  row_->Collect({last_.value, NextAbove(last_.value)}, list_);
-  list_.Weigh(weigher_, kernels_);
+  kept_.row->Collect({kept_.last.value, NextAbove(kept_.last.value)}, list_);
+  list_.Weigh(kept_.weigher, kernels_);
   AddToBlocks();
 }
 
@@ -207,46 +224,43 @@ void RowFilter::AddToBlocks() {
     const size_t most = std::min(list_.count, begin + static_cast<size_t>(kBlock));
     const auto end =
         static_cast<size_t>(std::lower_bound(ids + begin, ids + most, block_end) - ids);
-    const bool with_ties = block_end <= last_.id;
-    uint64_t mass =
-        kernels_.sum_at_least(list_.values.data() + begin, list_.weights.data() + begin,
-                              end - begin, with_ties ? last_.value : NextAbove(last_.value));
-    for (; !with_ties && begin < end && ids[begin] <= last_.id; ++begin) {
-      if (list_.values[begin] == last_.value) mass += list_.weights[begin];
+    const bool with_ties = block_end <= kept_.last.id;
+    uint64_t mass = kernels_.sum_at_least(
+        list_.values.data() + begin, list_.weights.data() + begin, end - begin,
+        with_ties ? kept_.last.value : NextAbove(kept_.last.value));
+    for (; !with_ties && begin < end && ids[begin] <= kept_.last.id; ++begin) {
+      if (list_.values[begin] == kept_.last.value) mass += list_.weights[begin];
     }
     if (block % 64 == 63) Ask(list_.pace);
     block_mass_[static_cast<size_t>(block)] += mass;
-    total_ += mass;
+    kept_.total += mass;
     begin = end;
   }
 }
 
 void RowFilter::ActTemperature() {
-  const RowInput& row = row_->input();
+  const RowInput& row = kept_.row->input();
   const SamplingParams& params = *row.params;
   double temperature = TemperatureAt(params, row.key.step);
   if (params.dynamic_temperature.has_value()) {
     SetTemperature(1.0);
     List();
-    temperature = DynamicTemperatureAt(
-        *params.dynamic_temperature, temperature, list_.count,
-        Entropy(SumLog2Weights(list_, weigher_), list_.TotalWeight(), FractionBits(row.vocab)));
+    temperature = DynamicTemperatureAt(*params.dynamic_temperature, temperature, list_.count,
+                                       Entropy(SumLog2Weights(list_, kept_.weigher),
+                                               list_.TotalWeight(), FractionBits(row.vocab)));
   }
-  greedy_ = temperature == 0.0;
-  if (greedy_) return;
+  kept_.greedy = temperature == 0.0;
+  if (kept_.greedy) return;
   SetTemperature(temperature);
   if (!params.greedy_threshold.has_value()) return;
   Sum();
-  greedy_ = weigher_.WeightOf(row_->max()) >= CeilFraction(*params.greedy_threshold, total_);
-}
-
-double RowFilter::Weighed::ProbabilityOf(uint32_t token_id) const {
-  return static_cast<double>(weigher.WeightOf(row->ValueOf(token_id))) / static_cast<double>(total);
+  kept_.greedy = kept_.weigher.WeightOf(kept_.row->max()) >=
+                 CeilFraction(*params.greedy_threshold, kept_.total);
 }
 
 DrawnProbabilities RowFilter::ProbabilitiesOf(uint32_t token_id) {
   DrawnProbabilities drawn;
-  if (used_mirostat_) drawn.kept = Weighed{row_, weigher_, total_}.ProbabilityOf(token_id);
+  if (used_mirostat_) drawn.kept = kept_.ProbabilityOf(token_id);
   if (before_adaptive_p_.has_value()) {
     drawn.before_adaptive_p = before_adaptive_p_->ProbabilityOf(token_id);
   }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "sampler/cpu/buffer.h"
+#include "sampler/cpu/distribution.h"
 #include "sampler/cpu/filter/cutoff_finder.h"
 #include "sampler/cpu/filter/nucleus_guess.h"
 #include "sampler/cpu/filter/remade_row.h"
@@ -38,43 +39,28 @@ class RowFilter {
         guess_(kernels),
         remade_(MakeRemadeRows(kernels, std::make_index_sequence<kNumRemakingStages>())) {}
 
-  // Applies the stages in the row's order, until the row becomes greedy.
-  void Run(ScannedRow& row);
+  // Applies the stages in the row's order, until the row becomes greedy. Returns the survivors,
+  // which are tokens of `row` or of a row that a stage made of it. Valid until the next call.
+  const Distribution& Run(ScannedRow& row);
 
-  // The row of whose order the survivors are a prefix: that of Run, or one that a stage made of it.
-  ScannedRow& row() { return *row_; }
-
-  // The end of the survivors: the last one, or a place after it and before the next token.
-  const Cutoff& last() const { return last_; }
-
-  // True if the first survivors are taken without a draw. If false, the survivors have weights.
-  bool greedy() const { return greedy_; }
-
-  // The weigher and the temperature of the survivors' weights, and the sum of these.
-  const Weigher& weigher() const { return weigher_; }
-  double temperature() const { return temperature_; }
-  uint64_t total() const { return total_; }
-
-  // True if list() has the survivors, with weights. If false, block_mass(i) is the sum of the
-  // weights of those in block i.
-  bool listed() const { return listed_; }
+  // True if list() has the survivors, with weights. If false, and the survivors are not greedy,
+  // block_mass(i) is the sum of the weights of those in block i.
+  bool Listed() const { return known_ == Known::kList; }
   TokenList& list() { return list_; }
   uint64_t block_mass(int64_t block) const { return block_mass_[static_cast<size_t>(block)]; }
 
-  // Makes listed() true.
+  // Makes Listed() true.
   void List();
 
   // Returns the probabilities of a drawn token that the next state depends on.
   DrawnProbabilities ProbabilitiesOf(uint32_t token_id);
 
  private:
-  // A row and its weights before a stage.
-  struct Weighed {
-    const ScannedRow* row;
-    Weigher weigher;
-    uint64_t total;
-
-    double ProbabilityOf(uint32_t token_id) const;
+  // How much is known of the survivors besides their end.
+  enum class Known {
+    kEnd,        // nothing
+    kBlockMass,  // kept_.total and block_mass_, the sums of their weights
+    kList,       // list_ has exactly the survivors, with weights; Sum() sets kept_.total
   };
 
   void Begin(ScannedRow& row);
@@ -137,10 +123,10 @@ class RowFilter {
   // Ends the survivors after the last token of `value`, unless they end before.
   void EndAt(float value);
 
-  // Adds the weights of the tokens of list_ up to last_ to block_mass_ and total_.
+  // Adds the weights of the tokens of list_ up to kept_.last to block_mass_ and kept_.total.
   void AddToBlocks();
 
-  // Sets total_, and block_mass_ if the survivors are not listed, unless they are up to date.
+  // Sets kept_.total, and block_mass_ unless the survivors are listed.
   void Sum();
 
   template <size_t... kEach>
@@ -152,22 +138,20 @@ class RowFilter {
   const Kernels& kernels_;
   CutoffFinder cutoffs_;
   NucleusGuess guess_;
-  ScannedRow* row_ = nullptr;
-
-  std::array<RemadeRow, kNumRemakingStages> remade_;  // no stage acts twice
-  size_t num_remade_ = 0;
   TypicalFilter typical_;
 
-  Weigher weigher_;
-  double temperature_ = 1.0;
-  bool greedy_ = false;
+  // The survivors so far. A function that changes their row, end or weigher must leave known_ true
+  // of the new survivors. When known_ is not kList, list_ is scratch.
+  Distribution kept_;
+  Known known_ = Known::kEnd;
+  std::optional<Cutoff> least_;                       // EndOfLeast() of kept_.row, once it is known
+  std::array<RemadeRow, kNumRemakingStages> remade_;  // no stage acts twice
+  size_t num_remade_ = 0;
+
+  // For the next state.
   bool used_mirostat_ = false;
-  std::optional<Weighed> before_adaptive_p_;
-  std::optional<Cutoff> least_;  // EndOfLeast(), once it is known
-  Cutoff last_ = {};
-  bool listed_ = false;
-  bool summed_ = false;
-  uint64_t total_ = 0;
+  std::optional<Distribution> before_adaptive_p_;
+
   TokenList list_;
   TokenList first_;
   Buffer<uint64_t> keys_;

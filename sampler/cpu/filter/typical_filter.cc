@@ -17,17 +17,17 @@ int BitWidth(Uint128 value) {
   return bits;
 }
 
-// Returns the last candidate of the shortest sorted prefix that reaches `mass` and has `count`
-// candidates; the last of all if none does. Reorders the candidates.
-template <class Candidate>
-Candidate SelectLast(Candidate* begin, Candidate* end, uint64_t mass, size_t count) {
-  // Halve the range that has the last candidate until nothing else is in it.
+// Returns the last entry of the shortest sorted prefix that reaches `mass` and has `count`
+// entries; the last of all if none does. Reorders the entries.
+template <class Entry>
+Entry SelectLast(Entry* begin, Entry* end, uint64_t mass, size_t count) {
+  // Halve the range that has the last entry until nothing else is in it.
   while (end - begin > 1) {
-    Candidate* const middle = begin + (end - begin) / 2;
+    Entry* const middle = begin + (end - begin) / 2;
     std::nth_element(begin, middle, end);
     uint64_t before = 0;
-    for (const Candidate* candidate = begin; candidate != middle; ++candidate) {
-      before += candidate->weight;
+    for (const Entry* entry = begin; entry != middle; ++entry) {
+      before += entry->weight;
     }
     const auto size = static_cast<size_t>(middle - begin);
     if (before >= mass && size >= count) {
@@ -81,60 +81,59 @@ size_t TypicalFilter::TakeBin(uint64_t& mass, size_t& count) const {
 
 size_t TypicalFilter::Narrow(size_t size, uint64_t& mass, size_t& count, Pace* pace) {
   // Make finer bins by distance; if all distances are equal, by the order.
-  Candidate* const candidates = candidates_.data();
+  Entry* const entries = entries_.data();
   bool by_distance = false;
   ForEachPaced(pace, size,
-               [&](size_t i) { by_distance |= candidates[i].distance != candidates[0].distance; });
-  const auto place_of = [by_distance](const Candidate& candidate) {
-    return by_distance ? candidate.distance : Uint128{~candidate.key};
+               [&](size_t i) { by_distance |= entries[i].distance != entries[0].distance; });
+  const auto place_of = [by_distance](const Entry& entry) {
+    return by_distance ? entry.distance : Uint128{~entry.key};
   };
-  Uint128 first = place_of(candidates[0]);
+  Uint128 first = place_of(entries[0]);
   Uint128 last = first;
   ForEachPaced(pace, size, [&](size_t i) {
-    first = std::min(first, place_of(candidates[i]));
-    last = std::max(last, place_of(candidates[i]));
+    first = std::min(first, place_of(entries[i]));
+    last = std::max(last, place_of(entries[i]));
   });
   const int shift = std::max(BitWidth(last - first) - kBinBits, 0);
-  const auto bin_of = [&](const Candidate& candidate) {
-    return static_cast<size_t>((place_of(candidate) - first) >> shift);
+  const auto bin_of = [&](const Entry& entry) {
+    return static_cast<size_t>((place_of(entry) - first) >> shift);
   };
   mass_.fill(0);
   counts_.fill(0);
   ForEachPaced(pace, size, [&](size_t i) {
-    mass_[bin_of(candidates[i])] += candidates[i].weight;
-    ++counts_[bin_of(candidates[i])];
+    mass_[bin_of(entries[i])] += entries[i].weight;
+    ++counts_[bin_of(entries[i])];
   });
   const size_t bin = TakeBin(mass, count);
   size_t kept = 0;
   ForEachPaced(pace, size, [&](size_t i) {
-    const Candidate candidate = candidates[i];
-    candidates[kept] = candidate;
-    kept += bin_of(candidate) == bin ? 1 : 0;
+    const Entry entry = entries[i];
+    entries[kept] = entry;
+    kept += bin_of(entry) == bin ? 1 : 0;
   });
   return kept;
 }
 
-TypicalFilter::Candidate TypicalFilter::FindLast(const TokenList& list, uint64_t mass,
-                                                 size_t count) {
+TypicalFilter::Entry TypicalFilter::FindLast(const TokenList& list, uint64_t mass, size_t count) {
   const size_t bin = TakeBin(mass, count);
-  Candidate* candidates = candidates_.Reserve(counts_[bin]);
+  Entry* entries = entries_.Reserve(counts_[bin]);
   size_t found = 0;
   list.ForEach([&](size_t i) {
     if (bins_[i] != bin) return;
-    candidates[found++] = {distances_[i], list.KeyOf(i), list.weights[i]};
+    entries[found++] = {distances_[i], list.KeyOf(i), list.weights[i]};
   });
-  // SelectLast cannot be interrupted, so reduce many candidates to few before.
+  // SelectLast cannot be interrupted, so reduce many entries to few before.
   while (list.pace != nullptr && found > kPieceItems) {
     found = Narrow(found, mass, count, list.pace);
   }
-  return SelectLast(candidates, candidates + found, mass, count);
+  return SelectLast(entries, entries + found, mass, count);
 }
 
 void TypicalFilter::Keep(const SamplingParams& params, const Weigher& weigher, TokenList& list) {
   const uint64_t total = list.TotalWeight();
   const Uint128 largest = Measure(weigher, list, total);
   FillBins(list, largest);
-  Candidate last = FindLast(list, CeilFraction(params.typical_p, total), 1);
+  Entry last = FindLast(list, CeilFraction(params.typical_p, total), 1);
   if (params.top_k_ties == TiePolicy::kKeepAll) last.key = 0;
   if (params.min_tokens_to_keep > 1) {
     if (list.pace != nullptr) FillBins(list, largest);

@@ -27,12 +27,12 @@ class TypicalFilter {
   static constexpr int kBinBits = 11;
   static constexpr size_t kBins = (size_t{1} << kBinBits) + 1;
 
-  struct Candidate {
+  struct Entry {
     Uint128 distance;  // of its surprise from the mean
     uint64_t key;      // its order key
     uint64_t weight;
 
-    bool operator<(const Candidate& other) const {
+    bool operator<(const Entry& other) const {
       return distance != other.distance ? distance < other.distance : key > other.key;
     }
   };
@@ -48,19 +48,19 @@ class TypicalFilter {
   // Subtracts the mass and the number of tokens of the bins before it.
   size_t TakeBin(uint64_t& mass, size_t& count) const;
 
-  // Divides the first `size` of candidates_ into finer bins, and keeps only those of the bin in
+  // Divides the first `size` of entries_ into finer bins, and keeps only those of the bin in
   // which the prefix ends. Returns their number. Overwrites the sums of FillBins.
   size_t Narrow(size_t size, uint64_t& mass, size_t& count, Pace* pace);
 
   // Returns the last token of the shortest prefix, by distance, that reaches `mass` and has `count`
   // tokens. `mass` is at most that of the list; `count` is in 1 .. list.count.
-  Candidate FindLast(const TokenList& list, uint64_t mass, size_t count);
+  Entry FindLast(const TokenList& list, uint64_t mass, size_t count);
 
   Buffer<Uint128> distances_;  // per token of the list
   Buffer<uint16_t> bins_;      // per token of the list
   std::array<uint64_t, kBins> mass_;
   std::array<size_t, kBins> counts_;
-  Buffer<Candidate> candidates_;  // those of one bin
+  Buffer<Entry> entries_;  // those of one bin
 };
 
 }  // namespace token_sampler::cpu
