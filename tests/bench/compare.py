@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Prints how many times faster the CPU sampler is than its peers. Usage: see tests/bench/run.sh
 
-Every cell is measured in this run on the same rows, the samplers in turn, with one thread each. A
-turn starts with a call that is not counted, so that rows that fit into the cache are in it.
+It measures every cell on the same rows, with the samplers in turn and one thread each. A turn
+starts with a call that does not count, so that rows that fit into the cache are in it.
 """
 
 import argparse
@@ -86,7 +86,7 @@ class TokenSampler:
 
 
 class Maximum:
-    """A SIMD maximum of every row: one read, the limit of every sampler."""
+    """A SIMD maximum of every row: it reads the row once, which no sampler can do faster."""
 
     def __init__(self, library, threads):
         library.TokenSamplerBenchThreads.restype = ctypes.c_void_p
@@ -144,7 +144,7 @@ def present_peers():
 
 
 def seconds(samplers, rows, budget):
-    """Median time of each sampler on the rows: turns of all until `budget` seconds are spent."""
+    """Median time of each sampler on the rows. They take turns until `budget` seconds are spent."""
     draws = [sampler.bind(rows) for sampler in samplers]
     times = [[] for _ in samplers]
     end = time.perf_counter() + budget

@@ -1,5 +1,5 @@
-"""The samplers that the CPU sampler is compared with. Each takes a case and gives a function from
-rows [count, vocab] to `count` token ids; one that is not installed raises ImportError."""
+"""The samplers that the CPU sampler is compared with. Each takes a case and returns a function from
+rows [count, vocab] to `count` token ids. A peer that is not installed raises ImportError."""
 
 import ctypes
 import dataclasses
@@ -98,7 +98,8 @@ def torch_sampler(case, history):
 
 
 def transformers_sampler(case, history):
-    """Whole batches, with the logits warpers of transformers and what its generate() does next."""
+    """Whole batches, with the logits warpers of transformers and the next steps of its
+    generate()."""
     import torch
     import transformers
 
@@ -153,7 +154,7 @@ def llama_cpp_sampler(case, history):
     token_type = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
     def sample(rows):
-        # As llama_sampler_sample() does, which wants a model.
+        # What llama_sampler_sample() does; that needs a model.
         tokens = np.empty(rows.shape[1], token_type)
         ids = np.arange(rows.shape[1], dtype=np.int32)
         data = tokens.ctypes.data_as(ctypes.POINTER(llama.llama_token_data))

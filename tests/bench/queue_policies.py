@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""In which order a line should be served, and whom it should refuse, when ten times as much is asked
-as can be done and calls have deadlines. A simulation in its own time: it prints the same on any machine.
+"""Simulates orders of serving a line of calls with deadlines, and rules of refusing, when callers
+ask for ten times as much as can be done. Time is simulated, so it prints the same on any machine.
 
-Callers have one call each under way, half of them with a deadline of 50 ms and half of 200 ms. A call
-takes 0.25 to 4 ms of the sampler, and what the server believes it takes is wrong in several ways. A
-refused caller comes again when the server has said, one whose call was too late at once. Refusing and
-dropping take time of the same processors.
+Each caller has one call in flight, half of them with a deadline of 50 ms and half of 200 ms. A call
+takes 0.25 to 4 ms of the sampler, and the server's estimates of that are wrong in several ways. A
+refused caller calls again when the server has told it to; one whose call was too late calls again
+at once. Refusing and dropping take time of the same processors.
 
-A cell is the part of the time that went to rows which came in time, and their part of all sampled rows."""
+A cell has the part of the time spent on rows that came in time, and their part of all sampled
+rows."""
 
 import argparse
 import collections
@@ -38,13 +39,14 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """`order` says which of the waiting jobs is next. A call is refused as it comes when its own time
-    and `times` that of the others before it are more than its deadline leaves (0: nobody is)."""
+    """`order` says which of the waiting jobs is next. A call is refused on arrival if its own time
+    and `times` that of the others before it exceed what its deadline leaves (0: none is
+    refused)."""
 
     name: str
     order: str
     times: float = 0.0
-    drop: str = "late"  # or "codel", or "expired": what is dropped as its turn comes
+    drop: str = "late"  # or "codel", or "expired": which calls are dropped when their turn comes
 
 
 POLICIES = (
@@ -61,7 +63,7 @@ POLICIES = (
     Policy("CoDel and adaptive LIFO", "lifo", drop="codel"),
 )
 
-# How long the server believes that a second of work takes.
+# The server's estimate of a second of work.
 ERRORS: dict[str, Callable[[random.Random, float], float]] = {
     "exact": lambda _random, _now: 1.0,
     "each +-30 %": lambda random, _now: random.choice((0.7, 1.3)),
@@ -115,14 +117,15 @@ class Line:
         self.come(caller, deadline, job)
 
     def expire(self, job: Job) -> None:
-        """The caller has gone, and comes again."""
+        """The caller has given up, and calls again."""
         if job.waiting:
             self.jobs.remove(job)
             self.leave(job)
             self.drop(job)
 
     def send_away(self, job: Job) -> None:
-        """Until half of what waits is done, one caller after the other."""
+        """Refuses the job. Its caller returns when half of the waiting work is done, in the order of
+        refusal."""
         self.promised = max(self.promised, self.now + self.waiting_estimate / 2) + job.estimate
         self.promised = min(max(self.promised, self.now + SOONEST), self.now + LATEST)
         self.come(job.caller, self.promised + TRANSIT)

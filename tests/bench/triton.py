@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Compares the server with Triton, which does the same in torch. Usage: see tests/bench/run.sh
+"""Compares the server with Triton sampling in torch. Usage: see tests/bench/run.sh
 
 Both get the same calls from the same client, tritonclient, over gRPC: logits in the same system
-shared memory, top-k 50, top-p 0.9, a token id per row. They take turns. Triton runs the sampler as
-pytriton serves it, with torch on all cores.
+shared memory, top-k 50, top-p 0.9, one token id per row. They take turns. pytriton runs Triton and
+its sampler, with torch on all cores.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def serve(port):
     config = TritonConfig(
         grpc_port=port, http_port=free_port(), metrics_port=free_port(), log_verbose=0
     )
-    # By default shared memory takes a token.
+    # By default, Triton requires a token for shared memory.
     open_to_all = TritonSecurityConfig(restricted_endpoints=[])
     with Triton(config=config, security_config=open_to_all) as triton:
         triton.bind(
@@ -78,7 +78,7 @@ def free_port():
 
 @contextlib.contextmanager
 def running(name, command, address):
-    """A server, from when it can sample to the end of the block."""
+    """Runs a server during the block, which begins when the server can sample."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
@@ -107,7 +107,7 @@ def is_ready(client):
 
 
 class Target:
-    """A server and the calls that went to it."""
+    """A server and the calls that it got."""
 
     def __init__(self, client, parameters):
         self.client = client
@@ -140,7 +140,7 @@ class Target:
         self.seconds += time.perf_counter() - began
 
     def figures(self):
-        """Calls per second, and the 50th and 99th percentile of their milliseconds."""
+        """Calls per second, and the 50th and 99th percentile of their latency in milliseconds."""
         taken = sorted(self.milliseconds)
         last = taken[min(len(taken) - 1, int(len(taken) * 0.99))]
         return len(taken) / self.seconds, statistics.median(taken), last

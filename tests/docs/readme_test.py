@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Holds the pages (*.md) and deploy/ to what the programs really do.
+"""Checks that the pages (*.md) and deploy/ agree with what the programs do.
 
 Usage: readme_test.py SERVER CLIENT CXX
 
-- A program is never shown with a flag that it does not have, and README.md or server/README.md has
+- No page shows a program with a flag that it does not have, and README.md or server/README.md has
   every flag of the server.
-- The examples of `sample` print what their page shows, to the letter: draws are reproducible.
-- The other examples end well; those in C++ compile, with the compiler CXX.
+- The examples of `sample` print exactly what their page shows, because draws are reproducible.
+- The other examples succeed; those in C++ compile, with the compiler CXX.
 - Every parameter, output and row code of the protocol has a line in the tables of proto/README.md.
-- Every link leads to a file or folder, and to a heading of it if it names one.
+- Every link leads to a file or folder, and to a heading in it if the link names one.
 
-Examples in Python have tests/integration/python_example_test.py, which needs packages.
+tests/integration/python_example_test.py runs the examples in Python, because these need packages.
 """
 
 import os
@@ -28,7 +28,7 @@ PAGES = sorted(
     page for page in [*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("[a-z]*/**/*.md")]
     if page.relative_to(ROOT).parts[0] != "build"
 )  # fmt: skip
-# Those that show how to call the programs.
+# The files that show how to call the programs.
 FILES = sorted(
     {page for page in PAGES if page.relative_to(ROOT).parts[0] != "tests"}
     | {file for file in (ROOT / "deploy").rglob("*") if file.is_file()}
@@ -48,7 +48,7 @@ def client_commands():
 
 
 def calls():
-    """(file, program and command, flags) of every program call that the files show."""
+    """(file, program and command, flags) for every program call that the files show."""
     for file in FILES:
         text = file.read_text().replace("\\\n", " ")
         for name, rest in re.findall(r"token-sampler-(server|client)(?![\w-])([^\n`|;#&]*)", text):
@@ -66,7 +66,7 @@ def blocks(page, language):
 
 
 def examples():
-    """(page, command, what it prints) of every example."""
+    """(page, command, output) for every example."""
     for page in PAGES:
         for block in blocks(page, "console"):
             for example in re.split(r"^\$ ", block, flags=re.M)[1:]:
@@ -161,7 +161,7 @@ class ExamplesTest(unittest.TestCase):
             [SERVER, "--listen=127.0.0.1:0", "--device=cpu", "--shared-memory=system"],
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        # The log says where it listens; that its end is not read until the end is no matter.
+        # The log says where it listens. The rest of the log is read only when the server ends.
         while "serving on " not in (line := cls.server.stderr.readline()):
             assert line, "the server did not start"
         cls.address = line.split("serving on ")[1].strip()
@@ -198,7 +198,7 @@ class ExamplesTest(unittest.TestCase):
 
 
 class CppExamplesTest(unittest.TestCase):
-    # The declarations that examples which are no whole file take for granted.
+    # The declarations that examples need unless they are whole files.
     SURROUNDINGS = """
         #include <cstring>
         #include "token_sampler/sampler_client.h"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What the installed package gives to a project that is built with it: headers below one folder, and
-none of the flags by which this build decides tokens.
+"""Checks what the installed package gives to a project that is built with it: headers under one
+folder, and none of the flags with which this build fixes its arithmetic.
 
-Usage: package_test.py STAGE CONSUMER BUILD    (where it is installed, the project's build, this build)
+Usage: package_test.py STAGE CONSUMER BUILD    (the installation, the project's build, this build)
 """
 
 import json
@@ -15,7 +15,7 @@ STAGE, CONSUMER, BUILD = map(pathlib.Path, sys.argv[1:4])
 
 
 def commands(build):
-    """(source file, its flags) of every compilation."""
+    """(source file, its flags) for every compilation."""
     for entry in json.loads((build / "compile_commands.json").read_text()):
         if not entry["file"].endswith((".hxx.cxx", ".hxx")):
             yield pathlib.Path(entry["file"]), entry["command"].split()

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The server when its device fails for good: calls fail, health says so, the process ends with 1.
+"""Tests that after the loss of its device the server fails calls, says NOT_SERVING and exits with
+1.
 
 Usage: device_lost_test.py SERVER CLIENT
 """
@@ -14,7 +15,7 @@ import unittest
 WEIGHTS = pathlib.Path(__file__).resolve().parents[1] / "data" / "weights_1_2_5.npy"
 SERVER, CLIENT = sys.argv[1:3]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("TOKEN_SAMPLER_")}
-# After the runtime calls of the start. Each call of the client adds a few.
+# This runtime call comes after those at startup. Each call of the client adds a few.
 LOSE_AT = "150"
 
 

@@ -4,8 +4,8 @@
 
 Usage: kept_sets_test.py SERVER CLIENT
 
-The engines are looked for in the environment that tests/bench/run.sh installs. One that is not there
-is skipped by name; without any the exit code is 77.
+The test looks for the engines in the environment that tests/bench/run.sh installs. It names and
+skips an engine that is missing; if both are, the exit code is 77.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ ENVIRONMENT = pathlib.Path(
 PYTHON = ENVIRONMENT / "bin/python3"
 ROWS, VOCAB = 240, 500
 TINY_ROWS, TINY_VOCAB = 600, 8  # rows full of ties
-# Engines add in float32: if a mass is this near to a threshold, either set is right.
+# Engines add in float32: if a mass is this close to a threshold, both sets are right.
 ROUNDING = 1e-5
 
 
@@ -46,7 +46,7 @@ class Case:
     min_tokens_to_keep: int = 1
 
     def moved(self, by):
-        """With every threshold moved a little: above 0 more is kept."""
+        """The case with every threshold moved a little: above 0, the filters keep more."""
         return dataclasses.replace(
             self,
             top_p=min(1.0, self.top_p + by) if self.top_p < 1 else 1.0,
@@ -83,7 +83,7 @@ HF_CASES = [
     Case(temperature=1.5, top_k=40, top_p=0.9, min_p=0.02),
     Case(temperature=0.8, top_k=100, typical_p=0.9, epsilon_cutoff=1e-3, eta_cutoff=1e-3),
 ]
-# Every warper that has a minimum, with minima around the number of tokens.
+# Every warper with a minimum of kept tokens, with minima around the number of tokens.
 HF_TINY_CASES = [
     dataclasses.replace(case, min_tokens_to_keep=least)
     for case in (
@@ -114,13 +114,13 @@ LLAMA_CPP_CASES = [
     Case(dynamic_temperature=0.5),
     Case(temperature=1.5, top_k=40, top_p=0.9, min_p=0.02),
     Case(temperature=0.8, top_n_sigma=1.5, top_p=0.9, xtc=0.05),
-    # Not after top-n-sigma, which masks tokens there: a masked token makes the entropy NaN.
+    # Not after top-n-sigma, which masks tokens in llama.cpp: a masked token makes the entropy NaN.
     Case(temperature=0.8, top_k=100, typical_p=0.9, top_p=0.95, min_p=0.02, xtc=0.05),
 ]
 
 
 def transformers_kept(case, rows):
-    """Log-probabilities per row, -infinity for what is not kept."""
+    """Log-probabilities per row, -infinity for tokens that are not kept."""
     import torch
     import transformers as hf
 
@@ -145,7 +145,7 @@ def transformers_kept(case, rows):
 
 
 def llama_cpp_kept(case, rows):
-    """The same of llama.cpp's chain."""
+    """The same for llama.cpp's chain."""
     import llama_cpp as llama
     import numpy as np
 
@@ -232,7 +232,8 @@ class KeptSetsTest(unittest.TestCase):
         return result
 
     def compare(self, case, preset, rows, theirs):
-        """Fails unless each row is kept as there; returns in how many rounding decided."""
+        """Fails unless each kept set is that of the engine; returns the number of rows that
+        rounding decided."""
         import numpy as np
 
         ours, stronger, weaker = (
@@ -241,7 +242,7 @@ class KeptSetsTest(unittest.TestCase):
         rounded = 0
         for r, row in enumerate(rows):
             kept = [np.isfinite(table[r]) for table in (ours, theirs, stronger, weaker)]
-            # Among equal logits an engine may keep others than those with the lowest ids.
+            # Among equal logits, an engine may keep tokens other than those with the lowest ids.
             values = [np.sort(row[ids]) for ids in kept]
             if np.array_equal(values[0], values[1]):
                 np.testing.assert_allclose(
@@ -286,7 +287,7 @@ class KeptSetsTest(unittest.TestCase):
     def test_llama_cpp(self):
         if importlib.util.find_spec("llama_cpp") is None:
             self.skipTest("llama-cpp-python is not installed")
-        # No masked tokens: the entropy of its typical sampling would be NaN.
+        # No masked tokens: they would make the entropy of its typical sampling NaN.
         self.run_engine("llama_cpp", LLAMA_CPP_CASES, llama_cpp_kept, self.rows)
 
 

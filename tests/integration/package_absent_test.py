@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Tests that need a Python package are skipped where it cannot be installed, and fail where CI=true."""
+"""Checks that tests that need a Python package are skipped if it cannot be installed, and fail if
+CI=true."""
 
 import os
 import pathlib

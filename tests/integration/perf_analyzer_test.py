@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Triton's perf_analyzer against the server: single calls, many in flight, streams.
+"""Runs Triton's perf_analyzer against the server: single calls, many in flight, streams.
 
 Usage: perf_analyzer_test.py SERVER
 
-Skipped (exit code 77) where the program or one of its libraries is missing.
+Skipped (exit code 77) if the program or one of its libraries is missing.
 """
 
 import json
@@ -48,7 +48,7 @@ class PerfAnalyzerTest(unittest.TestCase):
         assert cls.server.returncode == 0, f"the server ended with {cls.server.returncode}"
 
     def measure(self, *flags):
-        """Requests that it made, with the server's count of those that succeeded and failed."""
+        """The requests that it made, and the server's counts of those that succeeded and failed."""
         run = subprocess.run(
             [PROGRAM, "-m", "sampler", "-u", self.address, "-i", "grpc", "-b", "4",
              "--input-data", self.data, "--measurement-mode", "count_windows",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The server and the client as their users run them: good and bad input, and the server's end.
+"""Runs the server and the client as users do: good and bad input, and the server's end.
 
 Usage: programs_test.py SERVER CLIENT
 """
@@ -181,7 +181,7 @@ class ProgramsTest(unittest.TestCase):
         return [(s["accepted"], s["token_ids"]) for s in json.loads(done.stdout)["sequences"]]
 
     def test_verify_accepts_what_the_target_would_draw(self):
-        # Three rows whose greedy tokens are 3, 1, 2, for a chain; and one for no draft at all.
+        # Three rows with the greedy tokens 3, 1, 2, for a chain, and one row for an empty draft.
         logits = [0.0] * 16
         for place in (3, 4 + 1, 8 + 2, 12 + 0):
             logits[place] = 5.0
@@ -213,7 +213,7 @@ class ProgramsTest(unittest.TestCase):
             "--logits", BIBLE, "--rows", 7, "--seed", row["seed"], "--stream", row["stream"]
         )[0]
         self.assertEqual(again, row)
-        # The seed is text, which no JSON reader rounds. The client takes it with its quotes too.
+        # The seed is text, which no JSON parser rounds. The client also accepts it with quotes.
         self.assertEqual(row["seed"], str(int(row["seed"])))
         quoted = f'"{row["seed"]}"'
         self.assertEqual(self.rows("--logits", BIBLE, "--rows", 7, "--seed", quoted, "--stream", 0)[0]
@@ -369,7 +369,7 @@ class ProgramsTest(unittest.TestCase):
 
 class ThreadsTest(unittest.TestCase):
     def device(self, *flags, prefix=()):
-        """What info says of the CPU sampler's threads, which the log says too."""
+        """What info says about the CPU sampler's threads, and the log as well."""
         server = Server("--listen=127.0.0.1:0", *flags, prefix=prefix)
         info = client("info", "--address", server.addresses[0], "--format", "json")
         self.assertEqual(server.stop(), 0)
@@ -386,7 +386,7 @@ class ThreadsTest(unittest.TestCase):
 
 class EndTest(unittest.TestCase):
     def load(self, server, *flags):
-        """A load test under way: calls have been answered."""
+        """A running load test: calls have been answered."""
         load = subprocess.Popen(
             [CLIENT, "load", "--address", server.addresses[0], "--vocab", "1000", "--duration", "1h",
              "--format", "json", *flags],
@@ -417,7 +417,7 @@ class EndTest(unittest.TestCase):
         self.assertEqual(load.returncode, 1)
         self.assertEqual(report["calls"], report["rows"])
         self.assertGreater(report["failed_calls"], 0)
-        # Each of the four pauses 10, 20 .. 640 ms and then a second after a failure.
+        # Each of the four callers pauses 10, 20 .. 640 ms and then a second after each failure.
         self.assertLess(report["failed_calls"], 400)
 
     def test_signals_end_it_with_exit_code_0(self):
@@ -427,7 +427,7 @@ class EndTest(unittest.TestCase):
     def test_a_log_that_nobody_reads_holds_nothing_up(self):
         variables = {"GRPC_VERBOSITY": "debug", "GRPC_TRACE": "api,call_error,channel,http"}
         server = Server("--listen=127.0.0.1:0", "--log-level=debug", variables=variables)
-        # Far more lines than the pipe takes.
+        # Far more lines than fit the pipe.
         done = client("load", "--address", server.addresses[0], "--calls", 500, "--vocab", 50)
         self.assertEqual(done.returncode, 0, done.stderr)
         server.process.send_signal(signal.SIGTERM)
@@ -478,12 +478,13 @@ class EndTest(unittest.TestCase):
              "--vocab", "100000", "--concurrency", "8", "--format", "json"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        # The first line of progress: calls are under way.
+        # The first line of progress: calls are in flight.
         load.stderr.readline()
         self.assertEqual(server.stop(), 0)
         report = json.loads(load.communicate(timeout=60)[0])
         self.assertGreater(report["rows"], 0)
-        # A call that comes too late is refused as UNAVAILABLE. No sampled call is cut off.
+        # The server refuses a call that comes too late with UNAVAILABLE. It cuts off no sampled
+        # call.
         self.assertLessEqual(set(report["errors"]), {"UNAVAILABLE"})
         sampled = int(server.log[-1]["message"].removeprefix("stopped after ").split()[0])
         self.assertEqual(report["rows"], sampled)

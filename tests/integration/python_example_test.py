@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the pages' examples in Python, which must print what their page says after them.
+"""Runs the Python examples of the pages, which must print what the page says below them.
 
 Usage: python_example_test.py SERVER
 """
@@ -32,7 +32,7 @@ class PythonExampleTest(unittest.TestCase):
         self.address = line.split("serving on ")[1].strip()
 
     def run_example(self, page, path=""):
-        """The lines that the page's one example prints, and what the page says."""
+        """The lines that the only example of the page prints, and what the page says."""
         (example, said), = re.findall(
             r"^```python\n(.*?)^```\n[^`]*`([^`]*)`", (ROOT / page).read_text(), re.S | re.M
         )  # fmt: skip

@@ -6,8 +6,8 @@ import sys
 
 
 def install(program):
-    """The path that install-triton.sh prints. Where there is none, ends the test as skipped (77), or as
-    failed where CI=true."""
+    """The path that install-triton.sh prints. Without one, ends the test as skipped (77), or as
+    failed if CI=true."""
     script = pathlib.Path(__file__).resolve().with_name("install-triton.sh")
     run = subprocess.run([script, program], stdout=subprocess.PIPE, text=True, check=False)
     if run.returncode != 0:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The server as Triton's own Python client sees it.
+"""Tests the server with Triton's own Python client.
 
 Usage: tritonclient_test.py SERVER CLIENT
 
-Runs under the interpreter of install-triton.sh, which it looks for by itself.
+It finds the interpreter of install-triton.sh itself and runs under it.
 """
 
 import base64

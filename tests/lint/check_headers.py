@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Checks that every header of sampler, cuda, server and client compiles alone.
+"""Checks that every header of sampler, cuda, server and client compiles by itself.
 
 Usage: check_headers.py ROOT BUILD_DIR
 
-The build, or clang-tidy, has shown it of a header that its own source file includes before anything
-else. Any other is compiled, with the flags of a source file of its folder.
+If its own source file includes a header before anything else, the build or clang-tidy has shown
+that it does. This script compiles every other header, with the flags of a source file in its
+folder.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def is_included_first(root, header):
 
 
 def flags_of_folder(root, build, header):
-    """The compiler and its flags for a source file near the header, the one with the most flags."""
+    """The compiler and flags of a source file near the header: the one with the most flags."""
     # Device code as the emulation of tests/simt compiles it; nvcc would take seconds per header.
     entries = [e for e in compile_commands(build) if not any("nvcc" in w for w in e["arguments"])]
     entries.sort(key=lambda entry: (not entry["file"].endswith(".cu"), -len(entry["arguments"])))

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks who includes whom. Usage: check_includes.py ROOT
+"""Checks that includes keep the direction of dependencies. Usage: check_includes.py ROOT
 
-The direction of dependencies is sampler <- cuda, sampler <- server/batching <- server/listener <- server, client/usage <-
-server, and client, which knows only the generated messages and the macros of sampler/status_macros.h. Includes
-of the project's own headers start at the root.
+The direction is sampler <- cuda, sampler <- server/batching <- server/listener <- server, and
+client/usage <- server. The client includes only the generated messages and
+sampler/status_macros.h. Includes of the project's own headers start at the root.
 """
 
 import pathlib
@@ -16,7 +16,7 @@ KSERVE_PROTO = ("inference/", "grpc/health/v1/", "grpc/reflection/v1alpha/")
 MACROS = "sampler/status_macros.h"
 CUDA = ("cuda", "cub/", "thrust/", "cooperative_groups")
 
-# Folder -> what its files may include, as prefixes. The deepest folder that holds a file decides.
+# Folder -> prefixes of what its files may include. The deepest folder that holds a file decides.
 ALLOWED = {
     "sampler": ("sampler/", "absl/", "hwy/"),
     "cuda": ("cuda/", "sampler/", "absl/") + CUDA,
@@ -31,7 +31,7 @@ ALLOWED = {
     "client/include": ("token_sampler/sampler_client.h", "absl/"),
 }
 
-# The only file of server/ that names a backend.
+# The only file of server/ that may include a backend.
 BACKEND_FILES = {"server/program/backend.cc"}
 
 # Headers of the standard library and of the operating system.

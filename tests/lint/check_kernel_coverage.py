@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Runs a test whose CUDA kernels are instrumented, and fails on what of them it does not reach.
+"""Runs a test whose CUDA kernels are instrumented, and fails if it does not reach all of their
+code.
 
 Usage: check_kernel_coverage.py ROOT TEST LLVM_PROFDATA LLVM_COV
 
-Every line and both sides of every branch of the kernels in cuda/ have to be executed, but for what
-ALLOWED says cannot be. Of a template, in any instantiation: some leave a part of it out.
+The test must execute every line and both sides of every branch of the kernels in cuda/, except
+those in ALLOWED, which cannot be reached. For a template, any instantiation counts: some leave
+parts out.
 """
 
 import collections
@@ -15,10 +17,10 @@ import subprocess
 import sys
 import tempfile
 
-CODE, BRANCH = 0, 4  # kinds of llvm-cov's regions
+CODE, BRANCH = 0, 4  # llvm-cov's kinds of regions
 
-# (file, text of the line, what is not reached) -> why it cannot be. An entry that nothing needs is
-# an error too.
+# (file, text of the line, what is not reached) -> the reason. An entry that is not needed is an
+# error too.
 EXHAUSTIVE = "the cases before it are all that there are"
 AT_MOST_FOUR = "stages end the loop: no order has more than four, and the array has room for six"
 HOST = "host code: the tests in unit/cuda have devices and images of every kind"
@@ -44,7 +46,7 @@ ALLOWED = {
 
 
 def profile(test, llvm_profdata, llvm_cov):
-    """What llvm-cov exports of a run of the test; None when the test failed."""
+    """The export of llvm-cov after a run of the test; None if the test failed."""
     with tempfile.TemporaryDirectory() as folder:
         raw, merged = f"{folder}/raw", f"{folder}/merged"
         environment = {**os.environ, "LLVM_PROFILE_FILE": raw}
@@ -59,7 +61,7 @@ def profile(test, llvm_profdata, llvm_cov):
 
 
 def text_of(root, file, begin, end):
-    """The source between two places, a line and a column each; of code its first line."""
+    """The source between two places, each a line and a column; for code, its first line."""
     lines = (root / file).read_text().splitlines()
     if begin[0] != end[0]:
         return lines[begin[0] - 1].strip()
@@ -67,8 +69,10 @@ def text_of(root, file, begin, end):
 
 
 def gaps(functions, root):
-    """(file, line, text, what is not reached) of the functions in cuda/, and how many there are."""
-    # By where a region begins: what `if constexpr` leaves out is a region that ends at once.
+    """(file, line, text, what is not reached) for the functions in cuda/, and the number of
+    these."""
+    # Keyed by the start of a region: code that `if constexpr` leaves out is a region that ends at
+    # once.
     counts, ends, seen = collections.Counter(), {}, 0
 
     def count(name, place, what, times):
@@ -85,7 +89,7 @@ def gaps(functions, root):
             if kind == CODE:
                 count(names[file], place, "executed", times)
         for *place, true, false, file, _, kind in function["branches"]:
-            # Both are 0 in code that is not reached, and where the compiler knows the condition.
+            # Both are 0 in code that is not reached, and if the compiler knows the condition.
             if kind == BRANCH and true + false > 0:
                 count(names[file], place, "true", true)
                 count(names[file], place, "false", false)

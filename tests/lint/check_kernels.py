@@ -3,8 +3,9 @@
 
 Usage: check_kernels.py BUILD_DIR
 
-Fails when a kernel of cuda/ spills more than MAX_SPILLED bytes of registers. Compiles each .cu file there again for that. Leaves
-what it prints in BUILD_DIR/kernels.txt. Shared memory that a launch asks for is not in it.
+Fails if a kernel of cuda/ spills more than MAX_SPILLED bytes of registers. To find out, it compiles
+each .cu file there again. It also writes its output to BUILD_DIR/kernels.txt. The output does not
+include shared memory that a launch asks for.
 """
 
 import json
@@ -20,9 +21,9 @@ STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) by
 USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 
 
-# The kernel keeps all 64 registers that two blocks leave it busy in its loops. It spills what stays
-# the same from one stage to the next, writes that once and reads it between loops: stores and loads
-# together.
+# Two blocks leave the kernel 64 registers per thread, and its loops need all of them. It spills
+# values that stay the same from stage to stage: it writes them once and reads them between loops.
+# The limit counts stores and loads together.
 MAX_SPILLED = 80
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks what the tree holds. Usage: check_layout.py ROOT
+"""Checks the layout of the tree. Usage: check_layout.py ROOT
 
-- The top level holds the agreed entries alone, dotfiles and what git ignores aside.
-- Every source file, test and header is named by a CMakeLists.txt, and the folder
-  of every CMakeLists.txt by one above it: what is not would be neither built nor run nor checked.
+- The top level holds only the agreed entries, besides dotfiles.
+- A CMakeLists.txt names every source file, test and header, and one further up names the folder of
+  every CMakeLists.txt. A file that none names would be neither built nor run nor checked.
 """
 
 import pathlib
@@ -18,15 +18,15 @@ CODE = ("client", "cuda", "sampler", "server", "tests")
 
 
 def must_be_named(path):
-    """Whether a file takes part only when a CMakeLists.txt names it."""
+    """True if a file is built or run only when a CMakeLists.txt names it."""
     if path.suffix in (".cc", ".cu") or path.stem.endswith("_test"):
         return True
     return path.suffix in (".h", ".cuh") and path.parts[0] != "tests"
 
 
 def is_named_above(root, entry):
-    """Whether a CMakeLists.txt above the entry names its path from there. For a test
-    the name without suffix will do, since lists of tests are written that way."""
+    """True if a CMakeLists.txt above the entry names its path relative to itself. For a test the
+    name without suffix is enough, because lists of tests are written that way."""
     for folder in entry.parents:
         cmake_file = folder / "CMakeLists.txt"
         stem = re.escape(entry.relative_to(folder).with_suffix("").as_posix())
@@ -42,7 +42,7 @@ def is_named_above(root, entry):
 
 
 def check(root):
-    """One message per thing out of place."""
+    """One message for each entry out of place."""
     errors = [
         f"{entry.name}: not an agreed entry of the top level"
         for entry in sorted(root.iterdir())

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Checks that the ranges of parameters in the documents are those of the table.
+"""Checks that the documents state the same ranges of parameters as the table in the code.
 
 Usage: check_tables.py ROOT
 
-kScalarParams in sampler/params/sampling_params.h has each parameter with its range. The comment of its field
-in sampling_params.proto and its row in the parameters of proto/README.md state the same range.
+kScalarParams in sampler/params/sampling_params.h has each parameter with its range. The comment of
+its field in sampling_params.proto and its row under Parameters in proto/README.md must state the
+same range.
 """
 
 import pathlib
@@ -23,7 +24,7 @@ def number(text):
 
 
 def range_of(kind, arguments):
-    """("[", low, high, "]"), or (">=", low); None for what takes any value of its type."""
+    """("[", low, high, "]"), or (">=", low); None if every value of the type is allowed."""
     values = [number(value.strip()) for value in arguments.split(",")]
     if kind == "AtLeast":
         return None if values == [0.0] else (">=", *values)
@@ -45,7 +46,7 @@ def stated(text):
 
 
 def fields(root):
-    """Path -> text of the field and its comments, of SamplingParams and of messages in it."""
+    """Path -> text of the field with its comments, for SamplingParams and the messages in it."""
     text = (root / "proto/token_sampler/v1/sampling_params.proto").read_text()
     messages = dict(re.findall(r"^message (\w+) {\n(.*?)^}", text, re.S | re.M))
     found = {}
@@ -86,7 +87,7 @@ def rows(root):
 
 
 def check(root):
-    """One message per range that is not stated where it has to be."""
+    """One message for each range that a document does not state."""
     in_proto, in_page = fields(root), rows(root)
     errors = []
     for name, wanted in table(root):

@@ -3,9 +3,9 @@
 
 Usage: check_tidy.py [--jobs N] [--all] [--analyze] [--program CLANG_TIDY] [--root DIR] BUILD_DIR
 
-A file that passed is checked again when its object file or .clang-tidy is newer, so that a second
-run takes no time. --all checks every file. --analyze runs the static analyzer too, which takes
-longer than all other checks together.
+A file that passed is checked again only if its object file or .clang-tidy is newer, so a second run
+takes no time. --all checks every file. --analyze also runs the static analyzer, which takes longer
+than all other checks together.
 """
 
 import argparse
@@ -19,8 +19,8 @@ import sys
 from compile_commands import compile_commands
 
 FOLDERS = ("sampler", "cuda", "server", "client")
-# Where gRPC's headers are included. Every check looks at all that they declare, so only those run
-# there that find what no test would.
+# Files that include gRPC's headers. Every check visits all declarations in these, so only those
+# checks run there that find what no test would.
 WITH_GRPC = ("server", "client")
 CHECKS_WITH_GRPC = (
     "-bugprone-*,-clang-analyzer-*,-misc-*,-performance-*,-readability-*,bugprone-dangling-handle,"
@@ -31,7 +31,7 @@ CHECKS_WITH_GRPC = (
 
 
 def units(root, build):
-    """(source, object, stamp) of every source file of ours."""
+    """(source, object, stamp) for every source file of the project."""
     for entry in compile_commands(build):
         source = pathlib.Path(entry["file"])
         if source.suffix != ".cc" or not any(source.is_relative_to(root / f) for f in FOLDERS):
@@ -49,7 +49,7 @@ def is_fresh(root, built, stamp):
 
 
 def tidy(program, root, build, source, stamp, analyze):
-    """What clang-tidy has to say of the file, or an empty string."""
+    """What clang-tidy reports about the file; empty if nothing."""
     with_grpc = source.relative_to(root).parts[0] in WITH_GRPC
     checks = CHECKS_WITH_GRPC if with_grpc else "" if analyze else "-clang-analyzer-*"
     run = subprocess.run(

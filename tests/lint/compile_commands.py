@@ -1,12 +1,13 @@
-"""How the build compiles each source file, but for the headers that it parses ahead of it: those would
-hide that an include is missing."""
+"""How the build compiles each source file, without its precompiled headers: these would hide a
+missing include."""
 
 import json
 import shlex
 
 
 def without_precompiled(command):
-    """The words of a command, without the header that CMake made, as GCC and Clang are told of it."""
+    """The words of a command, without the options by which GCC or Clang use CMake's precompiled
+    header."""
     kept = []
     for word in shlex.split(command):
         if word.endswith(("/cmake_pch.hxx", "/cmake_pch.hxx.pch")):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Feeds each checker of this folder a violation: a checker that finds nothing checks nothing."""
+"""Feeds each checker of this folder a violation, to show that the checker finds it."""
 
 import json
 import pathlib
@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 class Tree(unittest.TestCase):
-    """A tree of files, gone after the test."""
+    """A tree of files, which is deleted after the test."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -35,7 +35,7 @@ class Tree(unittest.TestCase):
         file.write_text(text)
 
     def run_script(self, name):
-        """The exit code and the output of a shell checker over the tree."""
+        """The exit code and the output of a shell checker on the tree."""
         run = subprocess.run(
             [HERE / name, self.root],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
@@ -161,7 +161,7 @@ class LayoutTest(Tree):
 
 class TidyTest(Tree):
     def run_tidy(self, source):
-        """The exit code and the output of check_tidy.py over one source file."""
+        """The exit code and the output of check_tidy.py on one source file."""
         shutil.copy(HERE.parents[1] / ".clang-tidy", self.root)
         self.write("sampler/a.cc", source)
         file = (self.root / "sampler/a.cc").resolve()
@@ -234,7 +234,7 @@ class HeadersTest(Tree):
 
 class KernelsTest(Tree):
     def check(self, output):
-        """check_kernels.py with an assembler that says `output` of every file."""
+        """Runs check_kernels.py with an assembler that prints `output` for every file."""
         self.write("nvcc", f"#!/bin/sh\ncat <<'END'\n{output}END\n")
         (self.root / "nvcc").chmod(0o755)
         self.write("cuda/a.cu", "")
