@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Prints what the CUDA sampler's kernel costs, against its targets and against its peers.
+"""Prints the time of the CUDA sampler's kernel, with its targets and its peers.
 Usage: see tests/gpu/run.sh
 
 Every cell is measured in this run: medians of CUDA events around launches that go through inputs
-four times larger than the L2 cache. What takes less than 3 ms is replayed from a CUDA graph, ours
-and the peers', so that what Python takes to launch does not hide what the device takes; what is
-short and cannot be captured has a *. A "pass" is what reading the logits once takes at the
-bandwidth of a copy. "End to end" is a call of the whole sampler with its rows on the device, "from
-host" one whose rows are in the host's memory, and beside it the CPU sampler's.
+four times larger than the L2 cache. Work of less than 3 ms, ours and that of peers, is replayed
+from a CUDA graph, so that the time of Python's launches does not hide that of the device. A * marks
+short work that cannot be captured. A "pass" is the time of reading the logits once at the bandwidth
+of a copy. "End to end" is a call of the whole sampler with its rows on the device. "From host" is
+one with rows in host memory, beside the CPU sampler's time.
 """
 
 import argparse
@@ -31,7 +31,7 @@ except ImportError as missing:
     sys.exit(SKIPPED)
 
 GRAPH_BELOW_US = 3000
-ROTATED_CACHES = 4  # inputs to go through, in sizes of the L2 cache
+ROTATED_CACHES = 4  # size of all inputs, in sizes of the L2 cache
 LEAST_ROTATED_BYTES = 256 << 20
 # For ncu: the case, the kind of rows, their number.
 LAUNCHES = [
@@ -60,7 +60,7 @@ class OnGpu:
         self.rotated_bytes = max(LEAST_ROTATED_BYTES, ROTATED_CACHES * cache)
 
     def captured(self, work):
-        """A function that replays the work from a graph, or None when it cannot be captured."""
+        """A function that replays the work from a graph; None if it cannot be captured."""
         # torch.cuda.graph would collect garbage each time, which takes longer than the figure.
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
@@ -76,7 +76,8 @@ class OnGpu:
         return graph.replay
 
     def release(self):
-        """What graphs have left to torch, which the library cannot allocate."""
+        """Frees memory that torch keeps after graphs, which the library could not allocate
+        otherwise."""
         torch.cuda.empty_cache()
 
     def stream(self):
@@ -92,7 +93,7 @@ class OnGpu:
 
 
 class Emulated:
-    """Time by the host's clock, with the kernel on the host: to test this program."""
+    """Time by the host's clock, with the kernel on the host, for tests of this program."""
 
     device = "cpu"
     name = "emulated, where times mean nothing"
@@ -119,8 +120,8 @@ class Emulated:
 
 
 def median(machine, sample, inputs, can_be_captured=True):
-    """Microseconds per call, of rounds through all inputs, and a * when they were short and could
-    not be replayed from a graph."""
+    """Microseconds per call, from rounds through all inputs, and a * if the calls were short and
+    could not be replayed from a graph."""
 
     def work():
         for index, rows in enumerate(inputs):
@@ -140,7 +141,7 @@ def median(machine, sample, inputs, can_be_captured=True):
 
 
 def bytes_per_microsecond(machine):
-    """Of a copy, bytes read and written."""
+    """The bandwidth of a copy, with the bytes read and those written."""
     size = machine.copy_bytes
     from_, to = (torch.ones(size, dtype=torch.uint8, device=machine.device) for _ in range(2))
     copy, _ = median(machine, lambda *_: to.copy_(from_), [None] * 4)
@@ -169,7 +170,7 @@ class Ours:
             plan.close()
 
     def __call__(self, index, _):
-        # A capture has a stream of its own.
+        # A capture uses a stream of its own.
         self.plans[index].launch(self.machine.stream())
 
     def agrees(self):
@@ -188,7 +189,7 @@ def header(*columns):
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where in the tables a figure stands."""
+    """The place of a figure in the tables."""
 
     case: object
     kind: object
@@ -225,7 +226,8 @@ class Bench:
         return dataclasses.replace(place.case, temperature=place.kind.temperature)
 
     def ours(self, place, inputs, more=lambda ours: []):
-        """Columns: the kernel's time, its target, their ratio, passes, what `more` asks of it."""
+        """Columns: the kernel's time, its target, their ratio, passes, and those that `more`
+        adds."""
         with Ours(self.library, self.machine, self.case_at(place), inputs) as ours:
             kernel, note = median(self.machine, ours, inputs.rows)
             self.kernel_us[place] = kernel
@@ -256,7 +258,8 @@ class Bench:
         return columns
 
     def peer(self, name, place, inputs):
-        """The peer's time as a multiple of the kernel's; None where it does not do the case."""
+        """The peer's time as a multiple of the kernel's; None if the peer does not support the
+        case."""
         sample = peers.PEERS[name](self.case_at(place))
         if sample is None:
             return None
@@ -266,7 +269,7 @@ class Bench:
         return peer, peer / self.kernel_us[place], note
 
     def measure_targets(self):
-        """The kernel at the rows of the targets, then of other kinds."""
+        """The kernel at the numbers of rows with targets, then with other kinds of rows."""
         header("case", "rows", "data", "kernel us", "target", "target : kernel", "passes",
                f"end to end us (filtered, 1 row: {cases.END_TO_END_TARGET_US})")  # fmt: skip
         vocab = self.machine.target_vocab
@@ -280,7 +283,8 @@ class Bench:
                     row(*place.columns(), *self.ours(place, inputs, self.end_to_end))
 
     def measure_peers(self, names):
-        """One peer after the other, so that what one does to the run is no other's loss."""
+        """One peer after the other, so that a peer that breaks the run costs no other its
+        figures."""
         header("peer", "case", "rows", "data", "peer us", "peer : kernel", "at least")
         for name in names:
             try:
@@ -340,7 +344,7 @@ class Bench:
 
 
 def launch(machine, library):
-    """The launches that ncu looks at, which run nothing else of the kernel."""
+    """The launches that ncu profiles, and no other launch of the kernel."""
     for case, kind, batch in LAUNCHES:
         if machine.target_vocab != cases.TARGET_VOCAB:
             batch = 1

@@ -1,4 +1,4 @@
-"""What is measured: cases, kinds of rows, and the times that are wanted."""
+"""What the benchmark measures: cases, kinds of rows, and target times."""
 
 import dataclasses
 import functools
@@ -63,14 +63,14 @@ def real(generator, batch, vocab):
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """Of rows: their type and what they hold."""
+    """A kind of rows: the type and content of their values."""
 
     name: str
     dtype: torch.dtype
     values: typing.Callable
     temperature: float = 1.0
     masked: bool = False  # half of the tokens, by a bitmask
-    targets_of: str = ""  # the kind whose targets, times ANY_DATA, are those of this one
+    targets_of: str = ""  # the kind whose targets, times ANY_DATA, apply to this one
 
 
 FP32 = Kind("FP32", torch.float32, normal(3))
@@ -96,13 +96,13 @@ TARGET_VOCAB = 128_256
 TARGET_BATCHES = [1, 8, 64, 128, 512]
 TARGET_CASES = {"FP32": [FILTERED, PLAIN, TOP_P], "BF16": [FILTERED]}
 END_TO_END_TARGET_US = 20  # of one row, filtered
-# How many times the kernel's time a peer is to take, for the filtered case, at these rows.
+# The least time of a peer as a multiple of the kernel's, for the filtered case, by number of rows.
 PEER_TARGETS = {"FlashInfer": 4, "torch": 20}
 PEER_TARGET_ROWS = (64, 128)
 
 
 def target_us(kind, case, batch):
-    """None where there is none."""
+    """The target; None if there is none."""
     wanted = TARGETS.get((kind.targets_of or kind.name, case.name), {}).get(batch)
     return wanted and wanted * (ANY_DATA if kind.targets_of else 1)
 
@@ -116,7 +116,7 @@ class Inputs:
 
 
 def make_inputs(device, kind, batch, vocab, least_bytes):
-    """Two or more, of at least so many bytes together."""
+    """Two or more inputs, with at least so many bytes together."""
     size = batch * vocab * kind.dtype.itemsize
     count = max(2, -(-least_bytes // size))
     generator = torch.Generator(device).manual_seed(1)

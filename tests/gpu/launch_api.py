@@ -1,4 +1,4 @@
-"""launch_api.cc, through ctypes."""
+"""Calls launch_api.cc through ctypes."""
 
 import ctypes
 
@@ -19,7 +19,7 @@ class GpuCase(ctypes.Structure):
 
 
 class Failed(Exception):
-    """A call failed, which has said why on standard error."""
+    """A call failed, and has printed the reason on standard error."""
 
 
 def load(path):
@@ -36,8 +36,8 @@ def load(path):
 
 
 class Plan:
-    """A launch over rows[count, vocab] at an address of the device, each row with its seed.
-    Bitmasks, if any, are at an address of the host."""
+    """A launch for rows[count, vocab] at an address in device memory, each row with its seed.
+    Bitmasks, if any, are at an address in host memory."""
 
     def __init__(self, library, case, rows, count, vocab, seed=0, bitmasks=None):
         self.library = library
@@ -53,12 +53,12 @@ class Plan:
         self.library.TokenSamplerGpuFree(self.handle)
 
     def launch(self, stream=None):
-        """On a stream of CUDA, or one of the library's own."""
+        """Launches on a CUDA stream, or on one of the library's own."""
         if not self.library.TokenSamplerGpuLaunch(self.handle, ctypes.c_void_p(stream)):
             raise Failed("a launch failed")
 
     def agrees(self):
-        """Whether the kernel, once it is done, and the whole sampler drew the same tokens."""
+        """Waits for the kernel. True if it and the whole sampler drew the same tokens."""
         return self.library.TokenSamplerGpuAgree(self.handle)
 
     def end_to_end(self, calls):
@@ -66,7 +66,7 @@ class Plan:
         return self._timed(self.library.TokenSamplerGpuEndToEnd(self.handle, calls))
 
     def from_host(self, rows, on_cpu, calls):
-        """The same with the rows at an address of the host."""
+        """The same with the rows at an address in host memory."""
         return self._timed(
             self.library.TokenSamplerGpuFromHost(self.handle, ctypes.c_void_p(rows), on_cpu, calls)
         )

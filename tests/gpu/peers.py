@@ -1,6 +1,6 @@
-"""The samplers that the kernel is compared with. Each takes a case and gives a function from an
-index and rows [count, vocab] to `count` token ids, or None for a case that it does not do; one that
-is not installed raises ImportError."""
+"""The samplers that the kernel is compared with. Each takes a case and returns a function from an
+index and rows [count, vocab] to `count` token ids, or None if it does not support the case. A peer
+that is not installed raises ImportError."""
 
 import contextlib
 import functools
@@ -30,7 +30,7 @@ def adjusted(case, rows):
 
 
 def torch_probabilities(case, rows):
-    """Probabilities [rows, k], and their token ids where k is not the vocabulary."""
+    """Probabilities [rows, k], and their token ids if k is less than the vocabulary."""
     values, ids = adjusted(case, rows), None
     if case.top_k:
         values, ids = torch.topk(values, case.top_k)
@@ -78,7 +78,7 @@ def torch_seeded(case):
 
 
 def drawn_by_noise(case, values):
-    """As vLLM draws from what its filters leave."""
+    """Draws as vLLM does from the tokens that its filters leave."""
     probabilities = values.softmax(dim=-1)
     if case.min_p:
         least = probabilities.amax(dim=-1, keepdim=True) * case.min_p
@@ -107,12 +107,12 @@ def sorted_like_vllm(case):
 
 @functools.cache
 def per_row(count, value, dtype, device):
-    """A parameter's tensor, which an engine has at hand."""
+    """The tensor of a parameter. An engine has it ready, so its time does not count."""
     return torch.full((count,), value, dtype=dtype, device=device)
 
 
 def vllm_stand_ins():
-    """What vLLM's file of the kernel takes from the rest of vLLM."""
+    """Modules in place of those that vLLM's file of the kernel imports from the rest of vLLM."""
     import triton
 
     def num_compute_units(device=0):
@@ -135,7 +135,7 @@ def vllm_stand_ins():
 
 @functools.cache
 def vllm_kernel():
-    """The function of an installed vLLM, or of that one file of it; and which one it is."""
+    """The function of an installed vLLM, or of that one file, and which of them it is."""
     with contextlib.suppress(ImportError):
         module = importlib.import_module("vllm.v1.sample.ops.topk_topp_triton")
         version = importlib.import_module("vllm").__version__
@@ -156,8 +156,8 @@ def vllm_kernel():
 
 
 def vllm_triton(case):
-    """vLLM's kernel for top-k and top-p, on a copy of the rows, in which it writes; which vLLM
-    takes from 8 rows on."""
+    """vLLM's kernel for top-k and top-p, on a copy of the rows because it writes into them. vLLM
+    uses it from 8 rows on."""
     apply, _ = vllm_kernel()
 
     def sample(_, rows):
@@ -184,8 +184,8 @@ def parameters(case, rows, by_row):
 
 
 def flashinfer(case, by_row=False):
-    """The way of its documentation, and of SGLang where there is min-p. Seeds are given, for its
-    generator cannot be read while a graph is captured."""
+    """FlashInfer as its documentation uses it, or as SGLang does if there is min-p. It gets seeds,
+    because its generator cannot be read during the capture of a graph."""
     import flashinfer.sampling as fi
 
     def sample(index, rows):
@@ -209,7 +209,8 @@ def flashinfer(case, by_row=False):
 
 
 def flashinfer_cake(case, by_row=False):
-    """Its fused kernel for top-k and top-p, with the softmax that it needs. It has no min-p."""
+    """FlashInfer's fused kernel for top-k and top-p, with the softmax that it needs. It has no
+    min-p."""
     import flashinfer.sampling as fi
     from flashinfer.cake_sampling import top_k_top_p_sampling_from_probs
 
@@ -226,7 +227,7 @@ def flashinfer_cake(case, by_row=False):
     return sample
 
 
-# Those that compile code as they are first called are the last.
+# Peers that compile code on their first call come last.
 PEERS = {
     "torch": torch_pipeline,
     "torch, seeded": torch_seeded,
@@ -237,7 +238,7 @@ PEERS = {
     "FlashInfer cake": flashinfer_cake,
     "FlashInfer cake, per row": functools.partial(flashinfer_cake, by_row=True),
 }
-# Those that go through the rows one by one, and whose generators no graph knows.
+# Peers that loop over the rows, and whose generators a graph cannot capture.
 LOOPS = {"torch, seeded"}
 
 
@@ -251,7 +252,7 @@ def print_versions():
 
 
 def present_peers(case):
-    """Their names; says which are missing."""
+    """The names of the installed peers. Prints which are missing."""
     names = []
     for name, make in PEERS.items():
         try:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs run.sh and what it runs with the emulated programs: all of it but what only a GPU can tell.
+"""Runs run.sh and its parts with the emulated programs, except for what needs a GPU.
 
 Usage: run_test.py CHECK_PROGRAM BENCH_LIBRARY
 """
@@ -18,11 +18,11 @@ from launch_api import DTYPES, GpuCase, Plan, load
 
 HERE = pathlib.Path(__file__).resolve().parent
 CHECK, LIBRARY = (pathlib.Path(path).resolve() for path in sys.argv[1:3])
-# The one of tests/bench/run.sh.
+# The virtual environment of tests/bench/run.sh.
 CACHE = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
 BENCH_PYTHON = f"{CACHE}/token-sampler-bench/bin/python3"
 PARTS = ["card", "quick", "target", "ncu", "full", "racecheck", "memcheck", "more"]
-# The most that a GPU machine may be held by one command, less what starting it takes.
+# The most time of one command on a GPU machine, less that of starting it.
 MOST_SECONDS = 560
 GRACE_SECONDS = 5
 HANGS = "echo begun; trap '' TERM; while :; do sleep 60; done"
@@ -64,7 +64,7 @@ class RunTest(unittest.TestCase):
         self.output = self.own / "output"
 
     def script(self, name, text):
-        """A program of that name on the path of path()."""
+        """Makes a program of that name on the path that path() returns."""
         program = self.own / name
         program.write_text(f"#!/bin/bash\n{text}\n")
         program.chmod(0o755)
@@ -78,7 +78,7 @@ class RunTest(unittest.TestCase):
                                *options, **{"PATH": self.path(), **environment})  # fmt: skip
 
     def run_with_check(self, text, *options, **environment):
-        """With a check program that is this script."""
+        """Runs run.sh with the shell script `text` as its check program."""
         self.script("token-sampler-gpu-check", text)
         return self.run_script("--binaries", self.own, "--output", self.output, *options,
                                **{"PATH": self.path(), **environment})  # fmt: skip
@@ -87,7 +87,7 @@ class RunTest(unittest.TestCase):
         return (self.output / f"{part}.txt").read_text()
 
     def outcomes(self, run):
-        """What the summary says of each part, in its order."""
+        """What the summary says about each part, in its order."""
         summary = run.stdout.split("== summary")[-1].splitlines()[1:]
         return dict(line.split(maxsplit=1) for line in summary)
 
@@ -151,7 +151,7 @@ class RunTest(unittest.TestCase):
         for part, outcome in self.outcomes(run).items():
             self.assertIn(f"stopped after {limits[part]} s" if "check" not in part else
                           f"until it was stopped, after {limits[part]} s", outcome)  # fmt: skip
-        # What was printed until then is there.
+        # The output until then is there.
         self.assertEqual(self.told("target"), "begun\n")
 
     def test_a_part_that_fails_loses_only_itself(self):
@@ -186,7 +186,7 @@ class RunTest(unittest.TestCase):
              0, "ok, but for"),
             ("racecheck", "echo '========= COMPUTE-SANITIZER'; exec sleep 60", 0, "nothing found"),
             ("memcheck", "echo '========= Invalid read'; exec sleep 60", 1, "stopped after"),
-            # More than a pipe holds.
+            # More than fits a pipe.
             ("memcheck", "for i in {1..9999}; do echo '========= Invalid read'; done; exec sleep 60",
              1, "stopped after"),
             ("ncu", "echo '==ERROR== Failed to initialize the profiler'; exit 1", 0, "skipped: "),
@@ -264,7 +264,7 @@ class LaunchApiTest(unittest.TestCase):
     def test_takes_every_type(self):
         draw = random.Random(2)
         count = self.ROWS * self.VOCAB
-        # Of magnitudes below 2, in either type.
+        # Magnitudes below 2, in either type.
         halves = (ctypes.c_uint16 * count)(*(draw.randrange(0x3C00, 0x4000) for _ in range(count)))
         for name in ("float16", "bfloat16"):
             plan = self.plan(rows=halves, dtype=DTYPES[name])

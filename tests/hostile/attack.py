@@ -39,7 +39,7 @@ class Target:
         return max(0.0, self.until - time.monotonic())
 
     def check(self, condition: bool, claim: str) -> None:
-        """A claim that does not hold fails the attack's row."""
+        """Fails the attack if the claim does not hold."""
         if not condition:
             self.failures.append(claim)
 
@@ -60,8 +60,8 @@ class Attack:
     name: str
     what: str  # in a few words
     run: Callable[[Target], None]
-    holds: bool  # whether the server stands it; if not, the short form leaves it out
-    seconds: float = 5.0  # how long the attacker goes on, if it could go on forever
+    holds: bool  # whether the server withstands it; if not, the short form leaves it out
+    seconds: float = 5.0  # how long the attacker goes on, if it has no end of its own
     peak_mib: float = 1.1 * BUDGET_MIB  # bound of the server's resident memory
     # Bounds of the server's processor time: seconds, and cores while the attacker is at work.
     # Afterwards it has no reason to use any.
@@ -73,7 +73,7 @@ class Attack:
     stderr: str = "file"
     stop_during: bool = False  # SIGTERM while the attacker is at work
     stop_seconds: float = 10.0  # bound of the time that SIGTERM takes: the drain timeout
-    short: bool = True  # whether the short form has it: not if the judgement takes seconds
+    short: bool = True  # whether the short form runs it; not if judging it takes seconds
     fair: bool = True  # whether the polite client's latency is bounded
 
 

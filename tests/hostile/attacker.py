@@ -1,7 +1,7 @@
 """Attackers and polite clients as processes of their own.
 
-They are forked from one that has read the modules, which takes a new interpreter as long as some
-attacks take. What a process found out comes back through a pipe.
+They are forked from a process that has imported the modules, because a new interpreter would take
+as long for that as some attacks take. A process returns its findings through a pipe.
 """
 
 import multiprocessing
@@ -26,8 +26,8 @@ READY_SECONDS = 30
 
 
 def prepare(*folders: str) -> None:
-    """Before the first process. `folders` are where modules are looked for."""
-    # The forked process looks there and not in sys.path.
+    """Call it before the first process starts. Modules are imported from `folders`."""
+    # The forked process looks there instead of in sys.path.
     os.environ["PYTHONPATH"] = os.pathsep.join(folders)
     FORKS.set_forkserver_preload(["attacker", *MODULES])
 
@@ -39,7 +39,7 @@ def load_attacks() -> list[Attack]:
 
 
 class Child:
-    """A process that sends what it finds through a pipe."""
+    """A process that sends its findings through a pipe."""
 
     def __init__(self, function: Any, *arguments: object) -> None:
         self._pipe, theirs = FORKS.Pipe(duplex=False)
@@ -48,7 +48,7 @@ class Child:
         theirs.close()
 
     def receive(self, seconds: float) -> Any:
-        """None when nothing comes in time, or the process has gone."""
+        """The next finding; None if none comes in time, or the process has ended."""
         try:
             return self._pipe.recv() if self._pipe.poll(seconds) else None
         except EOFError:
@@ -58,7 +58,7 @@ class Child:
         self._process.terminate()
 
     def end(self) -> None:
-        """Kills it, if it has not ended."""
+        """Kills the process unless it has ended."""
         self._process.kill()
         self._process.join()
         self._pipe.close()

@@ -15,7 +15,7 @@ RESET = struct.pack(">I", 8)
 
 
 def reset_again_and_again(target: Target, path: str, message: bytes) -> None:
-    """CVE-2023-44487: each call is reset as soon as it is sent. A new connection for a closed one."""
+    """CVE-2023-44487: resets each call as soon as it is sent. Reconnects when closed."""
     resets = 0
     block = h2.call_headers(path)
     end = 0 if path == messages.SAMPLE_STREAM else h2.END_STREAM
@@ -48,7 +48,7 @@ def rapid_reset_stream(target: Target) -> None:
 @attack("a long header in CONTINUATION frames of 64 bytes, 8 times (CVE-2023-33953)", holds=True,
         peak_mib=256)  # fmt: skip
 def continuation(target: Target) -> None:
-    """Of a header whose value is said to have a GiB, gRPC copies all that has come with each frame."""
+    """If a header announces a value of a GiB, gRPC copies all that has come with each frame."""
     begun = h2.call_headers(messages.SAMPLE) + b"\x00\x01x\x7f\x81\xff\xff\xff\x03"
     connections: list[h2.Connection | None] = [None] * 8
     pieces = h2.frame(h2.CONTINUATION, 0, 1, b"y" * 55) * 60
@@ -103,7 +103,7 @@ def empty_data_flood(target: Target) -> None:
 
 
 def flood(target: Target, frame: bytes, call: bool = False) -> None:
-    """One frame over and over; with `call`, of a call."""
+    """Sends one frame over and over; with `call`, a frame of a call."""
     while target.time_left() > 0:
         with connected(target) as connection:
             if call:
@@ -138,7 +138,7 @@ def slow_loris(target: Target) -> None:
 
 
 def stand_still(address: str) -> dict[str, h2.Connection]:
-    """Connections that each leave something begun, by what that is."""
+    """Connections that each leave something unfinished, by what that is."""
     vocab = 200_000
     large = h2.prefixed(messages.sample(messages.tensor(1, vocab), outputs=logprobs(vocab)))
     small = messages.sample(messages.tensor(1, 2048), outputs=logprobs(2048))
@@ -175,8 +175,8 @@ def logprobs(count: int) -> object:
 @attack("messages, headers and answers that stand still, beside a slow client", holds=True,
         flags=("--stall-timeout-ms=400",), peak_mib=256)  # fmt: skip
 def stalls(target: Target) -> None:
-    """Each is closed in time, but not who sends and reads slowly, and for longer, nor a stream that
-    waits with its first message."""
+    """The server closes each in time, but no client that sends and reads slowly, even for longer,
+    and no stream that delays its first message."""
     made = stand_still(target.address)
     patient = h2.Connection(target.address)
     patient.open(messages.SAMPLE_STREAM)
@@ -252,7 +252,7 @@ def connection_churn(target: Target) -> None:
 
 
 def many_streams(target: Target, path: str, body: bytes) -> None:
-    """10,000 streams that stay open, over connections of as many as the server allows each."""
+    """10,000 streams that stay open, as many on each connection as the server allows."""
     numbers = 0
     with connected(target) as connection:
         for _ in range(10_000):

@@ -1,4 +1,4 @@
-"""HTTP/2 and gRPC by hand, so that an attack may send what no library would send."""
+"""HTTP/2 and gRPC without a library, so that an attack may send what no library would."""
 
 import collections
 import select
@@ -48,7 +48,7 @@ def call_headers(path: str, *extra: tuple[str, str]) -> bytes:
 
 
 def prefixed(message: bytes, compressed: bool = False) -> bytes:
-    """A message as it lies in DATA frames."""
+    """A message as DATA frames carry it."""
     return struct.pack(">BI", compressed, len(message)) + message
 
 
@@ -65,11 +65,11 @@ class Stream:
 
 
 class Closed(Exception):
-    """The server has closed the connection, or has not taken what was sent in time."""
+    """The server has closed the connection, or has not read what was sent in time."""
 
 
 class Connection:
-    """A connection that one thread uses. It reads only inside of its methods: whoever calls none
+    """A connection, for one thread. It reads only inside its methods: a caller who calls none
     leaves the answers unread. `window` is how much of each answer the server may send."""
 
     def __init__(
@@ -126,7 +126,7 @@ class Connection:
             raise Closed("the server closed the connection")
 
     def _flush(self) -> bool:
-        """Sends what fits. Whether nothing is left, or nobody there to take it."""
+        """Sends what fits. True if nothing is left, or the connection is closed."""
         while self._output and not self.closed:
             try:
                 count = self.socket.send(self._output[0])
@@ -236,7 +236,7 @@ class Connection:
             self.codes[code] += 1
 
     def _reply(self, data: bytes) -> None:
-        """Sent behind what is under way, never within a frame of it."""
+        """Sends after what is already being sent, never inside a frame of that."""
         self._output.append(memoryview(data))
 
     def next_stream(self) -> int:
@@ -254,7 +254,7 @@ class Connection:
         return number
 
     def send(self, number: int, data: bytes, end: bool = False, seconds: float = 30) -> None:
-        """Sends bytes of a call as the windows allow. Stops early where the call is over."""
+        """Sends bytes of a call as the windows allow. Stops early if the call is over."""
         stream = self.streams[number]
         view = memoryview(data)
         until = time.monotonic() + seconds
@@ -280,7 +280,8 @@ class Connection:
     def call(
         self, path: str, message: bytes, *extra: tuple[str, str], seconds: float = 30
     ) -> Stream:
-        """A unary call and its answer; DEADLINE_EXCEEDED here when there is none in time."""
+        """Makes a unary call and returns its answer, or DEADLINE_EXCEEDED if there is none in
+        time."""
         number = self.start(path, message, *extra, seconds=seconds)
         return self.finish(number, seconds)
 
@@ -291,7 +292,7 @@ class Connection:
         return number
 
     def finish(self, number: int, seconds: float) -> Stream:
-        """Waits for the end of a call, resets it when it does not come, and forgets the call."""
+        """Waits for the end of a call, resets the call if the end does not come, and forgets it."""
         stream = self.streams[number]
         until = time.monotonic() + seconds
         while stream.code is None and time.monotonic() < until:

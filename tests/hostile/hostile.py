@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs attacks against a server and prints what became of it. Usage: see run.sh"""
+"""Runs attacks against a server and prints how it fared. Usage: see run.sh"""
 
 import argparse
 import concurrent.futures
@@ -33,7 +33,7 @@ SHORT_JOBS = 3  # at a time: memory and answers do not depend on it
 LONG = 6  # times as long,
 LONG_SECONDS = 60.0  # but no longer
 # A build with sanitizers has a shadow of its memory, keeps freed memory for a while, and is not
-# optimised. It is judged by whether it stands, not by its speed: a slice of its time is no longer
+# optimised. It is judged by its survival, not by its speed: a slice of its time is no longer
 # short, and the polite client's calls must only be answered.
 TIMES_MEMORY_ASAN = 1.25
 TIMES_CPU_ASAN = 8.0
@@ -59,8 +59,8 @@ def flag_names(binary: str) -> set[str]:
 
 
 def let_settle(server: Server, most_mib: float, short: bool) -> float:
-    """Waits until the server has nothing more to do for an attacker who has gone, in the long form
-    always as long as it may take. Returns how many cores it uses at the end."""
+    """Waits until the server has nothing more to do for an attacker who has gone; in the long form,
+    always for as long as that may take. Returns how many cores it uses at the end."""
     until = time.monotonic() + AFTER_SECONDS
     while True:
         begin, cpu = time.monotonic(), server.cpu_seconds()
@@ -192,7 +192,7 @@ def run(options: argparse.Namespace) -> int:
         return result
 
     wanted = [attack for attack in attacks if is_due(attack, options)]
-    # Begin with those that take long, so that the others need not wait for the last one.
+    # Begin with the long ones, so that none of them runs alone at the end.
     wanted.sort(key=lambda attack: (not attack.stop_during, -attack.seconds))
     with concurrent.futures.ThreadPoolExecutor(SHORT_JOBS if options.short else 1) as pool:
         results = list(pool.map(run_one, wanted))

@@ -1,4 +1,4 @@
-"""What an attack did to a server, the bounds of that, and the table of all of it."""
+"""What attacks did to servers, the bounds of that, and the table of results."""
 
 import dataclasses
 import re
@@ -11,13 +11,13 @@ SERVING_SECONDS = 3.0  # until a new connection must be served after an attack
 STOP_SLACK_SECONDS = 1.0  # for a server that ends when its drain time does
 MOST_THREADS = 256
 POLITE_CORES = 0.1  # most that the polite client makes the server use
-LEAST_USEFUL = 0.9  # least part of sampled rows that is of use to too many callers
+LEAST_USEFUL = 0.9  # least part of the sampled rows that must be in time under overload
 IDLE_CORES = 0.5  # below this a server has nothing more to do for an attacker who has gone
 
 
 @dataclasses.dataclass
 class Result:
-    """What was measured, and each bound that does not hold, in words."""
+    """The measurements, and each bound that does not hold, in words."""
 
     name: str
     sent: int = 0
@@ -97,7 +97,7 @@ def judge(attack: Attack, result: Result, measure: Measure) -> None:
 
 
 def judge_rows(result: Result, log: str) -> None:
-    """How much of what the server sampled for too many callers came in time."""
+    """Judges the part of the rows sampled for too many callers that came in time."""
     counted = re.search(r"stopped after ([\d,]+) rows", log)
     if counted is None:
         result.failures.append("the server did not log how many rows it sampled")

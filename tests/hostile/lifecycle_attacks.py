@@ -14,7 +14,7 @@ from time_attacks import keep_in_flight
 
 
 def half_closed(target: Target, calls: int) -> None:
-    """Calls that end without a message: an error line each, once."""
+    """Calls that end without a message. Once, each wrote an error to the log."""
     with connected(target) as connection:
         for _ in range(calls):
             if target.time_left() == 0:
@@ -43,7 +43,8 @@ def log_none(target: Target) -> None:
 @attack("SIGTERM with 200 calls of 8 rows in flight", holds=True, stop_during=True, fair=False,
         codes=("OK", "UNAVAILABLE"), cores=ALL_CORES)  # fmt: skip
 def stop_under_load(target: Target) -> None:
-    """An accepted call is answered, a later one told UNAVAILABLE, which clients repeat."""
+    """The server answers accepted calls, and refuses later ones with UNAVAILABLE, which clients
+    retry."""
     request = messages.sample(messages.tensor(8, 32000), messages.params(top_p=0.9))
     keep_in_flight(target, messages.SAMPLE, request, 200, finish=True)
     target.check(target.codes["OK"] > 0, "no call was answered")
@@ -56,7 +57,7 @@ def stop_with_streams(target: Target) -> None:
         for path, body in ((messages.HEALTH_WATCH, b""), (messages.REFLECTION, b"\x3a\x00")):
             number = connection.open(path)
             connection.send(number, h2.prefixed(body))
-        # Meanwhile the server is told to stop.
+        # The server is told to stop during this.
         for number in list(connection.streams):
             connection.finish(number, target.seconds + 9)
 
@@ -73,8 +74,8 @@ def stop_while_sampling(target: Target) -> None:
 
 @attack("two servers that start at once on a stale socket", holds=True, fair=False)
 def stale_socket(target: Target) -> None:
-    """One lives and serves; the other says why not, and leaves the socket alone. Time and again, for
-    who wins is chance."""
+    """One lives and serves; the other says why it cannot, and leaves the socket alone. This is
+    repeated, because chance decides which wins."""
     while target.time_left() > 0 and not target.failures:
         with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
             start_two(target, f"{folder}/socket")

@@ -19,7 +19,8 @@ GZIP = ("grpc-encoding", "gzip")
 
 @contextlib.contextmanager
 def connected(target: Target, **options: int) -> Iterator[h2.Connection]:
-    """A connection whose bytes and codes are counted for the target, which may close it at will."""
+    """A connection that counts its bytes and codes for the target, which may close it at any
+    time."""
     connection = h2.Connection(target.address, **options)  # type: ignore[arg-type]
     try:
         yield connection
@@ -32,7 +33,7 @@ def connected(target: Target, **options: int) -> Iterator[h2.Connection]:
 
 
 def gzipped(piece: bytes, times: int) -> bytes:
-    """`piece` over and over, of which one is compressed, for that takes seconds. It must be at least
+    """`piece` repeated. Only one is compressed, because that takes seconds. It must have at least
     32 KiB for a good ratio."""
     packer = zlib.compressobj(6, zlib.DEFLATED, -15)
     packed = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -196,7 +197,7 @@ def half_messages(target: Target) -> None:
 
 @attack("10 waiting calls with histories of 48 MB each", holds=True, seconds=8, cores=ALL_CORES)
 def waiting_histories(target: Target) -> None:
-    """Behind calls that keep the sampler busy."""
+    """The calls wait behind one that keeps the sampler busy."""
     history = messages.message("Histories")
     history.output_ids.lengths.append(48_000_000)
     prefix = messages.sample(messages.tensor(1, 2), messages.params(frequency_penalty=1))
@@ -213,7 +214,7 @@ def waiting_histories(target: Target) -> None:
 
 @attack("800 MB of sequences, opened and closed again", holds=True, short=False, cores=ALL_CORES)
 def memory_returns(target: Target) -> None:
-    """What is bounded here is what stays when they have gone."""
+    """The bound is on the memory that stays after they have gone."""
     opened = messages.message("OpenSequences", vocab=2)
     opened.params.add(frequency_penalty=1.0, no_repeat_ngram_size=3)
     head = messages.serialized(opened)

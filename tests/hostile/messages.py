@@ -19,7 +19,7 @@ MOST_DRAWS = 2**24 - 1
 
 
 def generate(proto: str, folder: str) -> None:
-    """Writes the messages of the contract to the folder, which is to be in PYTHONPATH."""
+    """Writes the messages of the contract to the folder, which must be in PYTHONPATH."""
     names = ("sampling_params", "tensor", "token_sampler")
     files = [f"token_sampler/v1/{name}.proto" for name in names]
     subprocess.run(["protoc", f"--python_out={folder}", f"-I{proto}", *files], check=True)
@@ -30,14 +30,14 @@ def _messages(name: str) -> Any:
 
 
 def tensor(rows: int, vocab: int, **source: Any) -> Any:
-    """A float16 tensor, of zeros unless told where its values are."""
+    """A float16 tensor, of zeros unless the caller says where its values are."""
     if not source:
         source = {"data": bytes(2 * rows * vocab)}
     return _messages("tensor").Tensor(dtype=FLOAT16, rows=rows, vocab=vocab, **source)
 
 
 def uneven(vocab: int) -> Any:
-    """One row of which most values differ from their neighbours."""
+    """One row, most of whose values differ from their neighbours."""
     part = struct.pack("<4096e", *((at * 2654435761 % 4096 - 2048) / 256 for at in range(4096)))
     return tensor(1, vocab, data=part * (vocab // 4096))
 
@@ -51,7 +51,7 @@ def params(**fields: Any) -> Any:
 
 
 def message(kind: str, /, **fields: Any) -> Any:
-    """Of token_sampler.proto or tensor.proto."""
+    """A message of token_sampler.proto or tensor.proto."""
     found = getattr(_messages("token_sampler"), kind, None) or getattr(_messages("tensor"), kind)
     return found(**fields)
 
@@ -66,7 +66,7 @@ def serialized(made: Any) -> bytes:
 
 
 def field(number: int, payload: bytes) -> bytes:
-    """A length-delimited field as it lies on the wire."""
+    """A length-delimited field in its wire format."""
     size = len(payload)
     length = b""
     while size >= 0x80:
@@ -76,7 +76,7 @@ def field(number: int, payload: bytes) -> bytes:
 
 
 class SharedObject:
-    """A shared-memory object of zeros that nobody has written: all of it is a hole."""
+    """A shared-memory object that nobody has written: all of it is a hole that reads as zeros."""
 
     def __init__(self, size: int, tag: str = "0") -> None:
         self.key = f"token-sampler-hostile-{os.getpid()}-{tag}"

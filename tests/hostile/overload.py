@@ -1,4 +1,4 @@
-"""Few callers, then ten times as many and more, in turns: how much is done of what they ask."""
+"""Few callers, then ten times as many and more, in turns: how much of their work gets done."""
 
 import collections
 import dataclasses
@@ -14,20 +14,20 @@ import messages
 from attack import Target
 from memory_attacks import connected
 
-# Many short turns: the speed of a machine that others use as well drifts.
+# Many short turns, because the speed of a shared machine drifts.
 TURN_SECONDS = 1.5
 LEAST_TURNS = 3
 QUEUED_ROWS = 65536  # the server's default
 FEW = 8  # callers who keep the server busy
 CALLS_PER_CONNECTION = 200  # the server takes 256 at once
-ARRIVAL_SECONDS = 0.2  # the callers of a turn come spread over this time
+ARRIVAL_SECONDS = 0.2  # the callers of a turn arrive spread over this time
 # Other processes on a small machine may add this much to a latency.
 ALLOWANCE_SECONDS = 0.05
 
 
 class CallersConnection(h2.Connection):
-    """Notes which calls end, so that one who has hundreds under way need not look at all of them: an
-    attacker that computes takes from the server what it measures."""
+    """Notes which calls end, so that a caller with hundreds in flight need not check all of them:
+    an attacker that computes takes CPU time from the server that it measures."""
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
@@ -52,7 +52,7 @@ class Turn:
         return self.answered / self.seconds
 
     def rate_of_cpu(self) -> float:
-        """Calls for a second of the server's processor time, which other programs do not change."""
+        """Calls per second of the server's processor time, which other programs do not affect."""
         return self.answered / max(self.cpu_seconds, 0.01)
 
     def longest(self, calls: int) -> float:
@@ -70,8 +70,8 @@ def cpu_seconds(pid: int) -> float:
 def take_turn(
     target: Target, request: bytes, calls: int, seconds: float, *extra: tuple[str, str]
 ) -> Turn:
-    """Callers who each have one call under way, and pause when they are refused for as long as the
-    server says. The calls that the end of the time finds under way are waited for."""
+    """Callers who each have one call in flight and, when refused, pause for as long as the server
+    says. At the end of the time, this waits for the calls in flight."""
     connections = [
         CallersConnection(target.address) for _ in range(math.ceil(calls / CALLS_PER_CONNECTION))
     ]
@@ -123,8 +123,8 @@ def median_ratio(many: list[float], few: list[float]) -> float:
 def few_and_many(
     target: Target, rows: int, vocab: int, many: int, deadline_seconds: float = 0
 ) -> None:
-    """A few callers keep the server busy; many get as much done. The rows lie in shared memory, so that
-    the attacker's own sending does not limit them."""
+    """A few callers keep the server busy; many must get as much done. The rows are in shared
+    memory, so that the attacker's own sending does not limit them."""
     request = messages.sample(messages.in_region("r", rows, vocab), messages.params(top_k=50))
     extra = [("grpc-timeout", f"{1000 * deadline_seconds:.0f}m")] if deadline_seconds else []
     turns = max(LEAST_TURNS, int(target.seconds / (2 * TURN_SECONDS)))
@@ -152,7 +152,7 @@ def few_and_many(
 
     latencies = sorted(latency for turn in many_turns for latency in turn.latencies)
     p99 = latencies[int(0.99 * len(latencies))] if latencies else float("inf")
-    # At most a full queue and the work under way is before a call.
+    # At most a full queue and the work in progress is ahead of a call.
     bound = max(turn.longest(QUEUED_ROWS // rows + FEW) for turn in many_turns)
     bound = min(bound, deadline_seconds or bound) + ALLOWANCE_SECONDS
     target.notes.append(f"p99 {1000 * p99:.0f} ms")

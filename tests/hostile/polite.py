@@ -1,8 +1,8 @@
 """The polite client: one row each few milliseconds over its own connection, until SIGTERM.
 
-Sends "ready" once its first call is answered, and at the end latencies in milliseconds and the codes
-of calls that failed. A call counts from the moment at which it was due, so that one that stalls for
-a second makes all those late that were due in it.
+Sends "ready" after its first answer, and at the end the latencies in milliseconds and the codes of
+calls that failed. The latency of a call counts from the moment when it was due, so a call that
+stalls for a second makes all calls late that were due in it.
 """
 
 import collections
@@ -28,7 +28,7 @@ class Polite:
         self.failures: collections.Counter[str] = collections.Counter()
 
     def call(self) -> str | None:
-        """The code of one call, None for one that the end of the test cuts off."""
+        """The code of one call; None if the end of the test cuts it off."""
         try:
             if self.connection is None or self.connection.closed or self.connection.going_away:
                 self.connection = h2.Connection(self.address)

@@ -1,5 +1,5 @@
-"""Attacks by frames and headers that break HTTP/2's rules, or keep to them to no use. Those that have
-a name of their own are known by their CVE numbers, whichever server they were first found in."""
+"""Attacks by frames and headers that break HTTP/2's rules, or keep them to no purpose. Published
+ones have their CVE numbers, even if they were found in other servers."""
 
 import os
 import struct
@@ -19,7 +19,7 @@ CHUNK = 16384  # the largest frame
 
 
 def string(text: bytes) -> bytes:
-    """As HPACK has it, of any length."""
+    """A string in HPACK's encoding, of any length."""
     size = len(text)
     if size < 127:
         return bytes([size]) + text
@@ -37,7 +37,7 @@ def literal(name: str, value: str, into_table: bool = False) -> bytes:
 
 
 def headers(*extra: tuple[str, str], **changed: str) -> bytes:
-    """A call's header block, some of it changed: `te`, `scheme`."""
+    """A call's header block, with some headers changed: `te`, `scheme`."""
     fields = {":method": "POST", ":scheme": "http", ":path": messages.SAMPLE, "te": "trailers"}
     fields |= {":authority": "hostile", "content-type": "application/grpc"}
     fields |= {name if name in fields else f":{name}": value for name, value in changed.items()}
@@ -60,7 +60,7 @@ def in_frames(stream: int, block: bytes) -> bytes:
 
 
 def keep_sending(target: Target, burst: Callable[[h2.Connection], bytes]) -> None:
-    """Bursts without end, their answers not read. A new connection for a closed one."""
+    """Sends bursts without end and does not read their answers. Reconnects when closed."""
     while target.time_left() > 0:
         try:
             with connected(target) as connection:
@@ -72,14 +72,14 @@ def keep_sending(target: Target, burst: Callable[[h2.Connection], bytes]) -> Non
 
 
 def keep_calling(target: Target, call: Callable[[int], bytes]) -> None:
-    """Calls without end, 50 in a burst, made of the numbers of their streams."""
+    """Makes calls without end, 50 in a burst, from the numbers of their streams."""
     keep_sending(target, lambda made: b"".join(call(made.next_stream()) for _ in range(50)))
 
 
 @attack("calls that make the server reset them (CVE-2025-8671)", holds=True, peak_mib=256)
 def made_you_reset(target: Target) -> None:
-    """Each breaks a rule whose breach costs a stream: a window of no or of too many bytes, a PRIORITY
-    frame that is too short or of the stream itself, and frames after the end."""
+    """Each breaks a rule, for which the server must end the stream: a window of no or of too many
+    bytes, a PRIORITY frame that is too short or names its own stream, and frames after the end."""
     once = h2.END_HEADERS | h2.END_STREAM
     message = h2.prefixed(messages.sample(messages.tensor(1, 100)))
 
@@ -159,7 +159,7 @@ def endless_length(target: Target) -> None:
 
 
 def call_beside_another(target: Target, block: bytes) -> tuple[str | None, str | None]:
-    """The codes of a call with such headers and of another of the same connection, begun before."""
+    """The codes of a call with these headers and of an earlier call on the same connection."""
     message = h2.prefixed(messages.sample(messages.tensor(1, 100)))
     with connected(target) as connection:
         other = connection.open(messages.SAMPLE)
@@ -183,7 +183,7 @@ def call_beside_another(target: Target, block: bytes) -> tuple[str | None, str |
 @attack("headers that ended gRPC 1.51 and 1.52, and others nobody expects (CVE-2023-1428)",
         holds=True, peak_mib=256)  # fmt: skip
 def strange_headers(target: Target) -> None:
-    """They are answered or refused, and the connection's other call is answered."""
+    """The server answers or refuses them, and answers the other call of the connection."""
     strange = {
         "te": headers(*PADDING, te="x"),
         "scheme": headers(*PADDING, scheme="x"),
@@ -202,7 +202,7 @@ def strange_headers(target: Target) -> None:
 
 @attack("binary headers that are no base64 (CVE-2023-32732)", holds=True, peak_mib=256)
 def bad_binary_header(target: Target) -> None:
-    """gRPC 1.51 closes the caller's connection, with all of its calls; those of others go on."""
+    """gRPC 1.51 closes the caller's connection with all of its calls; other connections go on."""
     block = headers(("x-bin", "!!!!"))
     message = h2.prefixed(messages.sample(messages.tensor(1, 100)))
     _, beside = call_beside_another(target, block)
@@ -228,7 +228,7 @@ def goaway_flood(target: Target) -> None:
 
 @attack("answers fetched byte by byte (CVE-2019-9511)", holds=True, peak_mib=256)
 def dribble(target: Target) -> None:
-    """Each byte costs the server a frame. A new connection for a closed one."""
+    """Each byte costs the server a frame. Reconnects when closed."""
     outputs = messages.message("OutputOptions", top_logprobs=2048)
     request = messages.sample(messages.tensor(1, 2048), outputs=outputs)
     byte = struct.pack(">I", 1)
@@ -251,7 +251,7 @@ def unread_socket(target: Target) -> None:
     outputs = messages.message("OutputOptions", top_logprobs=vocab)
     request = messages.sample(messages.tensor(1, vocab), outputs=outputs)
     with connected(target) as connection:
-        # The server announces the windows: read until they have come.
+        # The server announces the windows: read until they arrive.
         connection.call(messages.HEALTH_CHECK, b"", seconds=5)
         for _ in range(200):
             number = connection.next_stream()
@@ -267,13 +267,13 @@ def unread_socket(target: Target) -> None:
 @attack("messages nested as deep as they are long, to each method", holds=True, codes=REFUSED,
         peak_mib=256)  # fmt: skip
 def deep_messages(target: Target) -> None:
-    """Groups in groups, which a reader skips by calling itself, and messages in messages."""
+    """Groups in groups, which a reader skips by recursion, and messages in messages."""
     groups = b"\x0b" * 2_000_000
     nested = b""
     for _ in range(2000):
         nested = messages.field(1, nested)
     native = ("Sample", "VerifyDraft", "Describe", "RegisterRegion")
-    # For each method, a field that is a message.
+    # For each method, a field whose type is a message.
     methods = [(messages.NATIVE + name, 1) for name in native] + [(messages.MODEL_INFER, 5)]
     for path, number in methods:
         with connected(target) as connection:

@@ -11,14 +11,14 @@ from attack import ALL_CORES, Target, attack
 from memory_attacks import NOBODY, REGIONS, connected
 
 VOCAB = 2048
-# The same path for the process that starts servers and for attackers' processes, which import this
-# file anew.
+# The same path in the process that starts servers and in those of attackers, which import this
+# file again.
 SOCKET = os.environ.setdefault("HOSTILE_REGIONS_SOCKET", f"/tmp/hostile-regions-{os.getpid()}")
 UNREGISTER_ALL = messages.KSERVE + "SystemSharedMemoryUnregister"
 
 
 def as_nobody(work: Callable[[], Any]) -> Any:
-    """What the work returns in a process of another user."""
+    """Runs the work in a process of another user, and returns its result."""
     reads, writes = os.pipe()
     child = os.fork()
     if child == 0:
@@ -45,8 +45,8 @@ def is_root(target: Target) -> bool:
 @attack("another user's regions, sampled and unregistered", holds=True,
         flags=(*REGIONS, f"--listen=unix:{SOCKET}", "--socket-mode=0777"))  # fmt: skip
 def regions_of_others(target: Target) -> None:
-    """Names of regions are known to who registers them; the others are guessed. The owner is a user of
-    the Unix socket, where the server knows who is who."""
+    """An attacker knows the names of his own regions and guesses the others. The owner is a user of
+    the Unix socket, where the server can tell users apart."""
     if not is_root(target):
         return
     sampled = messages.sample(messages.in_region("mine", 1, VOCAB))
@@ -85,7 +85,8 @@ def regions_of_others(target: Target) -> None:
 @attack("objects that their owner lets nobody read, a server of root's", holds=True, flags=REGIONS,
         codes=("OK", "PERMISSION_DENIED"))  # fmt: skip
 def private_objects(target: Target) -> None:
-    """A server that root runs opens for nobody what only its owner, or his group, may read."""
+    """A server that root runs opens for nobody an object that only its owner, or his group, may
+    read."""
     if not is_root(target):
         return
     with messages.SharedObject(2 * VOCAB) as shared, connected(target) as connection:
@@ -103,11 +104,12 @@ def private_objects(target: Target) -> None:
 @attack("65 waiting calls of 16 MiB each in a region", holds=True, flags=REGIONS, cores=ALL_CORES,
         codes=("OK",))  # fmt: skip
 def waiting_in_region(target: Target) -> None:
-    """Rows that the server does not hold are not in its queue's bound: of a GiB none is refused."""
+    """The queue's bound does not count rows that the server does not hold: it refuses none of a
+    GiB."""
     rows, vocab = 64, 2**17
     request = messages.sample(messages.in_region("r", rows, vocab), messages.params())
     with messages.SharedObject(2 * rows * vocab) as shared, connected(target) as connection:
-        # Write the rows: holes would be read in another way.
+        # Write the rows, because the server reads holes in another way.
         with open(shared.path, "r+b") as file:
             file.write(bytes(shared.size))
         connection.call(messages.REGISTER, shared.register("r"))

@@ -1,4 +1,4 @@
-"""A server as its own process: started, watched and stopped."""
+"""Starts, watches and stops a server as a process of its own."""
 
 import os
 import pathlib
@@ -19,8 +19,8 @@ REPORTS = "sanitizer"  # what the names of sanitizers' reports begin with
 
 
 def is_serving(address: str, seconds: float = 0.0) -> bool:
-    """What health says over a new connection, of which some may be refused for so long: the peer of
-    one that was closed for its frames cannot connect for a second."""
+    """What health says over a new connection. It retries for so long, because a peer whose
+    connection was closed for its frames cannot connect for a second."""
     until = time.monotonic() + seconds
     while not says_serving(address):
         if time.monotonic() >= until:
@@ -40,8 +40,9 @@ def says_serving(address: str) -> bool:
 
 
 def sanitizer_options(logs: str) -> dict[str, str]:
-    """Memory is kept for a short while once it is freed, for it is no measure of what a server holds.
-    Reports are symbolized later: a server that ends in the middle would leave half of one."""
+    """Options of the sanitizers. They keep freed memory only briefly, because it is no measure of
+    what a server holds. Reports are symbolized later: a server that ends meanwhile would leave half
+    of one."""
     both = f"log_path={logs}:symbolize=0"
     return {
         "ASAN_OPTIONS": f"{both}:quarantine_size_mb=16:allocator_may_return_null=1"
@@ -113,14 +114,14 @@ class Server:
         self._watch.start()
 
     def addresses(self) -> list[str]:
-        """Those of all `--listen`, in their order; the first is `address`."""
+        """The addresses of all `--listen`, in their order; the first is `address`."""
         return self._address_file.read_text().split()
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def sanitizer_reports(self) -> list[str]:
-        """The gist of each. The whole goes to standard error."""
+        """The gist of each report. The whole reports go to standard error."""
         gists = []
         for report in sorted(self.folder.glob(f"{REPORTS}.*")):
             text = report.read_text(errors="replace")
@@ -130,7 +131,7 @@ class Server:
         return gists
 
     def _status_number(self, name: str) -> int:
-        """The number in a line of /proc/PID/status; 0 once the process has gone."""
+        """The number in a line of /proc/PID/status; 0 after the process has ended."""
         try:
             text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         except OSError:
@@ -156,7 +157,7 @@ class Server:
             time.sleep(0.02)
 
     def cpu_seconds(self) -> float:
-        """User and system time of all threads, until the process went if it has gone."""
+        """User and system time of all threads, up to the end of the process if it has ended."""
         try:
             text = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
         except OSError:
@@ -181,7 +182,7 @@ class Server:
         return time.monotonic() - begin, self.process.returncode
 
     def remove(self) -> None:
-        """Ends it if need be, and deletes what it wrote."""
+        """Ends the server if need be, and deletes the files that it wrote."""
         if self.alive():
             self.process.kill()
         self.process.wait()

@@ -1,4 +1,4 @@
-"""Mistakes and hostility at the start of a server, in its log, and by its operator's second signal."""
+"""Bad flags, address files and logs of a server, its operator's second signal, and IPv6 peers."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ ENDS_SECONDS = 20
 
 @contextlib.contextmanager
 def started(target: Target, *flags: str) -> Iterator[Server]:
-    """A server of the attack's own."""
+    """A server that the attack starts itself."""
     server = Server(target.binary, list(flags), sanitized=target.sanitized)
     try:
         yield server
@@ -30,7 +30,7 @@ def started(target: Target, *flags: str) -> Iterator[Server]:
 
 
 def starts(target: Target, *flags: str) -> tuple[int | None, str]:
-    """The exit code and the log of a server that should not start; None for one that goes on."""
+    """The exit code and the log of a server that should not start; None if it runs on."""
     command = [target.binary, "--device=cpu", *flags]
     try:
         ended = subprocess.run(
@@ -44,7 +44,8 @@ def starts(target: Target, *flags: str) -> tuple[int | None, str]:
 
 @attack("ports, timeouts and modes beyond their range", holds=True, fair=False)
 def flags_out_of_range(target: Target) -> None:
-    """Refused by name. A port was cut to 16 bits, and a drain timeout overflowed to none at all."""
+    """The server refuses them and names the flag. Once, it cut a port to 16 bits, and a drain
+    timeout overflowed to none at all."""
     for flag in (
         "--listen=127.0.0.1:99999", "--listen=127.0.0.1:65536",
         "--drain-timeout-ms=9223372036854775807", "--drain-timeout-ms=18446744073709551616",
@@ -58,7 +59,7 @@ def flags_out_of_range(target: Target) -> None:
 
 @attack("--address-file that names a FIFO, a socket, a link or a folder", holds=True, fair=False)
 def address_file_is_special(target: Target) -> None:
-    """The server ends and leaves it as it was."""
+    """The server exits and leaves the file as it was."""
     with (
         tempfile.TemporaryDirectory(prefix="hostile-") as name,
         socket.socket(socket.AF_UNIX) as bound,
@@ -81,7 +82,7 @@ def address_file_is_special(target: Target) -> None:
 
 @attack("9,000 refused calls, the log at debug", holds=True, codes=REFUSED)
 def debug_log(target: Target) -> None:
-    """What one reason repeats is told by its number."""
+    """The log has the number of lines that one reason repeats, not the lines."""
     with started(target, "--log-level=debug") as server:
         connection = h2.Connection(server.address)
         wrong = messages.sample(messages.tensor(1, 2, data=b""))
@@ -100,7 +101,8 @@ def debug_log(target: Target) -> None:
 
 @attack("a second SIGTERM while a call of minutes is sampled", holds=True, fair=False)
 def second_signal(target: Target) -> None:
-    """The first waits for the call, an hour if need be, and the second ends the server at once."""
+    """The first signal waits for the call, for an hour if need be; the second ends the server at
+    once."""
     profile = messages.params(num_samples=2**22, replacement=True)
     outputs = messages.message("OutputOptions", ranks=True, rank_mode=2)
     request = messages.sample(messages.tensor(1, 2**22), profile, outputs=outputs)
@@ -127,7 +129,7 @@ def second_signal(target: Target) -> None:
 
 
 def connect(target: Target, address: tuple[str, int], count: int) -> list[h2.Connection]:
-    """As many connections as get SERVING from health, of so many."""
+    """Opens that many connections; returns those that get SERVING from health."""
     host, port = address
     named = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     made = []

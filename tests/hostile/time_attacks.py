@@ -14,7 +14,7 @@ STOPPED = (*REFUSED, "OK", "DEADLINE_EXCEEDED", "CANCELLED")
 
 
 def call_once(target: Target, path: str, request: bytes) -> None:
-    """A call that is given up, as a client does, when its time is over."""
+    """A call that the caller gives up when its time is over, as clients do."""
     with connected(target) as connection:
         milliseconds = f"{int(1000 * target.seconds)}m"
         number = connection.start(path, request, ("grpc-timeout", milliseconds))
@@ -113,9 +113,9 @@ def keep_in_flight(
     *extra: tuple[str, str],
     finish: bool = False,
 ) -> None:
-    """Callers who each have one call in flight, on one connection, and pause when they are refused for
-    as long as the server says. With `finish` the calls that the end of the time, or of the server, finds
-    under way are waited for."""
+    """Callers who each have one call in flight, on one connection, and when refused pause for as
+    long as the server says. With `finish`, this waits for the calls that are in flight at the end
+    of the time, or of the server."""
     with connected(target) as connection:
         numbers: set[int] = set()
         paused: list[float] = []
@@ -159,5 +159,5 @@ def overload(target: Target) -> None:
 @attack("8 callers, then 400, with a deadline of 0.1 s", holds=True, flags=REGIONS, cores=ALL_CORES,
         seconds=30, short=False)  # fmt: skip
 def deadlines(target: Target) -> None:
-    """What is sampled is what can be answered in time."""
+    """The server samples only calls that it can answer in time."""
     few_and_many(target, 64, 32768, 400, deadline_seconds=0.1)
