@@ -145,10 +145,15 @@ class RunTest(unittest.TestCase):
         run = self.run_with_check(HANGS, "--seconds", str(seconds), PYTHON="hanging-python")
         self.assertEqual(run.returncode, 1, run.stdout)
         limits = dict(re.findall(r"(?m)^== (\w+), at most ([\d.]+) s", run.stdout))
-        self.assertEqual(list(limits), PARTS)
+        # The last part gets the time that the others leave: on a busy machine perhaps none.
+        self.assertIn(list(limits), (PARTS, PARTS[:-1]))
         grace = GRACE_SECONDS * seconds / MOST_SECONDS
         self.assertLessEqual(sum(map(float, limits.values())) + grace * len(PARTS), seconds)
-        for part, outcome in self.outcomes(run).items():
+        outcomes = self.outcomes(run)
+        self.assertEqual(list(outcomes), PARTS)
+        if PARTS[-1] not in limits:
+            self.assertEqual(outcomes.pop(PARTS[-1]), "skipped: no time is left")
+        for part, outcome in outcomes.items():
             self.assertIn(f"stopped after {limits[part]} s" if "check" not in part else
                           f"until it was stopped, after {limits[part]} s", outcome)  # fmt: skip
         # The output until then is there.
