@@ -137,7 +137,8 @@ void SetParam(const std::string& field, const std::string& value, SamplingParams
   } else if (field == "stage_order") {
     params.stage_order = ParseOrder(value);
   } else if (const ScalarParam* const scalar = FindScalarParam(NameInTable(field))) {
-    scalar->set(params, std::stod(value));
+    // std::stod refuses numbers below the normal range.
+    scalar->set(params, std::strtod(value.c_str(), nullptr));
   } else {
     Abort("no parameter " + field);
   }

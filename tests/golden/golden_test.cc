@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
+#include "sampler/params/stage_table.h"
 #include "sampler/reference/reference_sampler.h"
 #include "tests/golden/golden_file.h"
 #include "tests/testing/sanitizers.h"
@@ -22,6 +25,16 @@ TEST(GoldenTest, ReferenceSamplerGivesEveryToken) {
     ASSERT_FALSE(cases[i].token_ids.empty());
     EXPECT_EQ(tokens[i], cases[i].token_ids) << FormatGoldenCase(cases[i]);
   }
+}
+
+TEST(GoldenTest, EveryStageHasLines) {
+  std::map<Stage, int> lines;
+  for (const GoldenCase& golden : ReadGoldenFile(kPath)) {
+    for (const Stage stage : golden.params.stage_order) {
+      if (StageIsOn(golden.params, stage)) ++lines[stage];
+    }
+  }
+  for (const StageInfo& info : kStages) EXPECT_GE(lines[info.stage], 24) << info.name;
 }
 
 TEST(GoldenTest, FormatAndParseAreInverse) {

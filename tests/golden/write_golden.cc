@@ -7,6 +7,7 @@
 #include "sampler/params/stage_table.h"
 #include "sampler/reference/reference_sampler.h"
 #include "tests/golden/golden_file.h"
+#include "tests/testing/every_stage.h"
 
 namespace token_sampler::testing {
 namespace {
@@ -72,10 +73,23 @@ std::vector<SamplingParams> LogitParams() {
           {.temperature = 1e-6}};
 }
 
+// Returns the order as lines spell it. A preset names every stage, but a line must not change when
+// there is a new one: leave out later stages that are off.
+StageOrder AsWritten(const SamplingParams& params) {
+  constexpr Stage kLastOfFirst = Stage::kTopKTopP;
+  if (params.stage_order == DefaultStageOrder()) return params.stage_order;
+  StageOrder order;
+  for (const Stage stage : params.stage_order) {
+    if (stage <= kLastOfFirst || StageIsOn(params, stage)) order.Add(stage);
+  }
+  return order;
+}
+
 void Print(const GoldenRowName& row, const std::vector<SamplingParams>& params) {
   std::vector<GoldenCase> cases;
-  for (const SamplingParams& p : params) {
+  for (SamplingParams p : params) {
     if (!p.replacement && p.num_samples > row.vocab) continue;
+    p.stage_order = AsWritten(p);
     for (const RowKey& key : {RowKey{0, 0, 0}, RowKey{42, 1000, 0},
                               RowKey{0xdeadbeefcafef00d, (uint64_t{1} << 40) + 5, 3}}) {
       // Long rows are slow to sample by sorting, so use only one key for each.
@@ -91,6 +105,14 @@ void Print(const GoldenRowName& row, const std::vector<SamplingParams>& params) 
   }
 }
 
+// Presets as the first lines spell them, before there were more stages.
+constexpr StageOrder kFirstHf(Stage::kTemperature, Stage::kTopK, Stage::kTopP, Stage::kMinP,
+                              Stage::kEpsilon, Stage::kPLess, Stage::kXtc);
+constexpr StageOrder kFirstLlamaCpp(Stage::kTopK, Stage::kTopP, Stage::kMinP, Stage::kXtc,
+                                    Stage::kTemperature, Stage::kEpsilon, Stage::kPLess);
+constexpr StageOrder kFirstSglang(Stage::kTemperature, Stage::kTopKTopP, Stage::kMinP,
+                                  Stage::kEpsilon, Stage::kPLess, Stage::kXtc);
+
 // Less common filters, and the orders of other engines.
 std::vector<SamplingParams> RareParams() {
   return {{.top_k = 3, .top_k_ties = TiePolicy::kKeepAll},
@@ -99,9 +121,9 @@ std::vector<SamplingParams> RareParams() {
           {.p_less = true},
           {.xtc_probability = 0.5, .xtc_threshold = 0.01},
           {.top_k = 20, .xtc_probability = 1, .xtc_threshold = 0.05, .min_tokens_to_keep = 3},
-          {.top_k = 50, .top_p = 0.6, .min_p = 0.02, .stage_order = kHfOrder},
-          {.top_k = 50, .top_p = 0.6, .min_p = 0.02, .stage_order = kLlamaCppOrder},
-          {.top_k = 50, .top_p = 0.6, .min_p = 0.02, .stage_order = kSglangOrder},
+          {.top_k = 50, .top_p = 0.6, .min_p = 0.02, .stage_order = kFirstHf},
+          {.top_k = 50, .top_p = 0.6, .min_p = 0.02, .stage_order = kFirstLlamaCpp},
+          {.top_k = 50, .top_p = 0.6, .min_p = 0.02, .stage_order = kFirstSglang},
           {.top_p = 0.9,
            .epsilon_cutoff = 0.0001,
            .stage_order = StageOrder(Stage::kEpsilon, Stage::kTopP)}};
@@ -159,6 +181,23 @@ void PrintVersion2() {
   }
 }
 
+// Prints each stage at each of its strengths, so that a new stage gets lines of its own.
+void PrintEveryStage() {
+  constexpr DataType kF32 = DataType::kFloat32;
+  const std::vector<GoldenRowName> logits = {
+      {"normal", 1000, 15, kF32}, {"ties", 17, 15, kF32}, {"bible", 13'795, 7, DataType::kFloat16}};
+  const std::vector<GoldenRowName> weights = {{"spread", 100, 15, kF32}, {"counts", 300, 15, kF32}};
+  for (const StageSetting& setting : EveryStage()) {
+    std::vector<SamplingParams> params;
+    for (const double strength : setting.strengths) setting.set(strength, params.emplace_back());
+    for (const GoldenRowName& row : logits) Print(row, params);
+    std::erase_if(params, [](const SamplingParams& p) {
+      return !ValidateParams(p, InputKind::kWeights, 100, {.profile = "params"}).ok();
+    });
+    for (const GoldenRowName& row : weights) Print(row, params);
+  }
+}
+
 void PrintAll() {
   std::printf("# Specification version %u. Format: README.md.\n", kSpecVersion);
   for (const GoldenRowName& row : LogitRows()) {
@@ -185,7 +224,7 @@ void PrintAll() {
                           .top_p = 0.8,
                           .xtc_probability = 1,
                           .xtc_threshold = 0.02,
-                          .stage_order = kLlamaCppOrder});
+                          .stage_order = kFirstLlamaCpp});
       }
       if (row.vocab > 2 && row.vocab <= 32'000) Print(row, params);
     }
@@ -199,6 +238,7 @@ void PrintAll() {
     if (row.vocab > 2 && row.vocab <= 32'000) Print(row, LogarithmParams());
   }
   PrintVersion2();
+  PrintEveryStage();
 }
 
 }  // namespace
