@@ -71,8 +71,10 @@ void LogHostRows(const HostRowPolicy& policy) {
     absl::StrAppend(&log, log.empty() ? "" : "; ", name, ": ", faster(work, 1), ", ",
                     faster(work, 64));
   }
-  spdlog::info("rows that are sent are sampled where a trial was faster, 1 and 64 of {} logits: {}",
-               kMeasuredVocab, log);
+  spdlog::info(
+      "rows from the host go to the device that is faster by a trial (for 1 row, for 64 rows of {} "
+      "logits): {}",
+      kMeasuredVocab, log);
 }
 
 absl::StatusOr<Backend> CpuBackend(int threads, std::string reason) {
