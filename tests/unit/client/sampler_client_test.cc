@@ -8,9 +8,9 @@
 #include <future>
 #include <numeric>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "tests/testing/eventually.h"
 #include "tests/unit/client/fake_server.h"
 
 namespace token_sampler::client {
@@ -21,6 +21,7 @@ using ::testing::ElementsAre;
 using testing::FakeServer;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::token_sampler::testing::Eventually;
 
 SamplerClient ConnectTo(const FakeServer& server, const ClientOptions& options = {}) {
   absl::StatusOr<SamplerClient> client = SamplerClient::Connect(server.address(), options);
@@ -226,7 +227,7 @@ TEST(SamplerClientTest, SendsOwnedValuesInPlaceAndLetsThemGo) {
   }
   // Nothing may hold the values after request and client are destroyed; gRPC releases them on its
   // own thread.
-  while (values.use_count() > 1) std::this_thread::yield();
+  EXPECT_TRUE(Eventually([&] { return values.use_count() == 1; }));
 }
 
 TEST(SamplerClientTest, ReturnsEachRowsTokensKeysAndDetails) {

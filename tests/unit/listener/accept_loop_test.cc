@@ -18,10 +18,12 @@
 #include <vector>
 
 #include "server/listener/listen_socket.h"
+#include "tests/testing/eventually.h"
 
 namespace token_sampler {
 namespace {
 
+using testing::Eventually;
 using ::testing::HasSubstr;
 
 TimePoint Soon() { return std::chrono::system_clock::now() + std::chrono::seconds(60); }
@@ -301,7 +303,7 @@ TEST_F(AcceptLoopTest, EndsTheConnectionThatIsNamed) {
   EXPECT_TRUE(loop_->Close(NameOf(first)));
   EXPECT_TRUE(IsEnded(first));
   EXPECT_FALSE(loop_->Close("ipv4:127.0.0.1:1"));
-  while (loop_->counters().open != 1) sched_yield();
+  EXPECT_TRUE(Eventually([this] { return loop_->counters().open == 1; }));
 }
 
 // Lowers the limit to the number of open descriptors, so that the next accept finds none left.

@@ -12,11 +12,11 @@
 #include <limits>
 #include <random>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "server/kserve/sampler_model.h"
+#include "tests/testing/eventually.h"
 #include "tests/testing/gated_sampler.h"
 #include "tests/unit/server/kserve_fixture.h"
 
@@ -24,6 +24,7 @@ namespace token_sampler {
 namespace {
 
 using ::testing::ElementsAre;
+using testing::Eventually;
 using ::testing::HasSubstr;
 
 constexpr char kNoModel[] = "no model \"other\": this server's is \"sampler\"";
@@ -331,7 +332,7 @@ TEST_F(KserveQueueTest, ATimeoutEndsTheWait) {
   (*request.mutable_parameters())["timeout"].set_int64_param(1);
   std::future<grpc::Status> waiting =
       std::async(std::launch::async, [&] { return InferStatus(request); });
-  while (server_->counters().waiting < 1) std::this_thread::yield();
+  EXPECT_TRUE(Eventually([this] { return server_->counters().waiting == 1; }));
   gated.Open();
   EXPECT_TRUE(running.get().ok());
   EXPECT_EQ(waiting.get().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
@@ -345,9 +346,9 @@ TEST_F(KserveQueueTest, ACancelledStreamLeavesTheQueue) {
   grpc::ClientContext context;
   const std::unique_ptr<InferStream> stream = stub_->ModelStreamInfer(&context);
   stream->Write(AtStep(2));
-  while (server_->counters().waiting < 1) std::this_thread::yield();
+  EXPECT_TRUE(Eventually([this] { return server_->counters().waiting == 1; }));
   context.TryCancel();
-  while (server_->counters().dropped < 1) std::this_thread::yield();
+  EXPECT_TRUE(Eventually([this] { return server_->counters().dropped == 1; }));
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
   gated.Open();
   EXPECT_TRUE(running.get().ok());

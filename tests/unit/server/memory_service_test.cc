@@ -10,17 +10,18 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "inference/grpc_inference_service.grpc.pb.h"
 #include "sampler/reference/reference_sampler.h"
 #include "server/program/server.h"
+#include "tests/testing/eventually.h"
 #include "token_sampler/v1/token_sampler.grpc.pb.h"
 
 namespace token_sampler {
 namespace {
 
+using testing::Eventually;
 using ::testing::HasSubstr;
 
 constexpr uint64_t kBudget = uint64_t{16} << 20;
@@ -63,7 +64,7 @@ class MemoryServiceTest : public ::testing::Test {
 
   // gRPC finishes a call a moment after its caller has the answer.
   void AwaitNothingHeld() {
-    while (server_->ledger().used() != 0) std::this_thread::yield();
+    EXPECT_TRUE(Eventually([this] { return server_->ledger().used() == 0; }));
   }
 
   std::unique_ptr<Sampler> sampler_;
@@ -167,8 +168,10 @@ TEST_F(MemoryServiceTest, AnAnswerThatIsNotReadCountsUntilItsCallIsOver) {
   step.mutable_step()->mutable_outputs()->set_gumbel_softmax(1.0);
   ASSERT_TRUE(stream->Write(step));
   // First the most that sampling can take is held, then the size of the answer.
-  const auto held = [&] { return server_->ledger().used(Account::kAnswers); };
-  while (held() < kLeast || held() > kLeast + 1000) std::this_thread::yield();
+  ASSERT_TRUE(Eventually([this] {
+    const uint64_t held = server_->ledger().used(Account::kAnswers);
+    return held >= kLeast && held <= kLeast + 1000;
+  }));
   EXPECT_EQ(server_->ledger().used(Account::kRequests), 0u);
   context.TryCancel();
   AwaitNothingHeld();

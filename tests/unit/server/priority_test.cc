@@ -8,18 +8,19 @@
 #include <future>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "inference/grpc_inference_service.grpc.pb.h"
 #include "server/program/server.h"
+#include "tests/testing/eventually.h"
 #include "tests/testing/gated_sampler.h"
 
 namespace token_sampler {
 namespace {
 
 using ::testing::ElementsAre;
+using testing::Eventually;
 
 // The logits of a row of two tokens. The sampler of the test returns the row's step as its token.
 std::string Logits() { return std::string(8, '\0'); }
@@ -77,7 +78,7 @@ class PriorityTest : public ::testing::Test {
   void Queue(Call call) {
     const uint64_t waiting = server_->counters().waiting;
     calls_.push_back(std::async(std::launch::async, std::move(call)));
-    while (server_->counters().waiting == waiting) std::this_thread::yield();
+    EXPECT_TRUE(Eventually([&] { return server_->counters().waiting == waiting + 1; }));
   }
 
   GatedSampler gated_;

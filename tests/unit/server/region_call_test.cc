@@ -20,12 +20,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "tests/testing/eventually.h"
 #include "tests/testing/gated_sampler.h"
 #include "tests/unit/server/region_fixture.h"
 
 namespace token_sampler {
 namespace {
 
+using testing::Eventually;
 using ::testing::HasSubstr;
 
 // The reference sampler behind a gate that the test opens.
@@ -119,7 +121,7 @@ class RegionCallTest : public RegionServiceTest {
         EXPECT_THAT(std::string(result.status().message()), HasSubstr(message));
       });
     }
-    while (answers < 20 * kThreads) std::this_thread::yield();
+    EXPECT_TRUE(Eventually([&] { return answers >= 20 * kThreads; }));
     break_memory();
     broken = true;
     for (std::thread& caller : callers) caller.join();
@@ -148,7 +150,7 @@ TEST_F(RegionCallTest, ManyCallsReadDisjointPartsAtOnce) {
   answers.push_back(Begin(0));
   gate_->AwaitCalls(calls_before + 1);
   for (size_t part = 1; part < kCalls; ++part) answers.push_back(Begin(part));
-  while (server_->counters().waiting < kCalls - 1) std::this_thread::yield();
+  EXPECT_TRUE(Eventually([this] { return server_->counters().waiting == kCalls - 1; }));
   ASSERT_EQ(Regions().regions_size(), 1);
   EXPECT_EQ(Regions().regions(0).calls_in_flight(), kCalls);
   gate_->Open();
@@ -167,7 +169,7 @@ TEST_F(RegionCallTest, UnregisterAnswersWhenTheCallInFlightHas) {
   EXPECT_EQ(Regions().regions(0).calls_in_flight(), 1u);
   auto unregistered = std::async(std::launch::async, [&] { return Unregister(name); });
   // The name is gone at once, the region only when its reader is done.
-  while (Regions().regions_size() > 0) std::this_thread::yield();
+  EXPECT_TRUE(Eventually([this] { return Regions().regions_size() == 0; }));
   EXPECT_EQ(client_->Sample(PartRequest(0)).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(Unregister(name).error_code(), grpc::StatusCode::NOT_FOUND);
   EXPECT_EQ(unregistered.wait_for(std::chrono::seconds(0)), std::future_status::timeout);

@@ -8,12 +8,12 @@
 
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "sampler/reference/reference_sampler.h"
 #include "server/program/server.h"
+#include "tests/testing/eventually.h"
 #include "tests/testing/unary_call.h"
 
 namespace token_sampler {
@@ -73,7 +73,7 @@ TEST_F(RegionConnectionTest, RegionsOfClosedConnectionsMakeRoom) {
     EXPECT_EQ(Register(*other, absl::StrCat("other", number)),
               grpc::StatusCode::RESOURCE_EXHAUSTED);
     owner.reset();
-    while (server_->connections().open > 1) std::this_thread::yield();
+    ASSERT_TRUE(testing::Eventually([this] { return server_->connections().open == 1; }));
     ASSERT_EQ(Register(*other, absl::StrCat("other", number)), grpc::StatusCode::OK) << address;
     ASSERT_TRUE(Call(*other, &Stub::UnregisterRegion, v1::UnregisterRegionRequest()).ok());
     ++number;

@@ -6,10 +6,10 @@
 
 #include <future>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "sampler/reference/reference_sampler.h"
+#include "tests/testing/eventually.h"
 #include "tests/testing/gated_sampler.h"
 #include "tests/testing/sequence_streams.h"
 
@@ -132,7 +132,7 @@ TEST_F(StreamFaultTest, MemoryIsCountedAndGivenBack) {
     stream.Do("close { sequence_ids: [0, 1, 2] }");
     EXPECT_LT(server_->sequence_bytes(), opened + kSequences * 32 * sizeof(uint32_t));
   }
-  while (server_->sequence_bytes() > 0) std::this_thread::yield();
+  EXPECT_TRUE(Eventually([this] { return server_->sequence_bytes() == 0; }));
 }
 
 class TightStreamTest : public StreamTest<Sampler> {
@@ -184,12 +184,12 @@ TEST_F(StreamFaultTest, AStreamThatBreaksInALongOpenGivesItsMemoryBack) {
     const uint64_t turns = server_->counters().turns;
     stream.raw().Write(request);
     if (round % 2 == 1) {
-      while (server_->counters().turns == turns) std::this_thread::yield();
+      ASSERT_TRUE(Eventually([&] { return server_->counters().turns > turns; }));
     }
     stream.context().TryCancel();
     EXPECT_EQ(stream.Finish().error_code(), grpc::StatusCode::CANCELLED);
   }
-  while (server_->sequence_bytes() > 0) std::this_thread::yield();
+  EXPECT_TRUE(Eventually([this] { return server_->sequence_bytes() == 0; }));
 }
 
 class GatedStreamTest : public StreamTest<GatedSampler> {
@@ -215,7 +215,7 @@ TEST_F(GatedStreamTest, AFullQueueRefusesTheStepAlone) {
   busy.raw().Write(Stream::StepRequest({1}, 0));
   sampler_->AwaitCalls(1);
   waiting.raw().Write(Stream::StepRequest({1}, 0));
-  while (server_->counters().waiting < 1) std::this_thread::yield();
+  EXPECT_TRUE(Eventually([this] { return server_->counters().waiting == 1; }));
   EXPECT_THAT(
       Message(refused.Call(Stream::StepRequest({1}, 0)), absl::StatusCode::kResourceExhausted),
       HasSubstr("the queue is full"));
@@ -251,19 +251,20 @@ TEST_F(GatedStreamTest, AStreamThatBreaksInAStepGivesItsMemoryBack) {
       }
       stream.raw().Write(Stream::StepRequest({1}, 0));
       if (queued) {
-        while (server_->counters().waiting < 1) std::this_thread::yield();
+        EXPECT_TRUE(Eventually([this] { return server_->counters().waiting == 1; }));
       } else {
         sampler_->AwaitCalls(calls + 1);
       }
       stream.context().TryCancel();
       EXPECT_EQ(stream.Finish().error_code(), grpc::StatusCode::CANCELLED);
       if (queued) {
-        while (server_->counters().dropped < 1) std::this_thread::yield();
+        EXPECT_TRUE(Eventually([this] { return server_->counters().dropped == 1; }));
       }
       sampler_->Open();
     }
     // The other sequence makes room for less than the size of a sequence.
-    while (server_->sequence_bytes() >= others_bytes + sizeof(Sequence)) std::this_thread::yield();
+    EXPECT_TRUE(
+        Eventually([&] { return server_->sequence_bytes() < others_bytes + sizeof(Sequence); }));
   }
 }
 
