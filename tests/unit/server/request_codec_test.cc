@@ -10,6 +10,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <set>
 #include <string>
 
 #include "sampler/params/stage_table.h"
@@ -20,8 +21,10 @@ namespace token_sampler {
 namespace {
 
 using ::testing::Contains;
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Lt;
 using ::testing::Not;
 
 const CallContext kContext = {.limits = {.max_rows = 8, .max_vocab = 1000}};
@@ -393,8 +396,26 @@ TEST(FeaturesTest, NameWhatIsImplementedAndNothingElse) {
   }
 }
 
-// The codec and the sampler survive any request.
-TEST(MutationTest, MutatedRequestsAreRefusedOrSampled) {
+// Expects that a client can read the answer: each row has tokens of the vocabulary or a status that
+// says why not.
+void ExpectAnswerOf(const v1::SampleRequest& request, const v1::SampleResponse& response) {
+  ASSERT_EQ(response.token_counts_size(), static_cast<int>(request.tensor().rows()));
+  std::set<uint32_t> told;
+  for (const v1::RowStatus& status : response.row_statuses()) {
+    EXPECT_FALSE(status.message().empty());
+    told.insert(status.row());
+  }
+  uint32_t tokens = 0;
+  for (uint32_t row = 0; row < request.tensor().rows(); ++row) {
+    const uint32_t count = response.token_counts(static_cast<int>(row));
+    EXPECT_TRUE(count > 0 || told.count(row) > 0) << "row " << row << " has nothing";
+    tokens += count;
+  }
+  ASSERT_EQ(response.token_ids_size(), static_cast<int>(tokens));
+  EXPECT_THAT(response.token_ids(), Each(Lt(request.tensor().vocab())));
+}
+
+TEST(MutationTest, WhateverIsChangedTheAnswerIsARefusalOrWhole) {
   const std::string good =
       Changed(
           "params { top_k: 2 temperature: 0.7 logit_bias { token_ids: 1 values: 2 } "
@@ -429,7 +450,16 @@ TEST(MutationTest, MutatedRequestsAreRefusedOrSampled) {
     for (v1::SamplingParams& params : *request.mutable_params()) {
       if (params.num_samples() > 100) params.set_num_samples(100);
     }
-    Sample(request).status.ok() ? ++sampled : ++refused;
+    SCOPED_TRACE(request.ShortDebugString());
+    const Outcome outcome = Sample(request);
+    if (outcome.status.ok()) {
+      ++sampled;
+      ExpectAnswerOf(request, outcome.response);
+    } else {
+      ++refused;
+      EXPECT_EQ(outcome.status.code(), absl::StatusCode::kInvalidArgument) << outcome.status;
+    }
+    if (HasFailure()) break;
   }
   EXPECT_GT(sampled, 100);
   EXPECT_GT(refused, 100);
