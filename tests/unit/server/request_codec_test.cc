@@ -23,9 +23,9 @@ namespace {
 using ::testing::Contains;
 using ::testing::Each;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::Lt;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 const CallContext kContext = {.limits = {.max_rows = 8, .max_vocab = 1000}};
 
@@ -101,23 +101,14 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"shape_and_bytes_disagree", "tensor { rows: 3 }",
                 "tensor.data must have 36 bytes for [3, 3] values of FLOAT32, got 24"},
         Refusal{"type_and_bytes_disagree", "tensor { dtype: DATA_TYPE_FLOAT64 }",
-                "tensor.data must have 48 bytes for [2, 3] values of FLOAT64, got 24"},
-        Refusal{"candidates", "tensor { candidates { lengths: 1 } }",
-                "tensor.candidates.lengths must have one entry per row (2), got 1"}),
+                "tensor.data must have 48 bytes for [2, 3] values of FLOAT64, got 24"}),
     [](const auto& tested) { return tested.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
     Params, RefusalTest,
     ::testing::Values(
-        Refusal{"no_draws", "params { num_samples: 0 }",
-                "row 0: params[0].num_samples must be in [1, 16777215], got 0"},
-        Refusal{"more_draws_than_categories", "params { num_samples: 4 }",
-                "row 0: params[0].num_samples must be at most the 3 tokens of the row without "
-                "replacement, got 4"},
         Refusal{"too_many_draws_in_all", "params { num_samples: 16777215 replacement: true }",
                 "num_samples of all rows together must be at most 16777216, got 33554430"},
-        Refusal{"out_of_range", "params { top_p: 1.5 }",
-                "row 0: params[0].top_p must be in [0, 1], got 1.5"},
         Refusal{"no_stage", "params { stage_order: STAGE_UNSPECIFIED }",
                 "params[0].stage_order[0] is not a stage of this server: STAGE_UNSPECIFIED"},
         Refusal{"temperature_twice",
@@ -188,6 +179,20 @@ INSTANTIATE_TEST_SUITE_P(
                 "bitmask.rows[1] names row 1 again"}),
     [](const auto& tested) { return tested.param.name; });
 
+// The ranges of parameters, and what candidates must have, are tested where they are checked.
+TEST(RefusalOfPartsTest, NamesRowAndField) {
+  const auto refusal = [](const std::string& change) {
+    const absl::Status status = Sample(Changed(change)).status;
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << change;
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refusal("params { num_samples: 0 }"), StartsWith("row 0: params[0].num_samples "));
+  EXPECT_THAT(refusal("params { num_samples: 4 }"), StartsWith("row 0: params[0].num_samples "));
+  EXPECT_THAT(refusal("params { top_p: 1.5 }"), StartsWith("row 0: params[0].top_p "));
+  EXPECT_THAT(refusal("tensor { candidates { lengths: 1 } }"),
+              StartsWith("tensor.candidates.lengths "));
+}
+
 TEST(RefusalOfNewFieldsTest, UnknownFieldNumbersAreNamedAtAnyDepth) {
   v1::SampleRequest request = Changed("params { }");
   request.GetReflection()->MutableUnknownFields(&request)->AddVarint(77, 1);
@@ -225,16 +230,16 @@ TEST(RowErrorTest, OneBadRowFailsAlone) {
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   EXPECT_THAT(outcome.response.token_counts(), ElementsAre(1, 0, 0, 0, 0, 1));
   ASSERT_EQ(outcome.response.row_statuses_size(), 4);
-  const auto expect = [&](int i, uint32_t row, v1::RowCode code, const char* message) {
+  const auto expect = [&](int i, uint32_t row, v1::RowCode code, const char* what) {
     const v1::RowStatus& status = outcome.response.row_statuses(i);
     EXPECT_EQ(status.row(), row);
     EXPECT_EQ(status.code(), code);
-    EXPECT_EQ(status.message(), message);
+    EXPECT_THAT(status.message(), StartsWith(what));
   };
-  expect(0, 1, v1::ROW_CODE_NEGATIVE, "weight of token 1 must be finite and >= 0, got -1");
-  expect(1, 2, v1::ROW_CODE_ZERO_SUM, "every weight is 0: the sum must be above 0");
-  expect(2, 3, v1::ROW_CODE_NAN, "weight of token 1 must be finite and >= 0, got nan");
-  expect(3, 4, v1::ROW_CODE_INFINITE, "weight of token 0 must be finite and >= 0, got inf");
+  expect(0, 1, v1::ROW_CODE_NEGATIVE, "weight of token 1 ");
+  expect(1, 2, v1::ROW_CODE_ZERO_SUM, "every weight ");
+  expect(2, 3, v1::ROW_CODE_NAN, "weight of token 1 ");
+  expect(3, 4, v1::ROW_CODE_INFINITE, "weight of token 0 ");
 }
 
 TEST(RowErrorTest, ABadProfileFailsItsRowsAlone) {
@@ -245,8 +250,7 @@ TEST(RowErrorTest, ABadProfileFailsItsRowsAlone) {
   ASSERT_EQ(outcome.response.row_statuses_size(), 1);
   EXPECT_EQ(outcome.response.row_statuses(0).row(), 1u);
   EXPECT_EQ(outcome.response.row_statuses(0).code(), v1::ROW_CODE_INVALID_PARAMS);
-  EXPECT_EQ(outcome.response.row_statuses(0).message(),
-            "row 1: params[1].top_p must be in [0, 1], got -1");
+  EXPECT_THAT(outcome.response.row_statuses(0).message(), StartsWith("row 1: params[1].top_p "));
 }
 
 TEST(KeysTest, AreSentBackOneEntryForAllOrEach) {
