@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstring>
 #include <random>
+#include <set>
 #include <string>
 
 #include "sampler/reference/reference_sampler.h"
@@ -18,8 +19,10 @@
 namespace token_sampler {
 namespace {
 
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Lt;
 
 const CallContext kContext = {.limits = {.max_rows = 8, .max_vocab = 1000}};
 
@@ -283,8 +286,26 @@ TEST(VerifyDraftCodecTest, RefusesHistoriesThatTakeTooLong) {
             "sequence, got 2147483648");
 }
 
-// The codec and the sampler survive any request.
-TEST(VerifyDraftCodecTest, MutatedRequestsAreRefusedOrVerified) {
+// Expects that a client can read the answer: each sequence has a token behind its accepted ones, or
+// a status that says why not.
+void ExpectAnswerOf(const v1::VerifyDraftRequest& request,
+                    const v1::VerifyDraftResponse& response) {
+  ASSERT_EQ(response.accepted_counts_size(), request.draft_lengths_size());
+  std::set<uint32_t> failed;
+  for (const v1::RowStatus& status : response.sequence_statuses()) {
+    EXPECT_FALSE(status.message().empty());
+    if (status.code() != v1::ROW_CODE_SANITIZED) failed.insert(status.row());
+  }
+  uint32_t tokens = 0;
+  for (int s = 0; s < response.accepted_counts_size(); ++s) {
+    EXPECT_LE(response.accepted_counts(s), request.draft_lengths(s));
+    if (failed.count(static_cast<uint32_t>(s)) == 0) tokens += response.accepted_counts(s) + 1;
+  }
+  ASSERT_EQ(response.token_ids_size(), static_cast<int>(tokens));
+  EXPECT_THAT(response.token_ids(), Each(Lt(request.target().vocab())));
+}
+
+TEST(MutationTest, WhateverIsChangedTheAnswerIsARefusalOrWhole) {
   const std::string good = Changed(
                                "params { top_k: 2 } sequence_params: [0, 0] keys { seeds: [1, 2] } "
                                "parents: [-1, 0, -1] draft_kind: INPUT_KIND_WEIGHTS "
@@ -301,7 +322,16 @@ TEST(VerifyDraftCodecTest, MutatedRequestsAreRefusedOrVerified) {
     }
     v1::VerifyDraftRequest request;
     if (!request.ParseFromString(bytes)) continue;
-    Verify(request).status.ok() ? ++verified : ++refused;
+    SCOPED_TRACE(request.ShortDebugString());
+    const Outcome outcome = Verify(request);
+    if (outcome.status.ok()) {
+      ++verified;
+      ExpectAnswerOf(request, outcome.response);
+    } else {
+      ++refused;
+      EXPECT_EQ(outcome.status.code(), absl::StatusCode::kInvalidArgument) << outcome.status;
+    }
+    if (HasFailure()) break;
   }
   EXPECT_GT(verified, 100);
   EXPECT_GT(refused, 100);
