@@ -23,6 +23,7 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Lt;
+using ::testing::StartsWith;
 
 const CallContext kContext = {.limits = {.max_rows = 8, .max_vocab = 1000}};
 
@@ -106,9 +107,8 @@ TEST(VerifyDraftCodecTest, ASequenceWithoutTheHistoryThatItNeedsFailsAlone) {
   EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(0, 1));
   ASSERT_EQ(outcome.response.sequence_statuses_size(), 1);
   EXPECT_EQ(outcome.response.sequence_statuses(0).code(), v1::ROW_CODE_INVALID_PARAMS);
-  EXPECT_EQ(outcome.response.sequence_statuses(0).message(),
-            "sequence 0: params[0].no_repeat_ngram_size needs a history at step 6: send "
-            "prompt_ids and output_ids, empty if there are none");
+  EXPECT_THAT(outcome.response.sequence_statuses(0).message(),
+              StartsWith("sequence 0: params[0].no_repeat_ngram_size needs a history at step 6"));
   outcome = Verify(Changed(change + "histories { }"));
   EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(2, 1));
 }
@@ -164,8 +164,8 @@ TEST(VerifyDraftCodecTest, ABadSequenceFailsAlone) {
   ASSERT_EQ(outcome.response.sequence_statuses_size(), 1);
   EXPECT_EQ(outcome.response.sequence_statuses(0).row(), 0u);
   EXPECT_EQ(outcome.response.sequence_statuses(0).code(), v1::ROW_CODE_NAN);
-  EXPECT_EQ(outcome.response.sequence_statuses(0).message(),
-            "draft row 1: weight of token 1 must be finite and >= 0, got nan");
+  EXPECT_THAT(outcome.response.sequence_statuses(0).message(),
+              StartsWith("draft row 1: weight of token 1 "));
 }
 
 TEST(VerifyDraftCodecTest, ABadProfileFailsItsSequencesAlone) {
@@ -175,9 +175,8 @@ TEST(VerifyDraftCodecTest, ABadProfileFailsItsSequencesAlone) {
   EXPECT_THAT(outcome.response.accepted_counts(), ElementsAre(0, 1));
   ASSERT_EQ(outcome.response.sequence_statuses_size(), 1);
   EXPECT_EQ(outcome.response.sequence_statuses(0).code(), v1::ROW_CODE_INVALID_PARAMS);
-  EXPECT_EQ(outcome.response.sequence_statuses(0).message(),
-            "sequence 0: params[0].mirostat must be unset to verify a draft: its state goes from "
-            "one token to the next");
+  EXPECT_THAT(outcome.response.sequence_statuses(0).message(),
+              StartsWith("sequence 0: params[0].mirostat "));
 }
 
 TEST(VerifyDraftCodecTest, WithoutASeedEverySequenceGetsOneThatRepeatsIt) {
@@ -230,29 +229,29 @@ INSTANTIATE_TEST_SUITE_P(
                 "draft.rows must be one per drafted token (3), got 5"},
         Refusal{"draft_vocab",
                 "draft { vocab: 4 data: '012345678901234567890123456789012345678901234567' }",
-                "draft.vocab must be that of target, 3, got 4"},
-        Refusal{"draft_data", "draft { data: '' }",
-                "draft.data must have 36 bytes for [3, 3] values of FLOAT32, got 0"},
-        Refusal{"target_type", "target { dtype: DATA_TYPE_FLOAT64 }",
-                "target.data must have 120 bytes for [5, 3] values of FLOAT64, got 60"}),
+                "draft.vocab must be that of target, 3, got 4"}),
     [](const auto& tested) { return tested.param.name; });
 
-INSTANTIATE_TEST_SUITE_P(
-    Rest, RefusalTest,
-    ::testing::Values(
-        Refusal{"several_samples", "params { num_samples: 2 }",
-                "sequence 0: params[0].num_samples must be 1 to verify a draft, got 2"},
-        Refusal{"out_of_range", "params { top_p: 2 }",
-                "sequence 0: params[0].top_p must be in [0, 1], got 2"},
-        Refusal{"profiles", "params { } params { } sequence_params: 0",
-                "sequence_params must have one entry per sequence (2) or none, got 1"},
-        Refusal{"keys", "keys { streams: [1, 2, 3] }",
-                "keys.streams must have one entry per sequence (2), one for all, or none, got 3"},
-        Refusal{"histories", "histories { prompt_set { lengths: 1 token_ids: 1 } }",
-                "histories.prompt_set.lengths must have one entry per sequence (2), got 1"},
-        Refusal{"bitmask", "bitmask { words: 'abcd' }",
-                "bitmask.words must have 20 bytes for 5 masks of 1 word, got 4"}),
-    [](const auto& tested) { return tested.param.name; });
+// The tests of Sample's requests and of the parameters have the rest of these sentences.
+TEST(RefusalOfPartsTest, NamesSequenceAndField) {
+  const auto refusal = [](const std::string& change) {
+    const absl::Status status = Verify(Changed(change)).status;
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << change;
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refusal("draft { data: '' }"), StartsWith("draft.data "));
+  EXPECT_THAT(refusal("target { dtype: DATA_TYPE_FLOAT64 }"), StartsWith("target.data "));
+  EXPECT_THAT(refusal("params { num_samples: 2 }"),
+              StartsWith("sequence 0: params[0].num_samples "));
+  EXPECT_THAT(refusal("params { top_p: 2 }"), StartsWith("sequence 0: params[0].top_p "));
+  EXPECT_THAT(refusal("params { } params { } sequence_params: 0"),
+              StartsWith("sequence_params must have one entry per sequence (2)"));
+  EXPECT_THAT(refusal("keys { streams: [1, 2, 3] }"),
+              StartsWith("keys.streams must have one entry per sequence (2)"));
+  EXPECT_THAT(refusal("histories { prompt_set { lengths: 1 token_ids: 1 } }"),
+              StartsWith("histories.prompt_set.lengths must have one entry per sequence (2)"));
+  EXPECT_THAT(refusal("bitmask { words: 'abcd' }"), StartsWith("bitmask.words "));
+}
 
 TEST(VerifyDraftCodecTest, RefusesWhatIsMissing) {
   EXPECT_EQ(Verify({}).status.message(), "target must be set");
