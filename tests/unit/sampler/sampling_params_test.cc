@@ -137,6 +137,20 @@ INSTANTIATE_TEST_SUITE_P(
              [](SamplingParams& p) { p.top_p_decay = TopPDecay{.reset_ids = {100}}; }, kLogits,
              "params[3].top_p_decay.reset_ids[0] of row 7 must be below the vocabulary of 100, got "
              "100"},
+        Case{"stop_id",
+             [](SamplingParams& p) {
+               p.stop_ids = {1, 100};
+             },
+             kLogits,
+             "params[3].stop_ids[1] of row 7 must be below the vocabulary of 100, got 100"},
+        Case{
+            "bad_word",
+            [](SamplingParams& p) {
+              p.bad_words = {{1}, {2, 100}};
+            },
+            kLogits,
+            "params[3].bad_words[1].token_ids[1] of row 7 must be below the vocabulary of 100, got "
+            "100"},
         Case{"state_of_many_draws",
              [](SamplingParams& p) {
                p.mirostat = Mirostat{};

@@ -29,6 +29,8 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
 
 const CallContext kContext = {.limits = {.max_rows = 8, .max_vocab = 1000}};
 
@@ -70,29 +72,51 @@ void Check(const std::vector<Case>& cases) {
   }
 }
 
+// The same for errors of the native request, which the tests of that have in full: here `error` is
+// how they begin, with the names that the caller knows.
+void CheckBeginnings(const std::vector<Case>& cases) {
+  for (const Case& c : cases) {
+    inference::ModelInferRequest request = Request();
+    c.change(request);
+    const std::string error = ErrorOf(request);
+    EXPECT_THAT(error, StartsWith(c.error + " "));
+    EXPECT_THAT(error, Not(HasSubstr("params[")));
+  }
+}
+
 TEST(InferErrorTest, NamesParametersAsTheyWereSent) {
-  Check({
-      {[](auto& r) { Parameter(r, "top_p").set_double_param(1.5); },
-       "row 0: parameters.top_p must be in [0, 1], got 1.5"},
+  CheckBeginnings({
+      {[](auto& r) { Parameter(r, "top_p").set_double_param(1.5); }, "row 0: parameters.top_p"},
       {[](auto& r) { Parameter(r, "xtc.probability").set_double_param(2); },
-       "row 0: parameters.xtc.probability must be in [0, 1], got 2"},
+       "row 0: parameters.xtc.probability"},
       {[](auto& r) { Parameter(r, "mirostat.tau").set_double_param(2); },
-       "parameters.mirostat.version must be set"},
+       "parameters.mirostat.version"},
       {[](auto& r) { Parameter(r, "temperature_schedule.begin").set_double_param(2); },
-       "parameters.temperature_schedule.kind must be set"},
+       "parameters.temperature_schedule.kind"},
       {[](auto& r) {
          Parameter(r, "temperature").set_double_param(1);
          Parameter(r, "temperature_schedule.begin").set_double_param(2);
        },
-       "the request must not set both temperature and temperature_schedule"},
+       "the request must not set both temperature and"},
       {[](auto& r) { Parameter(r, "num_samples").set_int64_param(4); },
-       "row 0: parameters.num_samples must be at most the 3 tokens of the row without "
-       "replacement, got 4"},
+       "row 0: parameters.num_samples"},
       {[](auto& r) {
          Parameter(r, "num_samples").set_int64_param(10'000'000);
          Parameter(r, "replacement").set_bool_param(true);
        },
-       "num_samples of all rows together must be at most 16777216, got 20000000"},
+       "num_samples of all rows"},
+      {[](auto& r) {
+         Parameter(r, "top_logprobs").set_int64_param(4);
+         r.add_outputs()->set_name("top_token_ids");
+       },
+       "parameters.top_logprobs"},
+      {[](auto& r) {
+         Parameter(r, "gumbel_softmax").set_double_param(0);
+         r.add_outputs()->set_name("gumbel_softmax");
+       },
+       "parameters.gumbel_softmax"},
+  });
+  Check({
       {[](auto& r) { Parameter(r, "seed").set_int64_param(-1); },
        "parameters.seed must be an integer in [0, 18446744073709551615], got -1"},
       {[](auto& r) { Parameter(r, "stream").set_int64_param(int64_t{1} << 32); },
@@ -103,54 +127,46 @@ TEST(InferErrorTest, NamesParametersAsTheyWereSent) {
        "parameters.replacement must be a boolean, got 1"},
       {[](auto& r) { Parameter(r, "stage_preset").set_string_param("GGML"); },
        "parameters.stage_preset must be one of VLLM, HF, LLAMA_CPP, SGLANG, got \"GGML\""},
-      {[](auto& r) {
-         Parameter(r, "top_logprobs").set_int64_param(4);
-         r.add_outputs()->set_name("top_token_ids");
-       },
-       "parameters.top_logprobs must be at most the 3 tokens of a row, got 4"},
-      {[](auto& r) {
-         Parameter(r, "gumbel_softmax").set_double_param(0);
-         r.add_outputs()->set_name("gumbel_softmax");
-       },
-       "parameters.gumbel_softmax must be in [1e-6, 1e6], got 0"},
   });
 }
 
 TEST(InferErrorTest, NamesInputsAsTheyWereSent) {
-  Check({
+  CheckBeginnings({
       {[](auto& r) {
          AddInput(r, "top_p", "FP32", {2}, Bytes<float>({0.5f, 2.0f}));
        },
-       "row 1: inputs.top_p must be in [0, 1], got 2"},
+       "row 1: inputs.top_p"},
       {[](auto& r) {
          AddInput(r, "min_p", "FP32", {2}, Bytes<float>({0.5f, 0.5f}));
          Parameter(r, "top_p").set_double_param(2);
        },
-       "row 0: parameters.top_p must be in [0, 1], got 2"},
+       "row 0: parameters.top_p"},
+      {[](auto& r) {
+         AddInput(r, "bitmask", "INT32", {2, 2}, std::string(16, '\xff'));
+       },
+       "inputs.bitmask"},
+      {[](auto& r) {
+         AddInput(r, "stop_ids", "INT32", {2, 1}, Bytes<int32_t>({1, 7}));
+       },
+       "row 1: inputs.stop_ids[0]"},
+      {[](auto& r) {
+         AddInput(r, "bad_words", "INT32", {2, 3}, Bytes<int32_t>({1, -1, 2, 0, -1, 9}));
+       },
+       "row 1: inputs.bad_words[1][0]"},
+      {[](auto& r) {
+         AddInput(r, "logit_bias.token_ids", "INT32", {2, 1}, Bytes<int32_t>({1, 1}));
+       },
+       "inputs.logit_bias"},
+      {[](auto& r) {
+         AddInput(r, "stage_order", "BYTES", {2, 2}, Strings({"TOP_P", "TOP_P", "TOP_P", "TOP_K"}));
+       },
+       "inputs.stage_order[1]"},
+  });
+  Check({
       {[](auto& r) {
          AddInput(r, "seed", "INT64", {2}, Bytes<int64_t>({1, -7}));
        },
        "inputs.seed must be an integer in [0, 18446744073709551615], got -7"},
-      {[](auto& r) {
-         AddInput(r, "bitmask", "INT32", {2, 2}, std::string(16, '\xff'));
-       },
-       "inputs.bitmask must have 8 bytes for 2 masks of 1 word, got 16"},
-      {[](auto& r) {
-         AddInput(r, "stop_ids", "INT32", {2, 1}, Bytes<int32_t>({1, 7}));
-       },
-       "row 1: inputs.stop_ids[0] must be below the vocabulary of 3, got 7"},
-      {[](auto& r) {
-         AddInput(r, "bad_words", "INT32", {2, 3}, Bytes<int32_t>({1, -1, 2, 0, -1, 9}));
-       },
-       "row 1: inputs.bad_words[1][0] must be below the vocabulary of 3, got 9"},
-      {[](auto& r) {
-         AddInput(r, "logit_bias.token_ids", "INT32", {2, 1}, Bytes<int32_t>({1, 1}));
-       },
-       "inputs.logit_bias must have as many values as token_ids (1), got 0"},
-      {[](auto& r) {
-         AddInput(r, "stage_order", "BYTES", {2, 2}, Strings({"TOP_P", "TOP_P", "TOP_P", "TOP_K"}));
-       },
-       "inputs.stage_order[1] names STAGE_TOP_P again"},
   });
 }
 
@@ -185,10 +201,8 @@ TEST(InferErrorTest, NamesTheTensorThatLiesInARegion) {
     request.mutable_inputs(0)->set_shape(0, 1);
     parameters["shared_memory_byte_size"].set_int64_param(12);
     parameters["shared_memory_offset"].set_int64_param(2);
-    EXPECT_EQ(ErrorOf(request, context),
-              absl::StrCat("inputs.", name,
-                           ".parameters.shared_memory_offset must be a multiple of the 4 bytes of "
-                           "a value, got 2"));
+    EXPECT_THAT(ErrorOf(request, limits),
+                StartsWith(absl::StrCat("inputs.", name, ".parameters.shared_memory_offset ")));
   }
 }
 

@@ -145,11 +145,13 @@ TEST_F(RegionServiceTest, RefusesWhatLiesOutside) {
   EXPECT_EQ(Sample(*region, 0, 2, kMax - 3).error_code(), grpc::StatusCode::OUT_OF_RANGE);
   status = Sample(*region, 2, 1);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_THAT(status.error_message(),
-              HasSubstr("tensor.region.offset must be a multiple of the 4"));
+  EXPECT_EQ(status.error_message(),
+            "tensor.region.offset must be a multiple of the 4 bytes of a value, got 2");
   status = Sample(*region, 0, 1, kRowBytes - 4);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_THAT(status.error_message(), HasSubstr("row_stride must be at least the 1200 bytes"));
+  EXPECT_EQ(status.error_message(),
+            "tensor.region.row_stride must be at least the 1200 bytes of a row and a multiple of "
+            "the 4 bytes of a value, got 1196");
   EXPECT_EQ(Sample(*region, 0, 1, kRowBytes + 2).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
