@@ -193,6 +193,15 @@ TEST(RefusalOfPartsTest, NamesRowAndField) {
               StartsWith("tensor.candidates.lengths "));
 }
 
+TEST(RefusalOfPartsTest, AnAnswerThatCouldBeTooLargeIsNamedWithItsLimit) {
+  DecodedSample decoded;
+  EXPECT_EQ(
+      DecodeSample(Changed("outputs { logprobs: true }"), {.max_response_bytes = 500}, decoded),
+      absl::InvalidArgumentError(
+          "the answer could have 528 bytes, at most 500 may be (--max-response-bytes): ask "
+          "for less besides the tokens, draw fewer, or send fewer rows"));
+}
+
 TEST(RefusalOfNewFieldsTest, UnknownFieldNumbersAreNamedAtAnyDepth) {
   v1::SampleRequest request = Changed("params { }");
   request.GetReflection()->MutableUnknownFields(&request)->AddVarint(77, 1);

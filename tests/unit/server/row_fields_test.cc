@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "sampler/reference/reference_sampler.h"
-#include "server/codec/describe_codec.h"
 #include "server/codec/request_codec.h"
 #include "server/codec/row_codec.h"
 
@@ -269,18 +268,6 @@ TEST(UnknownIdsTest, OfSetsAndCountsAreSkippedToo) {
       "output_counts { lengths: 2 token_ids: [8, 1] counts: [5, 1] } skip_unknown_ids: true }"));
   EXPECT_THAT(response.token_ids(), ElementsAre(0));
   EXPECT_THAT(response.skipped_ids(), ElementsAre(2));
-}
-
-TEST(UnknownIdsTest, AreCountedByDescribe) {
-  v1::DescribeRequest request;
-  *request.mutable_request() = LogitRequest(
-      1, {1, 2, 0},
-      "histories { prompt_ids { lengths: 2 token_ids: [1, 5] } skip_unknown_ids: true }");
-  DecodedSample decoded;
-  ASSERT_TRUE(DecodeDescribe(request, kContext, decoded).ok());
-  v1::DescribeResponse response;
-  EncodeDescribe(decoded, {}, {}, response);
-  EXPECT_THAT(response.skipped_ids(), ElementsAre(1));
 }
 
 }  // namespace
