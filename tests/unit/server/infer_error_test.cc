@@ -213,7 +213,18 @@ TEST(InferErrorTest, KeptSetsAreNamedByTheOutputThatWasAskedFor) {
   AddInput(request, "logits", "FP16", {9000, 2000}, std::string(36'000'000, '\0'));
   request.add_outputs()->set_name("kept_logprobs");
   const CallContext context = {.limits = {.max_rows = 10'000, .max_vocab = 10'000}};
-  EXPECT_THAT(ErrorOf(request, context), HasSubstr("outputs.kept_logprobs could hold 18000000"));
+  EXPECT_THAT(ErrorOf(request, limits), StartsWith("outputs.kept_logprobs could hold 18000000"));
+}
+
+TEST(InferErrorTest, AnOutputThatCouldBeTooLargeIsNamedWithItsShape) {
+  Check({
+      {[](auto& r) {
+         AddInput(r, "num_samples", "INT32", {2}, Bytes<int32_t>({1, 10'000'000}));
+         Parameter(r, "replacement").set_bool_param(true);
+       },
+       "outputs.token_ids of 2 rows and up to 10000000 columns could hold 20000000 elements, at "
+       "most 16777216 may be"},
+  });
 }
 
 TEST(InferErrorTest, WholeNumbersMayComeAsFloatingPoint) {
