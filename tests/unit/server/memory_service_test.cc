@@ -23,6 +23,7 @@ namespace {
 
 using testing::Eventually;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 constexpr uint64_t kBudget = uint64_t{16} << 20;
 constexpr uint64_t kMostAnswer = uint64_t{1} << 20;
@@ -93,7 +94,7 @@ TEST_F(MemoryServiceTest, BytesThatAreNoMessageAreInvalidInEveryMethodThatSample
         "/token_sampler.v1.TokenSampler/Describe", "/inference.GRPCInferenceService/ModelInfer"}) {
     const grpc::Status status = Call(method, "\x0a\x7f");
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;
-    EXPECT_THAT(status.error_message(), HasSubstr("its 2 bytes are none")) << method;
+    EXPECT_THAT(status.error_message(), HasSubstr("Request")) << method;
   }
 }
 
@@ -111,7 +112,7 @@ TEST_F(MemoryServiceTest, EmptyParametersAreNotMadeIntoMessages) {
   const std::string bytes = request.SerializeAsString();
   const grpc::Status status = Call("/token_sampler.v1.TokenSampler/Sample", bytes);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_THAT(status.error_message(), HasSubstr("params must have at most 4096 entries"));
+  EXPECT_THAT(status.error_message(), StartsWith("params "));
   AwaitNothingHeld();
   EXPECT_LT(server_->ledger().peak(), 2 * bytes.size());
 }
@@ -138,7 +139,7 @@ TEST_F(MemoryServiceTest, AnAnswerThatCouldBeTooLargeIsRefusedBeforeItIsSampled)
   grpc::ClientContext large;
   const grpc::Status status = stub_->Sample(&large, RelaxedRequest(3000), &response);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_THAT(status.error_message(), HasSubstr("at most 1048576 may be"));
+  EXPECT_THAT(status.error_message(), HasSubstr("--max-response-bytes"));
   EXPECT_EQ(server_->counters().rows, rows);
   AwaitNothingHeld();
 }

