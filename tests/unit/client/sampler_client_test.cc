@@ -295,11 +295,10 @@ TEST(SamplerClientTest, KeepsTheServersCodeAndMessage) {
         grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::INTERNAL}) {
     const absl::Status status =
         StatusOfAnswer([code](const v1::SampleRequest&, v1::SampleResponse*) {
-          return grpc::Status(code, "params[0].top_p must be in [0, 1], got 2");
+          return grpc::Status(code, "what the server says");
         });
     EXPECT_EQ(static_cast<int>(status.code()), static_cast<int>(code));
-    EXPECT_THAT(std::string(status.message()),
-                HasSubstr("params[0].top_p must be in [0, 1], got 2"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("what the server says"));
   }
 }
 
@@ -396,6 +395,10 @@ TEST(SamplerClientTest, ChecksAddressAndOptions) {
     EXPECT_EQ(SamplerClient::Connect("localhost:1", options).status().code(),
               absl::StatusCode::kInvalidArgument);
   }
+  EXPECT_EQ(SamplerClient::Connect("here").status().message(),
+            "address must be host:port or unix:/path, got 'here'");
+  EXPECT_EQ(SamplerClient::Connect("localhost:1", {.channels = 1025}).status().message(),
+            "channels must be in [1, 1024], got 1025");
 }
 
 TEST(SamplerClientTest, SaysWhereNothingAnswers) {
