@@ -8,6 +8,8 @@
 
 #include <string>
 
+#include "tests/testing/tensors.h"
+
 namespace token_sampler {
 namespace {
 
@@ -16,11 +18,7 @@ using ::testing::ElementsAre;
 // Makes a request for a row of three tokens, changed by fields in text format.
 v1::DescribeRequest Changed(const std::string& text) {
   v1::DescribeRequest request;
-  v1::Tensor& tensor = *request.mutable_request()->mutable_tensor();
-  tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
-  tensor.set_rows(1);
-  tensor.set_vocab(3);
-  tensor.set_data(std::string(3 * sizeof(float), '\0'));
+  SetTensor(1, {1, 2, 3}, *request.mutable_request()->mutable_tensor());
   v1::DescribeRequest change;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &change)) << text;
   request.MergeFrom(change);

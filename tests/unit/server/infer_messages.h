@@ -4,20 +4,13 @@
 #define TOKEN_SAMPLER_TESTS_UNIT_SERVER_INFER_MESSAGES_H_
 
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "inference/grpc_inference_service.pb.h"
+#include "tests/testing/tensors.h"
 
 namespace token_sampler {
-
-template <typename Element>
-std::string Bytes(const std::vector<Element>& values) {
-  std::string bytes(values.size() * sizeof(Element), '\0');
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  return bytes;
-}
 
 // Encodes strings like the raw contents of BYTES.
 inline std::string Strings(const std::vector<std::string>& values) {

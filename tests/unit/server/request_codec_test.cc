@@ -7,7 +7,6 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <limits>
 #include <random>
 #include <set>
@@ -16,6 +15,7 @@
 #include "sampler/params/stage_table.h"
 #include "sampler/reference/reference_sampler.h"
 #include "server/codec/field_check.h"
+#include "tests/testing/tensors.h"
 
 namespace token_sampler {
 namespace {
@@ -29,24 +29,10 @@ using ::testing::StartsWith;
 
 const CallContext kContext = {.limits = {.max_rows = 8, .max_vocab = 1000}};
 
-std::string Bytes(const std::vector<float>& values) {
-  std::string bytes(values.size() * sizeof(float), '\0');
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  return bytes;
-}
-
-v1::SampleRequest Request(uint32_t rows, uint32_t vocab, const std::vector<float>& values) {
-  v1::SampleRequest request;
-  request.mutable_tensor()->set_dtype(v1::DATA_TYPE_FLOAT32);
-  request.mutable_tensor()->set_rows(rows);
-  request.mutable_tensor()->set_vocab(vocab);
-  request.mutable_tensor()->set_data(Bytes(values));
-  return request;
-}
-
 // Makes a request with two rows of three tokens, changed by fields in text format.
 v1::SampleRequest Changed(const std::string& text) {
-  v1::SampleRequest request = Request(2, 3, {1, 2, 3, 4, 5, 6});
+  v1::SampleRequest request;
+  SetTensor(2, {1, 2, 3, 4, 5, 6}, *request.mutable_tensor());
   v1::SampleRequest change;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &change)) << text;
   request.MergeFrom(change);
@@ -233,7 +219,8 @@ TEST(RefusalOfNewFieldsTest, WhatIsMissing) {
 TEST(RowErrorTest, OneBadRowFailsAlone) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  v1::SampleRequest request = Request(6, 2, {1, 2, 1, -1, 0, 0, 1, kNan, kInfinity, 1, 3, 0});
+  v1::SampleRequest request;
+  SetTensor(6, {1, 2, 1, -1, 0, 0, 1, kNan, kInfinity, 1, 3, 0}, *request.mutable_tensor());
   request.set_input_kind(v1::INPUT_KIND_WEIGHTS);
   const Outcome outcome = Sample(request);
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
@@ -389,8 +376,7 @@ TEST(StatesTest, ComeBackForTheNextStep) {
 TEST(SanitizeTest, TheStatusSaysWhatWasDone) {
   v1::SampleRequest request =
       Changed("params { invalid_values: INVALID_VALUE_POLICY_SANITIZE } outputs { entropy: true }");
-  request.mutable_tensor()->set_data(
-      Bytes({1, std::numeric_limits<float>::quiet_NaN(), 3, 4, 5, 6}));
+  SetTensor(2, {1, std::numeric_limits<float>::quiet_NaN(), 3, 4, 5, 6}, *request.mutable_tensor());
   const v1::SampleResponse response = Sample(request).response;
   EXPECT_THAT(response.token_counts(), ElementsAre(1, 1));
   ASSERT_EQ(response.row_statuses_size(), 1);

@@ -29,6 +29,7 @@
 #include "tests/testing/eventually.h"
 #include "tests/testing/gated_sampler.h"
 #include "tests/testing/statistics.h"
+#include "tests/testing/tensors.h"
 
 namespace token_sampler {
 namespace {
@@ -40,12 +41,7 @@ using ::testing::StartsWith;
 
 v1::SampleRequest Request(const std::vector<float>& values, uint32_t rows = 1) {
   v1::SampleRequest request;
-  v1::Tensor& tensor = *request.mutable_tensor();
-  tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
-  tensor.set_rows(rows);
-  tensor.set_vocab(static_cast<uint32_t>(values.size()) / rows);
-  tensor.mutable_data()->resize(values.size() * sizeof(float));
-  std::memcpy(tensor.mutable_data()->data(), values.data(), tensor.data().size());
+  SetTensor(rows, values, *request.mutable_tensor());
   return request;
 }
 

@@ -15,6 +15,7 @@
 #include <string>
 
 #include "sampler/reference/reference_sampler.h"
+#include "tests/testing/tensors.h"
 
 namespace token_sampler {
 namespace {
@@ -26,14 +27,6 @@ using ::testing::Lt;
 using ::testing::StartsWith;
 
 const CallContext kContext = {.limits = {.max_rows = 8, .max_vocab = 1000}};
-
-void SetTensor(uint32_t rows, const std::vector<float>& values, v1::Tensor& tensor) {
-  tensor.set_dtype(v1::DATA_TYPE_FLOAT32);
-  tensor.set_rows(rows);
-  tensor.set_vocab(static_cast<uint32_t>(values.size()) / rows);
-  tensor.mutable_data()->resize(values.size() * sizeof(float));
-  std::memcpy(tensor.mutable_data()->data(), values.data(), tensor.data().size());
-}
 
 // Makes a request with two sequences of weights over three tokens, with two drafted tokens and one,
 // and with draft rows. All draws are certain, and all tokens are accepted. Fields in text format
