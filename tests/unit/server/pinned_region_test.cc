@@ -21,13 +21,13 @@
 #include "cuda/cuda_sampler.h"
 #include "cuda/memory/pinned_memory.h"
 #include "sampler/reference/reference_sampler.h"
-#include "server/calls/call_identity.h"
 #include "server/regions/guarded_mapping.h"
 #include "server/regions/pinned_pages.h"
 #include "server/regions/region_registry.h"
 #include "server/regions/region_rows.h"
 #include "server/regions/system_region.h"
 #include "tests/simt/machine.h"
+#include "tests/unit/server/region_objects.h"
 
 namespace token_sampler {
 namespace {
@@ -42,40 +42,22 @@ constexpr uint64_t kOffset = 5000;  // of the region: not at the beginning of a 
 constexpr size_t kRegionBytes = kRows * kRowBytes;
 constexpr size_t kObjectBytes = kOffset + kRegionBytes;
 
-// Returns the user of this process, who owns the objects of the tests.
-CallIdentity Caller() { return IdentityOfPeer(absl::StrCat("unix:", geteuid(), "/1")); }
-
 // The object of an owner who writes to a mapping of it.
-class Object {
+class MappedObject : public Object {
  public:
-  Object() : key_(absl::StrCat("/token-sampler-pinned-test-", getpid())) {
-    shm_unlink(key_.c_str());
-    file_ = shm_open(key_.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
-    Resize(kObjectBytes);
-    bytes_ = static_cast<char*>(
-        mmap(nullptr, kObjectBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0));
-  }
-  Object(const Object&) = delete;
-  Object& operator=(const Object&) = delete;
-  ~Object() {
-    munmap(bytes_, kObjectBytes);
-    close(file_);
-    shm_unlink(key_.c_str());
-  }
+  MappedObject()
+      : Object(kObjectBytes, "-pinned"),
+        bytes_(static_cast<char*>(
+            mmap(nullptr, kObjectBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd(), 0))) {}
+  ~MappedObject() { munmap(bytes_, kObjectBytes); }
 
-  const std::string& key() const { return key_; }
-  int file() const { return file_; }
-
-  void Resize(size_t size) const { EXPECT_EQ(ftruncate(file_, static_cast<off_t>(size)), 0); }
   void Write(const std::vector<float>& values) const {
     std::memset(bytes_, 0, kOffset);
     std::memcpy(bytes_ + kOffset, values.data(), kRegionBytes);
   }
 
  private:
-  const std::string key_;
-  int file_ = -1;
-  char* bytes_ = nullptr;
+  char* const bytes_;
 };
 
 std::vector<float> Values(uint32_t seed) {
@@ -153,7 +135,7 @@ class PinnedRegionTest : public ::testing::Test {
 
   const SamplingParams params_ = {.top_k = 30};
   std::vector<float> values_ = Values(1);
-  const Object object_;
+  const MappedObject object_;
   std::unique_ptr<Sampler> sampler_;
   std::shared_ptr<SystemRegion> region_;
 
@@ -195,10 +177,10 @@ TEST_F(PinnedRegionTest, AnObjectThatIsCutIsAnErrorAndNoSignal) {
   for (const size_t cpu_copy_bytes : {size_t{0}, 2 * kRegionBytes}) {
     simt::SetDevices({simt::Device{.cpu_copy_bytes = cpu_copy_bytes}});
     for (const size_t size : {kObjectBytes - 1, kObjectBytes / 2, size_t{0}}) {
-      object_.Resize(kObjectBytes);
+      object_.Truncate(kObjectBytes);
       ChangeValues(1);
       ASSERT_TRUE(Pin().ok());
-      object_.Resize(size);
+      object_.Truncate(size);
       const Call call = Sample();
       EXPECT_EQ(call.status.code(), absl::StatusCode::kFailedPrecondition) << size;
       EXPECT_THAT(std::string(call.status.message()), HasSubstr("was truncated below"));
@@ -216,8 +198,8 @@ TEST_F(PinnedRegionTest, AnObjectThatIsCutIsAnErrorAndNoSignal) {
 TEST_F(PinnedRegionTest, WhatGrowsAgainBehindACutIsReadFromTheObject) {
   ASSERT_TRUE(Pin().ok());
   ExpectTokensOfValues();
-  object_.Resize(0);
-  object_.Resize(kObjectBytes);
+  object_.Truncate(0);
+  object_.Truncate(kObjectBytes);
   ChangeValues(7);
   ExpectTokensOfValues();
   EXPECT_EQ(region_->pinned_memory(), nullptr);
@@ -230,7 +212,7 @@ TEST_F(PinnedRegionTest, WhatGrowsAgainBehindACutIsReadFromTheObject) {
 
 TEST_F(PinnedRegionTest, PagesThatAreFreedInTheMiddleAreSeen) {
   ASSERT_TRUE(Pin().ok());
-  ASSERT_EQ(fallocate(object_.file(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192, 8192), 0);
+  ASSERT_EQ(fallocate(object_.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192, 8192), 0);
   ChangeValues(9);
   ExpectTokensOfValues();
   EXPECT_EQ(region_->pinned_memory(), nullptr);
@@ -244,8 +226,8 @@ TEST_F(PinnedRegionTest, CallsLiveThroughCutsAtAnyTime) {
     std::atomic<bool> ends = false;
     std::thread owner([&] {
       do {
-        object_.Resize(kOffset);
-        object_.Resize(kObjectBytes);
+        object_.Truncate(kOffset);
+        object_.Truncate(kObjectBytes);
       } while (!ends);
     });
     for (int call = 0; call < 3; ++call) {
@@ -270,15 +252,15 @@ TEST_F(PinnedRegionTest, WritingThroughTheDescriptorEndsIt) {
 
 TEST_F(PinnedRegionTest, AnObjectThatIsUnlinkedIsAnError) {
   ASSERT_TRUE(Pin().ok());
-  ASSERT_EQ(shm_unlink(object_.key().c_str()), 0);
+  object_.Unlink();
   const Call call = Sample();
   EXPECT_EQ(call.status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(call.status.message()), HasSubstr("was unlinked or replaced"));
 }
 
 TEST_F(PinnedRegionTest, MemoryThatItsOwnerDoesNotHaveIsNotMadeByPinning) {
-  object_.Resize(0);
-  object_.Resize(kObjectBytes);
+  object_.Truncate(0);
+  object_.Truncate(kObjectBytes);
   const absl::Status status = Pin();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(),
@@ -287,7 +269,7 @@ TEST_F(PinnedRegionTest, MemoryThatItsOwnerDoesNotHaveIsNotMadeByPinning) {
                          "(posix_fallocate) all of it before"));
   ChangeValues(3);
   ExpectTokensOfValues();
-  ASSERT_EQ(posix_fallocate(object_.file(), 0, kObjectBytes), 0);
+  ASSERT_EQ(posix_fallocate(object_.fd(), 0, kObjectBytes), 0);
   EXPECT_TRUE(Pin().ok());
 }
 
@@ -314,27 +296,27 @@ TEST_F(PinnedRegionTest, TheRegistryPinsWhatIsRegisteredAndLetsGo) {
   const SystemRegionRequest request = {
       .key = object_.key(), .offset = kOffset, .byte_size = kRegionBytes};
   const size_t before = simt::LiveObjects();
-  ASSERT_TRUE(regions.Register("a", request, Caller()).ok());
-  EXPECT_NE((*regions.Find("a", Caller()))->pinned_memory(), nullptr);
+  ASSERT_TRUE(regions.Register("a", request, Me()).ok());
+  EXPECT_NE((*regions.Find("a", Me()))->pinned_memory(), nullptr);
   EXPECT_EQ(simt::LiveObjects(), before + 1);
   // A region that the quotas refuse is not pinned.
-  EXPECT_EQ(regions.Register("b", request, Caller()).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(regions.Register("b", request, Me()).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(simt::LiveObjects(), before + 1);
-  ASSERT_TRUE(regions.Unregister("a", Caller(), [] {}).ok());
+  ASSERT_TRUE(regions.Unregister("a", Me(), [] {}).ok());
   EXPECT_EQ(simt::LiveObjects(), before);
 }
 
 TEST_F(PinnedRegionTest, TheRegistryTakesWhatCannotBePinned) {
   RegionRegistry regions({.kinds = "system", .pinning = Pinning()});
-  object_.Resize(0);
-  object_.Resize(kObjectBytes);
+  object_.Truncate(0);
+  object_.Truncate(kObjectBytes);
   ASSERT_TRUE(regions
                   .Register("a",
                             SystemRegionRequest{
                                 .key = object_.key(), .offset = kOffset, .byte_size = kRegionBytes},
-                            Caller())
+                            Me())
                   .ok());
-  EXPECT_EQ((*regions.Find("a", Caller()))->pinned_memory(), nullptr);
+  EXPECT_EQ((*regions.Find("a", Me()))->pinned_memory(), nullptr);
 }
 
 }  // namespace

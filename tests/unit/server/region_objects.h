@@ -27,7 +27,7 @@ inline CallIdentity User(uint32_t user, int connection = 1) {
 inline CallIdentity Me() { return User(geteuid()); }
 inline CallIdentity At(const std::string& peer) { return IdentityOfPeer(peer); }
 
-// A shared-memory object of this process, in which byte i is i modulo 251.
+// A shared-memory object of this process, in which byte i is at first i modulo 251.
 class Object {
  public:
   explicit Object(size_t size, const std::string& name = "")
@@ -39,6 +39,9 @@ class Object {
     EXPECT_EQ(pwrite(fd_, bytes.data(), size, 0), static_cast<ssize_t>(size));
   }
 
+  Object(const Object&) = delete;
+  Object& operator=(const Object&) = delete;
+
   ~Object() {
     close(fd_);
     shm_unlink(key_.c_str());
@@ -47,6 +50,7 @@ class Object {
   void Truncate(size_t size) const { ASSERT_EQ(ftruncate(fd_, static_cast<off_t>(size)), 0); }
   void Unlink() const { ASSERT_EQ(shm_unlink(key_.c_str()), 0); }
   const std::string& key() const { return key_; }
+  int fd() const { return fd_; }
 
  private:
   std::string key_;
