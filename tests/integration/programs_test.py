@@ -441,8 +441,10 @@ class EndTest(unittest.TestCase):
                 ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", SERVER, "--device=cpu",
                  "--listen=127.0.0.1:0", f"--address-file={file}"], env=ENVIRONMENT,
             )  # fmt: skip
+            limit = time.monotonic() + 60
             while not file.exists():
                 self.assertIsNone(process.poll())
+                self.assertLess(time.monotonic(), limit)
                 time.sleep(0.01)
             done = client("health", "--address", file.read_text().strip())
             self.assertEqual(done.stdout, "SERVING\n", done.stderr)

@@ -10,15 +10,17 @@
 #include <thread>
 
 #include "tests/testing/batcher_jobs.h"
+#include "tests/testing/eventually.h"
 #include "tests/testing/gated_sampler.h"
 
 namespace token_sampler {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using testing::Eventually;
+using ::testing::HasSubstr;
 
-class BatcherTest : public testing::Test {
+class BatcherTest : public ::testing::Test {
  protected:
   // Makes a batcher whose executors are all busy with one row each until sampler_.Open().
   Batcher& StartBusy(const BatcherOptions& options) {
@@ -161,8 +163,7 @@ TEST_F(BatcherTest, StopWaitsForSubmittersThatSample) {
   std::thread submitter([&] { EXPECT_TRUE(batcher.Submit(job).ok()); });
   sampler_.AwaitCalls(1);
   std::thread opener([&] {
-    while (batcher.Submit(MakeJob(1)).code() != absl::StatusCode::kUnavailable) {
-    }
+    EXPECT_TRUE(Eventually([&] { return absl::IsUnavailable(batcher.Submit(MakeJob(1))); }));
     sampler_.Open();
   });
   batcher.Stop();

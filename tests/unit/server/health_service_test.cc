@@ -13,6 +13,7 @@
 
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "server/program/server.h"
+#include "tests/testing/eventually.h"
 #include "tests/testing/gated_sampler.h"
 
 namespace token_sampler {
@@ -93,8 +94,7 @@ TEST_F(OperationTest, WatchesAreBoundedAndMakeRoomWhenTheyEnd) {
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(refused.error_message(), "at most 1024 calls may watch the health at once");
   watches.clear();
-  while (open(channel) != HealthCheckResponse::SERVING) {
-  }
+  EXPECT_TRUE(testing::Eventually([&] { return open(channel) == HealthCheckResponse::SERVING; }));
 }
 
 TEST_F(OperationTest, ReflectionHasTheDescriptorsOfEachService) {
