@@ -29,8 +29,8 @@ int RunHealth(const HealthFlags& flags) {
 }  // namespace
 
 Command AddHealthCommand(CLI::App& program) {
-  CLI::App* app =
-      program.add_subcommand("health", "Ask for the server's health; exit code 0 when it serves");
+  CLI::App* app = program.add_subcommand(
+      "health", "Ask for the server's health; the exit code is 0 if it serves");
   auto flags = std::make_shared<HealthFlags>();
   AddConnectionFlags(*app, flags->connection, absl::Seconds(5));
   app->add_option("--service", flags->service, "The service to ask for [the whole server]")

@@ -98,15 +98,15 @@ int RunLoad(const LoadFlags& flags) {
 Command AddLoadCommand(CLI::App& program) {
   CLI::App* app = program.add_subcommand("load", "Measure the server under a closed loop of calls");
   app->footer(
-      "Rates and latencies are of the calls that went well. After a call that failed there is a\n"
-      "pause, of 10 ms to 1 s. Ctrl-C ends the test early: what was measured is printed, and the\n"
-      "exit code is that of a test that ran to its end.");
+      "Rates and latencies are those of the calls that succeeded. After a failed call there is a\n"
+      "pause of 10 ms to 1 s. Ctrl-C ends the test early and prints what was measured, with the\n"
+      "exit code of a test that ran to its end.");
   auto flags = std::make_shared<LoadFlags>();
   app->add_option("--concurrency", flags->loop.concurrency, "Calls in flight")
       ->capture_default_str()
       ->group(kLoad)
       ->check(WholeNumber(1, 65'536));
-  AddDurationFlag(*app, "--duration", flags->loop.duration, "How long calls are started [10s]")
+  AddDurationFlag(*app, "--duration", flags->loop.duration, "How long to start calls [10s]")
       ->group(kLoad);
   app->add_option("--calls", flags->loop.max_calls, "Most calls [no limit but --duration]")
       ->group(kLoad)

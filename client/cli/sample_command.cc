@@ -104,7 +104,7 @@ RowKeys MakeKeys(const SampleFlags& flags, const RowRange& range) {
 absl::Status Prepare(const SampleFlags& flags, SampleRequest& request, SampleReport& report) {
   const bool weights = !flags.weights.empty();
   if (weights != flags.logits.empty()) {
-    return absl::InvalidArgumentError("say either --logits FILE.npy or --weights FILE.npy");
+    return absl::InvalidArgumentError("give either --logits FILE.npy or --weights FILE.npy");
   }
   ASSIGN_OR_RETURN(Matrix matrix, ReadNpy(weights ? flags.weights : flags.logits, flags.dtype));
   ASSIGN_OR_RETURN(RowRange range, ParseRows(flags.rows, matrix.rows));
@@ -199,9 +199,10 @@ void AddRowFlags(CLI::App& app, SampleFlags& flags) {
                  "[rows, vocab] or [vocab] weights, as torch.multinomial takes them")
       ->type_name("FILE.npy")
       ->group(kInput);
-  AddDataTypeFlag(app, flags.dtype, "What the file holds; bf16 is stored as u2 [as it says]")
+  AddDataTypeFlag(app, flags.dtype,
+                  "Element type of the file; bf16 is stored as u2 [as the file says]")
       ->group(kInput);
-  app.add_option("--rows", flags.rows, "Rows A to B - 1, or row A alone [all]")
+  app.add_option("--rows", flags.rows, "Rows A to B - 1, or only row A [all]")
       ->type_name("A:B|A")
       ->group(kInput);
   AddParamsFlags(app, flags.sampling.params);

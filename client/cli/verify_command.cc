@@ -82,7 +82,7 @@ absl::StatusOr<std::vector<DraftSequence>> ParseSequences(const VerifyFlags& fla
 absl::Status Prepare(const VerifyFlags& flags, VerifyDraftRequest& request, DraftReport& report) {
   const bool weights = !flags.weights.empty();
   if (weights != flags.logits.empty()) {
-    return absl::InvalidArgumentError("say either --logits FILE.npy or --weights FILE.npy");
+    return absl::InvalidArgumentError("give either --logits FILE.npy or --weights FILE.npy");
   }
   ASSIGN_OR_RETURN(Matrix target, ReadNpy(weights ? flags.weights : flags.logits, flags.dtype));
   request.target = std::move(target);
@@ -137,26 +137,27 @@ void AddFile(CLI::App& app, const std::string& name, std::string& path,
 
 Command AddVerifyCommand(CLI::App& program) {
   CLI::App* app = program.add_subcommand(
-      "verify", "Verify drafted tokens: the accepted ones, and the one behind them");
+      "verify", "Verify drafted tokens: show the accepted ones and the token after them");
   auto flags = std::make_shared<VerifyFlags>();
   AddFile(*app, "--logits", flags->logits,
-          "The target's rows: per sequence one before its drafts and one behind each");
+          "The target's rows: for each sequence one per drafted token and one after them");
   AddFile(*app, "--weights", flags->weights, "The same as weights");
   app->add_option("--draft-ids", flags->draft_ids, "The drafted tokens of each sequence")
       ->type_name("ID,...;ID,...")
       ->group(kInput)
       ->required();
   app->add_option("--parents", flags->parents,
-                  "Of trees: each token's parent within its sequence, -1 the root [chains]")
+                  "For trees: each token's parent within its sequence, -1 for the root [chains]")
       ->type_name("N,...;N,...")
       ->group(kInput);
   AddFile(*app, "--draft", flags->draft,
-          "What each drafted token was drawn from, a row each [drafts are certain]");
+          "The draft model's rows, one per drafted token [drafts are certain]");
   AddChoice<InputKind>(*app, "--draft-kind", flags->draft_kind,
                        {{"logits", InputKind::kLogits}, {"weights", InputKind::kWeights}},
-                       "What the draft holds; weights are final probabilities [as the target]")
+                       "What --draft holds; weights are final probabilities [as the target]")
       ->group(kInput);
-  AddDataTypeFlag(*app, flags->dtype, "What the files hold; bf16 is stored as u2 [as they say]")
+  AddDataTypeFlag(*app, flags->dtype,
+                  "Element type of the files; bf16 is stored as u2 [as they say]")
       ->group(kInput);
   AddParamsFlags(*app, flags->params);
   AddHistoryFlags(*app, flags->history);

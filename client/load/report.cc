@@ -45,7 +45,7 @@ std::string LoadTable(const Measurements& measurements, absl::Duration elapsed) 
   add_rate("bytes", measurements.bytes);
   absl::StrAppend(&text, "latency");
   if (measurements.calls() == 0) {
-    absl::StrAppend(&text, "  none: no call went well");
+    absl::StrAppend(&text, "  none: no call succeeded");
   } else {
     for (const NamedPercentile& named : kPercentiles) {
       absl::StrAppendFormat(&text, "  %s %.3f", named.label,

@@ -159,7 +159,8 @@ absl::StatusOr<v1::DescribeRequest> EncodeDescribeRequest(const SampleRequest& r
   RETURN_IF_ERROR(CheckMatrix(matrix, "matrix"));
   RETURN_IF_ERROR(CheckHistories(request.histories, request.skip_unknown_ids));
   if (matrix.candidates.has_value()) {
-    return absl::InvalidArgumentError("matrix.candidates are for Sample alone");
+    return absl::InvalidArgumentError(
+        "matrix.candidates must not be set: only Sample takes candidates");
   }
   v1::DescribeRequest proto;
   *proto.mutable_request() = ToProto(request);

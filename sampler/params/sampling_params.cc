@@ -15,12 +15,18 @@
 namespace token_sampler {
 namespace {
 
+// Returns the error for a field that does not do what it `must`.
+absl::Status Refused(const ParamsLocation& location, absl::string_view field,
+                     absl::string_view must) {
+  const std::string row = location.row < 0 ? "" : absl::StrCat(" of row ", location.row);
+  return absl::InvalidArgumentError(
+      absl::StrCat(location.profile, ".", field, row, " must ", must));
+}
+
 template <typename Value>
 absl::Status OutOfRange(const ParamsLocation& location, absl::string_view field,
                         absl::string_view range, const Value& value) {
-  const std::string row = location.row < 0 ? "" : absl::StrCat(" of row ", location.row);
-  return absl::InvalidArgumentError(
-      absl::StrCat(location.profile, ".", field, row, " must be ", range, ", got ", value));
+  return Refused(location, field, absl::StrCat("be ", range, ", got ", value));
 }
 
 // Writes integers without a decimal point or exponent, as the caller sent them.
@@ -73,7 +79,8 @@ absl::Status CheckBias(const SamplingParams& params, int64_t vocab,
   std::sort(ids.begin(), ids.end());
   const auto twice = std::adjacent_find(ids.begin(), ids.end());
   if (twice == ids.end()) return absl::OkStatus();
-  return OutOfRange(location, "logit_bias.token_ids", "without an id twice", *twice);
+  return Refused(location, "logit_bias.token_ids",
+                 absl::StrCat("not name token ", *twice, " twice"));
 }
 
 absl::Status CheckDry(const Dry& dry, int64_t vocab, const ParamsLocation& location) {
@@ -101,14 +108,13 @@ absl::Status CheckAdjustments(const SamplingParams& params, InputKind kind, int6
   RETURN_IF_ERROR(CheckBias(params, vocab, location));
   for (size_t i = 0; i < params.bad_words.size(); ++i) {
     const std::string field = absl::StrCat("bad_words[", i, "].token_ids");
-    if (params.bad_words[i].empty()) return OutOfRange(location, field, "not empty", "none");
+    if (params.bad_words[i].empty()) return Refused(location, field, "not be empty");
     RETURN_IF_ERROR(CheckIds(location, field, params.bad_words[i], vocab));
   }
   RETURN_IF_ERROR(CheckDry(params.dry, vocab, location));
   if (kind == InputKind::kLogits) return absl::OkStatus();
-  constexpr absl::string_view kOff = "off with weights, which are not logits";
-  if (!params.logit_bias.empty()) return OutOfRange(location, "logit_bias", kOff, "some");
-  return absl::OkStatus();
+  if (params.logit_bias.empty()) return absl::OkStatus();
+  return Refused(location, "logit_bias", "not be set with weights, which are not logits");
 }
 
 // Checks that the order has every stage that is on, and has top-k and top-p only once: alone or in
@@ -117,15 +123,13 @@ absl::Status CheckOrder(const SamplingParams& params, const ParamsLocation& loca
   const StageOrder& order = params.stage_order;
   const bool joint = order.Contains(Stage::kTopKTopP);
   if (joint && (order.Contains(Stage::kTopK) || order.Contains(Stage::kTopP))) {
-    return OutOfRange(location, "stage_order", "without TOP_K and TOP_P beside TOP_K_TOP_P",
-                      "both");
+    return Refused(location, "stage_order", "not name TOP_K or TOP_P together with TOP_K_TOP_P");
   }
   for (const Stage stage : kVllmOrder) {
     const bool covered = joint && (stage == Stage::kTopK || stage == Stage::kTopP);
     if (!StageIsOn(params, stage) || order.Contains(stage) || covered) continue;
-    return OutOfRange(location, "stage_order",
-                      absl::StrCat("one that names ", StageName(stage), ", which is on"),
-                      "one without");
+    return Refused(location, "stage_order",
+                   absl::StrCat("name ", StageName(stage), ", which is on"));
   }
   return absl::OkStatus();
 }
@@ -133,16 +137,16 @@ absl::Status CheckOrder(const SamplingParams& params, const ParamsLocation& loca
 absl::Status CheckTemperature(const SamplingParams& params, InputKind kind,
                               const ParamsLocation& location) {
   if (kind == InputKind::kWeights) {
-    constexpr absl::string_view kOff = "off with weights, to which no softmax applies";
+    constexpr absl::string_view kOff = "not be set with weights, to which no softmax applies";
     if (params.temperature != 0.0 && params.temperature != 1.0) {
       return OutOfRange(location, "temperature", "0 or 1 with weights, to which no softmax applies",
                         params.temperature);
     }
     if (params.temperature_schedule.has_value()) {
-      return OutOfRange(location, "temperature_schedule", kOff, "one");
+      return Refused(location, "temperature_schedule", kOff);
     }
     if (params.dynamic_temperature.has_value()) {
-      return OutOfRange(location, "dynamic_temperature", kOff, "one");
+      return Refused(location, "dynamic_temperature", kOff);
     }
   }
   if (!params.temperature_schedule.has_value()) return absl::OkStatus();
@@ -164,7 +168,7 @@ absl::Status CheckTemperature(const SamplingParams& params, InputKind kind,
 absl::Status CheckStateful(const SamplingParams& params, int64_t vocab,
                            const ParamsLocation& location) {
   if (params.mirostat.has_value() && params.adaptive_p.has_value()) {
-    return OutOfRange(location, "adaptive_p", "off with mirostat", "one");
+    return Refused(location, "adaptive_p", "not be set together with mirostat");
   }
   if (params.top_p_decay.has_value()) {
     RETURN_IF_ERROR(

@@ -61,7 +61,7 @@ bool MakeValid(const RowInput& row, LargeVector<float>& values, RowResult& resul
     if (result.code == RowCode::kOk) {
       result.code = RowCode::kSanitized;
       result.message =
-          absl::StrCat("values were repaired, the first that of token ", id, ", ", values[id]);
+          absl::StrCat("values were repaired, first that of token ", id, ", ", values[id]);
     }
     values[id] = Repaired(row.kind, values[id]);
   }

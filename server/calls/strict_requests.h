@@ -18,6 +18,14 @@
 
 namespace token_sampler {
 
+// Ends a call with `status`. Returns the reactor of the call.
+inline grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context,
+                                       const absl::Status& status) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status));
+  return reactor;
+}
+
 // Parses a request. InvalidArgument if the bytes are not a Request. Use ReceivedMessage, which
 // measures first, for types of which few bytes can become a large message.
 template <typename Request>
@@ -49,9 +57,7 @@ class StrictRequests : public Service {
       Request request;
       Response response;
       if (const absl::Status status = ParseSmall(*bytes, request); !status.ok()) {
-        grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-        reactor->Finish(ToGrpcStatus(status));
-        return reactor;
+        return Reply(context, status);
       }
       grpc::ServerUnaryReactor* const reactor = (self->*method)(context, &request, &response);
       // gRPC sends the answer after the reactor is returned.

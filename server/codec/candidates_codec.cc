@@ -202,7 +202,7 @@ void FinishCandidates(const DecodedCandidates& candidates, absl::Span<RowResult>
     RowResult& result = results[i];
     const uint32_t row = candidates.sampled[i];
     if (!HasTokens(result.code)) {
-      result.message = absl::StrCat("of the candidates by ascending id: ", result.message);
+      result.message = absl::StrCat("among the candidates by ascending id: ", result.message);
       continue;
     }
     ToRealIds(candidates, row, result.token_ids);

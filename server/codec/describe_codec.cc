@@ -27,9 +27,9 @@ absl::StatusOr<AnswerSize> MeasureViews(const SamplingParams& params, uint32_t t
   const AnswerSize answer = {.message = views * (kViewBytes + top_n * kTokenBytes),
                              .memory = views * (kViewMemoryBytes + top_n * kTokenBytes * kCopies)};
   if (answer.message <= context.limits.max_response_bytes) return answer;
-  return Invalid("top_n must be smaller: the answer could have ", answer.message,
-                 " bytes, at most ", context.limits.max_response_bytes,
-                 " may be (--max-response-bytes), got ", top_n);
+  return Invalid("top_n must be smaller, got ", top_n, ": the answer could have ", answer.message,
+                 " bytes, above the limit of ", context.limits.max_response_bytes,
+                 " (--max-response-bytes)");
 }
 
 }  // namespace
@@ -41,7 +41,7 @@ absl::StatusOr<uint32_t> DecodeDescribe(const v1::DescribeRequest& request,
     return Invalid("request.tensor.rows must be 1, got ", sample.tensor().rows());
   }
   if (sample.tensor().has_candidates()) {
-    return Invalid("request.tensor.candidates are for Sample alone");
+    return Invalid("request.tensor.candidates must not be set: only Sample takes candidates");
   }
   if (sample.has_outputs()) {
     return Invalid("request.outputs must not be set: nothing is drawn");

@@ -95,7 +95,7 @@ absl::Status Check(const Message& message, const Openings& type, const Place* pl
   const Reflection& reflection = *message.GetReflection();
   const auto& unknown = reflection.GetUnknownFields(message);
   if (!unknown.empty()) {
-    return Invalid("this server knows no field number ", unknown.field(0).number(), " of ",
+    return Invalid("this server does not know field number ", unknown.field(0).number(), " of ",
                    message.GetDescriptor()->name());
   }
   for (const FieldDescriptor* field : type.enums) {

@@ -27,7 +27,7 @@ inline absl::Status NamedStatus(absl::string_view name, const absl::Status& stat
 // Returns the error for a request whose `bytes` bytes do not parse as a message of `type`, its full
 // name.
 inline absl::Status NotOfType(absl::string_view type, uint64_t bytes) {
-  return Invalid("the request must be a ", type, ", its ", bytes, " bytes are none");
+  return Invalid("the request's ", bytes, " bytes are not a valid ", type);
 }
 
 }  // namespace token_sampler

@@ -62,8 +62,8 @@ absl::Status CheckKeptSets(const std::vector<RowInput>& rows) {
   uint64_t most = 0;
   for (const RowInput& row : rows) most += SizeOf(row).most_kept;
   if (most <= kMaxValuesPerCall) return absl::OkStatus();
-  return Invalid("outputs.kept_set could hold ", most, " tokens, at most ", kMaxValuesPerCall,
-                 " may be: set top_k, or send fewer rows");
+  return Invalid("outputs.kept_set must hold at most ", kMaxValuesPerCall, " tokens, could hold ",
+                 most, ": set top_k, or send fewer rows");
 }
 
 // Checks the size of relaxed vectors, which have vocab entries for each draw.
@@ -73,8 +73,8 @@ absl::Status CheckGumbelSoftmax(const std::vector<RowInput>& rows) {
     values += uint64_t{row.params->num_samples} * static_cast<uint64_t>(row.vocab);
   }
   if (values <= kMaxValuesPerCall) return absl::OkStatus();
-  return Invalid("outputs.gumbel_softmax would hold ", values, " values, at most ",
-                 kMaxValuesPerCall, " may be: draw fewer tokens, or send fewer rows");
+  return Invalid("outputs.gumbel_softmax must hold at most ", kMaxValuesPerCall,
+                 " values, would hold ", values, ": draw fewer tokens, or send fewer rows");
 }
 
 // Gives each row its history, or an entry in row_errors if its parameters need one that was not
@@ -116,7 +116,8 @@ absl::Status GiveStates(const v1::SampleRequest& request, std::vector<RowInput>&
 // Computes the size of the answer to a call of `all_rows` rows, of which `rows` can be sampled.
 // InvalidArgument if it is above the limit.
 absl::StatusOr<AnswerSize> MeasureAnswer(size_t all_rows, const std::vector<RowInput>& rows,
-                                         const OutputOptions& outputs, const CallContext& context) {
+                                         const OutputOptions& outputs,
+                                         const RequestLimits& limits) {
   // Token ids, ranks and floats take at most 4 bytes each, on the wire and in memory.
   constexpr uint64_t kValueBytes = 4;
   // Results grow by doubling, and so do the arrays of the message to which they are copied.
@@ -128,11 +129,10 @@ absl::StatusOr<AnswerSize> MeasureAnswer(size_t all_rows, const std::vector<RowI
   for (const RowInput& row : rows) values += MostValues(outputs, SizeOf(row));
   const AnswerSize answer = {.message = all_rows * kRowMessageBytes + values * kValueBytes,
                              .memory = all_rows * kRowMemoryBytes + values * kValueBytes * kCopies};
-  if (answer.message <= context.limits.max_response_bytes) return answer;
-  return Invalid("the answer could have ", answer.message, " bytes, at most ",
-                 context.limits.max_response_bytes,
-                 " may be (--max-response-bytes): ask for less besides the tokens, draw fewer, or "
-                 "send fewer rows");
+  if (answer.message <= limits.max_response_bytes) return answer;
+  return Invalid("the answer must have at most ", limits.max_response_bytes,
+                 " bytes (--max-response-bytes), could have ", answer.message,
+                 ": ask for fewer outputs, draw fewer tokens, or send fewer rows");
 }
 
 void EncodeState(const RowState& state, v1::RowState& message) {
@@ -236,7 +236,7 @@ absl::Status TakeRows(std::vector<RowInput> rows, const CallContext& context,
   rows.resize(valid);
   decoded.inputs = std::move(rows);
   ASSIGN_OR_RETURN(decoded.answer,
-                   MeasureAnswer(all_rows, decoded.inputs, decoded.outputs, context));
+                   MeasureAnswer(all_rows, decoded.inputs, decoded.outputs, context.limits));
   return absl::OkStatus();
 }
 

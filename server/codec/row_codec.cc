@@ -153,7 +153,7 @@ absl::StatusOr<std::shared_ptr<const Region>> FindRegion(const std::string& name
                                                          absl::string_view field,
                                                          const CallContext& context) {
   if (context.regions == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat(field, ": shared memory is off"));
+    return absl::FailedPreconditionError(absl::StrCat(field, ": the server has no shared memory"));
   }
   const RegionRegistry& regions = *context.regions;
   RETURN_IF_ERROR(NamedStatus(field, regions.CheckUse(context.caller)));
@@ -174,7 +174,9 @@ absl::StatusOr<TensorRows> DecodeTensor(const v1::Tensor& tensor, absl::string_v
                                         const SlicedBytes* data) {
   RowInput row;
   ASSIGN_OR_RETURN(row.dtype, DecodeShape(tensor, field, context));
-  if (tensor.has_candidates()) return Invalid(field, ".candidates are for Sample alone");
+  if (tensor.has_candidates()) {
+    return Invalid(field, ".candidates must not be set: only Sample takes candidates");
+  }
   row.kind = kind;
   row.vocab = tensor.vocab();
   TensorRows decoded;

@@ -57,15 +57,15 @@ absl::Status InferJob::CheckWidths(const CallContext& context) {
       answer_.message += place.has_value() ? kTensorBytes : size;
       continue;
     }
-    return Invalid("outputs.", output->name, " of ", Counted(decoded_.keys.size(), "row"),
-                   " and up to ", Counted(width, "column"), " could hold ", elements,
-                   " elements, at most ", kMaxValuesPerCall, " may be");
+    return Invalid("outputs.", output->name, " must hold at most ", kMaxValuesPerCall,
+                   " elements, could hold ", elements, ": ", Counted(decoded_.keys.size(), "row"),
+                   " with up to ", Counted(width, "column"));
   }
   answer_.memory = decoded_.answer.memory + all * kCopies;
   if (answer_.message <= context.limits.max_response_bytes) return absl::OkStatus();
-  return Invalid("outputs could have ", answer_.message, " bytes, at most ",
-                 context.limits.max_response_bytes,
-                 " may be (--max-response-bytes): name fewer, or send fewer rows");
+  return Invalid("outputs must have at most ", context.limits.max_response_bytes,
+                 " bytes together (--max-response-bytes), could have ", answer_.message,
+                 ": name fewer, or send fewer rows");
 }
 
 void InferJob::Done(const absl::Status& status_of_sampling) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "server/calls/job_reactor.h"
 #include "server/calls/job_stream.h"
 #include "server/calls/received_message.h"
@@ -94,10 +95,17 @@ class InferStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
   ModelStreamInferResponse answer_;
 };
 
-grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(status));
-  return reactor;
+// Returns an error of registering a CUDA region, which names fields of the native request, with the
+// names that they have in KServe's.
+absl::Status WithKserveNames(const absl::Status& status) {
+  static constexpr std::pair<absl::string_view, absl::string_view> kNames[] = {
+      {"cuda_handle ", "raw_handle "}, {"device ", "device_id "}};
+  absl::string_view rest = status.message();
+  for (const auto& [native, kserve] : kNames) {
+    if (!absl::ConsumePrefix(&rest, native)) continue;
+    return absl::Status(status.code(), absl::StrCat(kserve, rest));
+  }
+  return status;
 }
 
 }  // namespace
@@ -305,14 +313,14 @@ grpc::ServerUnaryReactor* KserveService::CudaSharedMemoryRegister(
   if (!std::in_range<uint32_t>(request->device_id())) {
     return Reply(context, Invalid("device_id must be in [0, 2^32), got ", request->device_id()));
   }
-  return Reply(context, context_.regions.Register(
+  return Reply(context, WithKserveNames(context_.regions.Register(
                             request->name(),
                             CudaRegionRequest{.handle = request->raw_handle(),
                                               .event = "",
                                               .device = static_cast<uint32_t>(request->device_id()),
                                               .offset = 0,
                                               .byte_size = request->byte_size()},
-                            IdentityOfPeer(context->peer())));
+                            IdentityOfPeer(context->peer()))));
 }
 
 grpc::ServerUnaryReactor* KserveService::CudaSharedMemoryUnregister(

@@ -201,7 +201,7 @@ void AcceptLoop::Admit(Descriptor connection) {
   if (peer.group.empty()) return;  // gone already
   if (!rate_.Take(peer.group, std::chrono::steady_clock::now())) {
     return CountRefusal(
-        absl::StrCat(peer.group, " connects more often than may be (--max-connection-rate)"));
+        absl::StrCat(peer.group, " opens connections faster than allowed (--max-connection-rate)"));
   }
   // Keep a second descriptor: the number of one that gRPC closes may soon be another file's.
   Descriptor watched(fcntl(connection.get(), F_DUPFD_CLOEXEC, 0));
@@ -222,10 +222,10 @@ void AcceptLoop::Admit(Descriptor connection) {
   if (shunned) return CountRefusal(absl::StrCat(group, " has just misused another connection"));
   switch (refusal) {
     case ConnectionTable::Refusal::kTooMany:
-      return CountRefusal("as many are open as may be (--max-connections)");
+      return CountRefusal("the limit of open connections is reached (--max-connections)");
     case ConnectionTable::Refusal::kTooManyOfPeer:
-      return CountRefusal(
-          absl::StrCat("as many of ", group, " are open as may be (--max-connections-per-peer)"));
+      return CountRefusal(absl::StrCat(
+          group, " has reached its limit of open connections (--max-connections-per-peer)"));
     case ConnectionTable::Refusal::kNone:
       break;
   }

@@ -46,8 +46,8 @@ absl::Status Ledger::Take(Account account, uint64_t bytes) {
   uint64_t before = 0;
   if (!Add(limited.used, bytes, limited.limit, before)) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        AccountName(account), " hold ", before, " bytes and would need ", bytes, " more, at most ",
-        limited.limit, " may be (", limited.flag, "); ", limited.advice));
+        AccountName(account), " hold ", before, " bytes and would need ", bytes,
+        " more, above the limit of ", limited.limit, " (", limited.flag, "); ", limited.advice));
   }
   if (!Add(used_, bytes, budget_, before)) {
     limited.used.fetch_sub(bytes, std::memory_order_relaxed);

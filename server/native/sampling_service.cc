@@ -221,12 +221,6 @@ absl::Status RegisterOne(const v1::RegisterRegionRequest& request, const CallIde
                           caller);
 }
 
-grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(status));
-  return reactor;
-}
-
 }  // namespace
 
 SamplingService::SamplingService(Batcher& batcher, OpenCalls& calls, const Sampler& sampler,

@@ -51,7 +51,7 @@ PagePinning PinForCuda() {
 }
 
 void LogFallback(absl::string_view reason) {
-  spdlog::warn("the CUDA kernel does not take {}: rows with it are sampled on the CPU",
+  spdlog::warn("the CUDA kernel does not support {}: rows with it are sampled on the CPU",
                std::string(reason));
 }
 

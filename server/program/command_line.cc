@@ -62,50 +62,50 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
           "Mode of Unix sockets, in octal; who may write may connect");
   AddFlag(app, "--socket-group", options.socket_group, "Group of Unix sockets, a name or a number");
   AddFlag(app, "--max-connections", options.max_connections,
-          "Connections at once; what comes beyond is closed");
+          "Most open connections; the server closes further ones");
   AddFlag(app, "--max-connections-per-peer", options.max_connections_per_peer,
-          "Connections of one IPv4 address, IPv6 /64 or user of a Unix socket");
-  AddFlag(app, "--max-connection-rate", options.max_connection_rate,
-          "New connections of one such peer in a second, after as many at once as it may have");
+          "Most open connections of one IPv4 address, IPv6 /64 or user of a Unix socket");
+  AddFlag(
+      app, "--max-connection-rate", options.max_connection_rate,
+      "Most new connections of one such peer per second, after a burst of as many as it may have");
   AddFlag(app, "--stall-timeout-ms", stall_timeout_ms,
-          "Close connections that leave a message half sent or an answer untaken for so long");
+          "Close connections that leave a message half sent or an answer unread for this long");
   AddFlag(app, "--max-message-bytes", options.max_message_bytes, "Largest request");
   AddFlag(app, "--max-response-bytes", options.request.max_response_bytes, "Largest answer");
   AddFlag(
       app, "--memory-budget", options.memory_budget,
-      "Bytes that requests, answers and sequences may take together; 0: half of what the cgroup "
-      "or the machine has");
+      "Most bytes of requests, answers and sequences together; 0: half of the memory of the cgroup "
+      "or the machine");
   AddFlag(app, "--max-metadata-bytes", options.max_metadata_bytes,
           "Largest headers of a call; larger ones may break other calls of their connection");
   AddFlag(app, "--max-rows", options.request.max_rows, "Most rows of one call");
   AddFlag(app, "--max-vocab", options.request.max_vocab, "Longest row");
   AddFlag(app, "--shared-memory", options.regions.kinds,
-          "Where tensors may lie besides the request: off, system, cuda or all");
+          "Where tensors may be besides the request: off, system, cuda or all");
   AddFlag(app, "--shared-memory-prefix", options.regions.prefix,
-          "Names of shared-memory objects that clients may register begin with this");
+          "How the names of shared-memory objects that clients may register must begin");
   AddFlag(app, "--shared-memory-peers", options.regions.peers,
-          "Who may: local (Unix socket, loopback) or any");
-  AddFlag(
-      app, "--shared-memory-owners", options.regions.owners,
-      "Whose regions they are: client (a user of Unix sockets, an address) or any: everybody's");
-  AddFlag(app, "--max-regions", options.regions.max_regions, "Regions at once");
+          "Who may use shared memory: local (Unix socket, loopback) or any");
+  AddFlag(app, "--shared-memory-owners", options.regions.owners,
+          "Who may use a region: client (only the user or the address that registered it) or any");
+  AddFlag(app, "--max-regions", options.regions.max_regions, "Most regions");
   AddFlag(app, "--max-regions-per-peer", options.regions.max_regions_per_peer,
-          "Regions of one connection");
+          "Most regions of one connection");
   AddFlag(app, "--max-regions-per-owner", options.regions.max_regions_per_owner,
-          "Regions of objects that one user owns");
+          "Most regions of objects that one user owns");
   AddFlag(
       app, "--executors", options.batcher.num_executors,
       "Threads that run batches; 0: as many as the sampler can use, 1 for CPUs, 2 per CUDA device");
   AddFlag(app, "--max-batch-rows", options.batcher.max_batch_rows,
           "Most rows that waiting calls are gathered into");
   AddFlag(app, "--max-queued-rows", options.batcher.max_queued_rows,
-          "Rows that may wait; calls beyond are refused");
+          "Most rows that may wait; the server refuses further calls");
   AddFlag(app, "--max-queued-bytes", options.batcher.max_queued_bytes,
-          "Bytes that may wait; calls beyond are refused");
+          "Most bytes that may wait; the server refuses further calls");
   AddFlag(app, "--max-queued-rows-per-client", options.batcher.max_queued_rows_per_client,
-          "Rows of one client that may wait; 0: as many as of all");
+          "Most rows of one client that may wait; 0: as many as of all");
   AddFlag(app, "--max-queued-bytes-per-client", options.batcher.max_queued_bytes_per_client,
-          "Bytes of one client that may wait; 0: as many as of all");
+          "Most bytes of one client that may wait; 0: as many as of all");
   AddFlag(app, "--client-weight", options.client_weights,
           "CLIENT=WEIGHT: a client's share of the time and of the queue, 1 unless it is named. "
           "Clients are ipv4:ADDRESS, ipv6:ADDRESS (its /64) and unix:UID. Repeatable; in the "
@@ -114,9 +114,9 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   AddFlag(app, "--max-sequence-tokens", options.sequences.max_tokens,
           "Longest sequence of a stream, prompt and output");
   AddFlag(app, "--max-sequence-bytes", options.sequences.max_bytes,
-          "Memory that the sequences of all streams may hold");
+          "Most bytes of the sequences of all streams");
   AddFlag(app, "--drain-delay-ms", drain_delay_ms,
-          "After SIGTERM, time as NOT_SERVING before calls are refused");
+          "After SIGTERM, time to report NOT_SERVING before calls are refused");
   AddFlag(app, "--drain-timeout-ms", drain_timeout_ms, "Then, time for calls in flight to finish");
   AddFlag(app, "--log-level", options.log_level, "debug, info, warn or error");
   AddFlag(app, "--log-format", options.log_format, "text or json (one object per line)");

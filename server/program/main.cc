@@ -85,7 +85,7 @@ class ExitTimer {
     MutexLock lock(mutex_);
     while (!stopped_) {
       if (changed_.WaitUntil(mutex_, end)) continue;
-      spdlog::error("the drain time is over and calls still run: ending without them");
+      spdlog::error("the drain time is over: stopping while calls are still running");
       FlushLog(kLogTime / 10);
       std::_Exit(failed_ ? EXIT_FAILURE : EXIT_SUCCESS);
     }
@@ -164,7 +164,7 @@ int Serve(const ServerOptions& options) {
   // The process must end within the drain time, whatever runs. The margin is for ending by force.
   const std::chrono::milliseconds margin = std::min(options.drain_timeout / 10, kLogTime);
   exit_timer.Start(options.drain_delay + options.drain_timeout - margin / 2);
-  spdlog::info("signal {}: draining; another one ends at once", signal);
+  spdlog::info("received signal {}: draining; a second signal ends the server at once", signal);
   server.BeginDrain();
   std::this_thread::sleep_for(options.drain_delay);
   server.Stop(options.drain_timeout - margin);

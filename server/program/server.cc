@@ -144,7 +144,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
       grpc::InsecureServerCredentials());
   server->grpc_server_ = builder.BuildAndStart();
-  if (server->grpc_server_ == nullptr) return absl::InternalError("gRPC does not start");
+  if (server->grpc_server_ == nullptr) return absl::InternalError("gRPC cannot start");
   server->SetServing(true);
   server->progress_thread_ = std::thread([&server = *server] { server.WatchProgress(); });
   server->Accept(options, std::move(listening), std::move(on_deaf));
@@ -176,7 +176,7 @@ void Server::Accept(const ServerOptions& options, std::vector<Listening> listeni
   };
   const auto warn = [](const std::string& message) { spdlog::warn("{}", message); };
   const auto died = [on_deaf = std::move(on_deaf)](const std::string& reason) {
-    spdlog::critical("a listener has died: {}", reason);
+    spdlog::critical("a listener has failed: {}", reason);
     if (on_deaf) on_deaf(reason);
   };
   const uint64_t max_connections =
@@ -220,9 +220,9 @@ void Server::WatchProgress() {
     if (getting_on == serving) continue;
     serving = getting_on;
     if (serving) {
-      spdlog::warn("calls are sampled again: health says SERVING");
+      spdlog::warn("calls make progress again: health reports SERVING");
     } else {
-      spdlog::error("calls wait and none is sampled: health says NOT_SERVING");
+      spdlog::error("no waiting call makes progress: health reports NOT_SERVING");
     }
     SetServing(serving);
   }

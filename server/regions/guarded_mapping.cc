@@ -98,7 +98,7 @@ absl::StatusOr<std::unique_ptr<GuardedMapping>> GuardedMapping::Create(int fd, u
     sigemptyset(&action.sa_mask);
     return sigaction(SIGBUS, &action, &previous_action) == 0;
   }();
-  if (!installed) return absl::InternalError("the action for SIGBUS cannot be set");
+  if (!installed) return absl::InternalError("cannot install the handler of SIGBUS");
   const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   const uint64_t begin = offset % page;
   const uint64_t page_bytes = (begin + size + page - 1) / page * page;

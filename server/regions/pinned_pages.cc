@@ -42,13 +42,14 @@ absl::StatusOr<std::unique_ptr<PinnedPages>> PinnedPages::Pin(int fd, GuardedMap
   const std::string path = absl::StrCat("/proc/self/fd/", fd);
   if (pages->watch_ < 0 || inotify_add_watch(pages->watch_, path.c_str(), IN_MODIFY) < 0) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("inotify does not watch its object: ", strerror(errno)));
+        absl::StrCat("inotify cannot watch the object: ", strerror(errno)));
   }
   // After the watch begins: whatever the owner frees from now on is seen.
   RETURN_IF_ERROR(CheckAllocated(fd));
   if (pinning.needs_write && !mapping.AllowWrites()) {
     return absl::PermissionDeniedError(
-        "a device takes only what the server may write, and it may read the object alone");
+        "a device needs memory that the server may write, and the server may only read this "
+        "object");
   }
   ASSIGN_OR_RETURN(pages->pin_, pinning.pin(mapping.pages(), mapping.page_bytes()));
   return pages;

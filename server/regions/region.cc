@@ -19,7 +19,7 @@ absl::Status Region::CheckBlock(const RowBlock& block) const {
 }
 
 absl::Status Region::Write(uint64_t, absl::string_view) const {
-  return absl::PermissionDeniedError("the region may be read and not written by the server");
+  return absl::PermissionDeniedError("the server may only read the region");
 }
 
 absl::Status Region::Read(uint64_t offset, size_t size, char* to) const {

@@ -109,7 +109,7 @@ absl::StatusOr<std::string> RegionRegistry::CheckKey(absl::string_view key) cons
   if (bare.empty() || bare.size() >= kMaxName ||
       !std::all_of(bare.begin(), bare.end(), IsKeyCharacter)) {
     return Invalid("key must have 1 .. ", kMaxName - 1,
-                   " letters, digits, '-', '_' and '.' behind an optional '/', got \"",
+                   " letters, digits, '-', '_' and '.' after an optional '/', got \"",
                    absl::string_view(key).substr(0, kMaxName), "\"");
   }
   if (!absl::StartsWith(bare, absl::StripPrefix(options_.prefix, "/"))) {
@@ -182,9 +182,9 @@ absl::Status RegionRegistry::CheckQuotas(absl::string_view connection, int64_t o
     return entry.second.connection == connection;
   });
   if (static_cast<uint64_t>(of_peer) >= options_.max_regions_per_peer) {
-    return absl::ResourceExhaustedError(absl::StrCat("this connection has ",
-                                                     Counted(of_peer, "region"),
-                                                     ", as many as one may have; unregister one"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("this connection has ", Counted(of_peer, "region"),
+                     ", the limit (--max-regions-per-peer); unregister one"));
   }
   const auto of_owner = std::count_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
     return object_owner >= 0 && entry.second.region->owner() == object_owner;
@@ -192,11 +192,11 @@ absl::Status RegionRegistry::CheckQuotas(absl::string_view connection, int64_t o
   if (static_cast<uint64_t>(of_owner) >= options_.max_regions_per_owner) {
     return absl::ResourceExhaustedError(
         absl::StrCat("objects of user ", object_owner, " are in ", Counted(of_owner, "region"),
-                     ", as many as those of one may be (--max-regions-per-owner)"));
+                     ", the limit of one user (--max-regions-per-owner)"));
   }
   if (entries_.size() >= max_regions_) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        "the server has ", Counted(entries_.size(), "region"), ", as many as it may have"));
+        "the server has ", Counted(entries_.size(), "region"), ", its limit (--max-regions)"));
   }
   return absl::OkStatus();
 }

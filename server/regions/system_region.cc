@@ -166,7 +166,7 @@ absl::Status SystemRegion::CopySparse(uint64_t offset, size_t size, char* to) co
 absl::Status SystemRegion::Write(uint64_t offset, absl::string_view bytes) const {
   if (!writable_) {
     return absl::PermissionDeniedError(
-        absl::StrCat("object \"", key_, "\" may be read and not written by the server"));
+        absl::StrCat("object \"", key_, "\" is read-only for the server"));
   }
   // A write past the end would make the object larger.
   RETURN_IF_ERROR(CheckObject());

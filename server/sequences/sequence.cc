@@ -107,7 +107,7 @@ absl::Status Sequence::ReserveToken() {
   const uint64_t tokens = ids().size();
   if (tokens >= limits_.max_tokens) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("it has ", Counted(tokens, "token"), ", as many as a sequence may have"));
+        absl::StrCat("it has ", Counted(tokens, "token"), ", the limit (--max-sequence-tokens)"));
   }
   if (profile().KeepsCounts()) {
     RETURN_IF_ERROR(ReserveCounts(counts_.ids().size() + 1));

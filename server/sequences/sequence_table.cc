@@ -22,8 +22,7 @@ absl::Status CheckIds(const std::string& field,
   ForEachPaced(pace, static_cast<size_t>(ids.size()), [&](size_t i) {
     const uint32_t id = ids.Get(static_cast<int>(i));
     if (id < vocab || !status.ok()) return;
-    status =
-        Invalid(field, "[", i, "] must be below the vocabulary of ", vocab, " tokens, got ", id);
+    status = Invalid(field, "[", i, "] must be below the vocabulary of ", vocab, ", got ", id);
   });
   return status;
 }

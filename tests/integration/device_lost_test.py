@@ -53,7 +53,7 @@ class DeviceLostTest(unittest.TestCase):
         self.assertGreater(calls, 0)
         self.assertIn("cudaErrorIllegalAddress", call.stderr)
         self.assertIn("cudaErrorIllegalAddress", self.log_until("the device is lost: "))
-        self.log_until("signal 15: draining")
+        self.log_until("received signal 15: draining")
         health = self.client("health")
         while health.stdout.strip() == "SERVING":
             health = self.client("health")

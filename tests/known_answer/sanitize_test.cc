@@ -31,7 +31,7 @@ RowResult Kept(RowInput row) {
 TEST(SanitizeTest, NanIsNeverDrawnAndInfinityIsTheLargest) {
   RowResult result = Kept(LogitRow({1, kNan, 2}, kSanitize));
   EXPECT_EQ(result.code, RowCode::kSanitized);
-  EXPECT_EQ(result.message, "values were repaired, the first that of token 1, nan");
+  EXPECT_EQ(result.message, "values were repaired, first that of token 1, nan");
   EXPECT_THAT(result.kept_token_ids, ElementsAre(0, 2));
   EXPECT_THAT(result.token_ids, SizeIs(1));
 

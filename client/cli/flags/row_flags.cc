@@ -66,12 +66,14 @@ void AddHistoryFlags(CLI::App& app, HistoryFlags& flags) {
   History& history = flags.history;
   CLI::Option* none =
       app.add_flag("--no-history", flags.none,
-                   "There is none yet, though --step is above 0 and a rule looks at it")
+                   "Send an empty history, for rules that need one at a --step above 0")
           ->group(kHistory);
   AddIdsFlag(app, "--prompt-ids", history.prompt_ids, "The prompt")->group(kHistory);
-  AddIdsFlag(app, "--output-ids", history.output_ids, "What was put out since")->group(kHistory);
-  AddIdsFlag(app, "--prompt-set", history.prompt_set,
-             "Instead of --prompt-ids, where order does not matter")
+  AddIdsFlag(app, "--output-ids", history.output_ids, "The tokens generated so far")
+      ->group(kHistory);
+  AddIdsFlag(
+      app, "--prompt-set", history.prompt_set,
+      "The different tokens of the prompt, instead of --prompt-ids, if no rule needs their order")
       ->group(kHistory);
   app.add_option_function<std::string>(
          "--output-counts",
@@ -82,15 +84,15 @@ void AddHistoryFlags(CLI::App& app, HistoryFlags& flags) {
                                         absl::StrCat("must be ID:COUNT,ID:COUNT,..., got ", text));
            }
          },
-         "Instead of --output-ids: how often each token was put out")
+         "How often each token was generated, instead of --output-ids")
       ->type_name("ID:COUNT,...")
       ->group(kHistory);
   for (const char* list : {"--prompt-ids", "--output-ids", "--prompt-set", "--output-counts"}) {
     none->excludes(app.get_option(list));
   }
   app.add_flag("--skip-unknown-ids", flags.skip_unknown_ids,
-               "Take ids at or above the vocabulary, such as the placeholders of images; they "
-               "match nothing")
+               "Accept ids at or above the vocabulary, such as placeholders of images; they match "
+               "nothing")
       ->group(kHistory);
   app.parse_complete_callback([&flags] {
     if (!flags.skip_unknown_ids || flags.Get()) return;
@@ -111,7 +113,7 @@ void AddStateFlag(CLI::App& app, RowState& state) {
                                          text));
            }
          },
-         "Of mirostat, adaptive-p and top-p decay, as the step before printed it")
+         "State of mirostat, adaptive-p and top-p decay, as the previous step printed it")
       ->type_name("NAME=VALUE,...")
       ->group(kHistory);
 }

@@ -177,19 +177,19 @@ void AddDrawFlags(CLI::App& app, SamplingParams& params) {
       [&params](const Numbers& n) {
         params.temperature_schedule = {false, n[0], n[1], Whole<uint32_t>(n[2])};
       },
-      "Temperature that runs from BEGIN to END within STEPS steps", kDraw);
+      "Move the temperature from BEGIN to END over STEPS steps", kDraw);
   AddNumbers(
       app, "--temperature-exponential", "BEGIN:END:STEPS", 3, 3,
       [&params](const Numbers& n) {
         params.temperature_schedule = {true, n[0], n[1], Whole<uint32_t>(n[2])};
       },
-      "The same by equal factors", kDraw);
+      "The same by a constant factor per step", kDraw);
   AddNumbers(
       app, "--dynamic-temperature", "RANGE[:EXPONENT]", 1, 2,
       [&params](const Numbers& n) {
         params.dynamic_temperature = {n[0], n.size() > 1 ? n[1] : DynamicTemperature().exponent};
       },
-      "Temperature that follows the entropy, +- RANGE", kDraw);
+      "Let the temperature follow the entropy, +- RANGE", kDraw);
   AddChoice<InvalidValuePolicy>(app, "--invalid-values", params.invalid_values,
                                 {{"fail", InvalidValuePolicy::kFail},
                                  {"sanitize", InvalidValuePolicy::kSanitize},
@@ -235,7 +235,7 @@ void AddFilterFlags(CLI::App& app, SamplingParams& params) {
   AddScalars(app, params, ScalarDescription::Group::kFilter);
   AddChoice<TiePolicy>(app, "--top-k-ties", params.top_k_ties,
                        {{"exact", TiePolicy::kExactlyK}, {"all", TiePolicy::kKeepAll}},
-                       "Keep exactly K, or all that equal the last [exact]")
+                       "Keep exactly K tokens, or also those that tie with the last [exact]")
       ->group(kFilters);
   AddNumbers(
       app, "--top-p-decay", "DECAY[:MIN]", 1, 2,
@@ -254,7 +254,7 @@ void AddFilterFlags(CLI::App& app, SamplingParams& params) {
                                         absl::StrCat("must be ID,ID,..., got ", text));
            }
          },
-         "The tokens behind which --top-p-decay starts again")
+         "Tokens after which --top-p-decay restarts")
       ->type_name("ID,ID,...")
       ->group(kFilters);
   AddNumbers(
@@ -317,14 +317,15 @@ void AddAdjustmentFlags(CLI::App& app, SamplingParams& params) {
         if (n.size() > 2) params.dry->allowed_length = Whole<uint32_t>(n[2]);
         if (n.size() > 3) params.dry->last_n = Whole<int32_t>(n[3]);
       },
-      "Take MULTIPLIER * BASE^(length - ALLOWED) from what repeats", kAdjustments);
+      "Subtract MULTIPLIER * BASE^(length - ALLOWED) from logits that extend a repetition",
+      kAdjustments);
   AddSequences(
       app, "--dry-breakers",
       [&params](auto sequences) {
         if (!params.dry) params.dry = Dry();
         params.dry->breakers = std::move(sequences);
       },
-      "Sequences over which --dry finds no repetition");
+      "Sequences across which --dry finds no repetition");
 }
 
 }  // namespace
@@ -356,18 +357,19 @@ void AddOutputFlags(CLI::App& app, SamplingFlags& flags) {
                   "Return the log-probability of each drawn token, and the N likeliest tokens");
   AddChoice<LogprobMode>(app, "--logprob-mode", outputs.logprob_mode,
                          {{"raw", LogprobMode::kRaw}, {"processed", LogprobMode::kProcessed}},
-                         "Of the row as sent, or behind temperature and filters")
+                         "Log-probabilities of the row as sent, or after temperature and filters")
       ->default_str("raw")
       ->group(kOutput);
   app.add_flag("--ranks", outputs.ranks, "Return the rank of each drawn token")->group(kOutput);
-  AddChoice<bool>(app, "--rank-mode", outputs.ranks_count_equals,
-                  {{"greater", false}, {"greater-equal", true}},
-                  "1 + the tokens that are likelier, or those at least as likely")
+  AddChoice<bool>(
+      app, "--rank-mode", outputs.ranks_count_equals, {{"greater", false}, {"greater-equal", true}},
+      "Rank as 1 + the number of likelier tokens, or as the number of tokens at least as likely")
       ->default_str("greater")
       ->group(kOutput);
   app.add_flag("--kept-count", outputs.kept_count, "Return how many tokens the filters kept")
       ->group(kOutput);
-  app.add_flag("--kept-set", outputs.kept_set, "Return which they are")->group(kOutput);
+  app.add_flag("--kept-set", outputs.kept_set, "Return the tokens that the filters kept")
+      ->group(kOutput);
   app.add_flag("--entropy", outputs.entropy, "Return the entropy in nats")->group(kOutput);
   app.add_flag("--extremes", outputs.extremes, "Return the largest and the smallest probability")
       ->group(kOutput);

@@ -259,12 +259,11 @@ void ForEachScalar(Params& params, F f) {
   f(params.top_p, D{"top_p", "P", "Keep the likeliest tokens that reach mass P [1]", G::kFilter});
   f(params.min_p, D{"min_p", "P", "Keep tokens of at least P times the largest [0]", G::kFilter});
   f(params.typical_p,
-    D{"typical_p", "P", "Keep the tokens of the most typical surprise that reach mass P [1]",
-      G::kFilter});
+    D{"typical_p", "P", "Keep the most typical tokens that reach mass P [1]", G::kFilter});
   f(params.epsilon_cutoff,
     D{"epsilon_cutoff", "P", "Keep tokens of probability P or more [0]", G::kFilter});
   f(params.eta_cutoff,
-    D{"eta_cutoff", "P", "The same with a cutoff that the entropy lowers [0]", G::kFilter});
+    D{"eta_cutoff", "P", "The same with a cutoff that falls as the entropy rises [0]", G::kFilter});
   f(params.top_n_sigma,
     D{"top_n_sigma", "N", "Keep logits within N standard deviations of the largest [0]",
       G::kFilter});
@@ -278,15 +277,16 @@ void ForEachScalar(Params& params, F f) {
     D{"min_tokens", "N", "Ban stop ids below step N; 0 is off [0]", G::kAdjustment});
   f(params.repetition_penalty,
     D{"repetition_penalty", "R",
-      "Divide the logits of tokens that were said by R, or multiply those below 0 [1]",
+      "Divide the logits of tokens in the history by R, or multiply those below 0 [1]",
       G::kAdjustment});
   f(params.frequency_penalty,
-    D{"frequency_penalty", "F", "Subtract F for each time a token was put out [0]",
+    D{"frequency_penalty", "F", "Subtract F for each time that a token was generated [0]",
       G::kAdjustment});
   f(params.presence_penalty,
-    D{"presence_penalty", "F", "Subtract F from each token that was put out [0]", G::kAdjustment});
+    D{"presence_penalty", "F", "Subtract F from each token that was generated [0]",
+      G::kAdjustment});
   f(params.penalty_last_n,
-    D{"penalty_last_n", "N", "Penalise the newest N tokens of the history; -1 is all [-1]",
+    D{"penalty_last_n", "N", "Penalize only the newest N tokens of the history; -1 is all [-1]",
       G::kAdjustment});
   f(params.no_repeat_ngram_size,
     D{"no_repeat_ngram_size", "N", "Ban tokens that would repeat N tokens; 0 is off [0]",

@@ -33,7 +33,7 @@ constexpr absl::string_view kReserved[] = {kEmptyFinalResponse, kTimeout,       
 absl::Status CheckUnknownFields(const google::protobuf::Message& message) {
   const auto& unknown = message.GetReflection()->GetUnknownFields(message);
   if (unknown.empty()) return absl::OkStatus();
-  return Invalid("this server knows no field number ", unknown.field(0).number(), " of ",
+  return Invalid("this server does not know field number ", unknown.field(0).number(), " of ",
                  message.GetDescriptor()->name());
 }
 
@@ -93,7 +93,7 @@ absl::Status UnknownParameter(const std::string& name) {
   if (field != nullptr) return Invalid(path, " must be an input of shape [rows, 1]");
   if (IsMatrix(name)) return Invalid(path, " must be an input of shape [rows, vocab]");
   if (FindOutputField(name) != nullptr) {
-    return Invalid(path, " is no parameter: name ", name, " among the outputs");
+    return Invalid(path, " is not a parameter: name ", name, " among the outputs");
   }
   std::vector<std::string> known(std::begin(kReserved), std::end(kReserved));
   for (const ModelInputField& input : InputFields()) known.push_back(input.name);

@@ -104,7 +104,7 @@ absl::Status ReadBytes(const InferTensor& tensor,
     if (rest.size() >= kLengthBytes) std::memcpy(&length, rest.data(), kLengthBytes);
     if (rest.size() < kLengthBytes || rest.size() - kLengthBytes < length) {
       return Invalid("inputs.", tensor.name,
-                     ": the last element of BYTES ends behind the tensor's contents");
+                     ": the last element of BYTES ends after the tensor's contents");
     }
     RETURN_IF_ERROR(take(std::string(rest.substr(kLengthBytes, length))));
     rest.remove_prefix(kLengthBytes + length);

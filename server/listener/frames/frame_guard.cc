@@ -85,7 +85,7 @@ void FrameGuard::Sent(absl::Span<const uint8_t> bytes, Time now) {
     const FrameReader::Piece piece = sent_.Next(bytes);
     const FrameHeader& header = sent_.header();
     if (flow_.Sent(header, piece, now) && idle_.Exceeds(limits_.max_idle_frames, now)) {
-      wrong_ = "answers are fetched in tiny pieces";
+      wrong_ = "reads answers in tiny pieces";
     }
     if (piece.begins && header.type == FrameType::kHeaders) silent_.erase(header.stream);
     if (piece.begins && header.type == FrameType::kData) {
@@ -102,13 +102,13 @@ void FrameGuard::Sent(absl::Span<const uint8_t> bytes, Time now) {
 absl::string_view FrameGuard::Look(Time now) {
   if (state_ != State::kFrames) return {};  // gRPC waits 10 s for the first frames
   const Time since = now - limits_.patience;
-  if (in_headers_ && headers_since_ < since) return "headers stand still";
-  if (received_.inside() && frame_.since() < since) return "a frame stands still";
+  if (in_headers_ && headers_since_ < since) return "headers have stalled";
+  if (received_.inside() && frame_.since() < since) return "a frame has stalled";
   for (auto& [stream, message] : messages_) {
     if (!flow_.MaySend(stream)) {
       message.progress.Restart(now);
     } else if (message.progress.since() < since) {
-      return "a message stands still";
+      return "a message has stalled";
     }
   }
   for (auto& [stream, opened] : silent_) {
@@ -118,7 +118,7 @@ absl::string_view FrameGuard::Look(Time now) {
       return "a call has no message";
     }
   }
-  return flow_.LeavesWaiting(since, now) ? "answers are not taken" : absl::string_view();
+  return flow_.LeavesWaiting(since, now) ? "does not read answers" : absl::string_view();
 }
 
 bool FrameGuard::IsIdle(Time now) {
@@ -150,7 +150,7 @@ absl::string_view FrameGuard::TakeHeader(Time now) {
         ExpectUpdates(kUpdatesPerPiece);  // some clients widen a window as they begin
         if (!end_or_ack) silent_.try_emplace(header.stream, now);
         if (!acknowledged_ && ++early_streams_ > limits_.max_early_streams) {
-          return "streams without end before the settings are acknowledged";
+          return "opens streams without end before it acknowledges the settings";
         }
       }
       header_bytes_ = header_frames_ = 0;
@@ -164,7 +164,7 @@ absl::string_view FrameGuard::TakeHeader(Time now) {
       if (resets_.Exceeds(limits_.max_resets, now) ||
           (header.stream > settled_stream_ &&
            hasty_resets_.Exceeds(limits_.max_hasty_resets, now))) {
-        return "streams are reset too often";
+        return "resets streams too often";
       }
       break;
     case FrameType::kSettings:
@@ -175,7 +175,7 @@ absl::string_view FrameGuard::TakeHeader(Time now) {
       idle = !end_or_ack;
       break;
     case FrameType::kGoaway:
-      if (++goaways_ > limits_.max_goaways) return "goes away without end";
+      if (++goaways_ > limits_.max_goaways) return "sends GOAWAY without end";
       break;
     case FrameType::kWindowUpdate:
       idle = expected_updates_ == 0;
@@ -185,17 +185,18 @@ absl::string_view FrameGuard::TakeHeader(Time now) {
       idle = true;
       break;
   }
-  if (idle && idle_.Exceeds(limits_.max_idle_frames, now)) return "too many frames carry nothing";
+  if (idle && idle_.Exceeds(limits_.max_idle_frames, now))
+    return "sends too many frames that carry nothing";
   return {};
 }
 
 absl::string_view FrameGuard::TakeHeaders(uint64_t bytes) {
   header_bytes_ += bytes;
   ++header_frames_;
-  if (header_bytes_ > limits_.max_header_bytes) return "headers without end";
+  if (header_bytes_ > limits_.max_header_bytes) return "sends headers without end";
   const bool many = header_frames_ > kFreeHeaderFrames + header_bytes_ / kMinHeaderFrameBytes;
   if (many && !received_.header().Has(FrameHeader::kEndHeaders))
-    return "headers in too many pieces";
+    return "sends headers in too many pieces";
   return {};
 }
 
@@ -212,7 +213,7 @@ absl::string_view FrameGuard::TakeData(absl::Span<const uint8_t> bytes, Time now
       bytes.remove_prefix(1);
       if (++message.prefix_bytes < kPrefixBytes) continue;
       if (message.length > limits_.max_message_bytes) {
-        return "a message is announced that is far too large";
+        return "announces a message that is far too large";
       }
       message.missing = message.length;
     }
@@ -228,7 +229,7 @@ absl::string_view FrameGuard::TakeData(absl::Span<const uint8_t> bytes, Time now
   }
   Count(before, message.received());
   if (message.received() > before && HasTooMuch()) {
-    return "too much is received of messages that are not complete";
+    return "holds too many bytes in incomplete messages";
   }
   if (message.prefix_bytes > 0) {
     messages_[stream] = message;

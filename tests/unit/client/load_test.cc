@@ -234,7 +234,7 @@ TEST(LoadReportTest, CallsThatFailedAreNoThroughput) {
             "calls                  0                 0 /s\n"
             "rows                   0                 0 /s\n"
             "bytes                  0                 0 /s\n"
-            "latency  none: no call went well\n"
+            "latency  none: no call succeeded\n"
             "errors   UNAVAILABLE 1000\n");
   EXPECT_THAT(LoadProgress(recorder.Snapshot(), absl::Seconds(1)),
               AllOf(HasSubstr(" 0 calls/s"), HasSubstr("failed 1000\n")));

@@ -178,7 +178,7 @@ TEST(SamplerClientTest, SendsCandidatesInsteadOfRows) {
   EXPECT_EQ(candidates.inexact(), v1::INEXACT_POLICY_REJECT);
 
   EXPECT_EQ(client.Describe(request, 1).status().message(),
-            "matrix.candidates are for Sample alone");
+            "matrix.candidates must not be set: only Sample takes candidates");
   request.matrix.candidates->token_ids.push_back(1);
   EXPECT_THAT(std::string(client.Sample(request).status().message()),
               HasSubstr("must hold 4 values of 4 bytes, got 12 bytes"));

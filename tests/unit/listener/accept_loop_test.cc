@@ -185,7 +185,8 @@ TEST_F(AcceptLoopTest, BoundsTheConnectionsOfOnePeer) {
   told_.AwaitConnections(1);
   const Descriptor second = Connect();
   EXPECT_TRUE(IsEnded(second));
-  EXPECT_THAT(told_.AwaitWarning(), HasSubstr("127.0.0.1 are open as may be"));
+  EXPECT_THAT(told_.AwaitWarning(),
+              HasSubstr("127.0.0.1 has reached its limit of open connections"));
 }
 
 TEST_F(AcceptLoopTest, BoundsTheRateOfOnePeer) {
@@ -198,9 +199,10 @@ TEST_F(AcceptLoopTest, BoundsTheRateOfOnePeer) {
   }
   const Descriptor third = Connect();
   EXPECT_TRUE(IsEnded(third));
-  EXPECT_EQ(told_.AwaitWarning(),
-            "connections refused: 1, the last because 127.0.0.1 connects more often than may be "
-            "(--max-connection-rate)");
+  EXPECT_EQ(
+      told_.AwaitWarning(),
+      "connections refused: 1, the last because 127.0.0.1 opens connections faster than allowed "
+      "(--max-connection-rate)");
 }
 
 TEST_F(AcceptLoopTest, KnowsWhichPeersAreConnected) {

@@ -53,7 +53,7 @@ TEST_F(FrameGuardTest, LetsACallPassByteByByte) {
 TEST_F(FrameGuardTest, StopsAMessageThatAnnouncesFarTooMuch) {
   EXPECT_EQ(Send(Begin(1) + Frame(kData, 0, 1, Message(1000, 0))), "");
   EXPECT_EQ(Send(Begin(3) + Frame(kData, 0, 3, Message(0xffffffff, 0))),
-            "a message is announced that is far too large");
+            "announces a message that is far too large");
 }
 
 // The five bytes of a prefix come in two frames, between frames of another stream, after a first
@@ -62,13 +62,12 @@ TEST_F(FrameGuardTest, FindsTheNextMessageOfAStream) {
   const std::string large = Message(0xffffffff, 0);
   EXPECT_EQ(Send(Begin(1) + Frame(kData, 0, 1, Message(3, 3) + large.substr(0, 2))), "");
   EXPECT_EQ(Send(Begin(3) + Frame(kData, 0, 3, Message(900, 900))), "");
-  EXPECT_EQ(Send(Frame(kData, 0, 1, large.substr(2))),
-            "a message is announced that is far too large");
+  EXPECT_EQ(Send(Frame(kData, 0, 1, large.substr(2))), "announces a message that is far too large");
 }
 
 TEST_F(FrameGuardTest, StopsRapidResets) {
   for (uint32_t i = 0; i < 10; ++i) EXPECT_EQ(Send(Frame(kReset, 0, 2 * i + 1, Number(8, 4))), "");
-  EXPECT_EQ(Send(Frame(kReset, 0, 21, Number(8, 4))), "streams are reset too often");
+  EXPECT_EQ(Send(Frame(kReset, 0, 21, Number(8, 4))), "resets streams too often");
 }
 
 TEST_F(FrameGuardTest, StopsStreamsThatAreResetAsTheyBeginEarlier) {
@@ -81,7 +80,7 @@ TEST_F(FrameGuardTest, StopsStreamsThatAreResetAsTheyBeginEarlier) {
     wrong = Send(Frame(kHeaders, kEndHeaders, stream) + Frame(kReset, 0, stream, Number(8, 4)));
   }
   EXPECT_EQ(stream, 9u);  // the fourth was one too many
-  EXPECT_EQ(wrong, "streams are reset too often");
+  EXPECT_EQ(wrong, "resets streams too often");
   guard_ = nullptr;
   for (stream = 1; stream < 20; stream += 2) {
     EXPECT_EQ(Send(Frame(kHeaders, kEndHeaders, stream)), "");
@@ -104,7 +103,7 @@ TEST_F(FrameGuardTest, StopsHeadersInTinyPieces) {
     ASSERT_LT(pieces, 10);
     wrong = Send(Frame(kContinuation, 0, 1, std::string(64, 'h')));
   }
-  EXPECT_EQ(wrong, "headers in too many pieces");
+  EXPECT_EQ(wrong, "sends headers in too many pieces");
 }
 
 TEST_F(FrameGuardTest, LetsLargeHeadersPassAndStopsEndlessOnes) {
@@ -114,13 +113,13 @@ TEST_F(FrameGuardTest, LetsLargeHeadersPassAndStopsEndlessOnes) {
   EXPECT_EQ(Send(Frame(kContinuation, kEndHeaders, 1, piece)), "");
   EXPECT_EQ(Send(Frame(kHeaders, 0, 3, piece)), "");
   for (int i = 0; i < 3; ++i) EXPECT_EQ(Send(Frame(kContinuation, 0, 3, piece)), "");
-  EXPECT_EQ(Send(Frame(kContinuation, 0, 3, piece)), "headers without end");
+  EXPECT_EQ(Send(Frame(kContinuation, 0, 3, piece)), "sends headers without end");
 }
 
 TEST_F(FrameGuardTest, StopsStreamsBeforeTheSettingsAreAcknowledged) {
   for (uint32_t i = 0; i < 5; ++i) EXPECT_EQ(Send(Frame(kHeaders, kEndHeaders, 2 * i + 1)), "");
   EXPECT_EQ(Send(Frame(kHeaders, kEndHeaders, 11)),
-            "streams without end before the settings are acknowledged");
+            "opens streams without end before it acknowledges the settings");
 }
 
 TEST_F(FrameGuardTest, LetsStreamsPassOnceTheyAre) {
@@ -133,7 +132,7 @@ TEST_F(FrameGuardTest, StopsFloodsOfFramesThatCarryNothing) {
   for (const uint8_t type : {kSettings, kPing, kPriority, kData, uint8_t{0xfa}}) {
     guard_ = nullptr;
     for (int i = 0; i < 10; ++i) EXPECT_EQ(Send(Frame(type, 0, 1)), "");
-    EXPECT_EQ(Send(Frame(type, 0, 1)), "too many frames carry nothing");
+    EXPECT_EQ(Send(Frame(type, 0, 1)), "sends too many frames that carry nothing");
   }
 }
 
@@ -143,7 +142,7 @@ TEST_F(FrameGuardTest, LetsAClientGoAwayButNotOverAndOver) {
     EXPECT_EQ(Send(Frame(kGoaway, 0, 0, Number(0, 8))), "");
     now_ += std::chrono::minutes(1);
   }
-  EXPECT_EQ(Send(Frame(kGoaway, 0, 0, Number(0, 8))), "goes away without end");
+  EXPECT_EQ(Send(Frame(kGoaway, 0, 0, Number(0, 8))), "sends GOAWAY without end");
 }
 
 TEST_F(FrameGuardTest, LeavesWhatIsNotHttp2ToOthers) {
@@ -170,7 +169,7 @@ TEST_F(FrameGuardTest, OfIncompleteMessagesTheLargestGoFirst) {
   EXPECT_EQ(Send(Frame(kData, kAck, 1, std::string(50, 'x'))), "");
   EXPECT_EQ(Send(Begin(3) + Frame(kData, 0, 3, Message(200, 150))), "");
   EXPECT_EQ(take(others[0], Frame(kData, 0, 1, std::string(100, 'x'))),
-            "too much is received of messages that are not complete");
+            "holds too many bytes in incomplete messages");
   others[0].End();
   EXPECT_EQ(take(others[1], Frame(kData, 0, 1, std::string(300, 'x'))), "");
   EXPECT_EQ(receipt.connections, 1u);
@@ -205,7 +204,7 @@ TEST_F(FrameGuardTest, FollowsABoundedNumberOfStreams) {
   EXPECT_EQ(Send(Frame(kData, 0, 1, Message(0xffffffff, 0))), "");
   const std::string rest(899, 'x');
   EXPECT_EQ(Send(Frame(kData, 0, 9999, rest + Message(0xffffffff, 0))),
-            "a message is announced that is far too large");
+            "announces a message that is far too large");
 }
 
 }  // namespace

@@ -76,7 +76,7 @@ TEST_F(GuardedConnectionTest, AnAttackIsNotReceived) {
   ClientSends(kAttack);
   EXPECT_EQ(ServerReceives(), -1);
   EXPECT_EQ(errno, ECONNRESET);
-  EXPECT_EQ(attack_, "too many frames carry nothing");
+  EXPECT_EQ(attack_, "sends too many frames that carry nothing");
   EXPECT_EQ(ClientReceives(), "");
 }
 
@@ -104,7 +104,7 @@ TEST_F(GuardedConnectionTest, TheNextConnectionOfItsNumberIsGuardedByItself) {
   Guard(kNoIdleFrames);
   ClientSends(kAttack);
   EXPECT_EQ(ServerReceives(), -1);
-  EXPECT_EQ(attack_, "too many frames carry nothing");
+  EXPECT_EQ(attack_, "sends too many frames that carry nothing");
 }
 
 TEST_F(GuardedConnectionTest, AnIdleConnectionIsToldThatItEnds) {

@@ -115,7 +115,7 @@ TEST_F(IdleTest, AFrameThatIsNotCompleteKeepsIt) {
 TEST_F(StallTest, AMessageMayNotStandStill) {
   Receive(Begin(1) + Frame(kData, 0, 1, Message(1000, 999)));
   EXPECT_EQ(After(seconds(10)), "");
-  EXPECT_EQ(After(seconds(1)), "a message stands still");
+  EXPECT_EQ(After(seconds(1)), "a message has stalled");
 }
 
 TEST_F(StallTest, ACallMayNotBeWithoutAMessage) {
@@ -153,7 +153,7 @@ TEST_F(StallTest, AMessageThatComesLateHasItsOwnTime) {
   EXPECT_EQ(After(seconds(9)), "");
   Receive(Frame(kData, 0, 1, Message(1000, 1)));
   EXPECT_EQ(After(seconds(10)), "");
-  EXPECT_EQ(After(seconds(1)), "a message stands still");
+  EXPECT_EQ(After(seconds(1)), "a message has stalled");
 }
 
 TEST_F(StallTest, ACallMayWaitForTheWindowOfTheServer) {
@@ -163,7 +163,7 @@ TEST_F(StallTest, ACallMayWaitForTheWindowOfTheServer) {
 
 TEST_F(StallTest, ThePrefixOfAMessageMayNotStandStill) {
   Receive(Begin(1) + Frame(kData, 0, 1, std::string(1, '\0')));
-  EXPECT_EQ(After(seconds(11)), "a message stands still");
+  EXPECT_EQ(After(seconds(11)), "a message has stalled");
 }
 
 TEST_F(StallTest, AByteNowAndThenIsNoProgress) {
@@ -173,7 +173,7 @@ TEST_F(StallTest, AByteNowAndThenIsNoProgress) {
     EXPECT_EQ(After(seconds(1)), "");
   }
   Receive(Frame(kData, 0, 1, "x"));
-  EXPECT_EQ(After(seconds(1)), "a message stands still");
+  EXPECT_EQ(After(seconds(1)), "a message has stalled");
 }
 
 // A line of 1 Mbit/s, shared by ten messages of 10 MB, each of which takes 800 s.
@@ -198,7 +198,7 @@ TEST_F(StallTest, AMessageMayWaitForTheWindowOfTheServer) {
   EXPECT_EQ(After(seconds(1000)), "");
   Send(Credit(1, 100'000));
   EXPECT_EQ(After(seconds(10)), "");
-  EXPECT_EQ(After(seconds(1)), "a message stands still");
+  EXPECT_EQ(After(seconds(1)), "a message has stalled");
 }
 
 TEST_F(StallTest, TheServersSettingsGiveWindowsToo) {
@@ -207,13 +207,13 @@ TEST_F(StallTest, TheServersSettingsGiveWindowsToo) {
   Receive(Begin(1) + Frame(kData, 0, 1, Message(100'000, 2995)));
   EXPECT_EQ(After(seconds(1000)), "");
   Send(Frame(kSettings, 0, 0, Setting(kInitialWindow, 4000)));
-  EXPECT_EQ(After(seconds(11)), "a message stands still");
+  EXPECT_EQ(After(seconds(11)), "a message has stalled");
 }
 
 TEST_F(StallTest, HeadersMayNotStandStill) {
   Receive(Frame(kHeaders, 0, 1, "headers"));
   EXPECT_EQ(After(seconds(10)), "");
-  EXPECT_EQ(After(seconds(1)), "headers stand still");
+  EXPECT_EQ(After(seconds(1)), "headers have stalled");
 }
 
 TEST_F(StallTest, HeadersInContinuationsEndInTime) {
@@ -231,21 +231,21 @@ TEST_F(StallTest, AFrameMayNotStandStill) {
   Receive(ping.substr(5));
   EXPECT_EQ(After(seconds(100)), "");
   Receive(ping.substr(0, 12));
-  EXPECT_EQ(After(seconds(11)), "a frame stands still");
+  EXPECT_EQ(After(seconds(11)), "a frame has stalled");
 }
 
 TEST_F(StallTest, AnAnswerThatIsNotTakenMayNotWait) {
   Call(1);
   Answer(1, kWindow);
   EXPECT_EQ(After(seconds(10)), "");
-  EXPECT_EQ(After(seconds(1)), "answers are not taken");
+  EXPECT_EQ(After(seconds(1)), "does not read answers");
 }
 
 TEST_F(StallTest, TheConnectionsWindowCountsToo) {
   Receive(Frame(kSettings, 0, 0, Setting(kInitialWindow, 1 << 30)));
   Call(1);
   Answer(1, kWindow);
-  EXPECT_EQ(After(seconds(11)), "answers are not taken");
+  EXPECT_EQ(After(seconds(11)), "does not read answers");
 }
 
 TEST_F(StallTest, AStreamWithoutAWindowIsNotTaken) {
@@ -254,7 +254,7 @@ TEST_F(StallTest, AStreamWithoutAWindowIsNotTaken) {
   EXPECT_EQ(After(seconds(1000)), "");  // while it is computed
   Send(Frame(kHeaders, kEndHeaders, 1, "answer"));
   EXPECT_EQ(After(seconds(10)), "");
-  EXPECT_EQ(After(seconds(1)), "answers are not taken");
+  EXPECT_EQ(After(seconds(1)), "does not read answers");
 }
 
 TEST_F(StallTest, AWindowOfAByteNowAndThenIsNoProgress) {
@@ -266,7 +266,7 @@ TEST_F(StallTest, AWindowOfAByteNowAndThenIsNoProgress) {
     Receive(Credit(1, 1));
     Answer(1, 1);
   }
-  EXPECT_EQ(After(seconds(1)), "answers are not taken");
+  EXPECT_EQ(After(seconds(1)), "does not read answers");
 }
 
 // The peer always opens only the window that is not missing: first the stream's, then the
@@ -284,7 +284,7 @@ TEST_F(StallTest, OneGateAfterTheOtherIsNoProgress) {
     Receive(Credit(1, 10));
     Answer(1, 10);
   }
-  EXPECT_EQ(wrong, "answers are not taken");
+  EXPECT_EQ(wrong, "does not read answers");
 }
 
 // A line of 1 Mbit/s, on which the peer opens the window by what it has read.
@@ -306,7 +306,7 @@ TEST_F(StallTest, AnAnswerAfterALongRestIsNew) {
   EXPECT_EQ(After(seconds(1000)), "");
   Answer(1, 600);
   EXPECT_EQ(After(seconds(10)), "");
-  EXPECT_EQ(After(seconds(1)), "answers are not taken");
+  EXPECT_EQ(After(seconds(1)), "does not read answers");
 }
 
 TEST_F(StallTest, AnAnswerToANewCallIsNewToo) {
@@ -320,7 +320,7 @@ TEST_F(StallTest, AnAnswerToANewCallIsNewToo) {
   Answer(1, kWindow);
   Receive(Credit(0, kWindow) + Credit(1, kWindow));
   EXPECT_EQ(After(seconds(9)), "");
-  EXPECT_EQ(After(seconds(2)), "answers are not taken");
+  EXPECT_EQ(After(seconds(2)), "does not read answers");
 }
 
 TEST_F(StallTest, AnEndedAnswerDoesNotWait) {
@@ -343,7 +343,7 @@ TEST_F(StallTest, ASocketThatTakesNothingMayNotWait) {
   guard_.SocketTook(10, true, now_);
   EXPECT_EQ(After(seconds(1000)), "");
   guard_.SocketTook(10, false, now_);
-  EXPECT_EQ(After(seconds(11)), "answers are not taken");
+  EXPECT_EQ(After(seconds(11)), "does not read answers");
 }
 
 }  // namespace

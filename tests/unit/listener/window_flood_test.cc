@@ -17,8 +17,8 @@ using std::chrono::seconds;
 
 constexpr uint64_t kMaxIdle = 10;       // per second
 constexpr uint64_t kTinyPerAnswer = 4;  // in addition
-constexpr char kIdle[] = "too many frames carry nothing";
-constexpr char kTiny[] = "answers are fetched in tiny pieces";
+constexpr char kIdle[] = "sends too many frames that carry nothing";
+constexpr char kTiny[] = "reads answers in tiny pieces";
 
 class WindowFloodTest : public ::testing::Test {
  protected:

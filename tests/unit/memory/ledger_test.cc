@@ -49,7 +49,7 @@ TEST(LedgerTest, AnAccountHasItsOwnLimit) {
   const absl::Status status = sequences.Grow(3);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(std::string(status.message()),
-            "sequences hold 8 bytes and would need 3 more, at most 10 may be "
+            "sequences hold 8 bytes and would need 3 more, above the limit of 10 "
             "(--max-sequence-bytes); close some");
   MemoryGrant requests(&ledger, Account::kRequests);
   EXPECT_TRUE(requests.Grow(92).ok());

@@ -105,9 +105,7 @@ INSTANTIATE_TEST_SUITE_P(
                p.top_k = 5;
                p.stage_order = StageOrder(Stage::kTemperature, Stage::kTopP);
              },
-             kLogits,
-             "params[3].stage_order of row 7 must be one that names TOP_K, which is on, got one "
-             "without"},
+             kLogits, "params[3].stage_order of row 7 must name TOP_K, which is on"},
         Case{"typical_of_none", [](SamplingParams& p) { p.typical_p = 0; }, kLogits,
              "params[3].typical_p of row 7 must be in (0, 1], got 0"},
         Case{"eta_of_all", [](SamplingParams& p) { p.eta_cutoff = 1; }, kLogits,
@@ -128,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(
                p.mirostat = Mirostat{};
                p.adaptive_p = AdaptiveP{};
              },
-             kLogits, "params[3].adaptive_p of row 7 must be off with mirostat, got one"},
+             kLogits, "params[3].adaptive_p of row 7 must not be set together with mirostat"},
         Case{"adaptive_p_decay", [](SamplingParams& p) { p.adaptive_p = AdaptiveP{.decay = 1}; },
              kLogits, "params[3].adaptive_p.decay of row 7 must be in [0, 0.99], got 1"},
         Case{"top_p_decay_min", [](SamplingParams& p) { p.top_p_decay = TopPDecay{.min = 0}; },
@@ -173,11 +171,10 @@ INSTANTIATE_TEST_SUITE_P(
             "schedule_without_steps",
             [](SamplingParams& p) { p.temperature_schedule = TemperatureSchedule{.num_steps = 0}; },
             kLogits, "params[3].temperature_schedule.num_steps of row 7 must be at least 1, got 0"},
-        Case{
-            "schedule_of_weights",
-            [](SamplingParams& p) { p.temperature_schedule = TemperatureSchedule{}; }, kWeights,
-            "params[3].temperature_schedule of row 7 must be off with weights, to which no softmax "
-            "applies, got one"},
+        Case{"schedule_of_weights",
+             [](SamplingParams& p) { p.temperature_schedule = TemperatureSchedule{}; }, kWeights,
+             "params[3].temperature_schedule of row 7 must not be set with weights, to which no "
+             "softmax applies"},
         Case{"dynamic_temperature",
              [](SamplingParams& p) { p.dynamic_temperature = DynamicTemperature{.range = -1}; },
              kLogits, "params[3].dynamic_temperature.range of row 7 must be in [0, 1e6], got -1"},
@@ -200,8 +197,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"joint_top_k_beside_top_k",
              [](SamplingParams& p) { p.stage_order = StageOrder(Stage::kTopKTopP, Stage::kTopK); },
              kLogits,
-             "params[3].stage_order of row 7 must be without TOP_K and TOP_P beside TOP_K_TOP_P, "
-             "got both"},
+             "params[3].stage_order of row 7 must not name TOP_K or TOP_P together with "
+             "TOP_K_TOP_P"},
         Case{"joint_stage_takes_both",
              [](SamplingParams& p) {
                p.top_k = 5;

@@ -27,8 +27,7 @@ v1::DescribeRequest Changed(const std::string& text) {
 
 absl::Status Decode(const v1::DescribeRequest& request, DecodedSample& decoded,
                     const RequestLimits& limits = {}) {
-  uint32_t top_n = 0;
-  return DecodeDescribe(request, limits, decoded, top_n);
+  return DecodeDescribe(request, {.limits = limits}, decoded).status();
 }
 
 TEST(DescribeCodecTest, NamesWhatIsWrong) {
@@ -40,13 +39,13 @@ TEST(DescribeCodecTest, NamesWhatIsWrong) {
   };
   EXPECT_EQ(refusal("request { tensor { rows: 2 } }"), "request.tensor.rows must be 1, got 2");
   EXPECT_EQ(refusal("request { tensor { candidates { } } }"),
-            "request.tensor.candidates are for Sample alone");
+            "request.tensor.candidates must not be set: only Sample takes candidates");
   EXPECT_EQ(refusal("request { outputs { logprobs: true } }"),
             "request.outputs must not be set: nothing is drawn");
   EXPECT_EQ(refusal("top_n: 4"), "top_n must be at most the 3 tokens of the row, got 4");
   EXPECT_EQ(refusal("top_n: 3", {.max_response_bytes = 300}),
-            "top_n must be smaller: the answer could have 328 bytes, at most 300 may be "
-            "(--max-response-bytes), got 3");
+            "top_n must be smaller, got 3: the answer could have 328 bytes, above the limit of 300 "
+            "(--max-response-bytes)");
 }
 
 TEST(DescribeCodecTest, CountsTheUnknownIdsThatItSkips) {

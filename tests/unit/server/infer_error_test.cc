@@ -201,7 +201,7 @@ TEST(InferErrorTest, NamesTheTensorThatLiesInARegion) {
     request.mutable_inputs(0)->set_shape(0, 1);
     parameters["shared_memory_byte_size"].set_int64_param(12);
     parameters["shared_memory_offset"].set_int64_param(2);
-    EXPECT_THAT(ErrorOf(request, limits),
+    EXPECT_THAT(ErrorOf(request, context),
                 StartsWith(absl::StrCat("inputs.", name, ".parameters.shared_memory_offset ")));
   }
 }
@@ -213,7 +213,9 @@ TEST(InferErrorTest, KeptSetsAreNamedByTheOutputThatWasAskedFor) {
   AddInput(request, "logits", "FP16", {9000, 2000}, std::string(36'000'000, '\0'));
   request.add_outputs()->set_name("kept_logprobs");
   const CallContext context = {.limits = {.max_rows = 10'000, .max_vocab = 10'000}};
-  EXPECT_THAT(ErrorOf(request, limits), StartsWith("outputs.kept_logprobs could hold 18000000"));
+  EXPECT_THAT(
+      ErrorOf(request, context),
+      HasSubstr("outputs.kept_logprobs must hold at most 16777216 tokens, could hold 18000000"));
 }
 
 TEST(InferErrorTest, AnOutputThatCouldBeTooLargeIsNamedWithItsShape) {
@@ -222,8 +224,8 @@ TEST(InferErrorTest, AnOutputThatCouldBeTooLargeIsNamedWithItsShape) {
          AddInput(r, "num_samples", "INT32", {2}, Bytes<int32_t>({1, 10'000'000}));
          Parameter(r, "replacement").set_bool_param(true);
        },
-       "outputs.token_ids of 2 rows and up to 10000000 columns could hold 20000000 elements, at "
-       "most 16777216 may be"},
+       "outputs.token_ids must hold at most 16777216 elements, could hold 20000000: 2 rows with up "
+       "to 10000000 columns"},
   });
 }
 
@@ -307,7 +309,7 @@ TEST(InferErrorTest, WhatIsNoParameterIsToldItsPlace) {
       {[](auto& r) { Parameter(r, "logits").set_double_param(1); },
        "parameters.logits must be an input of shape [rows, vocab]"},
       {[](auto& r) { Parameter(r, "logprobs").set_bool_param(true); },
-       "parameters.logprobs is no parameter: name logprobs among the outputs"},
+       "parameters.logprobs is not a parameter: name logprobs among the outputs"},
   });
 }
 

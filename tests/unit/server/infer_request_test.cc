@@ -315,7 +315,7 @@ TEST(InferRequestTest, RefusesValuesThatDoNotFit) {
             "inputs.stage_preset must have 2 elements of BYTES, got 1");
   const std::string cut = Strings({"HF", "HF"}).substr(0, 9);
   EXPECT_EQ(Refusal(WithInput("stage_preset", "BYTES", {2}, cut)),
-            "inputs.stage_preset: the last element of BYTES ends behind the tensor's contents");
+            "inputs.stage_preset: the last element of BYTES ends after the tensor's contents");
   EXPECT_EQ(Refusal(WithInput("bitmask", "INT64", {2, 1}, std::string(16, '\0'))),
             "inputs.bitmask.datatype must be INT32 or UINT32, got INT64");
 }
@@ -345,7 +345,7 @@ TEST(InferRequestTest, RefusesWhatItWouldIgnore) {
             "outputs.token_ids.parameters.classification is not supported by this server");
   request = Request();
   request.GetReflection()->MutableUnknownFields(&request)->AddVarint(99, 1);
-  EXPECT_EQ(Refusal(request), "this server knows no field number 99 of ModelInferRequest");
+  EXPECT_EQ(Refusal(request), "this server does not know field number 99 of ModelInferRequest");
 }
 
 // Terabytes of zeros that count what is read.
@@ -467,7 +467,7 @@ TEST(InferRequestTest, RefusesSharedMemoryThatIsNotThere) {
             "inputs.logits.parameters.shared_memory_byte_size must be an integer, 0 or more");
   parameters["shared_memory_byte_size"].set_int64_param(8);
   EXPECT_EQ(Refusal(request, absl::StatusCode::kFailedPrecondition),
-            "inputs.logits: shared memory is off");
+            "inputs.logits: the server has no shared memory");
   request.mutable_inputs(0)->mutable_contents()->add_fp32_contents(1.0f);
   EXPECT_EQ(Refusal(request), "inputs.logits must not have contents when it is in shared memory");
   request = Request();

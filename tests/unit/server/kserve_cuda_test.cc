@@ -21,6 +21,7 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 using Stub = inference::GRPCInferenceService::Stub;
 
@@ -111,7 +112,7 @@ TEST_F(KserveCudaTest, RefusesDevicesAndHandlesThatAreNone) {
     request.set_raw_handle(std::string(size, 'h'));
     const grpc::Status status = Register(request);
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-    EXPECT_THAT(status.error_message(), HasSubstr("64 bytes"));
+    EXPECT_THAT(status.error_message(), StartsWith("raw_handle must have "));
   }
 }
 
@@ -135,8 +136,7 @@ TEST_F(KserveCudaTest, InputsLieThereAndOutputsDoNot) {
   Place(*request.mutable_outputs(0), "device", 0, 8);
   const grpc::Status refused = InferStatus(request);
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::PERMISSION_DENIED);
-  EXPECT_EQ(refused.error_message(),
-            "outputs.token_ids: the region may be read and not written by the server");
+  EXPECT_EQ(refused.error_message(), "outputs.token_ids: the server may only read the region");
 }
 
 TEST_F(KserveCudaTest, BothKindsShareTheirNamesAndNothingElse) {

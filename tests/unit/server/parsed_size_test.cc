@@ -277,10 +277,9 @@ TEST(ParsedSizeLimitTest, WhatIsNoMessageIsRefused) {
   ParsedSize size;
   for (const std::string bytes :
        {"\x0a", "\x0a\x05\x01", "\x07", "\xff\xff\xff\xff\xff\xff", "\x0b"}) {
-    EXPECT_EQ(
-        Measure<v1::SampleRequest>(bytes, kNoLimits, size),
-        absl::InvalidArgumentError("the request must be a token_sampler.v1.SampleRequest, its " +
-                                   std::to_string(bytes.size()) + " bytes are none"));
+    EXPECT_EQ(Measure<v1::SampleRequest>(bytes, kNoLimits, size),
+              absl::InvalidArgumentError("the request's " + std::to_string(bytes.size()) +
+                                         " bytes are not a valid token_sampler.v1.SampleRequest"));
   }
 }
 

@@ -238,8 +238,8 @@ TEST(RegionTest, WhatTheServerMayOnlyReadIsNotWritten) {
   EXPECT_TRUE(ReadAll(**region, 100).ok());
   const absl::Status status = (*region)->Write(10, "token");
   EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
-  EXPECT_EQ(status.message(), absl::StrCat("object \"", object.key(),
-                                           "\" may be read and not written by the server"));
+  EXPECT_EQ(status.message(),
+            absl::StrCat("object \"", object.key(), "\" is read-only for the server"));
 }
 
 TEST(RegionTest, WhatTheServerMayNotReadIsNotOpened) {

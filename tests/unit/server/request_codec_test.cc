@@ -143,8 +143,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "outputs.gumbel_softmax must be in [1e-6, 1e6], got 0"},
         Refusal{"gumbel_softmax_of_too_much",
                 "outputs { gumbel_softmax: 1 } params { num_samples: 8000000 replacement: true }",
-                "outputs.gumbel_softmax would hold 48000000 values, at most 16777216 may be: draw "
-                "fewer tokens, or send fewer rows"},
+                "outputs.gumbel_softmax must hold at most 16777216 values, would hold 48000000: "
+                "draw fewer tokens, or send fewer rows"},
         Refusal{"states", "states { top_p: 0.5 }",
                 "states must have one entry per row (2) or none, got 1"},
         Refusal{"history_lengths", "histories { prompt_ids { lengths: 1 token_ids: 1 } }",
@@ -182,22 +182,23 @@ TEST(RefusalOfPartsTest, NamesRowAndField) {
 TEST(RefusalOfPartsTest, AnAnswerThatCouldBeTooLargeIsNamedWithItsLimit) {
   DecodedSample decoded;
   EXPECT_EQ(
-      DecodeSample(Changed("outputs { logprobs: true }"), {.max_response_bytes = 500}, decoded),
+      DecodeSample(Changed("outputs { logprobs: true }"), {.limits = {.max_response_bytes = 500}},
+                   decoded),
       absl::InvalidArgumentError(
-          "the answer could have 528 bytes, at most 500 may be (--max-response-bytes): ask "
-          "for less besides the tokens, draw fewer, or send fewer rows"));
+          "the answer must have at most 500 bytes (--max-response-bytes), could have 528: ask for "
+          "fewer outputs, draw fewer tokens, or send fewer rows"));
 }
 
 TEST(RefusalOfNewFieldsTest, UnknownFieldNumbersAreNamedAtAnyDepth) {
   v1::SampleRequest request = Changed("params { }");
   request.GetReflection()->MutableUnknownFields(&request)->AddVarint(77, 1);
   EXPECT_EQ(Sample(request).status.message(),
-            "this server knows no field number 77 of SampleRequest");
+            "this server does not know field number 77 of SampleRequest");
   request = Changed("params { }");
   v1::SamplingParams& params = *request.mutable_params(0);
   params.GetReflection()->MutableUnknownFields(&params)->AddVarint(999, 1);
   EXPECT_EQ(Sample(request).status.message(),
-            "this server knows no field number 999 of SamplingParams");
+            "this server does not know field number 999 of SamplingParams");
 }
 
 TEST(RefusalOfNewFieldsTest, UnknownEnumValuesAreNamed) {

@@ -79,7 +79,7 @@ INSTANTIATE_TEST_SUITE_P(
                 kInvalid, "open.params[0].num_samples must be 1, got 2"},
         Refusal{"open_prompt", "open { vocab: 9 sequences { sequence_id: 1 prompt_ids: [8, 9] } }",
                 kInvalid,
-                "open.sequences[0].prompt_ids[1] must be below the vocabulary of 9 tokens, got 9"},
+                "open.sequences[0].prompt_ids[1] must be below the vocabulary of 9, got 9"},
         Refusal{"open_output", "open { vocab: 9 sequences { sequence_id: 1 output_ids: 10 } }",
                 kInvalid, "open.sequences[0].output_ids[0] must be below"},
         Refusal{"step_no_tensor", "step { sequence_ids: 7 }", kInvalid, "step.tensor must be set"},
@@ -173,7 +173,7 @@ TEST_F(TightStreamTest, SequencesHaveAMostTokens) {
   for (uint64_t step = 0; step < 2; ++step) stream.Step({0}, step);
   EXPECT_EQ(
       Message(stream.Call(Stream::StepRequest({1, 0}, 2)), absl::StatusCode::kResourceExhausted),
-      "sequence 0: it has 8 tokens, as many as a sequence may have");
+      "sequence 0: it has 8 tokens, the limit (--max-sequence-tokens)");
   stream.Step({1}, 0);
 }
 
