@@ -95,7 +95,7 @@ say "Installing what is missing"
 ./deploy/install-deps.sh build
 
 say "Building (minutes the first time, seconds later)"
-if command -v ccache >/dev/null; then export CMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
+. deploy/ccache.sh
 mkdir -p build/logs
 build_log=build/logs/quickstart-build.log
 if ! build 2>&1 | tee "$build_log" | show_progress; then

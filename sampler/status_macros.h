@@ -23,8 +23,8 @@
 
 #define TOKEN_SAMPLER_ASSIGN_OR_RETURN(result, lhs, expr) \
   auto result = (expr);                                   \
-  if (!result.ok()) return std::move(result).status();    \
-  lhs = *std::move(result)
+  if (!(result).ok()) return std::move(result).status();  \
+  lhs = *std::move(result)  // NOLINT(bugprone-macro-parentheses): may declare a variable
 #define TOKEN_SAMPLER_JOIN(a, b) TOKEN_SAMPLER_JOIN_EXPANDED(a, b)
 #define TOKEN_SAMPLER_JOIN_EXPANDED(a, b) a##b
 

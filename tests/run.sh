@@ -55,7 +55,7 @@ if [ -z "$jobs" ]; then
   jobs=$(nproc)
   [ "$by_memory" -ge "$jobs" ] || jobs=$((by_memory > 0 ? by_memory : 1))
 fi
-if command -v ccache >/dev/null; then export CMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
+. deploy/ccache.sh
 
 summary=()
 failed=false

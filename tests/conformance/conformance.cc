@@ -43,7 +43,7 @@ int ConformanceScale() {
 }
 
 int RandomCases(int usual) {
-  return std::max(1, usual * ConformanceScale() / (kSanitized ? 3 : 1));
+  return std::max(1, usual * ConformanceScale() / (kSanitized ? 6 : 1));
 }
 
 }  // namespace token_sampler::testing

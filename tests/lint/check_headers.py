@@ -5,7 +5,8 @@ Usage: check_headers.py ROOT BUILD_DIR
 
 If its own source file includes a header before anything else, the build or clang-tidy has shown
 that it does. This script compiles every other header, with the flags of a source file in its
-folder.
+folder. A header that passed is compiled again only when something that it includes has changed
+(passed.py).
 """
 
 import argparse
@@ -17,6 +18,7 @@ import subprocess
 import sys
 
 from compile_commands import compile_commands
+from passed import PassedChecks
 
 FOLDERS = ("sampler", "cuda", "server", "client")
 INCLUDE = re.compile(r"^#include [\"<]([^\">]+)[\">]", re.MULTILINE)
@@ -52,13 +54,19 @@ def flags_of_folder(root, build, header):
     raise SystemExit(f"no source file is built near {header}")
 
 
-def complaint(root, build, header):
+def complaint(root, build, passed, header):
     command, directory = flags_of_folder(root, build, header)
+    key = passed.key(header, directory, command)
+    if key in passed:
+        return ""
     run = subprocess.run(
         [*command, "-fsyntax-only", "-include", header, "-x", "c++", os.devnull],
         cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
-    return run.stdout if run.returncode != 0 else ""
+    if run.returncode != 0:
+        return run.stdout
+    passed.add(key)
+    return ""
 
 
 def main():
@@ -69,10 +77,12 @@ def main():
     root = args.root.resolve()
     every = list(headers(root))
     alone = [h for h in every if not is_included_first(root, h)]
+    release = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=True)
+    passed = PassedChecks("headers", root, release.stdout)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        complaints = [c for c in pool.map(lambda h: complaint(root, args.build, h), alone) if c]
+        complaints = [c for c in pool.map(lambda h: complaint(root, args.build, passed, h), alone) if c]
     print("".join(complaints), end="")
-    print(f"{len(every)} headers, {len(alone)} compiled here, {len(complaints)} with errors")
+    print(f"{len(every)} headers, {len(alone)} checked here, {len(complaints)} with errors")
     return bool(complaints) or not every
 
 

@@ -35,10 +35,12 @@ def commands(build):
             yield entry
 
 
-def report(entry):
+def report(build, entry):
     words = shlex.split(entry["command"])
-    words[words.index("-o") + 1] = os.devnull
-    words = words[1:] if words[0].endswith("ccache") else words
+    # A real file, so that ccache, if the build uses it, keeps what the assembler reports.
+    words[words.index("-o") + 1] = str(build / "kernels.o")
+    launcher = os.environ.get("CMAKE_CUDA_COMPILER_LAUNCHER")
+    words = [launcher, *words] if launcher else words
     run = subprocess.run(
         [*words, "-Xptxas", "-v"], cwd=entry["directory"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
@@ -65,8 +67,8 @@ def demangled(name):
 
 
 def main():
-    build = pathlib.Path(sys.argv[1])
-    found = [k for entry in commands(build) for k in kernels(report(entry))]
+    build = pathlib.Path(sys.argv[1]).resolve()
+    found = [k for entry in commands(build) for k in kernels(report(build, entry))]
     lines = "".join(
         f"{demangled(name)} {arch}: {registers} registers, {stack} bytes of stack, "
         f"{spilled} bytes spilled, {shared} bytes of static shared memory\n"

@@ -3,8 +3,8 @@
 
 Usage: check_tidy.py [--jobs N] [--all] [--analyze] [--program CLANG_TIDY] [--root DIR] BUILD_DIR
 
-A file that passed is checked again only if its object file or .clang-tidy is newer, so a second run
-takes no time. --all checks every file. --analyze also runs the static analyzer, which takes longer
+A file that passed is checked again only when something that its check reads has changed (passed.py),
+so a second run takes no time. --all checks every file. --analyze also runs the static analyzer, which takes longer
 than all other checks together.
 """
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 
 from compile_commands import compile_commands
+from passed import PassedChecks
 
 FOLDERS = ("sampler", "cuda", "server", "client")
 # Files that include gRPC's headers. Every check visits all declarations in these, so only those
@@ -31,24 +32,14 @@ CHECKS_WITH_GRPC = (
 
 
 def units(root, build):
-    """(source, object, stamp) for every source file of the project."""
+    """The entries of compile_commands.json for the project's source files."""
     for entry in compile_commands(build):
         source = pathlib.Path(entry["file"])
-        if source.suffix != ".cc" or not any(source.is_relative_to(root / f) for f in FOLDERS):
-            continue
-        words = entry["arguments"]
-        built = pathlib.Path(entry["directory"]) / words[words.index("-o") + 1]
-        yield source, built, build / "tidy" / f"{source.relative_to(root)}.ok"
+        if source.suffix == ".cc" and any(source.is_relative_to(root / f) for f in FOLDERS):
+            yield entry
 
 
-def is_fresh(root, built, stamp):
-    if not stamp.exists() or not built.exists():
-        return False
-    newest = max(built.stat().st_mtime, (root / ".clang-tidy").stat().st_mtime)
-    return stamp.stat().st_mtime > newest
-
-
-def tidy(program, root, build, source, stamp, analyze):
+def tidy(program, root, build, source, analyze):
     """What clang-tidy reports about the file; empty if nothing."""
     with_grpc = source.relative_to(root).parts[0] in WITH_GRPC
     checks = CHECKS_WITH_GRPC if with_grpc else "" if analyze else "-clang-analyzer-*"
@@ -57,11 +48,7 @@ def tidy(program, root, build, source, stamp, analyze):
         + ([f"--checks={checks}"] if checks else []) + [source],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
-    if run.returncode != 0:
-        return run.stdout
-    stamp.parent.mkdir(parents=True, exist_ok=True)
-    stamp.touch()
-    return ""
+    return run.stdout if run.returncode != 0 else ""
 
 
 def main():
@@ -79,14 +66,17 @@ def main():
     (args.build / "tidy").mkdir(exist_ok=True)
     database = json.dumps(compile_commands(args.build))
     (args.build / "tidy/compile_commands.json").write_text(database)
-    stale = [
-        (source, stamp)
-        for source, built, stamp in every
-        if args.all or args.analyze or not is_fresh(root, built, stamp)
-    ]
+    release = subprocess.run([args.program, "--version"], capture_output=True, text=True, check=True)
+    settings = (root / ".clang-tidy").read_text() + pathlib.Path(__file__).read_text()
+    passed = PassedChecks("tidy", root, release.stdout, settings)
+    keys = {e["file"]: passed.key(pathlib.Path(e["file"]), e["directory"], e["arguments"]) for e in every}
+    stale = [f for f, key in keys.items() if args.all or args.analyze or key not in passed]
 
-    def check(unit):
-        return tidy(args.program, root, args.build, *unit, args.analyze)
+    def check(file):
+        complaint = tidy(args.program, root, args.build, pathlib.Path(file), args.analyze)
+        if not complaint and not args.analyze:
+            passed.add(keys[file])
+        return complaint
 
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         complaints = [c for c in pool.map(check, stale) if c]

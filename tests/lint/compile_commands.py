@@ -13,7 +13,7 @@ def without_precompiled(command):
         if word.endswith(("/cmake_pch.hxx", "/cmake_pch.hxx.pch")):
             while kept[-1] in ("-Xclang", "-include", "-include-pch"):
                 kept.pop()
-        elif word != "-Winvalid-pch":
+        elif word not in ("-Winvalid-pch", "-fpch-preprocess"):
             kept.append(word)
     return kept
 

@@ -2,18 +2,21 @@
 """Feeds each checker of this folder a violation, to show that the checker finds it."""
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 import check_includes
 import check_kernel_coverage
 import check_layout
 import check_tables
 import compile_commands
+import passed
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -27,6 +30,10 @@ class Tree(unittest.TestCase):
         self.root = pathlib.Path(folder.name)
         for name in ("sampler", "cuda", "server", "client", "deploy", "tests", ".ci"):
             (self.root / name).mkdir()
+        # Checks that passed are remembered here.
+        patch = unittest.mock.patch.dict(os.environ, XDG_CACHE_HOME=str(self.root / "cache"))
+        patch.start()
+        self.addCleanup(patch.stop)
         self.write(".ci/run", "#!/bin/sh\n")
 
     def write(self, path, text):
@@ -221,7 +228,7 @@ class HeadersTest(Tree):
         self.write("sampler/second.h", '#include "sampler/first.h"\nint Second(int = First());\n')
         run = self.check()
         self.assertEqual(run.returncode, 0, run.stdout)
-        self.assertIn("2 headers, 1 compiled here", run.stdout)
+        self.assertIn("2 headers, 1 checked here", run.stdout)
 
     def test_rejects_a_header_that_needs_what_another_includes(self):
         needy = "int Second(int = First());\n"
@@ -230,6 +237,42 @@ class HeadersTest(Tree):
         run = self.check()
         self.assertNotEqual(run.returncode, 0)
         self.assertIn("second.h", run.stdout)
+
+
+    def test_remembers_what_passed_until_an_included_header_changes(self):
+        self.write("sampler/second.h", '#include "sampler/first.h"\nint Second(int = First());\n')
+        self.assertEqual(self.check().returncode, 0)
+        (self.root / "sampler/first.h").write_text("#error changed\n")
+        self.assertNotEqual(self.check().returncode, 0)
+
+
+class PassedChecksTest(Tree):
+    def key(self, root, *words):
+        passed.read.cache_clear()
+        checks = passed.PassedChecks("test", root, "release 1")
+        return checks.key(root / "sampler/a.cc", root / "build", ["c++", f"-I{root}", *words])
+
+    def copy(self, name, header="int a;\n"):
+        root = self.root / name
+        (root / "sampler").mkdir(parents=True)
+        (root / "sampler/a.cc").write_text('#include <vector>\n#include "sampler/b.h"\n')
+        (root / "sampler/b.h").write_text('#include "sampler/c.h"\n')
+        (root / "sampler/c.h").write_text(header)
+        return root
+
+    def test_a_check_is_the_same_in_another_clone_only_if_all_that_it_reads_is(self):
+        key = self.key(self.copy("first"))
+        self.assertEqual(self.key(self.copy("second")), key)
+        self.assertNotEqual(self.key(self.copy("third", "int b;\n")), key)
+        self.assertNotEqual(self.key(self.root / "second", "-DA"), key)
+
+    def test_only_what_passed_is_remembered(self):
+        checks = passed.PassedChecks("test", self.root)
+        self.assertNotIn("a", checks)
+        checks.add("a")
+        self.assertIn("a", passed.PassedChecks("test", self.root))
+        self.assertNotIn("b", checks)
+        self.assertNotIn("a", passed.PassedChecks("other", self.root))
 
 
 class KernelsTest(Tree):
