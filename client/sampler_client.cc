@@ -177,7 +177,7 @@ absl::StatusOr<EncodedRequest> EncodedRequest::Create(const SampleRequest& reque
   EncodedRequest encoded;
   encoded.rows_ = request.matrix.rows;
   encoded.byte_size_ = static_cast<int64_t>(bytes.Length());
-  encoded.message_ = std::make_shared<Message>(Message{std::move(bytes)});
+  encoded.message_ = std::make_shared<Message>(Message{bytes});
   return encoded;
 }
 
@@ -351,7 +351,7 @@ absl::StatusOr<VerifyDraftResult> SamplerClient::VerifyDraft(
   RETURN_IF_ERROR(connection_->CheckSize(static_cast<int64_t>(message.Length())));
   ASSIGN_OR_RETURN(v1::VerifyDraftResponse response,
                    connection_->Wait<v1::VerifyDraftResponse>(
-                       "/token_sampler.v1.TokenSampler/VerifyDraft", std::move(message)));
+                       "/token_sampler.v1.TokenSampler/VerifyDraft", message));
   return DecodeVerifyDraftResponse(response, request.sequences);
 }
 

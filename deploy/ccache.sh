@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Source this from the project's root: later builds then take what they compiled before from ccache,
 # if it is installed, also in another clone.
 if command -v ccache >/dev/null; then

@@ -21,10 +21,13 @@
 #define ASSIGN_OR_RETURN(lhs, expr) \
   TOKEN_SAMPLER_ASSIGN_OR_RETURN(TOKEN_SAMPLER_JOIN(result_of_line_, __LINE__), lhs, expr)
 
+// Declares `result`, and perhaps `lhs`, so these cannot be in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define TOKEN_SAMPLER_ASSIGN_OR_RETURN(result, lhs, expr) \
   auto result = (expr);                                   \
-  if (!(result).ok()) return std::move(result).status();  \
-  lhs = *std::move(result)  // NOLINT(bugprone-macro-parentheses): may declare a variable
+  if (!result.ok()) return std::move(result).status();    \
+  lhs = *std::move(result)
+// NOLINTEND(bugprone-macro-parentheses)
 #define TOKEN_SAMPLER_JOIN(a, b) TOKEN_SAMPLER_JOIN_EXPANDED(a, b)
 #define TOKEN_SAMPLER_JOIN_EXPANDED(a, b) a##b
 

@@ -102,22 +102,6 @@ IndexedHistory Indexed(const RowHistory& history) {
   return {{history.prompt_ids, history.output_ids}, *history.index};
 }
 
-absl::Status CheckIds(absl::string_view name, Ids ids, int64_t vocab, Pace* pace) {
-  absl::Status status;
-  InPieces(pace, ids.size(), kPieceItems * 8, [&](size_t begin, size_t end) {
-    if (!status.ok()) return;
-    // Find the largest first: that needs no branch per id.
-    uint32_t largest = 0;
-    for (size_t i = begin; i < end; ++i) largest = std::max(largest, ids[i]);
-    if (largest < vocab) return;
-    size_t first = begin;
-    while (ids[first] < vocab) ++first;
-    status = absl::InvalidArgumentError(absl::StrCat(
-        name, "[", first, "] must be below the vocabulary of ", vocab, ", got ", ids[first]));
-  });
-  return status;
-}
-
 }  // namespace
 
 bool HasAdjustments(const RowInput& row) {
@@ -156,6 +140,23 @@ bool CountsSuffice(const SamplingParams& params) {
 
 bool CountsBesideIndex(const SamplingParams& params) {
   return HasPenalties(params) && params.penalty_last_n < 0;
+}
+
+absl::Status CheckIds(absl::string_view field, absl::Span<const uint32_t> ids, int64_t vocab,
+                      Pace* pace) {
+  absl::Status status;
+  InPieces(pace, ids.size(), kPieceItems * 8, [&](size_t begin, size_t end) {
+    if (!status.ok()) return;
+    // Find the largest first: that needs no branch per id.
+    uint32_t largest = 0;
+    for (size_t i = begin; i < end; ++i) largest = std::max(largest, ids[i]);
+    if (largest < vocab) return;
+    size_t first = begin;
+    while (ids[first] < vocab) ++first;
+    status = absl::InvalidArgumentError(absl::StrCat(
+        field, "[", first, "] must be below the vocabulary of ", vocab, ", got ", ids[first]));
+  });
+  return status;
 }
 
 absl::Status CheckHistory(const RowInput& row, Pace* pace) {

@@ -5,9 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "sampler/arithmetic/data_type.h"
@@ -36,6 +36,11 @@ bool CountsSuffice(const SamplingParams& params);
 
 // True if penalties read sets and counts even when there is an index of the history.
 bool CountsBesideIndex(const SamplingParams& params);
+
+// OK if all ids are below `vocab`; otherwise InvalidArgument names the first that is not, in
+// `field`.
+absl::Status CheckIds(absl::string_view field, absl::Span<const uint32_t> ids, int64_t vocab,
+                      Pace* pace = nullptr);
 
 // OK if the ids of the row's history are below vocab, or may be skipped, and the history has the
 // order that the parameters need; otherwise an InvalidArgument error that names the field of the

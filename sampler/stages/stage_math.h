@@ -7,8 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
 
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "sampler/rows/token.h"
 #include "sampler/sampler.h"

@@ -89,11 +89,11 @@ absl::Status GiveHistories(const v1::SampleRequest& request, std::vector<RowInpu
   for (size_t r = 0; r < rows.size(); ++r) {
     if (sent != nullptr) rows[r].history = &decoded.histories.of_unit[r];
     if (decoded.HasError(r)) continue;
-    const std::string missing =
-        MissingHistory(*rows[r].params, decoded.profiles.of_unit[r], decoded.keys[r].step, sent);
-    if (missing.empty()) continue;
+    const absl::Status status =
+        CheckHistorySent(*rows[r].params, decoded.profiles.of_unit[r], decoded.keys[r].step, sent);
+    if (status.ok()) continue;
     decoded.row_errors.resize(rows.size());
-    decoded.row_errors[r] = absl::StrCat("row ", r, ": ", missing);
+    decoded.row_errors[r] = absl::StrCat("row ", r, ": ", status.message());
   }
   return absl::OkStatus();
 }

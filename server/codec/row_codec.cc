@@ -304,21 +304,21 @@ absl::StatusOr<DecodedHistories> DecodeHistories(const v1::Histories& message, c
   return histories;
 }
 
-std::string MissingHistory(const SamplingParams& params, size_t profile, uint64_t step,
-                           const v1::Histories* histories) {
-  if (step == 0) return "";
+absl::Status CheckHistorySent(const SamplingParams& params, size_t profile, uint64_t step,
+                              const v1::Histories* histories) {
+  if (step == 0) return absl::OkStatus();
   if (histories == nullptr) {
     const absl::string_view reader = HistoryReader(params);
-    if (reader.empty()) return "";
-    return absl::StrCat("params[", profile, "].", reader, " needs a history at step ", step,
-                        ": send prompt_ids and output_ids, empty if there are none");
+    if (reader.empty()) return absl::OkStatus();
+    return Invalid("params[", profile, "].", reader, " needs a history at step ", step,
+                   ": send prompt_ids and output_ids, empty if there are none");
   }
   const bool prompt = histories->has_prompt_ids() || histories->has_prompt_set();
   const bool output = histories->has_output_ids() || histories->has_output_counts();
   const absl::string_view reader = prompt && !output ? OutputReader(params) : "";
-  if (reader.empty()) return "";
-  return absl::StrCat("params[", profile, "].", reader, " needs the output at step ", step,
-                      ": send output_ids, empty if there are none");
+  if (reader.empty()) return absl::OkStatus();
+  return Invalid("params[", profile, "].", reader, " needs the output at step ", step,
+                 ": send output_ids, empty if there are none");
 }
 
 RowState DecodeState(const v1::RowState& message) {

@@ -85,10 +85,10 @@ struct DecodedHistories {
 absl::StatusOr<DecodedHistories> DecodeHistories(const v1::Histories& message, const Units& units,
                                                  int64_t vocab);
 
-// Returns an error that names the parameter of profile number `profile` that needs a history at
-// this step which was not sent; "" if there is none. `histories` is null if the call has none.
-std::string MissingHistory(const SamplingParams& params, size_t profile, uint64_t step,
-                           const v1::Histories* histories);
+// InvalidArgument names the parameter of profile number `profile` that needs a history at this step
+// which was not sent. `histories` is null if the call has none.
+absl::Status CheckHistorySent(const SamplingParams& params, size_t profile, uint64_t step,
+                              const v1::Histories* histories);
 
 RowState DecodeState(const v1::RowState& message);
 

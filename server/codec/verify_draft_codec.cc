@@ -185,11 +185,11 @@ absl::Status DecodeVerifyDraft(const v1::VerifyDraftRequest& request, const Call
   for (size_t s = 0; s < ranges.size(); ++s) {
     if (decoded.HasError(s)) continue;
     const uint32_t index = profiles.of_unit[s];
-    const std::string missing =
-        MissingHistory(profiles.params[index], index, decoded.keys[s].step, histories);
-    if (!missing.empty()) {
+    const absl::Status status =
+        CheckHistorySent(profiles.params[index], index, decoded.keys[s].step, histories);
+    if (!status.ok()) {
       decoded.sequence_errors.resize(ranges.size());
-      decoded.sequence_errors[s] = absl::StrCat("sequence ", s, ": ", missing);
+      decoded.sequence_errors[s] = absl::StrCat("sequence ", s, ": ", status.message());
       continue;
     }
     const auto& [first, count] = ranges[s];

@@ -49,8 +49,7 @@ absl::Status InferJob::CheckWidths(const CallContext& context) {
     if (output->width == OutputWidth::kOne) width = 1;
     const uint64_t elements = decoded_.keys.size() * width;
     if (elements <= kMaxValuesPerCall) {
-      size_t element_size = 0;
-      RETURN_IF_ERROR(DatatypeSize(output->datatype, element_size));
+      ASSIGN_OR_RETURN(const size_t element_size, DatatypeSize(output->datatype));
       const uint64_t size =
           kTensorBytes + elements * (element_size > 0 ? element_size : kRowMessageBytes);
       all += size;

@@ -15,18 +15,6 @@
 namespace token_sampler {
 namespace {
 
-absl::Status CheckIds(const std::string& field,
-                      const google::protobuf::RepeatedField<uint32_t>& ids, int64_t vocab,
-                      Pace* pace) {
-  absl::Status status;
-  ForEachPaced(pace, static_cast<size_t>(ids.size()), [&](size_t i) {
-    const uint32_t id = ids.Get(static_cast<int>(i));
-    if (id < vocab || !status.ok()) return;
-    status = Invalid(field, "[", i, "] must be below the vocabulary of ", vocab, ", got ", id);
-  });
-  return status;
-}
-
 // Bytes that a sequence takes in the table, besides the sequence itself.
 constexpr uint64_t kEntryBytes = 64;
 

@@ -27,9 +27,9 @@ v1::DataType ToNative(absl::string_view datatype) {
   return v1::DATA_TYPE_UNSPECIFIED;
 }
 
-// Sets `columns` to the input's columns. InvalidArgument when its shape does not fit the field.
-absl::Status CheckShape(const InferTensor& tensor, const ModelInputField& field, uint32_t rows,
-                        size_t& columns) {
+// Returns the input's columns. InvalidArgument when its shape does not fit the field.
+absl::StatusOr<size_t> CountColumns(const InferTensor& tensor, const ModelInputField& field,
+                                    uint32_t rows) {
   const std::vector<int64_t>& shape = tensor.shape;
   const bool vector = shape.size() == 1 && !field.list;
   const bool matrix = shape.size() == 2 && (field.list || shape[1] == 1);
@@ -37,8 +37,7 @@ absl::Status CheckShape(const InferTensor& tensor, const ModelInputField& field,
     return Invalid("inputs.", tensor.name, ".shape must be [", rows, ", ", field.list ? "n" : "1",
                    "]: one entry per row");
   }
-  columns = matrix ? static_cast<size_t>(shape[1]) : 1;
-  return absl::OkStatus();
+  return matrix ? static_cast<size_t>(shape[1]) : 1;
 }
 
 // True for an element that only pads the row of a list, or stands for an unset state.
@@ -147,9 +146,9 @@ absl::Status TranslateMatrix(const CallContext& context, std::vector<InferTensor
 }
 
 uint64_t TranslatedBytes(const InferTensor& tensor) {
-  size_t element_size = 0;
-  if (!DatatypeSize(tensor.datatype, element_size).ok()) return 0;
-  const uint64_t elements = tensor.data.size() / std::max<size_t>(element_size, 1);
+  const absl::StatusOr<size_t> element_size = DatatypeSize(tensor.datatype);
+  if (!element_size.ok()) return 0;
+  const uint64_t elements = tensor.data.size() / std::max<size_t>(*element_size, 1);
   switch (FindInputField(tensor.name)->role) {
     case InputRole::kHistory:
       return elements * 2 * sizeof(uint32_t);
@@ -170,8 +169,7 @@ uint64_t TranslatedBytes(const InferTensor& tensor) {
 absl::Status TranslateInput(InferTensor& tensor, v1::SampleRequest& request) {
   const ModelInputField* field = FindInputField(tensor.name);  // its name has been checked
   const uint32_t rows = request.tensor().rows();
-  size_t columns = 0;
-  RETURN_IF_ERROR(CheckShape(tensor, *field, rows, columns));
+  ASSIGN_OR_RETURN(const size_t columns, CountColumns(tensor, *field, rows));
   switch (field->role) {
     case InputRole::kParams:
       return SetPerRow(tensor, field->name, *field, columns, field->list,

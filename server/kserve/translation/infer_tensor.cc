@@ -144,9 +144,9 @@ absl::Status VisitNumbers(const InferTensor& tensor, const Visit& visit) {
 }
 
 // Counts the elements. InvalidArgument when a dimension is negative or their product is too large.
-absl::Status CountElements(const InferTensor& tensor, uint64_t& elements) {
+absl::StatusOr<uint64_t> CountElements(const InferTensor& tensor) {
   constexpr uint64_t kMaxElements = uint64_t{1} << 40;
-  elements = 1;
+  uint64_t elements = 1;
   for (const int64_t dimension : tensor.shape) {
     const auto size = static_cast<uint64_t>(dimension);
     if (dimension < 0 || (size > 0 && elements > kMaxElements / size)) {
@@ -155,15 +155,13 @@ absl::Status CountElements(const InferTensor& tensor, uint64_t& elements) {
     }
     elements *= size;
   }
-  return absl::OkStatus();
+  return elements;
 }
 
 // Checks that an input of `bytes` bytes can have as many elements as its shape says.
 absl::Status CheckSize(const InferTensor& tensor, uint64_t bytes) {
-  uint64_t elements = 0;
-  RETURN_IF_ERROR(CountElements(tensor, elements));
-  size_t element_size = 0;
-  RETURN_IF_ERROR(DatatypeSize(tensor.datatype, element_size));
+  ASSIGN_OR_RETURN(const uint64_t elements, CountElements(tensor));
+  ASSIGN_OR_RETURN(const size_t element_size, DatatypeSize(tensor.datatype));
   const bool exact = element_size > 0;
   const uint64_t wanted = elements * (exact ? element_size : kLengthBytes + kMaxNameBytes);
   if (exact ? bytes == wanted : bytes <= wanted) return absl::OkStatus();
@@ -197,21 +195,20 @@ absl::Status TakeShared(const CallContext& context, InferTensor& tensor, MemoryG
 // Checks that a tensor of BYTES has as many elements as its shape says: their sizes differ.
 absl::Status CheckNames(const InferTensor& tensor) {
   if (tensor.datatype != "BYTES" || tensor.shared.has_value()) return absl::OkStatus();
-  uint64_t elements = 0;
-  RETURN_IF_ERROR(CountElements(tensor, elements));
+  ASSIGN_OR_RETURN(const uint64_t elements, CountElements(tensor));
   uint64_t got = 0;
-  absl::Status status = ReadBytes(tensor, [&](const FieldValue&) {
+  RETURN_IF_ERROR(ReadBytes(tensor, [&](const FieldValue&) {
     ++got;
     return absl::OkStatus();
-  });
-  if (!status.ok() || got == elements) return status;
+  }));
+  if (got == elements) return absl::OkStatus();
   return Invalid("inputs.", tensor.name, " must have ", Counted(elements, "element"),
                  " of BYTES, got ", got);
 }
 
 }  // namespace
 
-absl::Status DatatypeSize(absl::string_view datatype, size_t& size) {
+absl::StatusOr<size_t> DatatypeSize(absl::string_view datatype) {
   const auto* found = FindDatatype(datatype);
   if (found == std::end(kDatatypes)) {
     return Invalid("datatype must be one of ",
@@ -221,8 +218,7 @@ absl::Status DatatypeSize(absl::string_view datatype, size_t& size) {
                                  }),
                    ", got \"", datatype, "\"");
   }
-  size = found->size;
-  return absl::OkStatus();
+  return found->size;
 }
 
 inference::DataType ConfigDatatype(absl::string_view datatype) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "inference/grpc_inference_service.pb.h"
 #include "server/kserve/translation/proto_field.h"
@@ -18,9 +19,9 @@
 
 namespace token_sampler {
 
-// Sets `size` to the bytes per element of a datatype ("FP32"), or to 0 for BYTES, whose elements
-// differ in size. InvalidArgument when the protocol has no such datatype.
-absl::Status DatatypeSize(absl::string_view datatype, size_t& size);
+// Returns the bytes per element of a datatype ("FP32"), or 0 for BYTES, whose elements differ in
+// size. InvalidArgument when the protocol has no such datatype.
+absl::StatusOr<size_t> DatatypeSize(absl::string_view datatype);
 
 // The datatype as ModelConfig names it. It must be one of the protocol's.
 inference::DataType ConfigDatatype(absl::string_view datatype);

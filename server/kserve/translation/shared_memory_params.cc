@@ -15,15 +15,14 @@ constexpr char kRegion[] = "shared_memory_region";
 constexpr char kByteSize[] = "shared_memory_byte_size";
 constexpr char kOffset[] = "shared_memory_offset";
 
-absl::Status ReadBytes(absl::string_view field, const inference::InferParameter& parameter,
-                       uint64_t& bytes) {
+absl::StatusOr<uint64_t> ReadBytes(absl::string_view field,
+                                   const inference::InferParameter& parameter) {
   const std::optional<FieldValue> value = ParameterValue(parameter);
   const std::optional<absl::int128> integer = value ? AsInteger(*value) : std::nullopt;
   if (!integer || *integer < 0 || *integer > std::numeric_limits<uint64_t>::max()) {
     return Invalid(field, " must be an integer, 0 or more");
   }
-  bytes = static_cast<uint64_t>(*integer);
-  return absl::OkStatus();
+  return static_cast<uint64_t>(*integer);
 }
 
 }  // namespace
@@ -40,9 +39,9 @@ absl::Status ReadSharedPlace(
       if (!parameter.has_string_param()) return Invalid(field, " must be a string");
       place->region = parameter.string_param();
     } else if (name == kByteSize) {
-      RETURN_IF_ERROR(ReadBytes(field, parameter, place->byte_size));
+      ASSIGN_OR_RETURN(place->byte_size, ReadBytes(field, parameter));
     } else if (name == kOffset) {
-      RETURN_IF_ERROR(ReadBytes(field, parameter, place->offset));
+      ASSIGN_OR_RETURN(place->offset, ReadBytes(field, parameter));
     } else {
       return Invalid(field, " is not supported by this server");
     }
