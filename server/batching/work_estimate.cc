@@ -147,7 +147,11 @@ double WorkEstimator::OfBadWords(const SamplingParams& params) {
 uint64_t WorkEstimator::OfRow(const RowInput& row) {
   const SamplingParams& params = *row.params;
   const double tokens = static_cast<double>(row.vocab);
-  double work = kRow + tokens * (kScan + OfStages(params)) + OfDraws(row) + OfOutputs(row);
+  if (stages_of_ != &params) {
+    stages_of_ = &params;
+    stages_ = OfStages(params);
+  }
+  double work = kRow + tokens * (kScan + stages_) + OfDraws(row) + OfOutputs(row);
   if (row.bitmask != nullptr) work += kWeigh * tokens;
   work += kListed * Size(params.allowed_ids.size() + params.banned_ids.size() +
                          params.stop_ids.size() + params.logit_bias.size());
@@ -183,8 +187,8 @@ uint64_t WorkEstimator::OfDraft(const DraftInput& draft) {
 }
 
 uint64_t MostValues(const RowInput& row) {
-  const RowSize size = SizeOf(row);
-  return row.outputs == nullptr ? size.draws : MostValues(*row.outputs, size);
+  if (row.outputs == nullptr) return row.params->num_samples;
+  return MostValues(*row.outputs, SizeOf(row));
 }
 
 }  // namespace token_sampler

@@ -37,6 +37,9 @@ class WorkEstimator {
  private:
   double OfBadWords(const SamplingParams& params);
 
+  // The parameters of the last row, and the work per token of their stages: rows share parameters.
+  const SamplingParams* stages_of_ = nullptr;
+  double stages_ = 0;
   std::unordered_map<const SamplingParams*, double> bad_words_;
 };
 

@@ -126,7 +126,10 @@ absl::StatusOr<AnswerSize> MeasureAnswer(size_t all_rows, const std::vector<RowI
   constexpr uint64_t kRowMessageBytes = 256;
   constexpr uint64_t kRowMemoryBytes = 1536;
   uint64_t values = 0;
-  for (const RowInput& row : rows) values += MostValues(outputs, SizeOf(row));
+  const bool tokens_only = TokensOnly(outputs);
+  for (const RowInput& row : rows) {
+    values += tokens_only ? row.params->num_samples : MostValues(outputs, SizeOf(row));
+  }
   const AnswerSize answer = {.message = all_rows * kRowMessageBytes + values * kValueBytes,
                              .memory = all_rows * kRowMemoryBytes + values * kValueBytes * kCopies};
   if (answer.message <= limits.max_response_bytes) return answer;
