@@ -80,7 +80,9 @@ def main():
     release = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=True)
     passed = PassedChecks("headers", root, release.stdout)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        complaints = [c for c in pool.map(lambda h: complaint(root, args.build, passed, h), alone) if c]
+        complaints = [
+            c for c in pool.map(lambda h: complaint(root, args.build, passed, h), alone) if c
+        ]
     print("".join(complaints), end="")
     print(f"{len(every)} headers, {len(alone)} checked here, {len(complaints)} with errors")
     return bool(complaints) or not every

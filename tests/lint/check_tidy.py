@@ -66,10 +66,15 @@ def main():
     (args.build / "tidy").mkdir(exist_ok=True)
     database = json.dumps(compile_commands(args.build))
     (args.build / "tidy/compile_commands.json").write_text(database)
-    release = subprocess.run([args.program, "--version"], capture_output=True, text=True, check=True)
+    release = subprocess.run(
+        [args.program, "--version"], capture_output=True, text=True, check=True
+    )
     settings = (root / ".clang-tidy").read_text() + pathlib.Path(__file__).read_text()
     passed = PassedChecks("tidy", root, release.stdout, settings)
-    keys = {e["file"]: passed.key(pathlib.Path(e["file"]), e["directory"], e["arguments"]) for e in every}
+    keys = {
+        e["file"]: passed.key(pathlib.Path(e["file"]), e["directory"], e["arguments"])
+        for e in every
+    }
     stale = [f for f, key in keys.items() if args.all or args.analyze or key not in passed]
 
     def check(file):
@@ -81,7 +86,9 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         complaints = [c for c in pool.map(check, stale) if c]
     print("\n".join(complaints), end="")
-    print(f"clang-tidy: {len(every)} files, {len(stale)} checked now, {len(complaints)} with findings")
+    print(
+        f"clang-tidy: {len(every)} files, {len(stale)} checked now, {len(complaints)} with findings"
+    )
     return bool(complaints) or not every
 
 
