@@ -56,7 +56,7 @@ if command -v dpkg-query >/dev/null; then
   for library in "${libraries[@]}"; do
     is_installed "$library" || missing+=("$library")
   done
-  # Of the virtual environments of python3's own package this is what comes apart.
+  # Debian packages this part of Python's virtual environments separately.
   if [ "${1:-build}" = test ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
     missing+=(python3-venv)
   fi

@@ -18,9 +18,9 @@ namespace token_sampler {
 // One sequence. The drafted tokens are the nodes of a tree whose root is the position before the
 // first of them. Nothing is owned; everything must outlive the call.
 //
-// Of each row only the values, dtype, kind and vocab are read, and of `target` rows also the
-// bitmask and the pace. All rows of a sequence must have the same vocab; all rows of `target`, and
-// all of `draft`, must have the same kind.
+// VerifyDrafts reads only the values, dtype, kind and vocab of each row, and also the bitmask and
+// the pace of `target` rows. All rows of a sequence must have the same vocab; all rows of `target`,
+// and all of `draft`, must have the same kind.
 struct DraftInput {
   absl::Span<const RowInput> target;       // [nodes + 1]: the root's row, then one per node
   absl::Span<const RowInput> draft = {};   // [nodes]: the row from which each token was drawn; or

@@ -113,7 +113,7 @@ tidy() {
   fi
 }
 
-# Where there is an nvcc, a configuration that does not use it is an error.
+# If there is an nvcc, a configuration that does not use it is an error.
 cuda=AUTO
 if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then cuda=ON; fi
 rm -f build/release/kernels.txt

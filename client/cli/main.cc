@@ -23,9 +23,8 @@ int Run(int argc, char** argv) {
   program.require_subcommand(1);
   program.footer(
       "The environment may hold TOKEN_SAMPLER_ADDRESS and TOKEN_SAMPLER_TIMEOUT; flags win.\n"
-      "Exit codes: 0 success, 1 the call failed or the server is not serving, 2 bad command line "
-      "or\n"
-      "file, 3 some row failed. `COMMAND --help` lists the flags of a command.");
+      "Exit codes: 0 success, 1 the call failed or the server is not serving, 2 bad command line\n"
+      "or file, 3 some row failed. `COMMAND --help` lists the flags of a command.");
   const std::vector<Command> commands = {AddSampleCommand(program), AddDescribeCommand(program),
                                          AddVerifyCommand(program), AddInfoCommand(program),
                                          AddHealthCommand(program), AddLoadCommand(program)};

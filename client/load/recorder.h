@@ -1,4 +1,4 @@
-// What a load test measures.
+// Collects the measurements of a load test.
 
 #ifndef TOKEN_SAMPLER_CLIENT_LOAD_RECORDER_H_
 #define TOKEN_SAMPLER_CLIENT_LOAD_RECORDER_H_

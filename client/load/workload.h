@@ -1,4 +1,4 @@
-// What a load test sends: requests of generated logits, encoded once and sent many times.
+// The requests of a load test: generated logits, encoded once and sent many times.
 
 #ifndef TOKEN_SAMPLER_CLIENT_LOAD_WORKLOAD_H_
 #define TOKEN_SAMPLER_CLIENT_LOAD_WORKLOAD_H_

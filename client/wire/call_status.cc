@@ -5,7 +5,7 @@
 namespace token_sampler::client {
 namespace {
 
-// What the caller can do about it: follows the message of the server or of gRPC.
+// Returns advice for the caller, which follows the message of the server or of gRPC.
 std::string Advice(grpc::StatusCode code, const std::string& address, absl::Duration timeout) {
   switch (code) {
     case grpc::StatusCode::UNAVAILABLE:

@@ -16,7 +16,7 @@ constexpr size_t kRowAlignment = 16;
 }  // namespace
 
 const DeviceMemory* LaneCapacity::OnDevice(const RowInput& row) const {
-  const DeviceMemory* const memory = row.source == nullptr ? nullptr : row.source->device_memory();
+  const DeviceMemory* const memory = DeviceMemoryOf(row);
   return memory != nullptr && memory->device == device ? memory : nullptr;
 }
 

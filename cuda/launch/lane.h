@@ -23,7 +23,7 @@
 
 namespace token_sampler::cuda {
 
-// What a slot has room for.
+// The room of a slot.
 struct LaneLimits {
   size_t value_bytes = size_t{32} << 20;
   uint32_t rows = 1024;
@@ -32,7 +32,7 @@ struct LaneLimits {
   uint32_t edits = 1 << 17;
 };
 
-// What a lane of a device can take.
+// Decides which rows a lane of a device can take.
 struct LaneCapacity {
   int device;
   DeviceTraits traits;

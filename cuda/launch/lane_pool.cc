@@ -23,7 +23,7 @@ LanePool::LanePool(std::vector<std::unique_ptr<Lane>> lanes)
     : size_(lanes.size()), capacities_(CapacitiesOf(lanes)), idle_(std::move(lanes)) {}
 
 bool LanePool::Fits(const RowInput& row) const {
-  const DeviceMemory* const memory = row.source == nullptr ? nullptr : row.source->device_memory();
+  const DeviceMemory* const memory = DeviceMemoryOf(row);
   if (memory != nullptr && Has(memory->device)) return capacities_.at(memory->device).Fits(row);
   return std::all_of(capacities_.begin(), capacities_.end(),
                      [&row](const auto& entry) { return entry.second.Fits(row); });

@@ -40,8 +40,7 @@ CallPlan PlanCall(absl::Span<const RowInput> rows, const Devices& devices,
       leave_to_cpu(i, why);
       continue;
     }
-    const RowSource* const source = rows[i].source;
-    const DeviceMemory* const memory = source == nullptr ? nullptr : source->device_memory();
+    const DeviceMemory* const memory = DeviceMemoryOf(rows[i]);
     if (memory != nullptr && devices.has(memory->device)) {
       plan.on_device[memory->device].push_back(i);
     } else {

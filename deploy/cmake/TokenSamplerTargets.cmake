@@ -1,6 +1,6 @@
 # Flags of every first-party target, and the functions that make such targets.
 
-# Of this folder and those below: nothing of it reaches a program that links the libraries.
+# These settings hold for this folder and those below; a program that links the libraries gets none of them.
 include_directories(${PROJECT_SOURCE_DIR})
 # Contraction would fuse a * b + c on some machines and not on others: a different token.
 add_compile_options(

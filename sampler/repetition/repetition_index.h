@@ -38,7 +38,8 @@ class HistoryIds {
   absl::Span<const uint32_t> output_;
 };
 
-// What the indices of histories with the same parameters look for. Immutable, so thread-safe.
+// The repetitions that the indices of histories with the same parameters look for. Immutable, so
+// thread-safe.
 class RepetitionRules {
  public:
   // True if the parameters need repetitions that an index finds.

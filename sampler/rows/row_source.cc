@@ -11,6 +11,10 @@ size_t ValueBytes(const RowInput& row) {
   return static_cast<size_t>(row.vocab) * ElementSize(row.dtype);
 }
 
+const DeviceMemory* DeviceMemoryOf(const RowInput& row) {
+  return row.source == nullptr ? nullptr : row.source->device_memory();
+}
+
 bool ReadValues(const RowInput& row, char* to, RowResult& result) {
   const absl::Status status = row.source->Read(row.source_offset, ValueBytes(row), to);
   if (status.ok()) return true;

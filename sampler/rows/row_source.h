@@ -46,6 +46,9 @@ class RowSource {
 // The size of the row's values in bytes.
 size_t ValueBytes(const RowInput& row);
 
+// The device memory that holds the source of the row; null if it is in none.
+const DeviceMemory* DeviceMemoryOf(const RowInput& row);
+
 // Copies the values of a row with a source to `to`, which has room for ValueBytes(row). If they
 // cannot be read, returns false and sets the result to INVALID_INPUT.
 bool ReadValues(const RowInput& row, char* to, RowResult& result);

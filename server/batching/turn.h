@@ -1,4 +1,4 @@
-// What a thread that runs a job by turns shares with the executors that lend the turns.
+// The state that a thread that runs a job by turns shares with the executors that lend the turns.
 
 #ifndef TOKEN_SAMPLER_SERVER_BATCHING_TURN_H_
 #define TOKEN_SAMPLER_SERVER_BATCHING_TURN_H_

@@ -1,4 +1,4 @@
-// What the decoders of a call's request must know besides the request: who calls, and what the call
+// Tells the decoders of a call's request what is not in the request: who calls, and what the call
 // may use.
 
 #ifndef TOKEN_SAMPLER_SERVER_CODEC_CALL_CONTEXT_H_
@@ -28,7 +28,7 @@ struct CallContext {
   Ledger* ledger = nullptr;  // grants memory; null: there is no budget
 };
 
-// What all calls to a server have in common.
+// The part of the context that all calls to a server share.
 struct ServerContext {
   RequestLimits limits;
   RegionRegistry& regions;

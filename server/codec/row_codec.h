@@ -23,7 +23,7 @@
 
 namespace token_sampler {
 
-// What repeated fields have one entry for, and the number of these: {"row", 8}.
+// The units for which repeated fields have one entry each: {"row", 8}.
 struct Units {
   absl::string_view name;
   size_t count;

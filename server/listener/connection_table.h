@@ -14,7 +14,8 @@ namespace token_sampler {
 
 // The other end of a connection.
 struct Peer {
-  // What counts as one peer: an IPv4 address, a /64 network of IPv6, or a user of a Unix socket.
+  // The name of what counts as one peer: an IPv4 address, a /64 network of IPv6, or a user of a
+  // Unix socket.
   std::string group;
   // The connection itself, as gRPC names it: "ipv4:1.2.3.4:5", "unix:1000/17" (PeerName).
   std::string name;

@@ -36,8 +36,8 @@ class SamplingService final
     : public StrictRequests<
           RawSampleMethods<RegionMethods<OtherMethods<v1::TokenSampler::Service>>>> {
  public:
-  // What is passed by reference, except `context` itself, must outlive the service. GetServerInfo
-  // answers with `info` and the current fallbacks of the sampler.
+  // All arguments that are passed by reference, except `context` itself, must outlive the service.
+  // GetServerInfo answers with `info` and the current fallbacks of the sampler.
   SamplingService(Batcher& batcher, OpenCalls& calls, const Sampler& sampler,
                   const ServerContext& context, const SequenceLimits& sequence_limits,
                   v1::GetServerInfoResponse info);

@@ -55,8 +55,8 @@ void SequenceStream::Change(uint64_t nanoseconds, ChangeJob::Change change) {
 }
 
 absl::Status SequenceStream::Open(const v1::OpenSequences& message, Pace* pace) {
-  // What a sequence takes in the answer: its seed and its count of skipped ids, in arrays that grow
-  // by doubling.
+  // The memory of a sequence in the answer: its seed and its count of skipped ids, in arrays that
+  // grow by doubling.
   constexpr uint64_t kSequenceBytes = 64;
   const auto sequences = static_cast<uint64_t>(message.sequences_size());
   absl::Status status = answer_memory_.Grow(sequences * kSequenceBytes);

@@ -16,7 +16,8 @@ namespace token_sampler {
 // Takes requests as bytes: see sliced_request.h.
 class SequenceStream final : public JobStream<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  // What is passed by reference, except `server_context` itself, must outlive the call.
+  // All arguments that are passed by reference, except `server_context` itself, must outlive the
+  // call.
   SequenceStream(Batcher& batcher, OpenCalls& calls, grpc::CallbackServerContext* context,
                  const ServerContext& server_context, const SequenceLimits& limits)
       : JobStream(batcher, calls, context),

@@ -154,7 +154,7 @@ def llama_cpp_sampler(case, history):
     token_type = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
     def sample(rows):
-        # What llama_sampler_sample() does; that needs a model.
+        # Do what llama_sampler_sample() does, which needs a model.
         tokens = np.empty(rows.shape[1], token_type)
         ids = np.arange(rows.shape[1], dtype=np.int32)
         data = tokens.ctypes.data_as(ctypes.POINTER(llama.llama_token_data))

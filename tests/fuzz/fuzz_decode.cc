@@ -23,9 +23,9 @@
 namespace token_sampler {
 namespace {
 
-// What requests may take besides what the ledger grants: rows, keys and errors of as many rows as
-// the limits allow, which it grants with the answer, and error messages. Under the sanitizers the
-// slowest valid request of this size takes a hundredth of the time.
+// The most that a request may take besides what the ledger grants: rows, keys and errors of as many
+// rows as the limits allow, which it grants with the answer, and error messages. Under the
+// sanitizers the slowest valid request of this size takes a hundredth of the time.
 constexpr Taken kFree = {.bytes = 2 << 20, .seconds = 0.5};
 constexpr size_t kMostBytes = 1 << 13;
 

@@ -33,8 +33,8 @@ constexpr uint32_t kMostVocab = 64;
 constexpr uint64_t kMostIds = 8;  // of sequences, so that requests share some
 constexpr size_t kMostRequests = 24;
 constexpr size_t kMostTokens = 1 << 13;
-// What requests may take besides what the ledger grants, for error messages. The time is for
-// everything except sampling.
+// The most that a request may take besides what the ledger grants, for error messages. The time is
+// for everything except sampling.
 constexpr Taken kFree = {.bytes = 64 << 10, .seconds = 0.5};
 // Memory that lasts from one request to the next must be granted, except for this much.
 constexpr int64_t kFreeBetween = 8 << 10;

@@ -1,4 +1,4 @@
-"""What the benchmark measures: cases, kinds of rows, and target times."""
+"""The cases of the benchmark, the kinds of rows, and the target times."""
 
 import dataclasses
 import functools

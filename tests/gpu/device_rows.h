@@ -15,8 +15,8 @@
 
 namespace token_sampler::testing {
 
-// Where each row starts, in bytes, and the bytes of all. The rows stand in any order, any number of
-// elements behind one another, so that most of them are aligned to their elements alone.
+// The start of each row, in bytes, and the bytes of all. The rows stand in any order, with any
+// number of elements between them, so that most of them are aligned only to their elements.
 struct RowLayout {
   std::vector<uint64_t> offsets;
   std::vector<char> bytes;

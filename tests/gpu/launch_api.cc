@@ -217,7 +217,7 @@ bool TokenSamplerGpuLaunch(void* handle, void* stream) {
                   "launch of SampleRows");
 }
 
-// Whether the kernel, once it is done, and the whole sampler gave every row the same token.
+// Waits for the kernel. Returns true if it and the whole sampler gave every row the same token.
 bool TokenSamplerGpuAgree(void* handle) {
   const Plan& plan = *static_cast<Plan*>(handle);
   const size_t count = plan.inputs.size();

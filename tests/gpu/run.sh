@@ -171,7 +171,7 @@ command_of() {
   esac
 }
 
-# Whether a tool has said in FILE that it may not look at the device, as in some virtual machines.
+# is_refused FILE: true if a tool says in it that it may not look at the device, as in some virtual machines.
 is_refused() {
   grep -qE 'Device not supported|Failed to initialize the profiler|ERR_NVGPUCTRPERM' "$1"
 }
@@ -211,7 +211,7 @@ judge() {
 run() {
   local command=() limit own
   limit=$(in_seconds "$2")
-  # What it is given to stop by itself, the cell or the checks in progress included.
+  # Its own limit leaves it time to finish the cell or the checks in progress.
   own=$(($2 * 85 / 100 / 1000))
   echo "== $1, at most $limit s"
   if ! command_of "$1" $((own > 0 ? own : 1)); then

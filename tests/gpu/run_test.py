@@ -87,7 +87,7 @@ class RunTest(unittest.TestCase):
         return (self.output / f"{part}.txt").read_text()
 
     def outcomes(self, run):
-        """What the summary says about each part, in its order."""
+        """The outcome of each part, in the order of the summary."""
         summary = run.stdout.split("== summary")[-1].splitlines()[1:]
         return dict(line.split(maxsplit=1) for line in summary)
 

@@ -1,4 +1,4 @@
-"""What an attack is, and the list of all of them."""
+"""The type of an attack, and the list of all attacks."""
 
 import collections
 import dataclasses

@@ -53,7 +53,7 @@ def prefixed(message: bytes, compressed: bool = False) -> bytes:
 
 
 class Stream:
-    """What came back on one."""
+    """The frames that came back on one stream."""
 
     def __init__(self) -> None:
         self.window = 0  # how many bytes may still be sent

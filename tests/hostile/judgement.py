@@ -1,4 +1,4 @@
-"""What attacks did to servers, the bounds of that, and the table of results."""
+"""Measures of what attacks do to servers, their bounds, and the table of results."""
 
 import dataclasses
 import re

@@ -19,7 +19,7 @@ REPORTS = "sanitizer"  # what the names of sanitizers' reports begin with
 
 
 def is_serving(address: str, seconds: float = 0.0) -> bool:
-    """What health says over a new connection. It retries for so long, because a peer whose
+    """True if health says SERVING over a new connection within so many seconds. A peer whose
     connection was closed for its frames cannot connect for a second."""
     until = time.monotonic() + seconds
     while not says_serving(address):
@@ -59,8 +59,8 @@ def symbolized(report: str) -> str:
 
 
 class Server:
-    """Of `stderr`, "file" is kept, "unread" is a pipe that nobody reads, "closed" one whose reader
-    goes after the start, and with "none" the descriptor is closed at the start. A watch kills a
+    """`stderr` is "file", which is kept, "unread", a pipe that nobody reads, "closed", a pipe whose
+    reader goes after the start, or "none", a descriptor that is closed at the start. A watch kills a
     server above `most_mib`, so that the machine outlives the attack. `sanitized` says that it is
     built with sanitizers, whose reports are kept."""
 

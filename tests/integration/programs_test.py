@@ -361,7 +361,7 @@ class ProgramsTest(unittest.TestCase):
 
 class ThreadsTest(unittest.TestCase):
     def device(self, *flags, prefix=()):
-        """What info says about the CPU sampler's threads, and the log as well."""
+        """The threads of the CPU sampler and their reason, as `info` and the log say them."""
         server = Server("--listen=127.0.0.1:0", *flags, prefix=prefix)
         info = client("info", "--address", server.addresses[0], "--format", "json")
         self.assertEqual(server.stop(), 0)

@@ -70,7 +70,7 @@ class TritonclientTest(unittest.TestCase):
         assert cls.server.returncode == 0, f"the server ended with {cls.server.returncode}"
 
     def native_tokens(self, *flags):
-        """What the project's own client prints for the same rows."""
+        """The tokens that the project's own client prints for the same rows."""
         shown = subprocess.run(
             [CLIENT, "sample", "--address", self.address, "--logits", self.bible, "--rows", "0:4",
              "--format", "json", *flags],

@@ -40,7 +40,7 @@ def units(root, build):
 
 
 def tidy(program, root, build, source, analyze):
-    """What clang-tidy reports about the file; empty if nothing."""
+    """The findings of clang-tidy in the file; empty if none."""
     with_grpc = source.relative_to(root).parts[0] in WITH_GRPC
     checks = CHECKS_WITH_GRPC if with_grpc else "" if analyze else "-clang-analyzer-*"
     run = subprocess.run(

@@ -1,4 +1,4 @@
-// What `describe` prints.
+// The report that `describe` prints.
 
 #ifndef TOKEN_SAMPLER_CLIENT_CLI_REPORTS_DESCRIBE_REPORT_H_
 #define TOKEN_SAMPLER_CLIENT_CLI_REPORTS_DESCRIBE_REPORT_H_

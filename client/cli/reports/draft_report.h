@@ -1,4 +1,4 @@
-// What `verify` prints.
+// The report that `verify` prints.
 
 #ifndef TOKEN_SAMPLER_CLIENT_CLI_REPORTS_DRAFT_REPORT_H_
 #define TOKEN_SAMPLER_CLIENT_CLI_REPORTS_DRAFT_REPORT_H_

@@ -62,8 +62,8 @@ struct Candidates {
   std::vector<uint32_t> lengths;    // [rows], each 1 .. vocab
   std::vector<uint32_t> token_ids;  // [sum of lengths], no id twice in one row
 
-  // What is known of the tokens that are left out, per row: log(sum(exp(logit))) over them, and how
-  // many of them can be drawn at all. [rows], or empty when unknown.
+  // The caller's knowledge of the tokens that are left out, per row: log(sum(exp(logit))) over
+  // them, and how many of them can be drawn at all. [rows], or empty if unknown.
   std::vector<double> rest_log_sum_exp = {};
   std::vector<uint32_t> rest_counts = {};
 
@@ -83,11 +83,11 @@ struct Matrix {
   // them, which may be later than the end of the call.
   std::shared_ptr<const void> owner;
 
-  // Where the server finds the values, instead of the fields `values` and `byte_size`.
+  // The place at which the server finds the values, instead of `values` and `byte_size`.
   std::optional<RegionRows> region = {};
 
-  // Instead of whole rows: `values` are those of candidates->token_ids, in their order, and copied.
-  // Of Sample alone.
+  // If set, only candidates are sent instead of whole rows: `values` are those of
+  // candidates->token_ids, in their order, and are copied. Only Sample takes candidates.
   std::optional<Candidates> candidates = {};
 };
 
@@ -98,7 +98,7 @@ Matrix Float64Matrix(absl::Span<const double> values, int64_t vocab);
 Matrix Float16Matrix(absl::Span<const uint16_t> values, int64_t vocab);
 Matrix BFloat16Matrix(absl::Span<const uint16_t> values, int64_t vocab);
 
-// What the values mean.
+// The meaning of the values.
 enum class InputKind : uint8_t {
   kLogits,   // softmax is applied
   kWeights,  // as torch.multinomial: used as they are
@@ -299,9 +299,10 @@ struct TokenCount {
   uint32_t count = 1;
 };
 
-// What a row's sequence held so far, for penalties and the like: in order, or where order does not
-// matter as a set and counts. All rows of a request tell it in the same way. An empty one says that
-// there is none yet; a row at a step above 0 whose parameters look at its history must have one.
+// The tokens of a row's sequence so far, for penalties and the like: in order, or as a set and
+// counts if no rule needs the order. All rows of a request must give it in the same way. An empty
+// history says that there are no tokens yet; a row at a step above 0 whose parameters need a
+// history must have one.
 struct History {
   std::vector<uint32_t> prompt_ids = {};
   std::vector<uint32_t> output_ids = {};
@@ -313,7 +314,7 @@ struct History {
   }
 };
 
-// What stateful stages carry from one step to the next: RowResult::state, given back.
+// The state that stateful stages carry from one step to the next: pass RowResult::state back.
 struct RowState {
   std::optional<double> mirostat_mu = {};
   std::optional<double> adaptive_p_sum = {};
@@ -328,13 +329,13 @@ struct RowKeys {
   std::vector<uint32_t> streams;  // none: 0, but 0, 1, 2 ... for several rows of one seed
 };
 
-// Which distribution log-probabilities are taken from.
+// The distribution from which log-probabilities are taken.
 enum class LogprobMode : uint8_t {
   kRaw,        // the row as sent
   kProcessed,  // what the token was drawn from: after temperature and filters
 };
 
-// What comes back besides the tokens.
+// The outputs besides the tokens.
 struct OutputOptions {
   bool logprobs = false;      // of each drawn token
   uint32_t top_logprobs = 0;  // the n likeliest tokens with theirs
@@ -402,12 +403,12 @@ struct RowResult {
   std::vector<float> gumbel_softmax;    // [num_samples, vocab]
   RowState state;                       // for the next step, of stateful stages
   std::optional<uint32_t> skipped_ids;  // of the history, with skip_unknown_ids
-  // What the row was drawn with: sending these again repeats the draw.
+  // The row was drawn with these; sending them again repeats the draw.
   uint64_t seed = 0;
   uint64_t step = 0;
   uint32_t stream = 0;
 
-  // Whether the row has no tokens.
+  // True if the row has no tokens.
   bool failed() const { return code >= RowCode::kInvalidParams; }
 };
 
@@ -443,13 +444,14 @@ struct DraftSequence {
 };
 
 struct VerifyDraftRequest {
-  // The target model's rows: per sequence that before its first drafted token, then one behind
-  // each.
+  // The target model's rows: for each sequence the row before its first drafted token, then one
+  // after each drafted token.
   Matrix target;
   InputKind kind = InputKind::kLogits;
 
-  // What each drafted token was drawn from, a row each; none: they were chosen without chance.
-  // Weights are final probabilities; logits go through the parameters as the target's do.
+  // The draft model's rows, from which the drafted tokens were drawn, one per token. None: they
+  // were chosen without chance. Weights are final probabilities; logits go through the parameters
+  // as the target's do.
   std::optional<Matrix> draft = {};
   std::optional<InputKind> draft_kind = {};  // none: as kind
 
@@ -472,7 +474,7 @@ struct DraftResult {
   uint32_t stream = 0;
   std::optional<uint32_t> skipped_ids;  // as RowResult's
 
-  // Whether the sequence has no tokens.
+  // True if the sequence has no tokens.
   bool failed() const { return code >= RowCode::kInvalidParams; }
 };
 
@@ -503,7 +505,7 @@ struct ServerInfo {
   std::vector<Fallback> fallbacks;
 };
 
-// Of grpc.health.v1.
+// Numbers are those of grpc.health.v1.HealthCheckResponse.ServingStatus.
 enum class HealthStatus : int { kUnknown = 0, kServing = 1, kNotServing = 2, kServiceUnknown = 3 };
 
 // "SERVING", "NOT_SERVING" ...
@@ -567,22 +569,23 @@ class SamplerClient {
   // Samples every row. A row that fails leaves the call OK; see RowResult::failed().
   absl::StatusOr<SampleResult> Sample(const SampleRequest& request) const;
 
-  // The same without waiting. `done` runs once, on a thread of gRPC, and must not block there; when
-  // the request cannot be sent it runs before SampleAsync returns. The client's destructor waits
-  // for the calls in flight, so `done` must not destroy the client or assign to it.
+  // Does the same without waiting. `done` runs once, on a thread of gRPC, and must not block there;
+  // when the request cannot be sent it runs before SampleAsync returns. The client's destructor
+  // waits for the calls in flight, so `done` must not destroy the client or assign to it.
   using SampleCallback = std::function<void(absl::StatusOr<SampleResult>)>;
   void SampleAsync(const SampleRequest& request, SampleCallback done) const;
   void SampleAsync(const EncodedRequest& request, SampleCallback done) const;
 
-  // What each stage does to the request's one row, with its `top_n` likeliest tokens. Outputs must
-  // not be asked for.
+  // Returns what each stage does to the request's one row, with its `top_n` likeliest tokens. The
+  // request must not ask for outputs.
   absl::StatusOr<Description> Describe(const SampleRequest& request, uint32_t top_n) const;
 
-  // Which drafted tokens the target accepts, and the token behind them. A sequence that fails
-  // leaves the call OK; see DraftResult::failed().
+  // Returns the drafted tokens that the target accepts, and the token after them. The call is OK
+  // even if a sequence fails; see DraftResult::failed().
   absl::StatusOr<VerifyDraftResult> VerifyDraft(const VerifyDraftRequest& request) const;
 
-  // Sequences that live in the server; see token_sampler/sequence_stream.h.
+  // Opens a stream of sequences that live in the server; see token_sampler/sequence_stream.h. The
+  // stream may outlive the client.
   SequenceStream OpenStream() const;
 
   // Makes the shared-memory object `key` (as of shm_open) known to the server under a name. The
@@ -590,16 +593,16 @@ class SamplerClient {
   absl::Status RegisterRegion(absl::string_view name, absl::string_view key, uint64_t offset,
                               uint64_t byte_size) const;
 
-  // The same of device memory, which must not be freed before UnregisterRegion has returned.
+  // Does the same for device memory, which must not be freed before UnregisterRegion has returned.
   absl::Status RegisterRegion(absl::string_view name, const CudaRegion& region) const;
 
-  // Returns once no call reads the region any more. NotFound when there is none of that name.
+  // Returns after the last call that reads the region. NotFound if no region has that name.
   absl::Status UnregisterRegion(absl::string_view name) const;
 
   absl::StatusOr<ServerInfo> GetServerInfo() const;
 
-  // Health of a service, "" for the whole server. NotFound for a service that the server does not
-  // know.
+  // Returns the health of a service, "" for the whole server. NotFound if the server does not know
+  // the service.
   absl::StatusOr<HealthStatus> CheckHealth(absl::string_view service = "") const;
 
  private:
@@ -608,7 +611,7 @@ class SamplerClient {
 
   explicit SamplerClient(std::shared_ptr<Connection> connection);
 
-  // What unregisters the region, also when the client has moved or gone.
+  // Returns a function that unregisters the region, even after the client was moved or destroyed.
   std::function<void()> Unregisterer(const std::string& name) const;
 
   std::shared_ptr<Connection> connection_;  // with the regions that it has registered

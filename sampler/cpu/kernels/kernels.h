@@ -49,7 +49,7 @@ struct ValueRange {
   float high;
 };
 
-// What `scan` found in the values, which may include NaN and infinities.
+// The result of `scan` over values, which may include NaN and infinities.
 struct Extent {
   float max;
   float min;        // infinity unless scanned with_min

@@ -151,7 +151,7 @@ TEST_F(FrameGuardTest, LeavesWhatIsNotHttp2ToOthers) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(Take(Frame(kPing, 0, 0)), "");
 }
 
-// Of three connections, two hold the most that is allowed, and are closed when they receive more.
+// Two of three connections hold the most that is allowed, and are closed when they receive more.
 TEST_F(FrameGuardTest, OfIncompleteMessagesTheLargestGoFirst) {
   limits_.receipt = std::make_shared<Receipt>(1500);
   const Receipt& receipt = *limits_.receipt;
